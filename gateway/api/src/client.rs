@@ -1,0 +1,179 @@
+//! A blocking HTTP/1.1 client for the admin socket: one request, one connection.
+//!
+//! Used by the console, the command line and the tests. Bounded: an answer of more than
+//! [`ANSWER_BYTES_MAX`] or slower than the given time limit is an error.
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    admin::{self, ErrorBody},
+    status::GatewayStatus,
+};
+
+/// Largest answer that is read.
+pub const ANSWER_BYTES_MAX: u64 = 4 << 20;
+
+/// Why the gateway could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The socket is missing or refuses: the gateway does not run.
+    #[error("the gateway does not answer on {path}: {source}")]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The answer broke off or took too long.
+    #[error("the gateway's answer broke off: {0}")]
+    Broken(#[from] std::io::Error),
+    /// The answer is not HTTP, or not the JSON expected.
+    #[error("the gateway's answer cannot be read: {0}")]
+    Unreadable(String),
+    /// The gateway refused; its own words.
+    #[error("{message}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// What is wrong and what to do.
+        message: String,
+    },
+}
+
+/// A client of one admin socket.
+#[derive(Clone, Debug)]
+pub struct AdminClient {
+    socket: PathBuf,
+    time_limit: Duration,
+}
+
+impl AdminClient {
+    /// Asks the gateway behind `socket`, waiting at most `time_limit` for each read or write.
+    pub fn new(socket: impl AsRef<Path>, time_limit: Duration) -> Self {
+        Self { socket: socket.as_ref().to_owned(), time_limit }
+    }
+
+    /// The current status.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub fn status(&self) -> Result<GatewayStatus, ClientError> {
+        let body = self.request("GET", admin::STATUS, b"")?;
+        serde_json::from_slice(&body).map_err(|e| ClientError::Unreadable(e.to_string()))
+    }
+
+    /// Sends one request and returns the body of a 2xx answer.
+    ///
+    /// # Errors
+    /// Any [`ClientError`]; [`ClientError::Refused`] for every other status.
+    pub fn request(&self, method: &str, path: &str, body: &[u8]) -> Result<Vec<u8>, ClientError> {
+        let mut stream = UnixStream::connect(&self.socket)
+            .map_err(|source| ClientError::Unreachable { path: self.socket.clone(), source })?;
+        stream.set_read_timeout(Some(self.time_limit))?;
+        stream.set_write_timeout(Some(self.time_limit))?;
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body)?;
+        let mut answer = Vec::new();
+        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+        let (status, body) = split_answer(&answer)?;
+        if (200..300).contains(&status) {
+            return Ok(body);
+        }
+        let message = match serde_json::from_slice::<ErrorBody>(&body) {
+            Ok(refusal) => refusal.error,
+            Err(_) => format!("HTTP status {status}"),
+        };
+        Err(ClientError::Refused { status, message })
+    }
+}
+
+/// Splits a whole HTTP/1.1 answer into status and body (fixed length or chunked).
+fn split_answer(answer: &[u8]) -> Result<(u16, Vec<u8>), ClientError> {
+    let unreadable = |what: &str| ClientError::Unreadable(what.to_owned());
+    let end = answer
+        .windows(4)
+        .position(|w| w == b"\r\n\r\n")
+        .ok_or_else(|| unreadable("no end of the HTTP head"))?;
+    let head = std::str::from_utf8(&answer[..end]).map_err(|_| unreadable("head is not text"))?;
+    let mut lines = head.split("\r\n");
+    let status = lines
+        .next()
+        .and_then(|line| line.split(' ').nth(1))
+        .and_then(|code| code.parse().ok())
+        .ok_or_else(|| unreadable("no HTTP status"))?;
+    let mut chunked = false;
+    let mut length = None;
+    for line in lines {
+        let Some((name, value)) = line.split_once(':') else { continue };
+        let value = value.trim();
+        if name.eq_ignore_ascii_case("transfer-encoding") {
+            chunked = value.eq_ignore_ascii_case("chunked");
+        } else if name.eq_ignore_ascii_case("content-length") {
+            length = value.parse::<usize>().ok();
+        }
+    }
+    let rest = &answer[end + 4..];
+    let body = if chunked {
+        join_chunks(rest).ok_or_else(|| unreadable("broken chunked body"))?
+    } else {
+        let length = length.unwrap_or(rest.len());
+        rest.get(..length).ok_or_else(|| unreadable("body is shorter than announced"))?.to_vec()
+    };
+    Ok((status, body))
+}
+
+fn join_chunks(mut rest: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line_end = rest.windows(2).position(|w| w == b"\r\n")?;
+        let size = std::str::from_utf8(&rest[..line_end]).ok()?;
+        let size = usize::from_str_radix(size.split(';').next()?.trim(), 16).ok()?;
+        rest = &rest[line_end + 2..];
+        if size == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(rest.get(..size)?);
+        rest = rest.get(size..)?.strip_prefix(b"\r\n")?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_split_by_length_and_by_chunks() {
+        let (status, body) =
+            split_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").unwrap();
+        assert_eq!((status, body.as_slice()), (200, b"{}".as_slice()));
+        let chunked = b"HTTP/1.1 409 Conflict\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n";
+        assert_eq!(split_answer(chunked).unwrap(), (409, b"abcd".to_vec()));
+    }
+
+    #[test]
+    fn broken_answers_are_errors() {
+        for broken in [
+            b"".as_slice(),
+            b"HTTP/1.1 200 OK\r\n",
+            b"nonsense\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nabc",
+        ] {
+            assert!(matches!(split_answer(broken), Err(ClientError::Unreadable(_))));
+        }
+    }
+
+    #[test]
+    fn a_missing_socket_says_which() {
+        let client = AdminClient::new("/nonexistent/admin.sock", Duration::from_secs(1));
+        assert!(client.status().unwrap_err().to_string().contains("/nonexistent/admin.sock"));
+    }
+}

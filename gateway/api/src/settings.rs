@@ -1,0 +1,415 @@
+//! The gateway's settings: one TOML document, versioned, strict about unknown names.
+//!
+//! Owns the shape, the defaults and the checks; the gateway keeps the current document in its
+//! settings database and applies it. `gateway/docs/settings.md` documents every field.
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    names::{BucketName, ClientSpec, KeyPrefix, ShareName},
+    secret::Secret,
+};
+
+/// The document version that this build reads and writes.
+pub const SETTINGS_VERSION: u32 = 1;
+/// Most file shares on one gateway (AWS: 50).
+pub const SHARES_MAX: usize = 50;
+/// Most entries in a client list (AWS ClientList: 100).
+pub const CLIENTS_MAX: usize = 100;
+
+/// Why a settings document was refused; every message names the field and what to write.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// Not TOML, an unknown or missing field, or a value of the wrong kind.
+    #[error("the settings cannot be read: {0}")]
+    Syntax(#[from] Box<toml::de::Error>),
+    /// The document could not be written as TOML.
+    #[error("the settings cannot be written: {0}")]
+    Write(#[from] Box<toml::ser::Error>),
+    /// Written by a newer version.
+    #[error("the settings have version {found}; this version reads {SETTINGS_VERSION}")]
+    Version {
+        /// What the document says.
+        found: u32,
+    },
+    /// A field's value is not usable.
+    #[error("{field}: {problem}")]
+    Field {
+        /// Dotted path of the field, as written in the document.
+        field: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+}
+
+/// Everything that the gateway (not the machine) is told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// [`SETTINGS_VERSION`].
+    pub version: u32,
+    /// Where and how objects are stored.
+    #[serde(default)]
+    pub s3: S3Settings,
+    /// The write-back cache.
+    #[serde(default)]
+    pub cache: CacheSettings,
+    /// File shares, each `[[share]]`.
+    #[serde(default, rename = "share")]
+    pub shares: Vec<ShareSettings>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            version: SETTINGS_VERSION,
+            s3: S3Settings::default(),
+            cache: CacheSettings::default(),
+            shares: Vec::new(),
+        }
+    }
+}
+
+/// How a bucket is addressed in requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Addressing {
+    /// `https://BUCKET.ENDPOINT/KEY`: AWS, and what an S3 interface endpoint expects.
+    #[default]
+    VirtualHost,
+    /// `https://ENDPOINT/BUCKET/KEY`: most S3-compatible servers.
+    Path,
+}
+
+/// The S3 endpoint and the credentials for it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct S3Settings {
+    /// Endpoint URL (`https://bucket.vpce-….s3.ap-northeast-2.vpce.amazonaws.com`, or any
+    /// S3-compatible server); empty for AWS's public endpoint of the region.
+    pub endpoint: String,
+    /// Region that requests are signed for.
+    pub region: String,
+    /// Virtual-host or path style.
+    pub addressing: Addressing,
+    /// Plain http is refused unless this says so.
+    pub allow_http: bool,
+    /// Access key id.
+    pub access_key_id: String,
+    /// Secret access key.
+    pub secret_access_key: Secret,
+    /// Session token of temporary credentials; empty for static ones.
+    pub session_token: Secret,
+}
+
+/// The write-back cache.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheSettings {
+    /// Quiet time after the last write to a file before its upload begins, in milliseconds.
+    pub upload_delay_ms: u64,
+    /// Most uploads under way at once.
+    pub uploads_max: u32,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self { upload_delay_ms: 2000, uploads_max: 8 }
+    }
+}
+
+/// S3 storage class of new objects (AWS DefaultStorageClass).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum StorageClass {
+    /// S3 Standard.
+    #[default]
+    Standard,
+    /// S3 Intelligent-Tiering.
+    IntelligentTiering,
+    /// S3 Standard-IA.
+    StandardIa,
+    /// S3 One Zone-IA.
+    OnezoneIa,
+}
+
+impl StorageClass {
+    /// The name in S3 requests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "STANDARD",
+            Self::IntelligentTiering => "INTELLIGENT_TIERING",
+            Self::StandardIa => "STANDARD_IA",
+            Self::OnezoneIa => "ONEZONE_IA",
+        }
+    }
+}
+
+/// Which callers lose their identity (AWS Squash).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Squash {
+    /// uid 0 and gid 0 become the anonymous ones.
+    #[default]
+    RootSquash,
+    /// Callers are who they say.
+    NoSquash,
+    /// Everybody is anonymous.
+    AllSquash,
+}
+
+/// One file share: a bucket and prefix under an export path.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShareSettings {
+    /// Name; the export path is `/NAME`.
+    pub name: ShareName,
+    /// Bucket.
+    pub bucket: BucketName,
+    /// The part of the bucket that the share shows.
+    #[serde(default)]
+    pub prefix: KeyPrefix,
+    /// Storage class of new objects.
+    #[serde(default)]
+    pub storage_class: StorageClass,
+    /// Who may mount and use the share. Left out: everyone. Empty: nobody.
+    #[serde(default = "ClientSpec::everyone")]
+    pub client_list: Vec<ClientSpec>,
+    /// Refuse every change.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Which callers lose their identity.
+    #[serde(default)]
+    pub squash: Squash,
+    /// Serve only callers whose source port is below 1024.
+    #[serde(default)]
+    pub require_privileged_port: bool,
+    /// uid of squashed callers, and owner of objects without ownership metadata.
+    #[serde(default = "nobody")]
+    pub owner_id: u32,
+    /// gid of squashed callers, and group of objects without ownership metadata.
+    #[serde(default = "nobody")]
+    pub group_id: u32,
+    /// Mode of files without mode metadata, in octal (`"0666"`).
+    #[serde(default = "file_mode", with = "octal")]
+    pub file_mode: u32,
+    /// Mode of directories without mode metadata, in octal (`"0777"`).
+    #[serde(default = "directory_mode", with = "octal")]
+    pub directory_mode: u32,
+    /// Age in seconds after which a directory is listed again on access; 0 = only on command.
+    #[serde(default = "stale_seconds")]
+    pub cache_stale_timeout_seconds: u32,
+    /// Set Content-Type from the file name.
+    #[serde(default = "yes")]
+    pub guess_mime_type: bool,
+}
+
+fn nobody() -> u32 {
+    65534
+}
+fn file_mode() -> u32 {
+    0o666
+}
+fn directory_mode() -> u32 {
+    0o777
+}
+fn stale_seconds() -> u32 {
+    5
+}
+fn yes() -> bool {
+    true
+}
+
+mod octal {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(mode: &u32, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&format!("{mode:04o}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+        let text = String::deserialize(from)?;
+        match u32::from_str_radix(&text, 8) {
+            Ok(mode) if mode <= 0o7777 && text.len() <= 5 => Ok(mode),
+            _ => Err(D::Error::custom(format!("{text:?} is not an octal mode such as \"0644\""))),
+        }
+    }
+}
+
+impl ShareSettings {
+    /// A share of a bucket and prefix with every other setting at its default.
+    pub fn new(name: ShareName, bucket: BucketName, prefix: KeyPrefix) -> Self {
+        Self {
+            name,
+            bucket,
+            prefix,
+            storage_class: StorageClass::default(),
+            client_list: ClientSpec::everyone(),
+            read_only: false,
+            squash: Squash::default(),
+            require_privileged_port: false,
+            owner_id: nobody(),
+            group_id: nobody(),
+            file_mode: file_mode(),
+            directory_mode: directory_mode(),
+            cache_stale_timeout_seconds: stale_seconds(),
+            guess_mime_type: true,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads and checks a document.
+    ///
+    /// # Errors
+    /// [`SettingsError`]; show its message to the operator as it is.
+    pub fn from_toml(text: &str) -> Result<Self, SettingsError> {
+        let settings: Self = toml::from_str(text).map_err(Box::new)?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Writes the document, secrets included: for the settings store and the export only.
+    ///
+    /// # Errors
+    /// [`SettingsError::Write`], which no checked document causes.
+    pub fn to_toml(&self) -> Result<String, SettingsError> {
+        Ok(toml::to_string(self).map_err(Box::new)?)
+    }
+
+    /// Checks what the field types alone cannot. Missing S3 settings are not an error here: the
+    /// gateway runs and says in its status what is missing ([`Settings::missing_for_s3`]).
+    ///
+    /// # Errors
+    /// [`SettingsError::Version`] or the first [`SettingsError::Field`].
+    pub fn check(&self) -> Result<(), SettingsError> {
+        if self.version != SETTINGS_VERSION {
+            return Err(SettingsError::Version { found: self.version });
+        }
+        let refuse = |field: &str, problem: String| {
+            Err(SettingsError::Field { field: field.to_owned(), problem })
+        };
+        let endpoint = self.s3.endpoint.as_str();
+        if !(endpoint.is_empty()
+            || endpoint.starts_with("https://")
+            || endpoint.starts_with("http://"))
+        {
+            return refuse("s3.endpoint", format!("{endpoint:?} must begin with https://"));
+        }
+        if endpoint.starts_with("http://") && !self.s3.allow_http {
+            return refuse(
+                "s3.endpoint",
+                "plain http sends file content in the clear; use https, or set s3.allow_http = true"
+                    .to_owned(),
+            );
+        }
+        if !(1..=64).contains(&self.cache.uploads_max) {
+            return refuse("cache.uploads_max", "must be 1 to 64".to_owned());
+        }
+        if self.cache.upload_delay_ms > 3_600_000 {
+            return refuse(
+                "cache.upload_delay_ms",
+                "must be at most 3600000 (one hour)".to_owned(),
+            );
+        }
+        if self.shares.len() > SHARES_MAX {
+            return refuse("share", format!("at most {SHARES_MAX} shares"));
+        }
+        for (i, share) in self.shares.iter().enumerate() {
+            if self.shares[..i].iter().any(|other| other.name == share.name) {
+                return refuse("share.name", format!("{} is used twice", share.name));
+            }
+            let overlaps = |other: &&ShareSettings| {
+                let (ours, theirs) = (share.prefix.as_str(), other.prefix.as_str());
+                other.bucket == share.bucket
+                    && (ours.starts_with(theirs) || theirs.starts_with(ours))
+                    && !(share.read_only || other.read_only)
+            };
+            if let Some(other) = self.shares[..i].iter().find(overlaps) {
+                return refuse(
+                    "share.prefix",
+                    format!(
+                        "{} and {} would both write under {}/{}: give them separate prefixes, or make one read_only",
+                        other.name, share.name, share.bucket, share.prefix
+                    ),
+                );
+            }
+            if share.client_list.len() > CLIENTS_MAX {
+                return refuse("share.client_list", format!("at most {CLIENTS_MAX} entries"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What must still be filled in before S3 can be used, in words for the operator.
+    pub fn missing_for_s3(&self) -> Option<&'static str> {
+        if self.s3.region.is_empty() {
+            Some("s3.region is not set: name the bucket's region, such as ap-northeast-2")
+        } else if self.s3.access_key_id.is_empty() || self.s3.secret_access_key.is_empty() {
+            Some("s3.access_key_id and s3.secret_access_key are not set")
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STORY: &str = r#"
+        version = 1
+        [s3]
+        endpoint = "https://bucket.vpce-0a1b.s3.ap-northeast-2.vpce.amazonaws.com"
+        region = "ap-northeast-2"
+        access_key_id = "AKIDEXAMPLE"
+        secret_access_key = "secret"
+        [[share]]
+        name = "sales"
+        bucket = "sales-backup"
+        prefix = "onprem"
+    "#;
+
+    #[test]
+    fn a_short_document_gets_the_documented_defaults() {
+        let settings = Settings::from_toml(STORY).unwrap();
+        let share = &settings.shares[0];
+        assert_eq!(share.prefix.as_str(), "onprem/");
+        assert_eq!(share.storage_class, StorageClass::Standard);
+        assert_eq!((share.file_mode, share.directory_mode), (0o666, 0o777));
+        assert_eq!((share.owner_id, share.squash), (65534, Squash::RootSquash));
+        assert_eq!(settings.missing_for_s3(), None);
+    }
+
+    #[test]
+    fn documents_survive_a_round_trip() {
+        let settings = Settings::from_toml(STORY).unwrap();
+        let again = Settings::from_toml(&settings.to_toml().unwrap()).unwrap();
+        assert_eq!(settings, again);
+    }
+
+    #[test]
+    fn refusals_name_the_field() {
+        for (change, says) in [
+            ("version = 2", "version 2"),
+            ("version = 1\ntypo = true", "typo"),
+            ("version = 1\n[s3]\nendpoint = \"http://s3\"", "allow_http"),
+            ("version = 1\n[s3]\nendpoint = \"s3.example\"", "https://"),
+            ("version = 1\n[cache]\nuploads_max = 0", "uploads_max"),
+            ("version = 1\n[[share]]\nname = \"a/b\"\nbucket = \"bbb\"", "share name"),
+            ("version = 1\n[[share]]\nname = \"a\"\nbucket = \"bbb\"\nfile_mode = \"9\"", "octal"),
+            (
+                "version = 1\n[[share]]\nname = \"a\"\nbucket = \"bbb\"\n[[share]]\nname = \"b\"\nbucket = \"bbb\"\nprefix = \"x\"",
+                "separate prefixes",
+            ),
+        ] {
+            let error = Settings::from_toml(change).unwrap_err().to_string();
+            assert!(error.contains(says), "{change:?} gave {error:?}");
+        }
+    }
+
+    #[test]
+    fn the_default_document_is_valid_and_says_what_is_missing() {
+        let settings = Settings::default();
+        settings.check().unwrap();
+        assert!(settings.missing_for_s3().unwrap().contains("region"));
+    }
+}

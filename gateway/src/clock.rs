@@ -1,0 +1,84 @@
+//! The clock port: wall time for attributes and schedules, and a hand-driven clock for tests.
+use std::{
+    fmt,
+    sync::atomic::{AtomicI64, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// A moment in wall time: nanoseconds since 1970-01-01T00:00:00Z. Reaches from 1677 to 2262.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp {
+    nanos: i64,
+}
+
+impl Timestamp {
+    /// From nanoseconds since 1970.
+    pub fn from_nanos(nanos: i64) -> Self {
+        Self { nanos }
+    }
+
+    /// From seconds and nanoseconds since 1970, held to the representable range.
+    pub fn new(seconds: i64, nanos: u32) -> Self {
+        Self { nanos: seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(nanos)) }
+    }
+
+    /// Nanoseconds since 1970.
+    pub fn as_nanos(self) -> i64 {
+        self.nanos
+    }
+
+    /// Whole seconds since 1970, rounded down.
+    pub fn seconds(self) -> i64 {
+        self.nanos.div_euclid(1_000_000_000)
+    }
+
+    /// Nanoseconds within the second.
+    pub fn subsec_nanos(self) -> u32 {
+        u32::try_from(self.nanos.rem_euclid(1_000_000_000)).expect("a remainder below 1e9 fits")
+    }
+
+    /// This moment plus `millis`, held to the representable range.
+    pub fn plus_millis(self, millis: u64) -> Self {
+        let nanos = i64::try_from(millis).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        Self { nanos: self.nanos.saturating_add(nanos) }
+    }
+}
+
+/// Where the time comes from.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// The wall time.
+    fn now(&self) -> Timestamp;
+}
+
+/// The system's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+    }
+}
+
+/// A clock that moves when a test moves it.
+#[derive(Debug, Default)]
+pub struct ManualClock(AtomicI64);
+
+impl ManualClock {
+    /// Starts at `now`.
+    pub fn new(now: Timestamp) -> Self {
+        Self(AtomicI64::new(now.as_nanos()))
+    }
+
+    /// Moves on by `millis`.
+    pub fn advance_millis(&self, millis: i64) {
+        self.0.fetch_add(millis * 1_000_000, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_nanos(self.0.load(Ordering::SeqCst))
+    }
+}

@@ -1,0 +1,11 @@
+//! The NFS service of an S3 file gateway: files on a local cache disk at once, in the bucket
+//! seconds later, one plain object per file.
+//!
+//! Layers, each knowing only those below it (checked by `tests/tidy.rs`):
+//! `nfs`, `admin` → `vfs` → `fetch`, `upload`, `refresh` → `share` → `store`, `catalog`, `cache` →
+//! `limits`, `clock`, `object`, `locks`, `tasks`, `budget`. `run` wires them and is known by none.
+pub mod clock;
+pub mod object;
+pub mod store;
+pub mod tasks;
+pub mod vfs;

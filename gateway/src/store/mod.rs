@@ -1,0 +1,179 @@
+//! The object storage port: S3's operations in our words and with our errors.
+//!
+//! Owns: the [`ObjectStore`] trait and its vocabulary. One instance is one bucket at one endpoint.
+//! Must not know: files, shares, the catalog. AWS's names appear in `s3.rs` and `s3_error.rs` only.
+pub mod error;
+
+use std::{collections::BTreeMap, fmt, ops::Range};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use error::{StoreError, StoreErrorKind, StoreOp};
+
+use crate::{
+    clock::Timestamp,
+    object::{ETag, ObjectKey},
+};
+
+/// User metadata: names without `x-amz-meta-`, lower case.
+pub type UserMeta = BTreeMap<String, String>;
+
+/// What HEAD tells of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// Its bytes.
+    pub size: u64,
+    /// Its entity tag.
+    pub etag: ETag,
+    /// When S3 took it, whole seconds.
+    pub last_modified: Timestamp,
+    /// User metadata.
+    pub user: UserMeta,
+}
+
+/// One object in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedObject {
+    /// The key as S3 has it: may be unusable as a file name, empty parts included.
+    pub key: String,
+    /// Its bytes.
+    pub size: u64,
+    /// Its entity tag.
+    pub etag: ETag,
+    /// When S3 took it.
+    pub last_modified: Timestamp,
+}
+
+/// One page of a listing with delimiter `/`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListPage {
+    /// Objects directly under the prefix (the prefix's own marker included).
+    pub objects: Vec<ListedObject>,
+    /// Common prefixes, each ending in `/`.
+    pub prefixes: Vec<String>,
+    /// Continuation token of the next page; `None` on the last.
+    pub next: Option<String>,
+}
+
+/// What must hold of the key for a publish to happen (S3 `If-None-Match: *`, `If-Match`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// No object has this key.
+    Absent,
+    /// The object has this tag.
+    Tag(ETag),
+    /// Anything; for stores without conditional writes.
+    Anything,
+}
+
+/// How an object is to be stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PutOptions {
+    /// User metadata.
+    pub user: UserMeta,
+    /// `Content-Type`.
+    pub content_type: Option<String>,
+    /// `x-amz-storage-class`; empty for the bucket's own choice.
+    pub storage_class: String,
+}
+
+/// A part that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadedPart {
+    /// 1 to 10,000.
+    pub number: u32,
+    /// Its tag, named again when the upload is completed.
+    pub etag: ETag,
+}
+
+/// A multipart upload that is under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingUpload {
+    /// Its key.
+    pub key: String,
+    /// Its id.
+    pub upload_id: String,
+    /// When it was begun.
+    pub initiated: Timestamp,
+}
+
+/// One bucket. Every method is cancel safe in the sense that a dropped call may or may not have
+/// happened: settle a publish with [`ObjectStore::head`].
+///
+/// # Errors
+/// Every method: [`StoreError`]; its `kind` says what to do.
+#[async_trait]
+pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
+    /// Whether the bucket is there and may be used (HeadBucket).
+    async fn head_bucket(&self) -> Result<(), StoreError>;
+    /// HeadObject.
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError>;
+    /// Bytes `range` of the object with exactly the tag `etag` (GetObject, Range, If-Match); never
+    /// fewer bytes than asked for: a short body is [`StoreErrorKind::Integrity`].
+    async fn get(
+        &self,
+        key: &ObjectKey,
+        range: Range<u64>,
+        etag: &ETag,
+    ) -> Result<Bytes, StoreError>;
+    /// One page of objects and common prefixes under `prefix` (ListObjectsV2, delimiter `/`,
+    /// encoding-type url). Keys come decoded, in UTF-8 byte order.
+    async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage, StoreError>;
+    /// Stores a whole object (PutObject) and returns its tag.
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        body: Bytes,
+        options: &PutOptions,
+        expect: &Expect,
+    ) -> Result<ETag, StoreError>;
+    /// Copies `from` (which must have the tag `from_etag`) to `to` on the server with new metadata
+    /// (CopyObject, directive REPLACE). `from == to` changes metadata in place.
+    async fn copy(
+        &self,
+        from: &ObjectKey,
+        from_etag: &ETag,
+        to: &ObjectKey,
+        options: &PutOptions,
+        expect: &Expect,
+    ) -> Result<ETag, StoreError>;
+    /// Deletes the object if it has the tag (DeleteObject, If-Match); a missing object is success.
+    async fn delete(&self, key: &ObjectKey, etag: Option<&ETag>) -> Result<(), StoreError>;
+    /// CreateMultipartUpload; returns the upload id.
+    async fn create_multipart(
+        &self,
+        key: &ObjectKey,
+        options: &PutOptions,
+    ) -> Result<String, StoreError>;
+    /// UploadPart, `number` 1 to 10,000.
+    async fn put_part(
+        &self,
+        key: &ObjectKey,
+        upload_id: &str,
+        number: u32,
+        body: Bytes,
+    ) -> Result<UploadedPart, StoreError>;
+    /// UploadPartCopy of `range` of `from` with the tag `from_etag`.
+    async fn copy_part(
+        &self,
+        key: &ObjectKey,
+        upload_id: &str,
+        number: u32,
+        from: &ObjectKey,
+        from_etag: &ETag,
+        range: Range<u64>,
+    ) -> Result<UploadedPart, StoreError>;
+    /// CompleteMultipartUpload; a 200 whose body is an error is an error.
+    async fn complete_multipart(
+        &self,
+        key: &ObjectKey,
+        upload_id: &str,
+        parts: &[UploadedPart],
+        expect: &Expect,
+    ) -> Result<ETag, StoreError>;
+    /// AbortMultipartUpload; an unknown upload is success.
+    async fn abort_multipart(&self, key: &ObjectKey, upload_id: &str) -> Result<(), StoreError>;
+    /// Uploads under way below `prefix`, at most 1,000 (ListMultipartUploads).
+    async fn list_multipart(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError>;
+}
