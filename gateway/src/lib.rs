@@ -4,8 +4,15 @@
 //! Layers, each knowing only those below it (checked by `tests/tidy.rs`):
 //! `nfs`, `admin` → `vfs` → `fetch`, `upload`, `refresh` → `share` → `store`, `catalog`, `cache` →
 //! `limits`, `clock`, `object`, `locks`, `tasks`, `budget`. `run` wires them and is known by none.
+pub mod admin;
+pub mod cli;
 pub mod clock;
+pub mod identity;
+pub mod logging;
 pub mod object;
+pub mod settings;
+pub mod status_text;
 pub mod store;
+pub mod systemd;
 pub mod tasks;
 pub mod vfs;

@@ -1,0 +1,226 @@
+//! The routes, on axum over a Unix socket.
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, Query, State, rejection::JsonRejection},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use gateway_api::{
+    GatewayStatus, Settings,
+    admin::{self, ErrorBody, RefreshRequest},
+};
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{Control, ControlError};
+
+/// Largest request body: a settings document with every share at its longest is far below.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// The socket could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on the admin socket {path}: {source}")]
+pub struct ServerError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// The admin API's listener.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+}
+
+impl Server {
+    /// Listens on `path`, replacing a socket that an earlier process left behind.
+    ///
+    /// # Errors
+    /// [`ServerError`].
+    pub fn bind(path: &Path) -> Result<Self, ServerError> {
+        let at = |source| ServerError { path: path.to_owned(), source };
+        match fs::remove_file(path) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(at(e)),
+        }
+        let listener = UnixListener::bind(path).map_err(at)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(at)?;
+        Ok(Self { listener })
+    }
+
+    /// Answers until `stop` is cancelled.
+    pub async fn serve(self, control: Arc<dyn Control>, stop: CancellationToken) {
+        let served = axum::serve(self.listener, router(control))
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the admin socket failed");
+        }
+    }
+}
+
+fn router(control: Arc<dyn Control>) -> Router {
+    Router::new()
+        .route(admin::STATUS, get(status))
+        .route(admin::SETTINGS, get(settings).put(replace_settings))
+        .route(admin::FLUSH, post(flush))
+        .route(admin::REFRESH, post(refresh))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(control)
+}
+
+async fn status(State(control): State<Arc<dyn Control>>) -> Json<GatewayStatus> {
+    Json(control.status().await)
+}
+
+async fn settings(State(control): State<Arc<dyn Control>>) -> Result<Response, ControlError> {
+    let (revision, settings) = control.settings().await;
+    let text = settings.to_toml().map_err(|e| ControlError::Failed(e.to_string()))?;
+    let head = [
+        (header::CONTENT_TYPE, "application/toml".to_owned()),
+        (header::ETAG, format!("\"{revision}\"")),
+    ];
+    Ok((head, text).into_response())
+}
+
+/// Query of `PUT /v1/settings`.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BasedOn {
+    revision: Option<u64>,
+}
+
+async fn replace_settings(
+    State(control): State<Arc<dyn Control>>,
+    Query(based_on): Query<BasedOn>,
+    text: String,
+) -> Result<Json<serde_json::Value>, ControlError> {
+    let settings = Settings::from_toml(&text).map_err(|e| ControlError::Invalid(e.to_string()))?;
+    let revision = control.replace_settings(settings, based_on.revision).await?;
+    Ok(Json(serde_json::json!({ "revision": revision })))
+}
+
+async fn flush(State(control): State<Arc<dyn Control>>) -> Result<StatusCode, ControlError> {
+    control.flush().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn refresh(
+    State(control): State<Arc<dyn Control>>,
+    request: Result<Json<RefreshRequest>, JsonRejection>,
+) -> Result<StatusCode, ControlError> {
+    let Json(request) = request.map_err(|e| ControlError::Invalid(e.body_text()))?;
+    control.refresh(request).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl IntoResponse for ControlError {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (status, Json(ErrorBody { error: self.to_string() })).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Mutex, time::Duration};
+
+    use async_trait::async_trait;
+    use gateway_api::client::{AdminClient, ClientError};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Fake {
+        settings: Mutex<Settings>,
+    }
+
+    #[async_trait]
+    impl Control for Fake {
+        async fn status(&self) -> GatewayStatus {
+            GatewayStatus { version: "1.2.3".to_owned(), ..GatewayStatus::default() }
+        }
+        async fn settings(&self) -> (u64, Settings) {
+            (7, self.settings.lock().unwrap().clone())
+        }
+        async fn replace_settings(
+            &self,
+            settings: Settings,
+            based_on: Option<u64>,
+        ) -> Result<u64, ControlError> {
+            if based_on.is_some_and(|r| r != 7) {
+                return Err(ControlError::Conflict("read them again".to_owned()));
+            }
+            *self.settings.lock().unwrap() = settings;
+            Ok(8)
+        }
+        async fn flush(&self) -> Result<(), ControlError> {
+            Err(ControlError::Failed("the bucket does not answer".to_owned()))
+        }
+        async fn refresh(&self, request: RefreshRequest) -> Result<(), ControlError> {
+            Err(ControlError::NotFound(format!("no share {}", request.share)))
+        }
+    }
+
+    async fn with_server(test: impl FnOnce(AdminClient) + Send + 'static) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        let server = Server::bind(&path).unwrap();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(server.serve(Arc::new(Fake::default()), stop.clone()));
+        tokio::task::spawn_blocking(move || test(AdminClient::new(&path, Duration::from_secs(30))))
+            .await
+            .unwrap();
+        stop.cancel();
+        serving.await.unwrap();
+    }
+
+    fn refusal(answer: Result<Vec<u8>, ClientError>) -> (u16, String) {
+        match answer {
+            Err(ClientError::Refused { status, message }) => (status, message),
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_blocking_client_and_the_server_understand_each_other() {
+        with_server(|client| {
+            assert_eq!(client.status().unwrap().version, "1.2.3");
+            let good = b"version = 1\n[s3]\nregion = \"eu-west-1\"";
+            client.request("PUT", "/v1/settings?revision=7", good).unwrap();
+            let text = client.request("GET", admin::SETTINGS, b"").unwrap();
+            assert!(String::from_utf8(text).unwrap().contains("eu-west-1"));
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn refusals_carry_their_words_and_status() {
+        with_server(|client| {
+            let (status, message) = refusal(client.request("PUT", admin::SETTINGS, b"version = 9"));
+            assert_eq!(status, 400);
+            assert!(message.contains("version 9"), "{message}");
+            let outdated = client.request("PUT", "/v1/settings?revision=6", b"version = 1");
+            assert_eq!(refusal(outdated).0, 409);
+            let flush = refusal(client.request("POST", admin::FLUSH, b""));
+            assert_eq!(flush, (500, "the bucket does not answer".to_owned()));
+            let refresh = client.request("POST", admin::REFRESH, b"{\"share\":\"sales\"}");
+            assert_eq!(refusal(refresh).0, 404);
+            assert_eq!(refusal(client.request("POST", admin::REFRESH, b"{}")).0, 400);
+        })
+        .await;
+    }
+}

@@ -1,0 +1,133 @@
+//! The command line: what `gateway` can be told.
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use gateway_api::{
+    ShareName,
+    admin::{self, ADMIN_SOCKET, RefreshRequest},
+    client::AdminClient,
+};
+
+/// The NFS gateway of Tidegate: files on the cache disk at once, in the bucket seconds later.
+#[derive(Debug, Parser)]
+#[command(name = "gateway", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve file shares until SIGTERM.
+    Serve(ServeArgs),
+    /// Show the state of a running gateway.
+    Status {
+        /// Print the whole status document as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Which gateway to ask.
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Wait until everything written so far is in S3.
+    Flush {
+        /// Which gateway to ask.
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// List a directory of the bucket again.
+    Refresh {
+        /// The share.
+        share: ShareName,
+        /// Directory inside it.
+        #[arg(default_value = "")]
+        path: String,
+        /// Which gateway to ask.
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Show or replace the settings.
+    Settings {
+        /// Replace them by this TOML file; without it they are printed, secrets left out.
+        #[arg(long, value_name = "FILE")]
+        replace: Option<PathBuf>,
+        /// Which gateway to ask.
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+}
+
+/// Arguments of `gateway serve`.
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// Settings to start from: applied at the first start, and again whenever the file changes.
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+    /// Where settings and keys are kept.
+    #[arg(long, value_name = "DIR")]
+    pub state: PathBuf,
+    /// The cache: data not yet in S3 lives here. Must be a local disk.
+    #[arg(long, value_name = "DIR")]
+    pub cache: PathBuf,
+    /// Where NFS and MOUNT are served; port 0 takes any and prints it. Not needed when the sockets
+    /// are handed over (LISTEN_FDS).
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// The admin socket; `admin.sock` in the state directory if left out.
+    #[arg(long, value_name = "SOCKET")]
+    pub admin: Option<PathBuf>,
+}
+
+/// Which gateway a command asks.
+#[derive(Clone, Debug, Args)]
+pub struct AdminArgs {
+    /// Its admin socket.
+    #[arg(long, value_name = "SOCKET", default_value = ADMIN_SOCKET)]
+    pub admin: PathBuf,
+}
+
+impl AdminArgs {
+    fn client(&self, time_limit: Duration) -> AdminClient {
+        AdminClient::new(&self.admin, time_limit)
+    }
+}
+
+const QUICK: Duration = Duration::from_secs(30);
+/// A flush waits for uploads: a day is longer than anybody watches.
+const PATIENT: Duration = Duration::from_secs(24 * 3600);
+
+/// Runs every command but `serve` and returns what to print.
+///
+/// # Errors
+/// Words for the operator.
+pub fn ask(command: &Command) -> Result<String, Box<dyn std::error::Error>> {
+    Ok(match command {
+        Command::Serve(_) => unreachable!("main runs serve itself"),
+        Command::Status { json: true, admin } => {
+            serde_json::to_string_pretty(&admin.client(QUICK).status()?)?
+        }
+        Command::Status { json: false, admin } => {
+            crate::status_text::render(&admin.client(QUICK).status()?)
+        }
+        Command::Flush { admin } => {
+            admin.client(PATIENT).request("POST", admin::FLUSH, b"")?;
+            "everything written before this command is in S3".to_owned()
+        }
+        Command::Refresh { share, path, admin } => {
+            let body = RefreshRequest { share: share.clone(), path: path.clone() };
+            admin.client(PATIENT).request("POST", admin::REFRESH, &serde_json::to_vec(&body)?)?;
+            format!("{share}:/{path} has been listed again")
+        }
+        Command::Settings { replace: None, admin } => {
+            String::from_utf8(admin.client(QUICK).request("GET", admin::SETTINGS, b"")?)?
+        }
+        Command::Settings { replace: Some(file), admin } => {
+            let text =
+                std::fs::read(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
+            admin.client(QUICK).request("PUT", admin::SETTINGS, &text)?;
+            "the new settings are in force".to_owned()
+        }
+    })
+}

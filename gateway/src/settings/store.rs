@@ -1,0 +1,248 @@
+//! One file, replaced atomically: temporary file, fsync, rename, fsync of the directory.
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use gateway_api::{Settings, SettingsError};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+const FILE: &str = "settings.toml";
+const BROKEN_FILE: &str = "settings.toml.broken";
+
+/// Why the settings could not be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The state directory cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file concerned.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The document is not usable.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Somebody else changed the settings first.
+    #[error(
+        "the settings are at revision {current}, the change was made to {based_on}: read them again"
+    )]
+    Outdated {
+        /// The revision in force.
+        current: u64,
+        /// The revision that the change was based on.
+        based_on: u64,
+    },
+}
+
+/// The document with what the store needs to know about it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stored {
+    /// Counts every replacement.
+    pub revision: u64,
+    /// SHA-256 of the seed that was last applied, in hex; empty if none was.
+    pub seed_sha256: String,
+    /// The settings.
+    pub settings: Settings,
+}
+
+/// The settings file of one state directory.
+#[derive(Debug)]
+pub struct SettingsStore {
+    directory: PathBuf,
+    current: Stored,
+    problem: Option<String>,
+}
+
+impl SettingsStore {
+    /// Reads the settings of `directory`, seeding them from `seed` (the text of `--settings FILE`)
+    /// when the directory has none yet or when the seed is another one than last time.
+    ///
+    /// A broken document does not stop the gateway: it is kept aside as `settings.toml.broken`,
+    /// defaults (no shares) are used, and [`SettingsStore::problem`] says what is wrong.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the directory cannot be used at all.
+    pub fn open(directory: &Path, seed: Option<&str>) -> Result<Self, StoreError> {
+        let mut store = Self {
+            directory: directory.to_owned(),
+            current: Stored {
+                revision: 0,
+                seed_sha256: String::new(),
+                settings: Settings::default(),
+            },
+            problem: None,
+        };
+        store.load()?;
+        if let Some(seed) = seed {
+            store.apply_seed(seed)?;
+        }
+        Ok(store)
+    }
+
+    /// The settings in force.
+    pub fn current(&self) -> &Stored {
+        &self.current
+    }
+
+    /// What is wrong with the file or the seed, in words for the operator.
+    pub fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
+    }
+
+    /// Replaces the settings; durable when it returns.
+    ///
+    /// # Errors
+    /// [`StoreError::Outdated`] when `based_on` is given and is not the revision in force;
+    /// [`StoreError::Settings`] when the document is not usable; [`StoreError::Io`].
+    pub fn replace(&mut self, settings: Settings, based_on: Option<u64>) -> Result<(), StoreError> {
+        settings.check()?;
+        match based_on {
+            Some(based_on) if based_on != self.current.revision => {
+                return Err(StoreError::Outdated { current: self.current.revision, based_on });
+            }
+            Some(_) | None => {}
+        }
+        let next = Stored {
+            revision: self.current.revision + 1,
+            seed_sha256: self.current.seed_sha256.clone(),
+            settings,
+        };
+        self.write(next)?;
+        self.problem = None;
+        Ok(())
+    }
+
+    fn load(&mut self) -> Result<(), StoreError> {
+        let path = self.directory.join(FILE);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(StoreError::Io { path, source }),
+        };
+        let read = toml::from_str::<Stored>(&text)
+            .map_err(|e| SettingsError::Syntax(Box::new(e)))
+            .and_then(|stored| stored.settings.check().map(|()| stored));
+        match read {
+            Ok(stored) => self.current = stored,
+            Err(problem) => {
+                let aside = self.directory.join(BROKEN_FILE);
+                fs::rename(&path, &aside)
+                    .map_err(|source| StoreError::Io { path: path.clone(), source })?;
+                self.problem = Some(format!(
+                    "the settings file was not usable ({problem}); it was kept as {} and no share is served until new settings are given",
+                    aside.display()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_seed(&mut self, seed: &str) -> Result<(), StoreError> {
+        let digest: String = Sha256::digest(seed).iter().map(|b| format!("{b:02x}")).collect();
+        if digest == self.current.seed_sha256 {
+            return Ok(());
+        }
+        match Settings::from_toml(seed) {
+            Ok(settings) => {
+                let revision = self.current.revision + 1;
+                self.write(Stored { revision, seed_sha256: digest, settings })?;
+                self.problem = None;
+            }
+            Err(problem) => {
+                self.problem =
+                    Some(format!("the settings given at start are not usable: {problem}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, next: Stored) -> Result<(), StoreError> {
+        let text = toml::to_string(&next).map_err(|e| SettingsError::Write(Box::new(e)))?;
+        let path = self.directory.join(FILE);
+        replace_file(&self.directory, &path, text.as_bytes())
+            .map_err(|source| StoreError::Io { path, source })?;
+        self.current = next;
+        Ok(())
+    }
+}
+
+/// Replaces `path` (in `directory`) with `content`, mode 0600; durable when it returns.
+pub(crate) fn replace_file(directory: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEED: &str = "version = 1\n[[share]]\nname = \"sales\"\nbucket = \"bucket\"\n";
+
+    fn names(store: &SettingsStore) -> Vec<String> {
+        store.current().settings.shares.iter().map(|s| s.name.to_string()).collect()
+    }
+
+    #[test]
+    fn the_seed_is_applied_once_and_changes_survive_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = SettingsStore::open(dir.path(), Some(SEED)).unwrap();
+        assert_eq!(names(&store), ["sales"]);
+        let mut changed = store.current().settings.clone();
+        changed.shares[0].name = "renamed".parse().unwrap();
+        store.replace(changed, Some(1)).unwrap();
+        let store = SettingsStore::open(dir.path(), Some(SEED)).unwrap();
+        assert_eq!(names(&store), ["renamed"], "the same seed does not undo the change");
+        let other = SEED.replace("sales", "other");
+        let store = SettingsStore::open(dir.path(), Some(&other)).unwrap();
+        assert_eq!(names(&store), ["other"], "a new seed is the operator's word");
+    }
+
+    #[test]
+    fn a_broken_file_is_kept_aside_and_said() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(FILE), "revision = what").unwrap();
+        let store = SettingsStore::open(dir.path(), None).unwrap();
+        assert!(names(&store).is_empty());
+        assert!(store.problem().unwrap().contains("settings.toml.broken"));
+        assert_eq!(fs::read_to_string(dir.path().join(BROKEN_FILE)).unwrap(), "revision = what");
+    }
+
+    #[test]
+    fn a_broken_seed_leaves_the_old_settings_in_force() {
+        let dir = tempfile::tempdir().unwrap();
+        SettingsStore::open(dir.path(), Some(SEED)).unwrap();
+        let store = SettingsStore::open(dir.path(), Some("version = 1\nnonsense = 1")).unwrap();
+        assert_eq!(names(&store), ["sales"]);
+        assert!(store.problem().unwrap().contains("nonsense"));
+    }
+
+    #[test]
+    fn a_change_to_an_outdated_revision_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = SettingsStore::open(dir.path(), Some(SEED)).unwrap();
+        let settings = store.current().settings.clone();
+        store.replace(settings.clone(), Some(1)).unwrap();
+        let refused = store.replace(settings, Some(1)).unwrap_err();
+        assert!(matches!(refused, StoreError::Outdated { current: 2, based_on: 1 }));
+    }
+
+    #[test]
+    fn the_file_is_for_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        SettingsStore::open(dir.path(), Some(SEED)).unwrap();
+        let mode = fs::metadata(dir.path().join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
