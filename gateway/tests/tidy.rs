@@ -1,0 +1,245 @@
+//! The house rules that a compiler does not check, as tests: who may know whom, which foreign names
+//! stay behind their fence, how long a file may get, which words do not belong.
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Layers from the bottom up; a module may use its own and every earlier layer.
+const LAYERS: &[&[&str]] = &[
+    &["limits", "clock", "object", "tasks", "budget", "metrics", "failpoint", "locks"],
+    &["store", "catalog", "cache"],
+    &["share"],
+    &["fetch", "upload", "refresh"],
+    &["vfs"],
+    &["settings", "identity", "logging", "systemd", "status_text", "recovery"],
+    &["nfs", "admin"],
+    &["run", "cli"],
+];
+
+/// Leaves: none of them may know another.
+const STRANGERS: &[&str] = &["store", "catalog", "cache"];
+
+/// Types that are vocabulary although their module is a layer: who may name them, and why.
+const VOCABULARY: &[(&str, &str)] = &[
+    // Inode and share numbers and attributes are the file system's own words.
+    ("vfs", "Ino"),
+    ("vfs", "ShareId"),
+    ("vfs", "FileKind"),
+    ("vfs", "FsError"),
+    // Present ranges are what the catalog keeps of the cache.
+    ("cache", "RangeSet"),
+];
+
+/// Foreign crates and the only places that may name them.
+const FENCES: &[(&str, &[&str])] = &[
+    ("aws_", &["store/s3"]),
+    ("rusqlite", &["catalog/"]),
+    ("nfsserve", &["nfs/"]),
+    ("axum", &["admin/"]),
+];
+
+const LINES_MAX: usize = 600;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+fn rust_files(below: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![below.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the repository can be read") {
+            let path = entry.expect("an entry can be read").path();
+            if path.is_dir() {
+                if path.file_name().is_none_or(|name| name != "target") {
+                    folders.push(path);
+                }
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The lines of `text` before its tests, without comments.
+fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines()
+        .take_while(|line| *line != "#[cfg(test)]" && !line.starts_with("#[cfg(any(test"))
+        .enumerate()
+        .map(|(i, line)| (i + 1, line))
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+/// Every `crate::a::B` of the file as (line number, module, rest), braces of a `use` included.
+fn crate_paths(text: &str) -> Vec<(usize, String, String)> {
+    let mut found = Vec::new();
+    let lines: Vec<(usize, &str)> = code_lines(text).collect();
+    let joined: String = lines.iter().map(|(_, line)| format!("{line}\n")).collect();
+    let mut from = 0;
+    while let Some(at) = joined[from..].find("crate::") {
+        let start = from + at + "crate::".len();
+        let line = joined[..start].matches('\n').count();
+        let number = lines.get(line).map_or(0, |(n, _)| *n);
+        let rest = &joined[start..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let mut depth = 1;
+            let mut item = String::new();
+            let mut items = Vec::new();
+            for c in group.chars() {
+                match c {
+                    '{' => depth += 1,
+                    '}' => depth -= 1,
+                    _ => {}
+                }
+                if depth == 0 {
+                    break;
+                }
+                if c == ',' && depth == 1 {
+                    items.push(std::mem::take(&mut item));
+                } else {
+                    item.push(c);
+                }
+            }
+            items.push(item);
+            for item in items {
+                let item = item.trim();
+                let (module, rest) = item.split_once("::").unwrap_or((item, ""));
+                if !module.is_empty() {
+                    found.push((number, module.to_owned(), rest.to_owned()));
+                }
+            }
+        } else {
+            let end = rest
+                .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':' || c == '{'))
+                .unwrap_or(rest.len());
+            let path = match rest[..end].find('{') {
+                Some(_) => rest.split(';').next().unwrap_or_default(),
+                None => &rest[..end],
+            };
+            let (module, tail) = path.split_once("::").unwrap_or((path, ""));
+            found.push((number, module.to_owned(), tail.to_owned()));
+        }
+        from = start;
+    }
+    found
+}
+
+fn layer_of(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+fn is_vocabulary(module: &str, rest: &str) -> bool {
+    let names = rest.trim_matches(|c| c == '{' || c == '}');
+    let mut named =
+        names.split(',').map(|n| n.trim().rsplit("::").next().unwrap_or_default()).peekable();
+    named.peek().is_some()
+        && named.all(|name| VOCABULARY.iter().any(|(m, n)| *m == module && *n == name))
+}
+
+#[test]
+fn modules_know_only_the_layers_below_them() {
+    let src = root().join("src");
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for path in rust_files(&src) {
+        let relative = path.strip_prefix(&src).expect("found below src").to_string_lossy();
+        let module = relative.split(['/', '.']).next().unwrap_or_default();
+        if matches!(module, "main" | "lib") || relative.contains("testing") {
+            continue;
+        }
+        let Some(own) = layer_of(module) else {
+            wrong.push(format!("{relative}: module {module} has no layer in tidy.rs"));
+            continue;
+        };
+        let text = fs::read_to_string(&path).expect("a source file can be read");
+        for (line, used, rest) in crate_paths(&text) {
+            seen += 1;
+            let Some(theirs) = layer_of(&used) else { continue };
+            let strangers = STRANGERS.contains(&module) && STRANGERS.contains(&used.as_str());
+            if used != module && (theirs > own || strangers) && !is_vocabulary(&used, &rest) {
+                wrong.push(format!("{relative}:{line}: {module} must not know {used}::{rest}"));
+            }
+        }
+    }
+    assert!(seen > 20, "the test reads the sources");
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn foreign_names_stay_behind_their_fences() {
+    let src = root().join("src");
+    let mut wrong = Vec::new();
+    for path in rust_files(&src) {
+        let relative = path.strip_prefix(&src).expect("found below src").to_string_lossy();
+        let text = fs::read_to_string(&path).expect("a source file can be read");
+        for (line, code) in code_lines(&text) {
+            for (name, places) in FENCES {
+                let used = code.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| {
+                    if name.ends_with('_') { word.starts_with(name) } else { word == *name }
+                });
+                if used && !places.iter().any(|place| relative.starts_with(place)) {
+                    wrong.push(format!("{relative}:{line}: {name} belongs in {places:?}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_module_says_what_it_is_for_and_stays_readable() {
+    let workspace = root().join("..");
+    let mut wrong = Vec::new();
+    for folder in ["gateway", "init", "image", "vmware", "tests"] {
+        for path in rust_files(&workspace.join(folder)) {
+            let text = fs::read_to_string(&path).expect("a source file can be read");
+            let shown = path.strip_prefix(&workspace).unwrap_or(&path).display();
+            if !text.starts_with("//!") && !text.starts_with("#!") {
+                wrong.push(format!("{shown}: begins without a //! line"));
+            }
+            let lines = code_lines(&text).count();
+            if lines > LINES_MAX {
+                wrong.push(format!("{shown}: {lines} lines of code, at most {LINES_MAX}"));
+            }
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            for word in ["manager", "helper", "util"] {
+                if stem.split('_').any(|part| part.trim_end_matches('s') == word) {
+                    wrong.push(format!("{shown}: {word} says nothing; name what it does"));
+                }
+            }
+            for (number, line) in text.lines().enumerate() {
+                let marker = ["TO", "DO"].concat();
+                if line.contains(&marker) || line.contains(&["FIX", "ME"].concat()) {
+                    wrong.push(format!("{shown}:{}: a promise instead of work", number + 1));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_top_level_is_what_was_agreed() {
+    let allowed = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "LICENSE",
+        "README.md",
+        "gateway",
+        "init",
+        "image",
+        "vmware",
+        "tests",
+        "target",
+        "out",
+    ];
+    let workspace = root().join("..");
+    for entry in fs::read_dir(workspace).expect("the workspace can be read") {
+        let name = entry.expect("an entry can be read").file_name();
+        let name = name.to_string_lossy();
+        assert!(name.starts_with('.') || allowed.contains(&&*name), "{name} at the top level");
+    }
+}
