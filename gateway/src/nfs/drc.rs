@@ -1,0 +1,211 @@
+//! The duplicate request cache (RFC 1813 §4.5): a repeated call that must not be executed twice
+//! gets the reply of the first, on whatever connection it comes; while the first is still being
+//! executed, the repetition waits for it.
+//!
+//! Owns: which replies are remembered, for how long (by number, not by time: an entry leaves when
+//! its peer, or all peers, have too many). Must not know: what the calls do. In memory; a cache
+//! that survives restarts stands behind this one and is asked where [`ReplyCache::once`] would
+//! execute.
+use std::{
+    collections::{HashMap, VecDeque},
+    future::Future,
+    hash::{Hash, Hasher},
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use siphasher::sip128::{Hasher128, SipHasher13};
+use tokio::sync::OnceCell;
+
+use super::rpc::{auth::Caller, call::Call, limits::Limits, reply::Reply};
+
+/// How far into a peer's entries is looked for one whose reply is known, to forget it. Entries
+/// before it are calls in execution, which are few.
+const FORGET_SEARCH_MAX: usize = 256;
+
+/// What makes two calls the same call: not the connection or port, as clients repeat calls over
+/// new connections, but the arguments and caller, as xids come round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReplyKey {
+    peer: IpAddr,
+    xid: u32,
+    program: u32,
+    version: u32,
+    procedure: u32,
+    content: u128,
+}
+
+impl ReplyKey {
+    /// The key of `call`, made by `caller`.
+    pub fn of(call: &Call, caller: &Caller) -> Self {
+        // Not a defence: whoever makes two of his own calls collide harms himself.
+        let mut hasher = SipHasher13::new();
+        match caller {
+            Caller::Anonymous => hasher.write_u8(0),
+            Caller::Sys(who) => (1u8, who.uid, who.gid, &who.groups).hash(&mut hasher),
+        }
+        hasher.write(call.args.rest());
+        Self {
+            peer: call.peer.ip().to_canonical(),
+            xid: call.xid,
+            program: call.program,
+            version: call.version,
+            procedure: call.procedure,
+            content: hasher.finish128().as_u128(),
+        }
+    }
+}
+
+type Slot = Arc<OnceCell<Bytes>>;
+
+#[derive(Debug, Default)]
+struct Table {
+    slots: HashMap<ReplyKey, Slot>,
+    /// Keys of each peer, oldest first.
+    by_peer: HashMap<IpAddr, VecDeque<ReplyKey>>,
+}
+
+/// Remembered replies.
+#[derive(Debug)]
+pub struct ReplyCache {
+    table: Mutex<Table>,
+    entries_max: usize,
+    entries_per_peer_max: usize,
+}
+
+impl ReplyCache {
+    /// An empty cache.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            table: Mutex::default(),
+            entries_max: limits.remembered_replies_max.max(1),
+            entries_per_peer_max: limits.remembered_replies_per_peer_max.max(1),
+        }
+    }
+
+    /// Executes a call once: `execute` is run unless a call with this key has been or is being
+    /// executed, whose reply is given instead.
+    ///
+    /// If `execute` is dropped before it ends, a waiting repetition executes anew.
+    pub async fn once(&self, key: ReplyKey, execute: impl Future<Output = Reply>) -> Reply {
+        let slot = self.slot(key);
+        let reply = slot.get_or_init(|| async { Bytes::from(execute.await.sealed_head()) }).await;
+        Reply::replay(reply)
+    }
+
+    fn slot(&self, key: ReplyKey) -> Slot {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = table.slots.get(&key) {
+            return Arc::clone(slot);
+        }
+        if table.by_peer.get(&key.peer).is_some_and(|own| own.len() >= self.entries_per_peer_max) {
+            table.forget_oldest(key.peer);
+        }
+        if table.slots.len() >= self.entries_max {
+            // Whoever has most gives way, so that no peer can make the others' replies forgotten.
+            let most = table.by_peer.iter().max_by_key(|(_, keys)| keys.len());
+            if let Some(peer) = most.map(|(peer, _)| *peer) {
+                table.forget_oldest(peer);
+            }
+        }
+        let slot = Slot::default();
+        table.slots.insert(key, Arc::clone(&slot));
+        table.by_peer.entry(key.peer).or_default().push_back(key);
+        slot
+    }
+}
+
+impl Table {
+    fn forget_oldest(&mut self, peer: IpAddr) {
+        let Some(keys) = self.by_peer.get_mut(&peer) else { return };
+        let done = |key: &ReplyKey| self.slots.get(key).is_none_or(|slot| slot.initialized());
+        let oldest = keys.iter().take(FORGET_SEARCH_MAX).position(done).unwrap_or(0);
+        if let Some(key) = keys.remove(oldest) {
+            self.slots.remove(&key);
+        }
+        if keys.is_empty() {
+            self.by_peer.remove(&peer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    fn key(peer: u8, xid: u32) -> ReplyKey {
+        let peer = IpAddr::from([192, 0, 2, peer]);
+        ReplyKey { peer, xid, program: 100_003, version: 3, procedure: 9, content: 0 }
+    }
+
+    fn cache(all: usize, per_peer: usize) -> ReplyCache {
+        ReplyCache::new(&Limits {
+            remembered_replies_max: all,
+            remembered_replies_per_peer_max: per_peer,
+            ..Limits::default()
+        })
+    }
+
+    async fn run(cache: &ReplyCache, key: ReplyKey, counter: &AtomicU32) -> Vec<u8> {
+        let execute = async {
+            let mut reply = Reply::success(key.xid);
+            reply.u32(counter.fetch_add(1, Ordering::SeqCst));
+            reply
+        };
+        cache.once(key, execute).await.sealed_head()
+    }
+
+    #[tokio::test]
+    async fn a_repeated_call_gets_the_first_reply() {
+        let (cache, counter) = (cache(8, 8), AtomicU32::new(0));
+        let first = run(&cache, key(1, 7), &counter).await;
+        assert_eq!(run(&cache, key(1, 7), &counter).await, first);
+        assert_eq!(counter.load(Ordering::SeqCst), 1);
+        assert_ne!(run(&cache, key(2, 7), &counter).await, first);
+    }
+
+    #[tokio::test]
+    async fn a_repetition_waits_for_the_call_in_execution() {
+        let (cache, counter, go) = (cache(8, 8), AtomicU32::new(0), Notify::new());
+        let slow = async {
+            go.notified().await;
+            counter.fetch_add(1, Ordering::SeqCst);
+            Reply::success(7)
+        };
+        let repetition = run(&cache, key(1, 7), &counter);
+        let release = async { go.notify_one() };
+        let (first, second, ()) = tokio::join!(cache.once(key(1, 7), slow), repetition, release);
+        assert_eq!(first.sealed_head(), second);
+        assert_eq!(counter.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_busy_peer_does_not_push_out_another_peers_replies() {
+        let (cache, counter) = (cache(8, 8), AtomicU32::new(0));
+        let quiet = run(&cache, key(2, 1), &counter).await;
+        for xid in 0..100 {
+            run(&cache, key(1, xid), &counter).await;
+        }
+        assert_eq!(run(&cache, key(2, 1), &counter).await, quiet);
+        let table = cache.table.lock().unwrap();
+        assert_eq!(table.slots.len(), 8);
+        assert_eq!(table.by_peer.values().map(VecDeque::len).sum::<usize>(), 8);
+    }
+
+    #[tokio::test]
+    async fn one_peer_keeps_its_newest_replies() {
+        let (cache, counter) = (cache(100, 4), AtomicU32::new(0));
+        for xid in 0..10 {
+            run(&cache, key(1, xid), &counter).await;
+        }
+        run(&cache, key(1, 9), &counter).await;
+        assert_eq!(counter.load(Ordering::SeqCst), 10);
+        run(&cache, key(1, 0), &counter).await;
+        assert_eq!(counter.load(Ordering::SeqCst), 11);
+    }
+}

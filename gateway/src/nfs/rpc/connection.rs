@@ -1,0 +1,231 @@
+//! One TCP connection: reads calls, executes them side by side, writes replies as they come.
+//!
+//! A call is polled once where it was read; most are done then, and only those that must wait
+//! become a task. A call's place and bytes are given back when its reply has been written: a peer
+//! that does not read its replies is soon not read either.
+use std::{future::Future, io, pin::Pin, sync::Arc, task::Poll};
+
+use bytes::{Buf, Bytes};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    net::{TcpStream, tcp::OwnedWriteHalf},
+    sync::mpsc,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    admission::{Admission, CallSlot, ConnectionSlot},
+    call::{BadCall, Call},
+    limits::Limits,
+    program::Programs,
+    record::{RecordError, RecordReader},
+    reply::Reply,
+};
+
+/// Most buffers in one system call (Linux UIO_MAXIOV is 1024; more than this gains nothing).
+const SLICES_MAX: usize = 64;
+/// Replies gathered for one system call: head, data and padding each.
+const BATCH_MAX: usize = SLICES_MAX / 3;
+
+/// What all connections of a listener share.
+#[derive(Debug)]
+pub struct Service {
+    /// The programs answered.
+    pub programs: Programs,
+    /// The bounds.
+    pub limits: Limits,
+    /// The slots and budgets.
+    pub admission: Arc<Admission>,
+}
+
+/// Why a connection ended before its peer closed it.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// The stream failed, or what came was no record.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A record was not a call.
+    #[error("a record that is no RPC call")]
+    NotACall,
+    /// The first record did not come in time.
+    #[error("no call within {0:?} of connecting")]
+    Silent(std::time::Duration),
+    /// A record did not come to its end in time.
+    #[error("a record not complete after {0:?}")]
+    Slow(std::time::Duration),
+    /// Nothing came for long while others need the slot.
+    #[error("idle while connections are scarce")]
+    Idle,
+}
+
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Self {
+        Self::Record(error.into())
+    }
+}
+
+type Outgoing = (Reply, CallSlot);
+
+/// Serves a connection until its peer closes it, it misbehaves, or `stop`; then calls in
+/// execution are finished and answered, for [`Limits::drain_timeout`] at most.
+///
+/// # Errors
+/// [`Ended`], for the log.
+pub async fn serve(
+    service: &Arc<Service>,
+    stream: TcpStream,
+    slot: ConnectionSlot,
+    stop: &CancellationToken,
+) -> Result<(), Ended> {
+    let peer = stream.peer_addr()?;
+    let (source, sink) = stream.into_split();
+    // A reply holds its call's slot, so the channel never has to hold more than there are slots.
+    let (replies, outgoing) = mpsc::channel(service.limits.calls_per_connection_max);
+    let writer = Writer { sink, stall: service.limits.write_stall_timeout };
+    let mut writer = tokio::spawn(writer.run(outgoing));
+    let calls = Calls { service, peer, slot: &slot, replies };
+    let ended = tokio::select! {
+        ended = calls.read(RecordReader::new(source)) => ended,
+        () = stop.cancelled() => Ok(()),
+        // The peer takes no more replies: nothing it sends matters any more.
+        _ = &mut writer => return Ok(()),
+    };
+    // The readers' sender is gone; the writer ends with the last call in execution.
+    if timeout(service.limits.drain_timeout, &mut writer).await.is_err() {
+        writer.abort();
+    }
+    ended
+}
+
+struct Calls<'a> {
+    service: &'a Arc<Service>,
+    peer: std::net::SocketAddr,
+    slot: &'a ConnectionSlot,
+    replies: mpsc::Sender<Outgoing>,
+}
+
+impl Calls<'_> {
+    async fn read<R: AsyncRead + Unpin>(self, mut records: RecordReader<R>) -> Result<(), Ended> {
+        let limits = &self.service.limits;
+        let first_by = Instant::now() + limits.first_record_timeout;
+        let silent = |_| Ended::Silent(limits.first_record_timeout);
+        if !timeout_at(first_by, records.wait()).await.map_err(silent)?? {
+            return Ok(());
+        }
+        let mut complete_within = limits.first_record_timeout;
+        loop {
+            let mut slot = self.slot.call().await;
+            let slow = |_| Ended::Slow(complete_within);
+            let head = timeout(complete_within, records.head()).await.map_err(slow)??;
+            self.slot.hold(&mut slot, head.bytes_max()).await;
+            let record = timeout(complete_within, records.body(head)).await.map_err(slow)??;
+            self.take(record, slot).await?;
+            if !self.wait_for_next(&mut records).await? {
+                return Ok(());
+            }
+            complete_within = limits.partial_record_timeout;
+        }
+    }
+
+    /// Waits for the next record's first byte; `false` at the stream's end.
+    async fn wait_for_next<R: AsyncRead + Unpin>(
+        &self,
+        records: &mut RecordReader<R>,
+    ) -> Result<bool, Ended> {
+        loop {
+            match timeout(self.service.limits.idle_timeout, records.wait()).await {
+                Ok(more) => return Ok(more?),
+                Err(_) if self.service.admission.is_crowded() => return Err(Ended::Idle),
+                Err(_) => records.release_idle_buffer(),
+            }
+        }
+    }
+
+    async fn take(&self, record: Bytes, mut slot: CallSlot) -> Result<(), Ended> {
+        let call = match Call::parse(self.peer, record) {
+            Ok(call) => call,
+            Err(BadCall::NotACall) => return Err(Ended::NotACall),
+            Err(BadCall::Rejected { xid, why }) => {
+                send(&self.replies, Reply::rejected(xid, why), slot);
+                return Ok(());
+            }
+        };
+        self.slot.hold(&mut slot, self.service.programs.reply_bytes(&call)).await;
+        let service = Arc::clone(self.service);
+        let mut answer = Box::pin(async move { service.programs.answer(call).await });
+        match poll_once(&mut answer).await {
+            Poll::Ready(reply) => send(&self.replies, reply, slot),
+            Poll::Pending => {
+                let replies = self.replies.clone();
+                // Runs to its end even if the connection is lost: a change that has begun is
+                // finished, and its reply remembered for the repetition of the call.
+                tokio::spawn(async move { send(&replies, answer.await, slot) });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Hands a reply to the writer; without waiting, as the channel has room for every slot.
+fn send(replies: &mpsc::Sender<Outgoing>, reply: Reply, slot: CallSlot) {
+    if replies.try_send((reply, slot)).is_err() {
+        tracing::trace!("reply dropped: its connection is closed");
+    }
+}
+
+async fn poll_once<F: Future>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
+    std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+}
+
+struct Writer<W> {
+    sink: W,
+    stall: std::time::Duration,
+}
+
+impl Writer<OwnedWriteHalf> {
+    async fn run(mut self, mut outgoing: mpsc::Receiver<Outgoing>) {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        while outgoing.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            let mut slots = Vec::with_capacity(batch.len());
+            let mut parts = Vec::with_capacity(batch.len() * 3);
+            for (reply, slot) in batch.drain(..) {
+                parts.extend(reply.into_parts().into_iter().filter(|part| !part.is_empty()));
+                slots.push(slot);
+            }
+            if let Err(error) = self.write(&mut parts).await {
+                tracing::debug!(%error, "connection closed: replies cannot be written");
+                return;
+            }
+        }
+    }
+}
+
+impl<W: AsyncWrite + Unpin> Writer<W> {
+    async fn write(&mut self, parts: &mut [Bytes]) -> io::Result<()> {
+        let mut parts = parts;
+        while !parts.is_empty() {
+            let mut slices = [io::IoSlice::new(&[]); SLICES_MAX];
+            let used = parts.len().min(SLICES_MAX);
+            for (slice, part) in slices.iter_mut().zip(parts.iter()) {
+                *slice = io::IoSlice::new(part);
+            }
+            let written = timeout(self.stall, self.sink.write_vectored(&slices[..used]));
+            let mut written =
+                written.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            while written > 0 {
+                let part = parts.first_mut().expect("no more is written than was there");
+                if written < part.len() {
+                    part.advance(written);
+                    break;
+                }
+                written -= part.len();
+                parts = &mut parts[1..];
+            }
+        }
+        Ok(())
+    }
+}

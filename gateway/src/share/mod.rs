@@ -1,0 +1,2 @@
+//! File shares: a bucket and prefix under an export path, and who may do what with it.
+pub mod access;
