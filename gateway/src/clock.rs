@@ -12,6 +12,9 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
+    /// The last representable moment.
+    pub const MAX: Self = Self { nanos: i64::MAX };
+
     /// From nanoseconds since 1970.
     pub fn from_nanos(nanos: i64) -> Self {
         Self { nanos }

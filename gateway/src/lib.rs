@@ -5,12 +5,16 @@
 //! `nfs`, `admin` → `vfs` → `fetch`, `upload`, `refresh` → `share` → `store`, `catalog`, `cache` →
 //! `limits`, `clock`, `object`, `locks`, `tasks`, `budget`. `run` wires them and is known by none.
 pub mod admin;
+pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod identity;
+pub mod ids;
+pub mod locks;
 pub mod logging;
 pub mod nfs;
 pub mod object;
+pub mod ranges;
 pub mod settings;
 pub mod share;
 pub mod status_text;

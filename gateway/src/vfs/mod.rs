@@ -12,17 +12,10 @@ use std::{fmt, net::SocketAddr};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use crate::ids::{FileKind, Ino, ShareId};
 pub use error::FsError;
 
 use crate::clock::Timestamp;
-
-/// A file's number: unique over the gateway's life, never reused (I9). 0 is never given out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ino(pub u64);
-
-/// A share's number in the catalog, stable over renames of the share and restarts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ShareId(pub u32);
 
 /// Who asks, after squashing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,15 +35,6 @@ pub struct RequestContext {
     pub peer: SocketAddr,
     /// Who asks.
     pub credentials: Credentials,
-}
-
-/// What kind of thing an inode is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each says itself")]
-pub enum FileKind {
-    File,
-    Directory,
-    Symlink,
 }
 
 /// An inode's attributes.

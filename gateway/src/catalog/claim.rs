@@ -1,0 +1,410 @@
+//! Which journalled work may go to S3 next: one mutation per key (I7), sources before what replaces
+//! them, deletions folded into the publish that replaces the object.
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{
+    Catalog,
+    content::{Touches, mark_dirty},
+    error::CatalogError,
+    inode,
+    journal::{
+        self, KIND_ABORT, KIND_DELETE, KIND_SYNC, NEVER, abandon_multipart, delete_op,
+        enqueue_delete,
+    },
+    namespace::has_sync,
+    types::{DeleteJob, Inode, Job, OpId, SyncJob},
+    writer::Txn,
+};
+use crate::{
+    clock::Timestamp,
+    ids::{Ino, ShareId},
+    object::{ETag, ObjectKey},
+};
+
+/// Rows of a directory move looked at in one claim.
+const MOVE_STEP_ROWS: usize = 500;
+/// Rows looked at beyond those claimed, so that waiting ones do not hide ready ones.
+const LOOK_AHEAD_ROWS: usize = 256;
+/// How long an operation that waits for another one is left alone, in milliseconds. Short: the
+/// other one is usually done within one round trip to S3.
+const WAIT_MILLIS: u64 = 250;
+/// Files in one cycle of swapped keys that is looked for; longer ones wait and show in the status.
+const CYCLE_FILES_MAX: usize = 64;
+
+/// A journal row that is due.
+struct Due {
+    op: OpId,
+    kind: u8,
+    share: ShareId,
+    ino: Option<Ino>,
+    key: Option<String>,
+    etag: Option<ETag>,
+    uncertain: bool,
+    taken_over: Option<(String, String)>,
+    sent_key: Option<String>,
+    attempts: u32,
+    upload: Option<(String, String)>,
+}
+
+fn due_row(row: &Row<'_>) -> rusqlite::Result<Due> {
+    let both = |a: Option<String>, b: Option<String>| a.zip(b);
+    Ok(Due {
+        op: OpId(row.get(0)?),
+        kind: row.get(1)?,
+        share: ShareId(row.get(2)?),
+        ino: row.get::<_, Option<u64>>(3)?.map(Ino),
+        key: row.get(4)?,
+        etag: row.get::<_, Option<String>>(5)?.map(ETag::new),
+        uncertain: row.get(6)?,
+        taken_over: both(row.get(7)?, row.get(8)?),
+        sent_key: row.get(9)?,
+        attempts: row.get(10)?,
+        upload: both(row.get(11)?, row.get(12)?),
+    })
+}
+
+/// What is to become of a due row.
+enum Decision {
+    /// Hand it out; it works on these keys.
+    Claim(Job, Vec<String>),
+    /// Something else must be done first.
+    Wait,
+    /// A job that is out holds its key.
+    Busy,
+}
+
+impl Catalog {
+    /// Hands out at most `limit` jobs that are due, the longest due first, each key to one job at a
+    /// time. Also takes a bounded step of every renamed directory's walk. A claim ends with
+    /// [`Catalog::finish_sync`], [`Catalog::finish_delete`], [`Catalog::fail_job`],
+    /// [`Catalog::release_job`] or [`Catalog::detach`]; a restart ends all of them.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn claim_jobs(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, CatalogError> {
+        self.write(move |txn| {
+            expand_moves(txn, now)?;
+            let mut jobs = Vec::new();
+            for due in due_rows(txn, now, limit)? {
+                if jobs.len() >= limit {
+                    break;
+                }
+                if txn.state.claims.has(due.op) {
+                    continue;
+                }
+                match decide(txn, &due, now)? {
+                    Decision::Claim(job, keys) => {
+                        let keys = keys.into_iter().map(|key| (due.share, key)).collect();
+                        txn.state.claims.claim(due.op, keys);
+                        jobs.push(job);
+                    }
+                    Decision::Wait => {
+                        txn.db
+                            .prepare_cached("UPDATE journal SET not_before = ?2 WHERE op = ?1")?
+                            .execute(params![due.op.0, now.plus_millis(WAIT_MILLIS).as_nanos()])?;
+                    }
+                    Decision::Busy => {}
+                }
+            }
+            Ok(jobs)
+        })
+        .await
+    }
+
+    /// When the next unclaimed operation is due; `None` when nothing waits. Not before
+    /// [`Catalog::journal_changed`] changes can it become earlier.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, CatalogError> {
+        self.write(move |txn| {
+            let moving: Option<i64> = txn
+                .db
+                .prepare_cached("SELECT min(not_before) FROM journal WHERE kind = 2")?
+                .query_row([], |row| row.get(0))?;
+            let mut query = txn.db.prepare_cached(
+                "SELECT op, not_before FROM journal WHERE kind <> 2 AND not_before < ?1
+                 ORDER BY not_before, op LIMIT ?2",
+            )?;
+            let rows = query
+                .query_map(params![NEVER.as_nanos(), txn.state.claims.len() + 1], |row| {
+                    Ok((OpId(row.get(0)?), row.get::<_, i64>(1)?))
+                })?
+                .collect::<Result<Vec<_>, _>>()?;
+            let next = rows.into_iter().find(|(op, _)| !txn.state.claims.has(*op));
+            let earliest = next.map(|(_, due)| due).into_iter().chain(moving).min();
+            Ok(earliest.map(Timestamp::from_nanos))
+        })
+        .await
+    }
+}
+
+fn due_rows(txn: &Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Due>, CatalogError> {
+    let rows_max = limit + txn.state.claims.len() + LOOK_AHEAD_ROWS;
+    let mut query = txn.db.prepare_cached(
+        "SELECT op, kind, share, ino, key, etag, uncertain, expect_key, expect_etag, sent_key,
+             attempts, upload_id, upload_key
+         FROM journal WHERE kind <> 2 AND not_before <= ?1 ORDER BY not_before, op LIMIT ?2",
+    )?;
+    let rows = query.query_map(params![now.as_nanos(), rows_max], due_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn decide(txn: &mut Txn<'_>, due: &Due, now: Timestamp) -> Result<Decision, CatalogError> {
+    match (due.kind, &due.ino, &due.key) {
+        (KIND_SYNC, Some(ino), _) => decide_sync(txn, due, *ino, now),
+        (KIND_DELETE, _, Some(key)) => decide_delete(txn, due, key),
+        (KIND_ABORT, _, Some(key)) => {
+            let (Some((upload_id, _)), Some(object)) = (
+                due.upload.clone().or_else(|| upload_of_abort(txn.db, due.op).ok().flatten()),
+                ObjectKey::new(key.as_str()),
+            ) else {
+                return Err(CatalogError::Corrupt(format!("abort {} names no upload", due.op.0)));
+            };
+            let job = Job::Abort {
+                op: due.op,
+                share: due.share,
+                key: object,
+                upload_id,
+                attempts: due.attempts,
+            };
+            // The upload id keeps the claim apart from the key's own: an abort changes no object.
+            Ok(Decision::Claim(job, vec![format!("{key}\0{}", due.op.0)]))
+        }
+        (kind, _, _) => Err(CatalogError::Corrupt(format!("journal row of kind {kind}"))),
+    }
+}
+
+fn upload_of_abort(db: &Connection, op: OpId) -> Result<Option<(String, String)>, CatalogError> {
+    Ok(db
+        .prepare_cached("SELECT upload_id, key FROM journal WHERE op = ?1")?
+        .query_row([op.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?)
+}
+
+fn decide_delete(txn: &mut Txn<'_>, due: &Due, key: &str) -> Result<Decision, CatalogError> {
+    if txn.state.claims.is_busy(&(due.share, key.to_owned())) {
+        return Ok(Decision::Busy);
+    }
+    if !due.uncertain
+        && let Some(successor) = inode::at_key(txn.db, due.share, key)?
+        && has_sync(txn.db, successor.ino)?
+    {
+        // The successor's publish replaces the object: the key is never without one.
+        return Ok(Decision::Wait);
+    }
+    let object = ObjectKey::new(key)
+        .ok_or_else(|| CatalogError::Corrupt(format!("delete {} has a bad key", due.op.0)))?;
+    let job = DeleteJob {
+        op: due.op,
+        share: due.share,
+        key: object,
+        etag: due.etag.clone(),
+        uncertain: due.uncertain,
+        attempts: due.attempts,
+    };
+    Ok(Decision::Claim(Job::Delete(job), vec![key.to_owned()]))
+}
+
+fn decide_sync(
+    txn: &mut Txn<'_>,
+    due: &Due,
+    ino: Ino,
+    now: Timestamp,
+) -> Result<Decision, CatalogError> {
+    let inode = inode::get(txn.db, ino)?;
+    if inode.writing {
+        return Ok(Decision::Wait);
+    }
+    let key = inode::key_of(txn.db, &inode)?;
+    let object = ObjectKey::new(key.as_str())
+        .ok_or_else(|| CatalogError::Corrupt(format!("inode {} has key {key:?}", ino.0)))?;
+    let moved_from = inode.object_key.clone().filter(|at| *at != object);
+    let busy = |txn: &Txn<'_>, key: &str| txn.state.claims.is_busy(&(due.share, key.to_owned()));
+    if busy(txn, &key) || moved_from.as_ref().is_some_and(|from| busy(txn, from.as_str())) {
+        return Ok(Decision::Busy);
+    }
+    leave_old_keys(txn, due, &inode, &key, now)?;
+    if let Some(owner) = other_owner(txn.db, due.share, &key, ino)? {
+        return resolve_owner(txn, due, &inode, &owner, now);
+    }
+    let mut taken_over = due.taken_over.clone().filter(|(taken, _)| *taken == key);
+    match take_over_delete(txn, due.share, &key)? {
+        Takeover::Nothing => {}
+        Takeover::Tag(etag) => taken_over = Some((key.clone(), etag.as_str().to_owned())),
+        Takeover::MustRunFirst => return Ok(Decision::Wait),
+    }
+    let (expect_key, expect_etag) = taken_over.clone().unzip();
+    txn.db
+        .prepare_cached(
+            "UPDATE journal SET expect_key = ?2, expect_etag = ?3, sent_key = ?4 WHERE op = ?1",
+        )?
+        .execute(params![due.op.0, expect_key, expect_etag, key])?;
+    let moved_from = moved_from.zip(inode.etag.clone());
+    let mut keys = vec![key.clone()];
+    keys.extend(moved_from.iter().map(|(from, _)| from.as_str().to_owned()));
+    let job = SyncJob {
+        op: due.op,
+        expect: journal::expected(&inode, &key, taken_over),
+        key: object,
+        moved_from,
+        sent_before: due.sent_key.is_some(),
+        multipart: journal::multipart_of(txn.db, due.op)?,
+        attempts: due.attempts,
+        inode,
+    };
+    Ok(Decision::Claim(Job::Sync(Box::new(job)), keys))
+}
+
+/// The inode has been renamed since an earlier attempt: what that attempt had taken over, or may
+/// have left at another key, is journalled for deletion.
+fn leave_old_keys(
+    txn: &mut Txn<'_>,
+    due: &Due,
+    inode: &Inode,
+    key: &str,
+    now: Timestamp,
+) -> Result<(), CatalogError> {
+    if let Some((taken, etag)) = due.taken_over.as_ref().filter(|(taken, _)| taken != key) {
+        let uncertain = due.sent_key.as_ref() == Some(taken);
+        let etag = ETag::new(etag.as_str());
+        enqueue_delete(txn, due.share, taken, Some(&etag), uncertain, now)?;
+    }
+    if let Some(sent) = due.sent_key.as_ref().filter(|sent| *sent != key)
+        && inode.object_key.as_ref().is_none_or(|at| at.as_str() != sent)
+    {
+        enqueue_delete(txn, due.share, sent, None, true, now)?;
+    }
+    if due.upload.as_ref().is_some_and(|(_, upload_key)| upload_key != key) {
+        abandon_multipart(txn, due.op)?;
+    }
+    txn.db
+        .prepare_cached(
+            "UPDATE journal SET
+                 expect_etag = CASE WHEN expect_key = ?2 THEN expect_etag END,
+                 expect_key = CASE WHEN expect_key = ?2 THEN expect_key END,
+                 sent_key = CASE WHEN sent_key = ?2 THEN sent_key END
+             WHERE op = ?1",
+        )?
+        .execute(params![due.op.0, key])?;
+    Ok(())
+}
+
+enum Takeover {
+    Nothing,
+    Tag(ETag),
+    MustRunFirst,
+}
+
+/// Folds a pending deletion of `key` into the publish that replaces the object.
+fn take_over_delete(
+    txn: &mut Txn<'_>,
+    share: ShareId,
+    key: &str,
+) -> Result<Takeover, CatalogError> {
+    let row: Option<(u64, Option<String>, bool)> = txn
+        .db
+        .prepare_cached(
+            "SELECT op, etag, uncertain FROM journal WHERE kind = 1 AND share = ?1 AND key = ?2",
+        )?
+        .query_row(params![share.0, key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    match row {
+        None => Ok(Takeover::Nothing),
+        Some((op, Some(etag), false)) => {
+            delete_op(txn.db, OpId(op))?;
+            Ok(Takeover::Tag(ETag::new(etag)))
+        }
+        // Nobody knows what is there: find out and delete it before the key is used again.
+        Some(_) => Ok(Takeover::MustRunFirst),
+    }
+}
+
+/// Another inode whose object is at `key`: it must be moved away first.
+fn other_owner(
+    db: &Connection,
+    share: ShareId,
+    key: &str,
+    ino: Ino,
+) -> Result<Option<Inode>, CatalogError> {
+    Ok(db
+        .prepare_cached(concat!(
+            "SELECT ",
+            inode::columns!(),
+            " FROM inode WHERE share = ?1 AND object_key = ?2 AND ino <> ?3"
+        ))?
+        .query_row(params![share.0, key, ino.0], inode::from_row)
+        .optional()?)
+}
+
+/// `inode`'s key still holds `owner`'s object. Usually that moves away soon; when the two (or a
+/// longer ring) wait for each other, one gives its object up, with its bytes in the cache.
+fn resolve_owner(
+    txn: &mut Txn<'_>,
+    due: &Due,
+    inode: &Inode,
+    owner: &Inode,
+    now: Timestamp,
+) -> Result<Decision, CatalogError> {
+    let mut at = owner.clone();
+    for _ in 0..CYCLE_FILES_MAX {
+        let wants = inode::key_of(txn.db, &at)?;
+        match other_owner(txn.db, due.share, &wants, at.ino)? {
+            None => return Ok(Decision::Wait),
+            Some(next) if next.ino != inode.ino => at = next,
+            Some(_) => {
+                if journal::detach(txn, inode, now)? {
+                    return Ok(Decision::Wait);
+                }
+                let key = inode.object_key.iter().map(|key| key.as_str().to_owned()).collect();
+                let job = Job::Localize { op: due.op, inode: Box::new(inode.clone()) };
+                return Ok(Decision::Claim(job, key));
+            }
+        }
+    }
+    Ok(Decision::Wait)
+}
+
+/// Takes one step of the oldest directory move: journals the upload of inodes whose object is still
+/// below the old prefix. The position is an object key, so that a restart goes on where it was.
+fn expand_moves(txn: &mut Txn<'_>, now: Timestamp) -> Result<(), CatalogError> {
+    let row: Option<(u64, u32, String, String)> = txn
+        .db
+        .prepare_cached(
+            "SELECT op, share, key, cursor FROM journal
+             WHERE kind = 2 AND not_before <= ?1 ORDER BY op LIMIT 1",
+        )?
+        .query_row([now.as_nanos()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+        .optional()?;
+    let Some((op, share, prefix, cursor)) = row else { return Ok(()) };
+    let below: Vec<Inode> = txn
+        .db
+        .prepare_cached(concat!(
+            "SELECT ",
+            inode::columns!(),
+            " FROM inode WHERE share = ?1 AND object_key > ?2 AND object_key < ?3
+              ORDER BY object_key LIMIT ?4"
+        ))?
+        .query_map(
+            params![share, cursor, inode::after_prefix(&prefix), MOVE_STEP_ROWS],
+            inode::from_row,
+        )?
+        .collect::<Result<_, _>>()?;
+    for inode in &below {
+        let key = inode::key_of(txn.db, inode)?;
+        let in_place = inode.object_key.as_ref().is_some_and(|at| at.as_str() == key);
+        if !in_place && !has_sync(txn.db, inode.ino)? {
+            mark_dirty(txn, inode.ino, Touches::Metadata, now)?;
+        }
+    }
+    match below.last().and_then(|last| last.object_key.as_ref()) {
+        Some(last) if below.len() == MOVE_STEP_ROWS => {
+            txn.db
+                .prepare_cached("UPDATE journal SET cursor = ?2 WHERE op = ?1")?
+                .execute(params![op, last.as_str()])?;
+        }
+        _ => delete_op(txn.db, OpId(op))?,
+    }
+    txn.state.journal_changed = true;
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! Transitions of one inode: writes, attributes, what HEAD tells.
+use rusqlite::params;
+
+use super::{
+    Catalog,
+    error::CatalogError,
+    inode, journal, range,
+    types::{AttrChange, HeadAttr, Inode, Stamp, WriteCommit},
+    writer::Txn,
+};
+use crate::{
+    ids::{FileKind, Ino},
+    object::{ETag, ObjectKey},
+};
+
+/// Setuid and setgid.
+const SET_ID: u32 = 0o6000;
+
+/// What [`Catalog::begin_write`] gives.
+#[derive(Clone, Debug)]
+pub struct WriteBegun {
+    /// Names the burst to [`Catalog::commit_write`].
+    pub version: u64,
+    /// The row before any byte of the burst.
+    pub inode: Inode,
+}
+
+/// Whether a change is of the bytes too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Touches {
+    Content,
+    Metadata,
+}
+
+/// Makes the inode dirty with a new version and journals its upload for `due`.
+pub(super) fn mark_dirty(
+    txn: &mut Txn<'_>,
+    ino: Ino,
+    touches: Touches,
+    due: crate::clock::Timestamp,
+) -> Result<(), CatalogError> {
+    let content = touches == Touches::Content;
+    txn.db
+        .prepare_cached(
+            "UPDATE inode SET dirty = 1, version = version + 1,
+                 content_version = CASE WHEN ?2 THEN version + 1 ELSE content_version END
+             WHERE ino = ?1",
+        )?
+        .execute(params![ino.0, content])?;
+    journal::enqueue_sync(txn, ino, due)
+}
+
+impl Catalog {
+    /// Begins a burst of writes: the file is durably dirty before the first of its bytes changes
+    /// (I3), and not uploaded until [`Catalog::commit_write`] closes the burst. Beginning again
+    /// while a burst is open starts another that takes its place.
+    ///
+    /// # Errors
+    /// [`CatalogError::Gone`]; [`CatalogError::IsDirectory`] for anything but a file.
+    pub async fn begin_write(&self, ino: Ino) -> Result<WriteBegun, CatalogError> {
+        self.write(move |txn| {
+            let before = inode::get(txn.db, ino)?;
+            if before.kind != FileKind::File {
+                return Err(CatalogError::IsDirectory);
+            }
+            mark_dirty(txn, ino, Touches::Content, journal::NEVER)?;
+            txn.db
+                .prepare_cached("UPDATE inode SET writing = version WHERE ino = ?1")?
+                .execute([ino.0])?;
+            Ok(WriteBegun { version: before.version + 1, inode: before })
+        })
+        .await
+    }
+
+    /// Makes what was written the file's content: size, time and ranges in one transaction with the
+    /// row that promises the upload (I2). The bytes must have been `fdatasync`ed (I1). Bytes
+    /// between the old size and the new that nobody wrote are zero and present.
+    ///
+    /// # Errors
+    /// [`CatalogError::Gone`].
+    pub async fn commit_write(&self, ino: Ino, commit: WriteCommit) -> Result<Inode, CatalogError> {
+        self.write(move |txn| {
+            let before = inode::get(txn.db, ino)?;
+            range::insert(txn.db, ino, before.size..commit.size)?;
+            for written in &commit.ranges {
+                range::insert(txn.db, ino, written.start..written.end.min(commit.size))?;
+            }
+            let mode = if commit.clear_set_id { before.mode & !SET_ID } else { before.mode };
+            txn.db
+                .prepare_cached(
+                    "UPDATE inode SET size = ?2, mtime = ?3, ctime = max(ctime, ?3), mode = ?4
+                     WHERE ino = ?1",
+                )?
+                .execute(params![ino.0, commit.size, commit.mtime.as_nanos(), mode])?;
+            if commit.closes {
+                let closed = txn
+                    .db
+                    .prepare_cached("UPDATE inode SET writing = 0 WHERE ino = ?1 AND writing = ?2")?
+                    .execute(params![ino.0, commit.version])?;
+                if closed > 0 {
+                    journal::enqueue_sync(txn, ino, commit.due)?;
+                }
+            }
+            inode::get(txn.db, ino)
+        })
+        .await
+    }
+
+    /// Sets attributes. A smaller size takes the ranges beyond it away: cut the cache file after
+    /// this and before the answer. A larger one makes the bytes in between present: they must be
+    /// zero in the cache file (beyond the old size it must end) before anybody reads.
+    ///
+    /// # Errors
+    /// [`CatalogError::Gone`]; [`CatalogError::IsDirectory`] for a size of anything but a file.
+    pub async fn set_attr(
+        &self,
+        ino: Ino,
+        change: AttrChange,
+        stamp: Stamp,
+    ) -> Result<Inode, CatalogError> {
+        self.write(move |txn| {
+            let before = inode::get(txn.db, ino)?;
+            if change.size.is_some() && before.kind != FileKind::File {
+                return Err(CatalogError::IsDirectory);
+            }
+            let size = change.size.unwrap_or(before.size);
+            txn.db
+                .prepare_cached(
+                    "UPDATE inode SET mode = ?2, uid = ?3, gid = ?4, size = ?5, atime = ?6,
+                         mtime = ?7, ctime = ?8 WHERE ino = ?1",
+                )?
+                .execute(params![
+                    ino.0,
+                    change.mode.unwrap_or(before.mode),
+                    change.uid.unwrap_or(before.uid),
+                    change.gid.unwrap_or(before.gid),
+                    size,
+                    change.atime.unwrap_or(before.atime).as_nanos(),
+                    change.mtime.unwrap_or(before.mtime).as_nanos(),
+                    stamp.now.as_nanos(),
+                ])?;
+            if change.publishes() {
+                let touches =
+                    if size == before.size { Touches::Metadata } else { Touches::Content };
+                mark_dirty(txn, ino, touches, stamp.due)?;
+            }
+            if size < before.size {
+                range::truncate(txn.db, ino, size)?;
+            } else {
+                range::insert(txn.db, ino, before.size..size)?;
+            }
+            inode::get(txn.db, ino)
+        })
+        .await
+    }
+
+    /// Takes the attributes that HEAD told. For a directory `None` says that it has no marker
+    /// object. Whatever has been set here meanwhile stays.
+    ///
+    /// # Errors
+    /// [`CatalogError::Changed`] when a file's object is not the one that was asked about
+    /// ([`Catalog::mark_changed`] then); [`CatalogError::Gone`].
+    pub async fn apply_head(
+        &self,
+        ino: Ino,
+        object: Option<(ETag, HeadAttr)>,
+    ) -> Result<Inode, CatalogError> {
+        self.write(move |txn| {
+            let before = inode::get(txn.db, ino)?;
+            if !before.needs_head {
+                return Ok(before);
+            }
+            let key = match (&object, before.kind, &before.object_key) {
+                (Some((etag, _)), FileKind::File | FileKind::Symlink, _)
+                | (Some((etag, _)), FileKind::Directory, Some(_))
+                    if before.etag.as_ref() != Some(etag) =>
+                {
+                    return Err(CatalogError::Changed);
+                }
+                (None, FileKind::File | FileKind::Symlink, _) => {
+                    return Err(CatalogError::Changed);
+                }
+                (_, FileKind::Directory, None) => ObjectKey::new(inode::key_of(txn.db, &before)?),
+                (_, _, key) => key.clone(),
+            };
+            let (etag, key) = match &object {
+                Some((etag, attr)) => {
+                    txn.db
+                        .prepare_cached(
+                            "UPDATE inode SET mode = ?2, uid = ?3, gid = ?4, atime = ?5, mtime = ?6
+                             WHERE ino = ?1",
+                        )?
+                        .execute(params![
+                            ino.0,
+                            attr.mode,
+                            attr.uid,
+                            attr.gid,
+                            attr.atime.as_nanos(),
+                            attr.mtime.as_nanos()
+                        ])?;
+                    (Some(etag.as_str()), key)
+                }
+                None => (None, None),
+            };
+            txn.db
+                .prepare_cached(
+                    "UPDATE inode SET needs_head = 0, etag = ?2, object_key = ?3 WHERE ino = ?1",
+                )?
+                .execute(params![ino.0, etag, key.as_ref().map(ObjectKey::as_str)])?;
+            inode::get(txn.db, ino)
+        })
+        .await
+    }
+}

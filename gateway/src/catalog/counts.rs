@@ -1,0 +1,151 @@
+//! What is still to be done, as numbers; and what recovery asks at start.
+use rusqlite::{OptionalExtension, params};
+
+use super::{
+    Catalog,
+    error::CatalogError,
+    inode, journal,
+    types::{Inode, PendingCounts},
+};
+use crate::{
+    clock::Timestamp,
+    ids::{Ino, ShareId},
+};
+
+impl Catalog {
+    /// What S3 does not have yet, of one share or of all.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn pending(&self, share: Option<ShareId>) -> Result<PendingCounts, CatalogError> {
+        let share = share.map(|share| share.0);
+        self.read(move |db| {
+            let (dirty_files, dirty_bytes) = db
+                .prepare_cached(
+                    "SELECT count(*), coalesce(sum(CASE WHEN content_version > synced_version
+                         THEN size ELSE 0 END), 0)
+                     FROM inode WHERE dirty = 1 AND (?1 IS NULL OR share = ?1)",
+                )?
+                .query_row([share], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let mut of_kind = db.prepare_cached(
+                "SELECT count(*) FROM journal WHERE kind = ?1 AND (?2 IS NULL OR share = ?2)",
+            )?;
+            let pending_deletes =
+                of_kind.query_row(params![journal::KIND_DELETE, share], |row| row.get(0))?;
+            let pending_moves =
+                of_kind.query_row(params![journal::KIND_MOVE, share], |row| row.get(0))?;
+            let failing = db
+                .prepare_cached(
+                    "SELECT count(*) FROM journal
+                     WHERE attempts > 0 AND (?1 IS NULL OR share = ?1)",
+                )?
+                .query_row([share], |row| row.get(0))?;
+            let last_error = db
+                .prepare_cached(
+                    "SELECT last_error FROM journal
+                     WHERE attempts > 0 AND (?1 IS NULL OR share = ?1)
+                     ORDER BY failed_at DESC LIMIT 1",
+                )?
+                .query_row([share], |row| row.get(0))
+                .optional()?
+                .flatten();
+            Ok(PendingCounts {
+                dirty_files,
+                dirty_bytes,
+                pending_deletes,
+                pending_moves,
+                failing,
+                last_error,
+            })
+        })
+        .await
+    }
+
+    /// At most `limit` inodes above `after` whose bytes S3 does not have, by ino.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn content_dirty(
+        &self,
+        after: Ino,
+        limit: usize,
+    ) -> Result<Vec<Inode>, CatalogError> {
+        self.read(move |db| {
+            let mut query = db.prepare_cached(concat!(
+                "SELECT ",
+                inode::columns!(),
+                " FROM inode WHERE dirty = 1 AND content_version > synced_version AND ino > ?1
+                  ORDER BY ino LIMIT ?2"
+            ))?;
+            let rows = query.query_map(params![after.0, limit], inode::from_row)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Of `inos`, those that are in the catalog.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn known(&self, inos: Vec<Ino>) -> Result<Vec<Ino>, CatalogError> {
+        self.read(move |db| {
+            let mut query = db.prepare_cached("SELECT 1 FROM inode WHERE ino = ?1")?;
+            let mut known = Vec::new();
+            for ino in inos {
+                if query.exists([ino.0])? {
+                    known.push(ino);
+                }
+            }
+            Ok(known)
+        })
+        .await
+    }
+
+    /// After a crash: bursts of writes that nobody will close end with what was committed of them,
+    /// and every dirty inode has its journal entry. Answers how many bursts and how many entries.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn recover_journal(&self, now: Timestamp) -> Result<(u64, u64), CatalogError> {
+        self.write(move |txn| {
+            txn.db.execute(
+                "UPDATE journal SET not_before = ?1 WHERE kind = 0 AND not_before = ?2",
+                params![now.as_nanos(), journal::NEVER.as_nanos()],
+            )?;
+            let bursts =
+                txn.db.execute("UPDATE inode SET writing = 0 WHERE writing <> 0", [])? as u64;
+            let missing: Vec<u64> = txn
+                .db
+                .prepare(
+                    "SELECT ino FROM inode WHERE dirty = 1
+                         AND ino NOT IN (SELECT ino FROM journal WHERE kind = 0)",
+                )?
+                .query_map([], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            for ino in &missing {
+                journal::enqueue_sync(txn, Ino(*ino), now)?;
+            }
+            txn.state.journal_changed = true;
+            Ok((bursts, missing.len() as u64))
+        })
+        .await
+    }
+
+    /// The bytes of a dirty file are gone from the cache disk: it is never uploaded as it is (an
+    /// object of wrong bytes would replace the good one). Its entry goes; the object that S3 has,
+    /// if any, comes back with the next listing.
+    ///
+    /// # Errors
+    /// [`CatalogError::Gone`].
+    pub async fn forget_lost(&self, ino: Ino, now: Timestamp) -> Result<(), CatalogError> {
+        self.write(move |txn| {
+            let inode = inode::get(txn.db, ino)?;
+            journal::drop_sync(txn, &inode, now)?;
+            super::range::clear(txn.db, ino)?;
+            txn.db.execute("DELETE FROM inode WHERE ino = ?1", [ino.0])?;
+            txn.db.execute("UPDATE inode SET listed_at = NULL WHERE ino = ?1", [inode.parent.0])?;
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,504 @@
+//! The journal table: what is enqueued, and how the movers report what they did.
+use std::ops::Range;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{
+    Catalog, content,
+    error::CatalogError,
+    inode, range,
+    types::{Expected, Finish, Inode, MultipartState, OpId, PartRecord},
+    writer::Txn,
+};
+use crate::{
+    clock::Timestamp,
+    ids::{Ino, ShareId},
+    object::{ETag, ObjectKey},
+};
+
+/// Not before somebody says so: an open burst of writes.
+pub(super) const NEVER: Timestamp = Timestamp::MAX;
+
+pub(super) const KIND_SYNC: u8 = 0;
+pub(super) const KIND_DELETE: u8 = 1;
+pub(super) const KIND_MOVE: u8 = 2;
+pub(super) const KIND_ABORT: u8 = 3;
+
+/// The next number of the sequence that listings are compared with.
+pub(super) fn next_seq(db: &Connection) -> Result<u64, CatalogError> {
+    Ok(db
+        .prepare_cached("UPDATE meta SET value = value + 1 WHERE name = 'seq' RETURNING value")?
+        .query_row([], |row| row.get(0))?)
+}
+
+/// Journals the inode's upload, or moves the one journalled to `due`.
+pub(super) fn enqueue_sync(
+    txn: &mut Txn<'_>,
+    ino: Ino,
+    due: Timestamp,
+) -> Result<(), CatalogError> {
+    let inode = inode::get(txn.db, ino)?;
+    if inode.parent == ino && inode::share_prefix(txn.db, inode.share)?.is_empty() {
+        // The root of a whole bucket has no key that could carry its attributes: they stay local.
+        txn.db.prepare_cached("UPDATE inode SET dirty = 0 WHERE ino = ?1")?.execute([ino.0])?;
+        return Ok(());
+    }
+    let due = if inode.writing { NEVER } else { due };
+    txn.db
+        .prepare_cached(
+            "INSERT INTO journal (kind, share, ino, not_before) VALUES (0, ?1, ?2, ?3)
+             ON CONFLICT (ino) WHERE kind = 0 DO UPDATE SET not_before = excluded.not_before",
+        )?
+        .execute(params![inode.share.0, ino.0, due.as_nanos()])?;
+    txn.state.journal_changed = true;
+    Ok(())
+}
+
+/// Journals the deletion of an object.
+pub(super) fn enqueue_delete(
+    txn: &mut Txn<'_>,
+    share: ShareId,
+    key: &str,
+    etag: Option<&ETag>,
+    uncertain: bool,
+    due: Timestamp,
+) -> Result<(), CatalogError> {
+    txn.db
+        .prepare_cached(
+            "INSERT INTO journal (kind, share, key, etag, uncertain, not_before)
+             VALUES (1, ?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (share, key) WHERE kind = 1 DO UPDATE SET
+                 etag = coalesce(excluded.etag, etag),
+                 uncertain = max(uncertain, excluded.uncertain)",
+        )?
+        .execute(params![share.0, key, etag.map(ETag::as_str), uncertain, due.as_nanos()])?;
+    txn.state.journal_changed = true;
+    Ok(())
+}
+
+/// Journals the walk over everything whose object is below `old_prefix`.
+pub(super) fn enqueue_move(
+    txn: &mut Txn<'_>,
+    share: ShareId,
+    old_prefix: &str,
+    due: Timestamp,
+) -> Result<(), CatalogError> {
+    txn.db
+        .prepare_cached(
+            "INSERT INTO journal (kind, share, key, cursor, not_before) VALUES (2, ?1, ?2, ?2, ?3)",
+        )?
+        .execute(params![share.0, old_prefix, due.as_nanos()])?;
+    txn.state.journal_changed = true;
+    Ok(())
+}
+
+/// Turns the multipart upload of `op`, if it has one, into an operation that aborts it.
+pub(super) fn abandon_multipart(txn: &mut Txn<'_>, op: OpId) -> Result<(), CatalogError> {
+    txn.db
+        .prepare_cached(
+            "INSERT INTO journal (kind, share, key, upload_id, not_before)
+             SELECT 3, share, upload_key, upload_id, 0 FROM journal
+             WHERE op = ?1 AND upload_id IS NOT NULL",
+        )?
+        .execute([op.0])?;
+    forget_multipart(txn.db, op)
+}
+
+fn forget_multipart(db: &Connection, op: OpId) -> Result<(), CatalogError> {
+    db.prepare_cached("DELETE FROM part WHERE op = ?1")?.execute([op.0])?;
+    db.prepare_cached(
+        "UPDATE journal SET upload_id = NULL, upload_key = NULL, upload_version = NULL
+         WHERE op = ?1",
+    )?
+    .execute([op.0])?;
+    Ok(())
+}
+
+/// Takes the inode's upload out of the journal because the inode is going. Answers the key at which
+/// an attempt may have landed.
+pub(super) fn drop_sync(
+    txn: &mut Txn<'_>,
+    inode: &Inode,
+    due: Timestamp,
+) -> Result<Option<String>, CatalogError> {
+    type Row = (u64, Option<String>, Option<String>, Option<String>);
+    let row: Option<Row> = txn
+        .db
+        .prepare_cached(
+            "SELECT op, sent_key, expect_key, expect_etag FROM journal WHERE kind = 0 AND ino = ?1",
+        )?
+        .query_row([inode.ino.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+        .optional()?;
+    let Some((op, sent, expect_key, expect_etag)) = row else { return Ok(None) };
+    abandon_multipart(txn, OpId(op))?;
+    if let Some(key) = expect_key {
+        let uncertain = sent.as_deref() == Some(key.as_str());
+        let etag = expect_etag.map(ETag::new);
+        enqueue_delete(txn, inode.share, &key, etag.as_ref(), uncertain, due)?;
+    }
+    delete_op(txn.db, OpId(op))?;
+    Ok(sent)
+}
+
+pub(super) fn delete_op(db: &Connection, op: OpId) -> Result<(), CatalogError> {
+    db.prepare_cached("DELETE FROM part WHERE op = ?1")?.execute([op.0])?;
+    db.prepare_cached("DELETE FROM journal WHERE op = ?1")?.execute([op.0])?;
+    Ok(())
+}
+
+/// The multipart upload of `op`, if it has one.
+pub(super) fn multipart_of(
+    db: &Connection,
+    op: OpId,
+) -> Result<Option<MultipartState>, CatalogError> {
+    let begun: Option<(String, u64)> = db
+        .prepare_cached(
+            "SELECT upload_id, upload_version FROM journal
+             WHERE op = ?1 AND upload_id IS NOT NULL",
+        )?
+        .query_row([op.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((upload_id, version)) = begun else { return Ok(None) };
+    let mut query = db.prepare_cached(
+        "SELECT number, etag, start, end FROM part WHERE op = ?1 ORDER BY number",
+    )?;
+    let rows = query.query_map([op.0], |row| {
+        Ok(PartRecord {
+            number: row.get(0)?,
+            etag: ETag::new(row.get::<_, String>(1)?),
+            range: row.get(2)?..row.get(3)?,
+        })
+    })?;
+    Ok(Some(MultipartState { upload_id, version, parts: rows.collect::<Result<_, _>>()? }))
+}
+
+fn ino_of(db: &Connection, op: OpId) -> Result<Option<Ino>, CatalogError> {
+    Ok(db
+        .prepare_cached("SELECT ino FROM journal WHERE op = ?1 AND kind = 0")?
+        .query_row([op.0], |row| Ok(Ino(row.get(0)?)))
+        .optional()?)
+}
+
+impl Catalog {
+    /// Whether the claimed publish is still of the inode's current bytes and attributes: ask before
+    /// CompleteMultipartUpload (I4).
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn is_current(&self, op: OpId, version: u64) -> Result<bool, CatalogError> {
+        self.read(move |db| {
+            let Some(ino) = ino_of(db, op)? else { return Ok(false) };
+            Ok(inode::find(db, ino)?
+                .is_some_and(|inode| inode.version == version && !inode.writing))
+        })
+        .await
+    }
+
+    /// Records a multipart upload begun for `op` at `version`, before its first part; one recorded
+    /// earlier is journalled to be aborted.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoEntry`] when the operation is gone: abort the upload.
+    pub async fn record_multipart(
+        &self,
+        op: OpId,
+        key: &ObjectKey,
+        version: u64,
+        upload_id: &str,
+    ) -> Result<(), CatalogError> {
+        let (key, upload_id) = (key.clone(), upload_id.to_owned());
+        self.write(move |txn| {
+            abandon_multipart(txn, op)?;
+            let changed = txn
+                .db
+                .prepare_cached(
+                    "UPDATE journal SET upload_id = ?2, upload_key = ?3, upload_version = ?4
+                     WHERE op = ?1 AND kind = 0",
+                )?
+                .execute(params![op.0, upload_id, key.as_str(), version])?;
+            if changed == 0 { Err(CatalogError::NoEntry) } else { Ok(()) }
+        })
+        .await
+    }
+
+    /// Records a part that S3 has taken.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoEntry`] when the operation is gone, or has another upload by now.
+    pub async fn record_part(
+        &self,
+        op: OpId,
+        upload_id: &str,
+        number: u32,
+        etag: &ETag,
+        bytes: Range<u64>,
+    ) -> Result<(), CatalogError> {
+        let (upload_id, etag) = (upload_id.to_owned(), etag.clone());
+        self.write(move |txn| {
+            let added = txn
+                .db
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO part (op, number, etag, start, end)
+                     SELECT op, ?3, ?4, ?5, ?6 FROM journal WHERE op = ?1 AND upload_id = ?2",
+                )?
+                .execute(params![op.0, upload_id, number, etag.as_str(), bytes.start, bytes.end])?;
+            if added == 0 { Err(CatalogError::NoEntry) } else { Ok(()) }
+        })
+        .await
+    }
+
+    /// Gives up the multipart upload of `op`: its abort is journalled.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn abandon_multipart(&self, op: OpId) -> Result<(), CatalogError> {
+        self.write(move |txn| {
+            abandon_multipart(txn, op)?;
+            txn.state.journal_changed = true;
+            Ok(())
+        })
+        .await
+    }
+
+    /// A publish has succeeded: `key` now has an object `etag` made of the inode at `version`. The
+    /// inode becomes clean only if nothing has changed since (I4); the deletion of the object's old
+    /// key is journalled. The claim ends.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoEntry`] for an operation that was not claimed.
+    pub async fn finish_sync(
+        &self,
+        op: OpId,
+        version: u64,
+        key: &ObjectKey,
+        etag: &ETag,
+        now: Timestamp,
+    ) -> Result<Finish, CatalogError> {
+        let (key, etag) = (key.clone(), etag.clone());
+        self.write(move |txn| {
+            let share = txn.state.claims.share_of(op).ok_or(CatalogError::NoEntry)?;
+            let finish = match ino_of(txn.db, op)? {
+                Some(ino) => published(txn, op, ino, &Published { version, key, etag, now })?,
+                None => {
+                    // Removed while the upload ran: what has landed must go again (F42).
+                    enqueue_delete(txn, share, key.as_str(), Some(&etag), false, now)?;
+                    txn.db
+                        .prepare_cached(
+                            "UPDATE journal SET uncertain = 0, not_before = ?3
+                             WHERE kind = 1 AND share = ?1 AND key = ?2",
+                        )?
+                        .execute(params![share.0, key.as_str(), now.as_nanos()])?;
+                    Finish::Removed
+                }
+            };
+            txn.state.claims.release(op);
+            txn.state.journal_changed = true;
+            Ok(finish)
+        })
+        .await
+    }
+
+    /// A deletion (or an abort) is done. The claim ends.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn finish_delete(&self, op: OpId) -> Result<(), CatalogError> {
+        self.write(move |txn| {
+            let row: Option<(u8, u32, String)> = txn
+                .db
+                .prepare_cached("SELECT kind, share, key FROM journal WHERE op = ?1")?
+                .query_row([op.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                .optional()?;
+            if let Some((kind, share, key)) = row {
+                delete_op(txn.db, op)?;
+                if kind == KIND_DELETE {
+                    let seq = next_seq(txn.db)?;
+                    txn.state.listings.deleted((ShareId(share), key), seq);
+                }
+            }
+            txn.state.claims.release(op);
+            txn.state.journal_changed = true;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The job failed: it is tried again at `retry_at`, forever, and the failure shows in the
+    /// status. The claim ends.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn fail_job(
+        &self,
+        op: OpId,
+        message: &str,
+        retry_at: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let message = message.to_owned();
+        self.write(move |txn| {
+            let seq = next_seq(txn.db)?;
+            txn.db
+                .prepare_cached(
+                    "UPDATE journal SET attempts = attempts + 1, last_error = ?2, failed_at = ?3,
+                         not_before = CASE WHEN not_before = ?5 THEN ?5 ELSE ?4 END
+                     WHERE op = ?1",
+                )?
+                .execute(params![op.0, message, seq, retry_at.as_nanos(), NEVER.as_nanos()])?;
+            txn.state.claims.release(op);
+            txn.state.journal_changed = true;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The job was not begun, or not to its end, through no fault of its own (the inode changed, the
+    /// gateway stops): it may be claimed again from `retry_at` on. The claim ends.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn release_job(&self, op: OpId, retry_at: Timestamp) -> Result<(), CatalogError> {
+        self.write(move |txn| {
+            txn.db
+                .prepare_cached(
+                    "UPDATE journal SET not_before = max(not_before, ?2) WHERE op = ?1",
+                )?
+                .execute(params![op.0, retry_at.as_nanos()])?;
+            txn.state.claims.release(op);
+            txn.state.journal_changed = true;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The object that a publish was to replace, or that is to be moved, is not what the catalog
+    /// believes: takes over what HEAD says (`None`: it is gone), so that the next attempt expects
+    /// that. Call it only when nothing of anybody else would be lost by it.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoEntry`] when the operation is gone.
+    pub async fn adopt_object(
+        &self,
+        op: OpId,
+        key: &ObjectKey,
+        found: Option<ETag>,
+    ) -> Result<(), CatalogError> {
+        let key = key.clone();
+        self.write(move |txn| {
+            let ino = ino_of(txn.db, op)?.ok_or(CatalogError::NoEntry)?;
+            let etag = found.as_ref().map(ETag::as_str);
+            txn.db
+                .prepare_cached(
+                    "UPDATE journal SET expect_key = CASE WHEN ?3 IS NULL THEN NULL ELSE ?2 END,
+                         expect_etag = ?3
+                     WHERE op = ?1 AND (expect_key = ?2 OR (?3 IS NOT NULL AND expect_key IS NULL))",
+                )?
+                .execute(params![op.0, key.as_str(), etag])?;
+            txn.db
+                .prepare_cached(
+                    "UPDATE inode SET etag = ?3,
+                         object_key = CASE WHEN ?3 IS NULL THEN NULL ELSE object_key END,
+                         content_version = CASE WHEN ?3 IS NULL THEN version ELSE content_version END
+                     WHERE ino = ?1 AND object_key = ?2",
+                )?
+                .execute(params![ino.0, key.as_str(), etag])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends a [`Job::Localize`](super::Job::Localize): the file's bytes are all cached, so it no
+    /// longer needs its object, which makes room for the file that is to have its key.
+    ///
+    /// # Errors
+    /// [`CatalogError::Changed`] when bytes are missing; [`CatalogError::NoEntry`] when the
+    /// operation is gone.
+    pub async fn detach(&self, op: OpId, now: Timestamp) -> Result<(), CatalogError> {
+        self.write(move |txn| {
+            let ino = ino_of(txn.db, op)?.ok_or(CatalogError::NoEntry)?;
+            let inode = inode::get(txn.db, ino)?;
+            if !detach(txn, &inode, now)? {
+                return Err(CatalogError::Changed);
+            }
+            txn.state.claims.release(op);
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// What [`Catalog::finish_sync`] was told.
+struct Published {
+    version: u64,
+    key: ObjectKey,
+    etag: ETag,
+    now: Timestamp,
+}
+
+fn published(
+    txn: &mut Txn<'_>,
+    op: OpId,
+    ino: Ino,
+    done: &Published,
+) -> Result<Finish, CatalogError> {
+    let before = inode::get(txn.db, ino)?;
+    if let Some(old) = before.object_key.as_ref().filter(|old| **old != done.key) {
+        enqueue_delete(txn, before.share, old.as_str(), before.etag.as_ref(), false, done.now)?;
+    }
+    let seq = next_seq(txn.db)?;
+    txn.db
+        .prepare_cached(
+            "UPDATE inode SET object_key = ?2, etag = ?3, synced_version = ?4, synced_seq = ?5,
+                 needs_head = 0
+             WHERE ino = ?1",
+        )?
+        .execute(params![ino.0, done.key.as_str(), done.etag.as_str(), done.version, seq])?;
+    let current = before.version == done.version
+        && !before.writing
+        && inode::key_of(txn.db, &before)? == done.key.as_str();
+    if current {
+        delete_op(txn.db, op)?;
+        txn.db.prepare_cached("UPDATE inode SET dirty = 0 WHERE ino = ?1")?.execute([ino.0])?;
+        return Ok(Finish::Clean);
+    }
+    forget_multipart(txn.db, op)?;
+    txn.db
+        .prepare_cached(
+            "UPDATE journal SET expect_key = NULL, expect_etag = NULL, sent_key = NULL,
+                 attempts = 0, last_error = NULL
+             WHERE op = ?1",
+        )?
+        .execute([op.0])?;
+    Ok(Finish::Superseded)
+}
+
+/// Cuts the inode off its object, whose deletion is journalled; `false` when bytes are missing.
+pub(super) fn detach(
+    txn: &mut Txn<'_>,
+    inode: &Inode,
+    now: Timestamp,
+) -> Result<bool, CatalogError> {
+    if inode.kind == crate::ids::FileKind::File
+        && !range::of(txn.db, inode.ino)?.covers(&(0..inode.size))
+    {
+        return Ok(false);
+    }
+    if let Some(key) = &inode.object_key {
+        enqueue_delete(txn, inode.share, key.as_str(), inode.etag.as_ref(), false, now)?;
+    }
+    txn.db
+        .prepare_cached("UPDATE inode SET object_key = NULL, etag = NULL WHERE ino = ?1")?
+        .execute([inode.ino.0])?;
+    content::mark_dirty(txn, inode.ino, content::Touches::Content, now)?;
+    Ok(true)
+}
+
+/// The condition of a publish to `key`.
+pub(super) fn expected(inode: &Inode, key: &str, taken_over: Option<(String, String)>) -> Expected {
+    if let Some((_, etag)) = taken_over.filter(|(taken, _)| taken == key) {
+        return Expected::Tag(ETag::new(etag));
+    }
+    match (&inode.object_key, &inode.etag) {
+        (Some(object), Some(etag)) if object.as_str() == key => Expected::Tag(etag.clone()),
+        _ => Expected::Absent,
+    }
+}

@@ -1,0 +1,431 @@
+//! Merging what S3 lists with what is here (architecture §3.6): local changes win (I8), an entry is
+//! removed only by a listing that came to its end (I13).
+//!
+//! A listing shows the bucket at some moment after it began. Every row carries the number of its
+//! last publish (`synced_seq`); what was published, inserted or deleted after the listing began is
+//! newer than what it shows, and is left alone.
+use std::collections::HashSet;
+
+use rusqlite::{Connection, params};
+
+use super::{
+    Catalog,
+    error::CatalogError,
+    inode, journal, namespace,
+    range::{self, ChangedObject, replace_object},
+    types::{Inode, ListDefaults, ListedEntry, ListedKind, ListedPage, ListingToken, Merged},
+    writer::Txn,
+};
+use crate::{
+    clock::Timestamp,
+    ids::{FileKind, Ino, ShareId},
+    object::ETag,
+};
+
+/// Rows removed in one transaction.
+const REMOVE_ROWS_MAX: usize = 1000;
+
+/// What a page is merged into.
+struct Merge<'a> {
+    dir: &'a Inode,
+    prefix: &'a str,
+    seq: u64,
+    defaults: ListDefaults,
+    now: Timestamp,
+}
+
+impl Catalog {
+    /// Begins a listing of `dir`: list [`ListingToken::prefix`] after this, not before.
+    ///
+    /// # Errors
+    /// [`CatalogError::Gone`], [`CatalogError::NotDirectory`].
+    pub async fn begin_listing(&self, dir: Ino) -> Result<ListingToken, CatalogError> {
+        self.write(move |txn| {
+            let row = inode::get_directory(txn.db, dir)?;
+            let prefix = inode::key_of(txn.db, &row)?;
+            let seq = journal::next_seq(txn.db)?;
+            let alive = txn.state.listings.begin(seq);
+            Ok(ListingToken { dir, prefix, seq, alive, seen: HashSet::new(), marker_seen: false })
+        })
+        .await
+    }
+
+    /// Merges one page.
+    ///
+    /// # Errors
+    /// [`CatalogError::ListingExpired`], or [`CatalogError::Changed`] when the directory has been
+    /// renamed since: begin again. [`CatalogError::Gone`] when it was removed.
+    pub async fn merge_listing_page(
+        &self,
+        token: &mut ListingToken,
+        page: ListedPage,
+    ) -> Result<Merged, CatalogError> {
+        let (dir, seq, prefix) = (token.dir, token.seq, token.prefix.clone());
+        let has_marker = page.marker.is_some();
+        let (merged, seen) = self
+            .write(move |txn| {
+                let dir = still_listed(txn, dir, &prefix, seq)?;
+                let merge = Merge {
+                    dir: &dir,
+                    prefix: &prefix,
+                    seq,
+                    defaults: page.defaults,
+                    now: page.now,
+                };
+                let mut merged = Merged::default();
+                let mut seen = Vec::with_capacity(page.entries.len());
+                let directories: HashSet<&str> = page
+                    .entries
+                    .iter()
+                    .filter(|entry| entry.kind == ListedKind::Directory)
+                    .map(|entry| entry.name.as_str())
+                    .collect();
+                for entry in &page.entries {
+                    let hidden = entry.kind != ListedKind::Directory
+                        && directories.contains(entry.name.as_str());
+                    if !hidden {
+                        merge_entry(txn, &merge, entry, &mut merged, &mut seen)?;
+                    }
+                }
+                if let Some(etag) = &page.marker {
+                    merge_marker(txn.db, &dir, &prefix, seq, etag)?;
+                }
+                if merged.inserted > 0 {
+                    namespace::touch(txn.db, dir.ino, page.now)?;
+                }
+                Ok((merged, seen))
+            })
+            .await?;
+        token.seen.extend(seen);
+        token.marker_seen |= has_marker;
+        Ok(merged)
+    }
+
+    /// The listing came to its end: removes clean entries that it did not show, and notes the
+    /// directory as listed at `now`. Answers the files that are gone, whose cache files are
+    /// nobody's any more. In bounded steps: others see some removed before the rest.
+    ///
+    /// # Errors
+    /// As [`Catalog::merge_listing_page`]; what was removed before the error stays removed.
+    pub async fn finish_listing(
+        &self,
+        token: ListingToken,
+        now: Timestamp,
+    ) -> Result<Vec<Ino>, CatalogError> {
+        let ListingToken { dir, prefix, seq, alive, seen, marker_seen } = token;
+        let seen = std::sync::Arc::new(seen);
+        let mut gone = Vec::new();
+        let mut after = Ino(0);
+        loop {
+            let (prefix, seen, still) = (prefix.clone(), seen.clone(), alive.clone());
+            let (next, removed) = self
+                .write(move |txn| {
+                    // Held so that deletions stay remembered until the end.
+                    let _alive = still;
+                    let row = still_listed(txn, dir, &prefix, seq)?;
+                    let (next, removed) =
+                        remove_unseen(txn.db, &Sweep { prefix: &prefix, seq }, dir, after, &seen)?;
+                    if !removed.is_empty() {
+                        namespace::touch(txn.db, dir, now)?;
+                    }
+                    if next.is_none() {
+                        end_listing(txn.db, &row, seq, marker_seen, now)?;
+                    }
+                    Ok((next, removed))
+                })
+                .await?;
+            gone.extend(removed);
+            match next {
+                Some(next) => after = next,
+                None => return Ok(gone),
+            }
+        }
+    }
+}
+
+/// The directory, if it still has the prefix that was listed.
+fn still_listed(txn: &Txn<'_>, dir: Ino, prefix: &str, seq: u64) -> Result<Inode, CatalogError> {
+    if txn.state.listings.is_expired(seq) {
+        return Err(CatalogError::ListingExpired);
+    }
+    let row = inode::get_directory(txn.db, dir)?;
+    if inode::key_of(txn.db, &row)? == prefix { Ok(row) } else { Err(CatalogError::Changed) }
+}
+
+fn merge_entry(
+    txn: &mut Txn<'_>,
+    merge: &Merge<'_>,
+    entry: &ListedEntry,
+    merged: &mut Merged,
+    seen: &mut Vec<Ino>,
+) -> Result<(), CatalogError> {
+    let slash = if entry.kind == ListedKind::Directory { "/" } else { "" };
+    let key = format!("{}{}{slash}", merge.prefix, entry.name);
+    let Some(row) = inode::child(txn.db, merge.dir.ino, &entry.name)? else {
+        if !is_hidden(txn, merge, &key)? {
+            seen.push(insert(txn.db, merge, entry, &key)?);
+            merged.inserted += 1;
+        }
+        return Ok(());
+    };
+    seen.push(row.ino);
+    if synced_seq(txn.db, row.ino)? > merge.seq {
+        return Ok(());
+    }
+    let in_place = row.object_key.as_ref().is_some_and(|at| at.as_str() == key);
+    match (row.kind, &entry.kind) {
+        (FileKind::Directory, _) => {}
+        (FileKind::File | FileKind::Symlink, ListedKind::File { size, etag, last_modified }) => {
+            if !in_place || row.etag.as_ref() == Some(etag) {
+                // Not this object's row, or nothing new.
+            } else if row.dirty {
+                if !txn.state.claims.is_busy(&(row.share, key)) {
+                    merged.conflicts.push(row.ino);
+                }
+            } else {
+                let is = ChangedObject {
+                    size: *size,
+                    etag: etag.clone(),
+                    last_modified: *last_modified,
+                    now: merge.now,
+                };
+                replace_object(txn, &row, &is)?;
+                merged.changed.push(row.ino);
+            }
+        }
+        (FileKind::File | FileKind::Symlink, ListedKind::Directory) => {
+            // The directory wins over the object of the same name, which S3 keeps.
+            let object = format!("{}{}", merge.prefix, entry.name);
+            if !row.dirty && row.object_key.as_ref().is_some_and(|at| at.as_str() == object) {
+                forget(txn.db, row.ino)?;
+                seen.push(insert(txn.db, merge, entry, &key)?);
+                merged.inserted += 1;
+                merged.changed.push(row.ino);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn synced_seq(db: &Connection, ino: Ino) -> Result<u64, CatalogError> {
+    Ok(db
+        .prepare_cached("SELECT synced_seq FROM inode WHERE ino = ?1")?
+        .query_row([ino.0], |row| row.get(0))?)
+}
+
+/// Whether a listed key must not become an entry: it is being deleted or moved away, or was after
+/// the listing began. Of a directory's prefix that holds for any key below it.
+fn is_hidden(txn: &Txn<'_>, merge: &Merge<'_>, key: &str) -> Result<bool, CatalogError> {
+    let share: ShareId = merge.dir.share;
+    let prefix = key.ends_with('/');
+    let past = if prefix { inode::after_prefix(key) } else { format!("{key}\0") };
+    let pending: bool = txn
+        .db
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM journal
+                            WHERE kind = 1 AND share = ?1 AND key >= ?2 AND key < ?3)
+                 OR EXISTS (SELECT 1 FROM journal
+                            WHERE share = ?1 AND expect_key >= ?2 AND expect_key < ?3)
+                 OR EXISTS (SELECT 1 FROM inode
+                            WHERE share = ?1 AND object_key >= ?2 AND object_key < ?3)
+                 OR EXISTS (SELECT 1 FROM journal
+                            WHERE kind = 2 AND share = ?1 AND key >= ?2 AND key < ?3)",
+        )?
+        .query_row(params![share.0, key, past], |row| row.get(0))?;
+    let listings = &txn.state.listings;
+    Ok(pending
+        || listings.deleted_since(&(share, key.to_owned()), merge.seq)
+        || (prefix && listings.deleted_below_since(share, key, merge.seq)))
+}
+
+fn insert(
+    db: &Connection,
+    merge: &Merge<'_>,
+    entry: &ListedEntry,
+    key: &str,
+) -> Result<Ino, CatalogError> {
+    let defaults = merge.defaults;
+    let (kind, mode, size, time, object) = match &entry.kind {
+        ListedKind::File { size, etag, last_modified } => {
+            let object = Some((key, etag.as_str()));
+            (FileKind::File, defaults.file_mode, *size, *last_modified, object)
+        }
+        ListedKind::Directory => (FileKind::Directory, defaults.directory_mode, 0, merge.now, None),
+    };
+    let (object_key, etag) = object.unzip();
+    db.prepare_cached(
+        "INSERT INTO inode (share, parent, name, kind, mode, uid, gid, size, atime, mtime, ctime,
+             dirty, version, content_version, synced_version, etag, object_key, needs_head,
+             synced_seq)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, 0, 0, 0, 0, ?11, ?12, 1, ?13)",
+    )?
+    .execute(params![
+        merge.dir.share.0,
+        merge.dir.ino.0,
+        entry.name,
+        inode::kind_number(kind),
+        mode,
+        defaults.uid,
+        defaults.gid,
+        size,
+        time.as_nanos(),
+        merge.now.as_nanos(),
+        etag,
+        object_key,
+        merge.seq,
+    ])?;
+    u64::try_from(db.last_insert_rowid())
+        .map(Ino)
+        .map_err(|_| CatalogError::Corrupt("a negative ino".to_owned()))
+}
+
+/// The directory's own marker object was listed.
+fn merge_marker(
+    db: &Connection,
+    dir: &Inode,
+    prefix: &str,
+    seq: u64,
+    etag: &ETag,
+) -> Result<(), CatalogError> {
+    let known = dir.object_key.as_ref().is_some_and(|key| key.as_str() == prefix)
+        && dir.etag.as_ref() == Some(etag);
+    let elsewhere = dir.object_key.as_ref().is_some_and(|key| key.as_str() != prefix);
+    if known || elsewhere || dir.dirty || prefix.is_empty() || synced_seq(db, dir.ino)? > seq {
+        return Ok(());
+    }
+    db.prepare_cached(
+        "UPDATE inode SET object_key = ?2, etag = ?3, needs_head = 1 WHERE ino = ?1",
+    )?
+    .execute(params![dir.ino.0, prefix, etag.as_str()])?;
+    Ok(())
+}
+
+/// Notes the end of a listing in the directory's row.
+fn end_listing(
+    db: &Connection,
+    dir: &Inode,
+    seq: u64,
+    marker_seen: bool,
+    now: Timestamp,
+) -> Result<(), CatalogError> {
+    if !marker_seen && !dir.dirty && synced_seq(db, dir.ino)? <= seq {
+        db.prepare_cached(
+            "UPDATE inode SET object_key = NULL, etag = NULL, needs_head = 0 WHERE ino = ?1",
+        )?
+        .execute([dir.ino.0])?;
+    }
+    db.prepare_cached("UPDATE inode SET listed_at = ?2, list_seq = ?3 WHERE ino = ?1")?
+        .execute(params![dir.ino.0, now.as_nanos(), seq])?;
+    Ok(())
+}
+
+/// A listing's end, for the rows it did not show.
+struct Sweep<'a> {
+    prefix: &'a str,
+    seq: u64,
+}
+
+/// What the sweep must know of a row.
+struct Swept {
+    ino: Ino,
+    name: String,
+    kind_is_directory: bool,
+    object_key: Option<String>,
+    is_protected: bool,
+}
+
+fn swept_children(
+    db: &Connection,
+    dir: Ino,
+    after: Ino,
+    seq: u64,
+    limit: usize,
+) -> Result<Vec<Swept>, CatalogError> {
+    let mut query = db.prepare_cached(
+        "SELECT ino, name, kind = 1, object_key,
+             dirty = 1 OR synced_seq > ?3 OR list_seq > ?3
+         FROM inode WHERE parent = ?1 AND ino > ?2 AND ino <> ?1 ORDER BY ino LIMIT ?4",
+    )?;
+    let rows = query.query_map(params![dir.0, after.0, seq, limit], |row| {
+        Ok(Swept {
+            ino: Ino(row.get(0)?),
+            name: row.get(1)?,
+            kind_is_directory: row.get(2)?,
+            object_key: row.get(3)?,
+            is_protected: row.get(4)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Looks at the next entries of `dir`; answers where to go on, and the files removed.
+fn remove_unseen(
+    db: &Connection,
+    sweep: &Sweep<'_>,
+    dir: Ino,
+    after: Ino,
+    seen: &HashSet<Ino>,
+) -> Result<(Option<Ino>, Vec<Ino>), CatalogError> {
+    let children = swept_children(db, dir, after, sweep.seq, REMOVE_ROWS_MAX)?;
+    let mut removed = Vec::new();
+    let mut budget = REMOVE_ROWS_MAX;
+    let mut done = after;
+    for row in &children {
+        if !seen.contains(&row.ino) && !remove_tree(db, sweep, row, &mut budget, &mut removed)? {
+            return Ok((Some(done), removed));
+        }
+        done = row.ino;
+    }
+    let more = children.len() == REMOVE_ROWS_MAX;
+    Ok((more.then_some(done), removed))
+}
+
+/// Removes `row` and what is below it, as far as it is clean and in its place. `false` when the
+/// budget ran out: call again.
+fn remove_tree(
+    db: &Connection,
+    sweep: &Sweep<'_>,
+    row: &Swept,
+    budget: &mut usize,
+    removed: &mut Vec<Ino>,
+) -> Result<bool, CatalogError> {
+    let slash = if row.kind_is_directory { "/" } else { "" };
+    let key = format!("{}{}{slash}", sweep.prefix, row.name);
+    let elsewhere = row.object_key.as_ref().is_some_and(|at| *at != key);
+    if row.is_protected || elsewhere {
+        return Ok(true);
+    }
+    if row.kind_is_directory {
+        let below = Sweep { prefix: &key, seq: sweep.seq };
+        let mut after = Ino(0);
+        loop {
+            let children = swept_children(db, row.ino, after, sweep.seq, REMOVE_ROWS_MAX)?;
+            let Some(last) = children.last() else { break };
+            after = last.ino;
+            for child in &children {
+                if !remove_tree(db, &below, child, budget, removed)? {
+                    return Ok(false);
+                }
+            }
+        }
+        if inode::has_child(db, row.ino)? {
+            return Ok(true);
+        }
+    }
+    if *budget == 0 {
+        return Ok(false);
+    }
+    *budget -= 1;
+    forget(db, row.ino)?;
+    if !row.kind_is_directory {
+        removed.push(row.ino);
+    }
+    Ok(true)
+}
+
+/// Takes a clean row out; S3 has lost its object.
+fn forget(db: &Connection, ino: Ino) -> Result<(), CatalogError> {
+    range::clear(db, ino)?;
+    db.prepare_cached("DELETE FROM inode WHERE ino = ?1")?.execute([ino.0])?;
+    Ok(())
+}

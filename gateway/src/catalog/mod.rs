@@ -1,0 +1,207 @@
+//! The catalog: every inode, which of its bytes are cached, and what S3 does not have yet.
+//!
+//! Owns: `catalog.db` on the cache disk, and the object keys (share prefix + path). Every durable
+//! change is one named transition: a method here, a savepoint in a group-committed transaction, a
+//! crash-atomic unit. A transition's future resolves after the commit is on the disk; dropping it
+//! leaves open whether the change happened. No SQL outside this folder.
+//!
+//! Must not know: S3, the cache's files, protocols. Lock rank: last; never calls back.
+//!
+//! Files: `namespace` (create, remove, rename), `content` (writes, attributes), `range`, `journal`
+//! and `claim` (what the movers do), `listing` (what S3 shows), `share`, `counts`, `verify`.
+mod claim;
+mod content;
+mod counts;
+mod error;
+mod inode;
+mod journal;
+mod listing;
+mod namespace;
+mod pragmas;
+mod range;
+mod reader;
+mod schema;
+mod share;
+mod types;
+mod verify;
+mod writer;
+
+use std::{
+    fmt,
+    fs::File,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use content::WriteBegun;
+pub use error::CatalogError;
+pub use namespace::{Placed, RemoveKind, Removed, RenameSpec, Renamed};
+pub use range::ChangedObject;
+pub use share::RootAttr;
+pub use types::{
+    AttrChange, DeleteJob, Expected, Finish, HeadAttr, Inode, Job, ListDefaults, ListedEntry,
+    ListedKind, ListedPage, ListingToken, Merged, MultipartState, NewInode, NewKind, OpId,
+    PartRecord, PendingCounts, ShareRow, Stamp, SyncJob, WriteCommit,
+};
+
+use reader::Readers;
+use writer::{Operation, Txn};
+
+/// The catalog's file below the cache directory.
+pub const CATALOG_FILE: &str = "catalog.db";
+
+/// Handle to the catalog. Cloning gives another handle; dropping the last one without
+/// [`Catalog::close`] is what a crash looks like.
+#[derive(Clone)]
+pub struct Catalog {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    sender: Mutex<Option<mpsc::Sender<Operation>>>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+    readers: Arc<Readers>,
+    journal: watch::Sender<u64>,
+    was_clean: bool,
+    /// Held so that no second gateway opens the same cache.
+    _lock: File,
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalog").field("was_clean", &self.inner.was_clean).finish_non_exhaustive()
+    }
+}
+
+impl Catalog {
+    /// Opens (or makes) the catalog in the directory `cache` and starts its writer. Blocks: call it
+    /// before serving. The clean-shutdown mark is taken away, durably.
+    ///
+    /// # Errors
+    /// [`CatalogError::SqliteTooOld`], [`CatalogError::NewerSchema`]; [`CatalogError::Sqlite`] when
+    /// the file cannot be opened, [`CatalogError::Commit`] when another gateway has it open.
+    pub fn open(cache: &Path) -> Result<Self, CatalogError> {
+        pragmas::check_version()?;
+        let lock = lock_directory(cache)?;
+        let path = cache.join(CATALOG_FILE);
+        let mut connection = Connection::open(&path)?;
+        let found = schema::version(&connection)?;
+        if found > schema::SCHEMA_VERSION {
+            return Err(CatalogError::NewerSchema { found, known: schema::SCHEMA_VERSION });
+        }
+        pragmas::for_writer(&connection)?;
+        schema::migrate(&mut connection)?;
+        let clean: u64 =
+            connection
+                .query_row("SELECT value FROM meta WHERE name = 'clean'", [], |row| row.get(0))?;
+        connection.execute("UPDATE meta SET value = 0 WHERE name = 'clean'", [])?;
+        let (sender, mut operations) = mpsc::channel(writer::QUEUE_OPERATIONS_MAX);
+        let journal = watch::Sender::new(0);
+        let signal = journal.clone();
+        let thread = thread::Builder::new()
+            .name("catalog".to_owned())
+            .spawn(move || writer::run(&connection, &mut operations, &signal))
+            .map_err(|error| CatalogError::Commit(format!("cannot start its thread: {error}")))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                sender: Mutex::new(Some(sender)),
+                thread: Mutex::new(Some(thread)),
+                readers: Arc::new(Readers::new(path)),
+                journal,
+                was_clean: clean == 1,
+                _lock: lock,
+            }),
+        })
+    }
+
+    /// Whether the gateway that had this catalog before closed it in order.
+    pub fn was_clean(&self) -> bool {
+        self.inner.was_clean
+    }
+
+    /// Changes whenever the movers may have something to do ([`Catalog::claim_jobs`]).
+    pub fn journal_changed(&self) -> watch::Receiver<u64> {
+        self.inner.journal.subscribe()
+    }
+
+    /// Ends in order: marks the catalog clean, folds the WAL into the database, ends the writer.
+    /// Later calls answer [`CatalogError::Closed`].
+    ///
+    /// # Errors
+    /// The mark could not be made durable: the next start checks the whole catalog.
+    pub async fn close(&self) -> Result<(), CatalogError> {
+        let marked = self
+            .write(|txn| {
+                txn.db.execute("UPDATE meta SET value = 1 WHERE name = 'clean'", [])?;
+                Ok(())
+            })
+            .await;
+        self.inner.readers.close();
+        self.inner.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.inner.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // Closing the last connection checkpoints (sqlite.org/wal.html).
+            tokio::task::spawn_blocking(move || thread.join())
+                .await
+                .map_err(|_| CatalogError::Closed)?
+                .map_err(|_| CatalogError::Commit("the writer thread panicked".to_owned()))?;
+        }
+        marked
+    }
+
+    /// Runs one transition and waits for its commit.
+    async fn write<T, F>(&self, transition: F) -> Result<T, CatalogError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Txn<'_>) -> Result<T, CatalogError> + Send + 'static,
+    {
+        let sender = self.inner.sender.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let sender = sender.ok_or(CatalogError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        let operation: Operation = Box::new(move |txn| {
+            let result = writer::in_savepoint(txn, transition);
+            Box::new(move |committed| {
+                let outcome = match committed {
+                    Ok(()) => result,
+                    Err(message) => Err(CatalogError::Commit(message)),
+                };
+                // A caller that has gone away is not told; the change stands all the same.
+                drop(reply.send(outcome));
+            })
+        });
+        sender.send(operation).await.map_err(|_| CatalogError::Closed)?;
+        answer.await.map_err(|_| CatalogError::Closed)?
+    }
+
+    /// Runs one query on a snapshot that holds everything committed so far.
+    async fn read<T, F>(&self, query: F) -> Result<T, CatalogError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, CatalogError> + Send + 'static,
+    {
+        self.inner.readers.read(query).await
+    }
+}
+
+/// Keeps a second gateway away from the same cache for as long as the file is open.
+fn lock_directory(cache: &Path) -> Result<File, CatalogError> {
+    let path = cache.join("gateway.lock");
+    let refuse = |why: String| CatalogError::Commit(format!("{}: {why}", path.display()));
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|error| refuse(error.to_string()))?;
+    file.try_lock().map_err(|error| match error {
+        std::fs::TryLockError::WouldBlock => {
+            refuse("another gateway uses this cache directory; stop it first".to_owned())
+        }
+        std::fs::TryLockError::Error(error) => refuse(error.to_string()),
+    })?;
+    Ok(file)
+}

@@ -1,0 +1,293 @@
+//! Transitions of the tree: create, remove, rename.
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{
+    Catalog,
+    content::{Touches, mark_dirty},
+    error::CatalogError,
+    inode, journal, range,
+    types::{Inode, NewInode, NewKind, Stamp},
+    writer::Txn,
+};
+use crate::{
+    clock::Timestamp,
+    ids::{FileKind, Ino},
+    object::OBJECT_KEY_BYTES_MAX,
+};
+
+/// A new entry.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// Its row.
+    pub inode: Inode,
+    /// The directory's row, after.
+    pub dir: Inode,
+}
+
+/// What may be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoveKind {
+    /// Anything but a directory (REMOVE).
+    NotDirectory,
+    /// An empty directory (RMDIR).
+    EmptyDirectory,
+}
+
+/// What was removed.
+#[derive(Clone, Debug)]
+pub struct Removed {
+    /// Its row, before. Its cache file is nobody's any more.
+    pub inode: Inode,
+    /// The directory's row, after.
+    pub dir: Inode,
+}
+
+/// From where to where.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "as the names say")]
+pub struct RenameSpec {
+    pub from_dir: Ino,
+    pub from_name: String,
+    pub to_dir: Ino,
+    pub to_name: String,
+}
+
+/// What a rename did.
+#[derive(Clone, Debug)]
+pub struct Renamed {
+    /// The entry that moved, after.
+    pub inode: Inode,
+    /// What had the new name before. Its cache file is nobody's any more.
+    pub replaced: Option<Inode>,
+    /// The old directory's row, after.
+    pub from_dir: Inode,
+    /// The new directory's row, after.
+    pub to_dir: Inode,
+}
+
+impl Catalog {
+    /// Creates a file, directory or symlink with all its attributes and journals its upload.
+    ///
+    /// # Errors
+    /// [`CatalogError::Exists`], [`CatalogError::KeyTooLong`], [`CatalogError::NotDirectory`],
+    /// [`CatalogError::Gone`] for the parent.
+    pub async fn create(&self, new: NewInode, stamp: Stamp) -> Result<Placed, CatalogError> {
+        self.write(move |txn| {
+            let dir = inode::get_directory(txn.db, new.parent)?;
+            if inode::child(txn.db, dir.ino, &new.name)?.is_some() {
+                return Err(CatalogError::Exists);
+            }
+            let (kind, verifier, target, listed_at) = match &new.kind {
+                NewKind::File { verifier } => (FileKind::File, *verifier, None, None),
+                // Nothing is below a name that did not exist: the new directory needs no listing.
+                NewKind::Directory => (FileKind::Directory, None, None, Some(stamp.now.as_nanos())),
+                NewKind::Symlink(target) => (FileKind::Symlink, None, Some(target.clone()), None),
+            };
+            let size = target.as_ref().map_or(0, Vec::len);
+            txn.db
+                .prepare_cached(
+                    "INSERT INTO inode (share, parent, name, kind, mode, uid, gid, size, atime,
+                         mtime, ctime, target, verifier, dirty, version, content_version,
+                         synced_version, listed_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 1, 1, 1, 0,
+                         ?14)",
+                )?
+                .execute(params![
+                    dir.share.0,
+                    dir.ino.0,
+                    new.name,
+                    inode::kind_number(kind),
+                    new.mode,
+                    new.uid,
+                    new.gid,
+                    size,
+                    new.atime.as_nanos(),
+                    new.mtime.as_nanos(),
+                    stamp.now.as_nanos(),
+                    target,
+                    verifier,
+                    listed_at,
+                ])?;
+            let ino = Ino(u64::try_from(txn.db.last_insert_rowid())
+                .map_err(|_| CatalogError::Corrupt("a negative ino".to_owned()))?);
+            let created = inode::get(txn.db, ino)?;
+            if inode::key_of(txn.db, &created)?.len() > OBJECT_KEY_BYTES_MAX {
+                return Err(CatalogError::KeyTooLong);
+            }
+            journal::enqueue_sync(txn, ino, stamp.due)?;
+            touch(txn.db, dir.ino, stamp.now)?;
+            Ok(Placed { inode: created, dir: inode::get(txn.db, dir.ino)? })
+        })
+        .await
+    }
+
+    /// Removes the entry `name` and journals the deletion of its object.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoEntry`]; [`CatalogError::IsDirectory`], [`CatalogError::NotDirectory`] or
+    /// [`CatalogError::NotEmpty`] as `kind` says; [`CatalogError::Gone`] for the directory.
+    pub async fn remove(
+        &self,
+        dir: Ino,
+        name: &str,
+        kind: RemoveKind,
+        stamp: Stamp,
+    ) -> Result<Removed, CatalogError> {
+        let name = name.to_owned();
+        self.write(move |txn| {
+            inode::get_directory(txn.db, dir)?;
+            let entry = inode::child(txn.db, dir, &name)?.ok_or(CatalogError::NoEntry)?;
+            match (kind, entry.kind) {
+                (RemoveKind::NotDirectory, FileKind::Directory) => {
+                    return Err(CatalogError::IsDirectory);
+                }
+                (RemoveKind::EmptyDirectory, FileKind::File | FileKind::Symlink) => {
+                    return Err(CatalogError::NotDirectory);
+                }
+                (RemoveKind::NotDirectory, FileKind::File | FileKind::Symlink)
+                | (RemoveKind::EmptyDirectory, FileKind::Directory) => {}
+            }
+            if entry.kind == FileKind::Directory && inode::has_child(txn.db, entry.ino)? {
+                return Err(CatalogError::NotEmpty);
+            }
+            bury(txn, &entry, stamp)?;
+            touch(txn.db, dir, stamp.now)?;
+            keep_directory(txn, dir, stamp)?;
+            Ok(Removed { inode: entry, dir: inode::get(txn.db, dir)? })
+        })
+        .await
+    }
+
+    /// Renames, replacing an existing entry of the same kind (a directory only if empty). For a
+    /// directory everything below is moved in S3 by the journal, in bounded steps.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoEntry`], [`CatalogError::NotEmpty`], [`CatalogError::IsDirectory`],
+    /// [`CatalogError::NotDirectory`], [`CatalogError::IntoItself`], [`CatalogError::KeyTooLong`]
+    /// (of any descendant), [`CatalogError::Gone`]. All before any effect.
+    pub async fn rename(&self, spec: RenameSpec, stamp: Stamp) -> Result<Renamed, CatalogError> {
+        self.write(move |txn| rename(txn, &spec, stamp)).await
+    }
+}
+
+fn rename(txn: &mut Txn<'_>, spec: &RenameSpec, stamp: Stamp) -> Result<Renamed, CatalogError> {
+    let db = txn.db;
+    let from_dir = inode::get_directory(db, spec.from_dir)?;
+    let to_dir = inode::get_directory(db, spec.to_dir)?;
+    let entry = inode::child(db, from_dir.ino, &spec.from_name)?.ok_or(CatalogError::NoEntry)?;
+    let target = inode::child(db, to_dir.ino, &spec.to_name)?;
+    if target.as_ref().is_some_and(|target| target.ino == entry.ino) {
+        return Ok(Renamed { inode: entry, replaced: None, from_dir, to_dir });
+    }
+    let is_directory = entry.kind == FileKind::Directory;
+    if is_directory && is_at_or_below(db, to_dir.ino, entry.ino)? {
+        return Err(CatalogError::IntoItself);
+    }
+    if let Some(target) = &target {
+        match (is_directory, target.kind == FileKind::Directory) {
+            (true, false) => return Err(CatalogError::NotDirectory),
+            (false, true) => return Err(CatalogError::IsDirectory),
+            (true, true) if inode::has_child(db, target.ino)? => {
+                return Err(CatalogError::NotEmpty);
+            }
+            (true, true) | (false, false) => {}
+        }
+        bury(txn, target, stamp)?;
+    }
+    let old_key = inode::key_of(db, &entry)?;
+    db.prepare_cached("UPDATE inode SET parent = ?2, name = ?3, ctime = ?4 WHERE ino = ?1")?
+        .execute(params![entry.ino.0, to_dir.ino.0, spec.to_name, stamp.now.as_nanos()])?;
+    let new_key = inode::key_of(db, &entry)?;
+    let deepest = if is_directory { deepest_below(db, entry.ino)? } else { 0 };
+    if new_key.len() + deepest > OBJECT_KEY_BYTES_MAX {
+        return Err(CatalogError::KeyTooLong);
+    }
+    mark_dirty(txn, entry.ino, Touches::Metadata, stamp.due)?;
+    if is_directory {
+        journal::enqueue_move(txn, entry.share, &old_key, stamp.due)?;
+    }
+    touch(db, from_dir.ino, stamp.now)?;
+    touch(db, to_dir.ino, stamp.now)?;
+    keep_directory(txn, from_dir.ino, stamp)?;
+    Ok(Renamed {
+        inode: inode::get(db, entry.ino)?,
+        replaced: target,
+        from_dir: inode::get(db, from_dir.ino)?,
+        to_dir: inode::get(db, to_dir.ino)?,
+    })
+}
+
+/// Whether `ino` is `ancestor` or below it.
+fn is_at_or_below(db: &Connection, ino: Ino, ancestor: Ino) -> Result<bool, CatalogError> {
+    let mut at = ino;
+    loop {
+        if at == ancestor {
+            return Ok(true);
+        }
+        let parent = inode::get(db, at)?.parent;
+        if parent == at {
+            return Ok(false);
+        }
+        at = parent;
+    }
+}
+
+/// Bytes that the longest key below the directory has after the directory's own.
+fn deepest_below(db: &Connection, dir: Ino) -> Result<usize, CatalogError> {
+    Ok(db
+        .prepare_cached(
+            "WITH RECURSIVE below (ino, bytes) AS (
+                 SELECT ino, octet_length(name) + (kind = 1) FROM inode WHERE parent = ?1
+                 UNION ALL
+                 SELECT inode.ino, bytes + octet_length(inode.name) + (inode.kind = 1)
+                 FROM inode, below WHERE inode.parent = below.ino)
+             SELECT coalesce(max(bytes), 0) FROM below",
+        )?
+        .query_row([dir.0], |row| row.get(0))?)
+}
+
+/// An entry came or went: the directory's times (POSIX). Not published by itself.
+pub(super) fn touch(db: &Connection, dir: Ino, now: Timestamp) -> Result<(), CatalogError> {
+    db.prepare_cached("UPDATE inode SET mtime = ?2, ctime = ?2 WHERE ino = ?1")?
+        .execute(params![dir.0, now.as_nanos()])?;
+    Ok(())
+}
+
+/// A directory that exists in S3 only by what is below it would vanish with its last entry: it gets
+/// a marker object of its own.
+fn keep_directory(txn: &mut Txn<'_>, dir: Ino, stamp: Stamp) -> Result<(), CatalogError> {
+    let row = inode::get(txn.db, dir)?;
+    let is_root = row.parent == row.ino;
+    if !is_root && row.object_key.is_none() && !row.dirty && !inode::has_child(txn.db, dir)? {
+        mark_dirty(txn, dir, Touches::Metadata, stamp.due)?;
+    }
+    Ok(())
+}
+
+/// Takes an inode out of the tree, for good: its row, its ranges, its journal entry; and journals
+/// the deletion of whatever S3 has, or may get, of it.
+fn bury(txn: &mut Txn<'_>, entry: &Inode, stamp: Stamp) -> Result<(), CatalogError> {
+    let sent = journal::drop_sync(txn, entry, stamp.due)?;
+    if let Some(key) = &entry.object_key {
+        let etag = entry.etag.as_ref();
+        let uncertain = sent.as_deref() == Some(key.as_str());
+        journal::enqueue_delete(txn, entry.share, key.as_str(), etag, uncertain, stamp.due)?;
+    }
+    if let Some(key) = sent
+        && entry.object_key.as_ref().is_none_or(|object| object.as_str() != key)
+    {
+        journal::enqueue_delete(txn, entry.share, &key, None, true, stamp.due)?;
+    }
+    range::clear(txn.db, entry.ino)?;
+    txn.db.prepare_cached("DELETE FROM inode WHERE ino = ?1")?.execute([entry.ino.0])?;
+    Ok(())
+}
+
+/// Whether the inode has a journal entry of its own.
+pub(super) fn has_sync(db: &Connection, ino: Ino) -> Result<bool, CatalogError> {
+    Ok(db
+        .prepare_cached("SELECT 1 FROM journal WHERE kind = 0 AND ino = ?1")?
+        .query_row([ino.0], |_| Ok(()))
+        .optional()?
+        .is_some())
+}

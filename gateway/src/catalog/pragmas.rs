@@ -1,0 +1,57 @@
+//! How SQLite is set up: the version floor and the settings of each connection.
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::error::CatalogError;
+
+/// 3.51.3, the first release without the WAL-reset bug (sqlite.org/wal.html#walresetbug).
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+/// Page cache of the writer in KiB.
+const WRITER_CACHE_KIB: i64 = 16 * 1024;
+/// Page cache of each reader in KiB.
+const READER_CACHE_KIB: i64 = 4 * 1024;
+/// WAL pages after which a commit also checkpoints (4 KiB each: 16 MiB).
+const CHECKPOINT_PAGES: i64 = 4096;
+/// Prepared statements kept per connection; more than the catalog has.
+const STATEMENTS_MAX: usize = 160;
+
+/// Refuses a library that can lose commits.
+pub(super) fn check_version() -> Result<(), CatalogError> {
+    if rusqlite::version_number() < SQLITE_VERSION_MIN {
+        return Err(CatalogError::SqliteTooOld { found: rusqlite::version() });
+    }
+    Ok(())
+}
+
+/// The writer: WAL with `synchronous = FULL`, so that a commit survives a power cut. It is also the
+/// only connection that checkpoints.
+pub(super) fn for_writer(connection: &Connection) -> Result<(), CatalogError> {
+    common(connection, WRITER_CACHE_KIB)?;
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        return Err(CatalogError::Corrupt(format!("journal mode is {mode}, WAL was asked for")));
+    }
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", 4 * CHECKPOINT_PAGES * 4096)?;
+    Ok(())
+}
+
+/// A reader: never writes, never checkpoints.
+pub(super) fn for_reader(connection: &Connection) -> Result<(), CatalogError> {
+    common(connection, READER_CACHE_KIB)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(())
+}
+
+fn common(connection: &Connection, cache_kib: i64) -> Result<(), CatalogError> {
+    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.pragma_update(None, "mmap_size", 0)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "cache_size", -cache_kib)?;
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! The range table: which bytes of a cache file are the inode's content.
+use std::ops::Range;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{Catalog, error::CatalogError, inode, writer::Txn};
+use crate::{
+    ids::{FileKind, Ino},
+    object::ETag,
+    ranges::RangeSet,
+};
+
+/// The ranges of `ino`.
+pub(super) fn of(db: &Connection, ino: Ino) -> Result<RangeSet, CatalogError> {
+    let mut query = db.prepare_cached("SELECT start, end FROM range WHERE ino = ?1")?;
+    let rows = query.query_map([ino.0], |row| Ok(row.get::<_, u64>(0)?..row.get::<_, u64>(1)?))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Adds one range, merged with what it touches.
+pub(super) fn insert(db: &Connection, ino: Ino, range: Range<u64>) -> Result<(), CatalogError> {
+    if range.is_empty() {
+        return Ok(());
+    }
+    let before: Option<(u64, u64)> = db
+        .prepare_cached(
+            "SELECT start, end FROM range WHERE ino = ?1 AND start <= ?2 ORDER BY start DESC LIMIT 1",
+        )?
+        .query_row(params![ino.0, range.start], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?
+        .filter(|(_, end)| *end >= range.start);
+    if before.is_some_and(|(_, end)| end >= range.end) {
+        return Ok(());
+    }
+    let start = before.map_or(range.start, |(start, _)| start);
+    let last_end: Option<u64> = db
+        .prepare_cached("SELECT max(end) FROM range WHERE ino = ?1 AND start BETWEEN ?2 AND ?3")?
+        .query_row(params![ino.0, start, range.end], |row| row.get(0))?;
+    db.prepare_cached("DELETE FROM range WHERE ino = ?1 AND start BETWEEN ?2 AND ?3")?
+        .execute(params![ino.0, start, range.end])?;
+    db.prepare_cached("INSERT INTO range (ino, start, end) VALUES (?1, ?2, ?3)")?
+        .execute(params![ino.0, start, last_end.unwrap_or(0).max(range.end)])?;
+    Ok(())
+}
+
+/// Takes everything from `size` on out.
+pub(super) fn truncate(db: &Connection, ino: Ino, size: u64) -> Result<(), CatalogError> {
+    db.prepare_cached("DELETE FROM range WHERE ino = ?1 AND start >= ?2")?
+        .execute(params![ino.0, size])?;
+    db.prepare_cached("UPDATE range SET end = ?2 WHERE ino = ?1 AND end > ?2")?
+        .execute(params![ino.0, size])?;
+    Ok(())
+}
+
+/// Takes everything out; whether there was anything.
+pub(super) fn clear(db: &Connection, ino: Ino) -> Result<bool, CatalogError> {
+    Ok(db.prepare_cached("DELETE FROM range WHERE ino = ?1")?.execute([ino.0])? > 0)
+}
+
+impl Catalog {
+    /// Which bytes of the cache file are the content, as far as committed.
+    ///
+    /// # Errors
+    /// Of the database only; an ino that is gone has no ranges.
+    pub async fn ranges(&self, ino: Ino) -> Result<RangeSet, CatalogError> {
+        self.read(move |db| of(db, ino)).await
+    }
+
+    /// The inode's row and its ranges, of one moment.
+    ///
+    /// # Errors
+    /// [`CatalogError::Gone`].
+    pub async fn inode_and_ranges(
+        &self,
+        ino: Ino,
+    ) -> Result<(super::Inode, RangeSet), CatalogError> {
+        self.read(move |db| Ok((inode::get(db, ino)?, of(db, ino)?))).await
+    }
+
+    /// Marks fetched bytes of the object `etag` present. They must have been `fdatasync`ed (I1).
+    ///
+    /// # Errors
+    /// [`CatalogError::Changed`] when `etag` is not the base object's (I6); [`CatalogError::Gone`].
+    pub async fn add_clean_ranges(
+        &self,
+        ino: Ino,
+        etag: &ETag,
+        ranges: Vec<Range<u64>>,
+    ) -> Result<(), CatalogError> {
+        let etag = etag.clone();
+        self.write(move |txn| {
+            let inode = inode::get(txn.db, ino)?;
+            if inode.etag.as_ref() != Some(&etag) {
+                return Err(CatalogError::Changed);
+            }
+            for range in ranges {
+                insert(txn.db, ino, range.start..range.end.min(inode.size))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Forgets the cached bytes of a clean file, before its cache file is removed (D5). Answers
+    /// `false`, and changes nothing, for a file that S3 does not have completely (I5).
+    ///
+    /// # Errors
+    /// Of the database only; an ino that is gone has nothing to forget (`true`).
+    pub async fn drop_ranges(&self, ino: Ino) -> Result<bool, CatalogError> {
+        self.write(move |txn| match inode::find(txn.db, ino)? {
+            None => Ok(true),
+            Some(inode) if inode.dirty || inode.writing => Ok(false),
+            Some(_) => clear(txn.db, ino).map(|_| true),
+        })
+        .await
+    }
+
+    /// At most `limit` clean files above `after` that have cached bytes, by ino: candidates for
+    /// eviction.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn clean_cached(&self, after: Ino, limit: usize) -> Result<Vec<Ino>, CatalogError> {
+        self.read(move |db| {
+            let mut query = db.prepare_cached(
+                "SELECT DISTINCT range.ino FROM range JOIN inode USING (ino)
+                 WHERE range.ino > ?1 AND inode.dirty = 0 ORDER BY range.ino LIMIT ?2",
+            )?;
+            let rows = query.query_map(params![after.0, limit], |row| Ok(Ino(row.get(0)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// The object behind a clean file is another one now (412 on GET, or a HEAD that differs): takes
+    /// its tag, size and time over and forgets the cached bytes. Nothing happens to a dirty file, or
+    /// when `was` is not its tag any more (`false`).
+    ///
+    /// # Errors
+    /// [`CatalogError::Gone`].
+    pub async fn mark_changed(
+        &self,
+        ino: Ino,
+        was: &ETag,
+        is: ChangedObject,
+    ) -> Result<bool, CatalogError> {
+        let was = was.clone();
+        self.write(move |txn| {
+            let inode = inode::get(txn.db, ino)?;
+            if inode.dirty || inode.etag.as_ref() != Some(&was) {
+                return Ok(false);
+            }
+            replace_object(txn, &inode, &is)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// The object behind a clean entry is gone (404): removes the entry and answers `true`. Nothing
+    /// happens to a dirty one, or when `was` is not its tag any more.
+    ///
+    /// # Errors
+    /// [`CatalogError::Gone`].
+    pub async fn mark_gone(&self, ino: Ino, was: &ETag) -> Result<bool, CatalogError> {
+        let was = was.clone();
+        self.write(move |txn| {
+            let inode = inode::get(txn.db, ino)?;
+            if inode.dirty || inode.etag.as_ref() != Some(&was) || inode.kind == FileKind::Directory
+            {
+                return Ok(false);
+            }
+            clear(txn.db, ino)?;
+            txn.db.prepare_cached("DELETE FROM inode WHERE ino = ?1")?.execute([ino.0])?;
+            Ok(true)
+        })
+        .await
+    }
+}
+
+/// An object that took another's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedObject {
+    /// Bytes.
+    pub size: u64,
+    /// Its tag.
+    pub etag: ETag,
+    /// When S3 took it.
+    pub last_modified: crate::clock::Timestamp,
+    /// The time of finding out: the file's ctime.
+    pub now: crate::clock::Timestamp,
+}
+
+/// Gives a clean inode its new object. The version moves on, so that a reader who has begun with the
+/// old content notices.
+pub(super) fn replace_object(
+    txn: &mut Txn<'_>,
+    inode: &super::Inode,
+    is: &ChangedObject,
+) -> Result<(), CatalogError> {
+    clear(txn.db, inode.ino)?;
+    txn.db
+        .prepare_cached(
+            "UPDATE inode SET size = ?2, etag = ?3, mtime = ?4, ctime = ?5, needs_head = 1,
+                 version = version + 1, content_version = version + 1, synced_version = version + 1
+             WHERE ino = ?1",
+        )?
+        .execute(params![
+            inode.ino.0,
+            is.size,
+            is.etag.as_str(),
+            is.last_modified.as_nanos(),
+            is.now.as_nanos()
+        ])?;
+    Ok(())
+}

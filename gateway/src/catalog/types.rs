@@ -1,0 +1,385 @@
+//! What the catalog's transitions take and give.
+use std::{ops::Range, sync::Arc};
+
+use crate::{
+    clock::Timestamp,
+    ids::{FileKind, Ino, ShareId},
+    object::{ETag, ObjectKey},
+};
+
+/// When a change happens, and when its upload may begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// The change's time: ctime, and a directory's mtime.
+    pub now: Timestamp,
+    /// Earliest time to send it to S3 (now + the share's upload delay).
+    pub due: Timestamp,
+}
+
+/// One inode's row, as it was at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "POSIX names; the rest is documented")]
+pub struct Inode {
+    pub ino: Ino,
+    pub share: ShareId,
+    /// The parent directory; the root's is itself.
+    pub parent: Ino,
+    /// The name in it; the root's is empty.
+    pub name: String,
+    pub kind: FileKind,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub size: u64,
+    pub atime: Timestamp,
+    pub mtime: Timestamp,
+    pub ctime: Timestamp,
+    /// A symlink's target.
+    pub target: Option<Vec<u8>>,
+    /// The verifier of an exclusive create (RFC 1813 §3.3.8).
+    pub create_verifier: Option<[u8; 8]>,
+    /// Whether S3 is not up to date with this row.
+    pub dirty: bool,
+    /// Whether the bytes differ from the object's, not only the metadata or the key.
+    pub content_dirty: bool,
+    /// Counts changes; an upload of one version never makes another clean (I4).
+    pub version: u64,
+    /// Whether a burst of writes is open that no commit has closed. Not uploaded meanwhile.
+    pub writing: bool,
+    /// The base object's tag; `None` when there is no object.
+    pub etag: Option<ETag>,
+    /// The key under which the object now exists in S3; `None` when there is none.
+    pub object_key: Option<ObjectKey>,
+    /// Whether mode, owner and times are defaults from a listing; HEAD tells the real ones.
+    pub needs_head: bool,
+    /// When the directory was last listed to its end.
+    pub listed_at: Option<Timestamp>,
+}
+
+/// What a new inode is.
+#[derive(Clone, Debug)]
+pub enum NewKind {
+    /// An empty file, with the verifier of an exclusive create.
+    File {
+        /// RFC 1813 §3.3.8 createverf3.
+        verifier: Option<[u8; 8]>,
+    },
+    /// An empty directory.
+    Directory,
+    /// A symlink to this target.
+    Symlink(Vec<u8>),
+}
+
+/// A new inode with all its attributes.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "POSIX names")]
+pub struct NewInode {
+    pub parent: Ino,
+    pub name: String,
+    pub kind: NewKind,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub atime: Timestamp,
+    pub mtime: Timestamp,
+}
+
+/// Attributes to set; `None` leaves one. ctime becomes the stamp's.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs, reason = "POSIX names")]
+pub struct AttrChange {
+    pub mode: Option<u32>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    /// A new size: bytes beyond the old one are zero and count as present.
+    pub size: Option<u64>,
+    pub atime: Option<Timestamp>,
+    pub mtime: Option<Timestamp>,
+}
+
+impl AttrChange {
+    /// Whether S3 must learn of it; a change of atime alone stays local.
+    pub fn publishes(&self) -> bool {
+        self.mode.is_some()
+            || self.uid.is_some()
+            || self.gid.is_some()
+            || self.size.is_some()
+            || self.mtime.is_some()
+    }
+}
+
+/// What a commit makes durable. The bytes of `ranges` must have been `fdatasync`ed (I1).
+#[derive(Clone, Debug)]
+pub struct WriteCommit {
+    /// The version that [`begin_write`](super::Catalog::begin_write) gave.
+    pub version: u64,
+    /// The file's size, in bytes.
+    pub size: u64,
+    /// Its modification time (ctime too).
+    pub mtime: Timestamp,
+    /// Whether setuid and setgid are to go (a write by somebody else than the superuser).
+    pub clear_set_id: bool,
+    /// What was written since the last commit; zeros in holes included.
+    pub ranges: Vec<Range<u64>>,
+    /// Whether nothing has been written since `ranges` were taken: the burst ends and the upload
+    /// may begin at `due`.
+    pub closes: bool,
+    /// Earliest time to upload.
+    pub due: Timestamp,
+}
+
+/// What must hold of a key for a publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// No object has it.
+    Absent,
+    /// Its object has this tag.
+    Tag(ETag),
+}
+
+/// A journal operation's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OpId(pub u64);
+
+/// A part of a multipart upload that S3 has taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartRecord {
+    /// 1 to 10,000.
+    pub number: u32,
+    /// Its tag.
+    pub etag: ETag,
+    /// Which bytes of the file it holds.
+    pub range: Range<u64>,
+}
+
+/// A multipart upload that was begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MultipartState {
+    /// S3's id.
+    pub upload_id: String,
+    /// The inode's version when it was begun: parts of another version must not be used.
+    pub version: u64,
+    /// The parts taken, by number.
+    pub parts: Vec<PartRecord>,
+}
+
+/// Bring an object to the state of its inode.
+#[derive(Clone, Debug)]
+pub struct SyncJob {
+    /// The operation.
+    pub op: OpId,
+    /// The inode when the job was claimed.
+    pub inode: Inode,
+    /// The key to publish to.
+    pub key: ObjectKey,
+    /// The condition of the publish (I10).
+    pub expect: Expected,
+    /// Where the object is now, when that is another key: copy from it if the content is clean.
+    /// [`finish_sync`](super::Catalog::finish_sync) journals its deletion.
+    pub moved_from: Option<(ObjectKey, ETag)>,
+    /// Whether an earlier attempt (perhaps before a restart) may have been done by S3 although its
+    /// outcome is not known: when the condition fails, HEAD and compare our generation first.
+    pub sent_before: bool,
+    /// A multipart upload of this key begun earlier.
+    pub multipart: Option<MultipartState>,
+    /// Failures so far.
+    pub attempts: u32,
+}
+
+/// Delete an object.
+#[derive(Clone, Debug)]
+pub struct DeleteJob {
+    /// The operation.
+    pub op: OpId,
+    /// The share.
+    pub share: ShareId,
+    /// The object's key.
+    pub key: ObjectKey,
+    /// The tag it must have; `None` when only `uncertain` uploads can have made it.
+    pub etag: Option<ETag>,
+    /// Whether an upload of ours may have replaced (or made) the object after `etag` was known:
+    /// HEAD; delete it with its current tag if it has `etag` or its generation is ours.
+    pub uncertain: bool,
+    /// Failures so far.
+    pub attempts: u32,
+}
+
+/// What the movers are to do.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// Publish.
+    Sync(Box<SyncJob>),
+    /// Delete.
+    Delete(DeleteJob),
+    /// Abort a multipart upload that nobody will complete; then
+    /// [`finish_delete`](super::Catalog::finish_delete).
+    Abort {
+        /// The operation.
+        op: OpId,
+        /// The share.
+        share: ShareId,
+        /// The upload's key.
+        key: ObjectKey,
+        /// S3's id.
+        upload_id: String,
+        /// Failures so far.
+        attempts: u32,
+    },
+    /// Two files have swapped keys: neither copy can go first. Fetch all of this one into the
+    /// cache, then call [`detach`](super::Catalog::detach).
+    Localize {
+        /// The operation.
+        op: OpId,
+        /// The file.
+        inode: Box<Inode>,
+    },
+}
+
+impl Job {
+    /// The operation's number.
+    pub fn op(&self) -> OpId {
+        match self {
+            Self::Sync(job) => job.op,
+            Self::Delete(job) => job.op,
+            Self::Abort { op, .. } | Self::Localize { op, .. } => *op,
+        }
+    }
+
+    /// The share it concerns.
+    pub fn share(&self) -> ShareId {
+        match self {
+            Self::Sync(job) => job.inode.share,
+            Self::Delete(job) => job.share,
+            Self::Abort { share, .. } => *share,
+            Self::Localize { inode, .. } => inode.share,
+        }
+    }
+}
+
+/// What a publish did to its inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// S3 has the inode's current state.
+    Clean,
+    /// The inode has changed since; its operation stays in the journal.
+    Superseded,
+    /// The inode was removed meanwhile; the deletion of what was published is journalled.
+    Removed,
+}
+
+/// Attributes from an object's metadata.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "POSIX names")]
+pub struct HeadAttr {
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub atime: Timestamp,
+    pub mtime: Timestamp,
+}
+
+/// What a name in a listing stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListedKind {
+    /// An object.
+    File {
+        /// Bytes.
+        size: u64,
+        /// Its tag.
+        etag: ETag,
+        /// When S3 took it.
+        last_modified: Timestamp,
+    },
+    /// A common prefix.
+    Directory,
+}
+
+/// One entry of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedEntry {
+    /// The name, without slash.
+    pub name: String,
+    /// What it stands for.
+    pub kind: ListedKind,
+}
+
+/// Attributes of what has no metadata yet.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "POSIX names")]
+pub struct ListDefaults {
+    pub file_mode: u32,
+    pub directory_mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// One page of a directory's listing. Pages come in any order; a name at most once, except that a
+/// directory wins over a file of the same name.
+#[derive(Clone, Debug)]
+pub struct ListedPage {
+    /// Names that can be shown.
+    pub entries: Vec<ListedEntry>,
+    /// The directory's own marker object (key = the prefix), if this page has it.
+    pub marker: Option<ETag>,
+    /// Attributes of new entries.
+    pub defaults: ListDefaults,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// A listing under way. Dropping it ends it without removing anything (I13).
+#[derive(Debug)]
+pub struct ListingToken {
+    /// The directory.
+    pub dir: Ino,
+    /// Its key prefix: what to list. Empty for the root of a share of the whole bucket.
+    pub prefix: String,
+    /// What the catalog had done when the listing began.
+    pub(super) seq: u64,
+    pub(super) alive: Arc<()>,
+    pub(super) seen: std::collections::HashSet<Ino>,
+    pub(super) marker_seen: bool,
+}
+
+/// What a merged page changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// Entries that are new.
+    pub inserted: u64,
+    /// Files whose object is another one now; their cached bytes are forgotten.
+    pub changed: Vec<Ino>,
+    /// Names whose object changed while they are dirty here.
+    pub conflicts: Vec<Ino>,
+}
+
+/// A share's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareRow {
+    /// Its number.
+    pub id: ShareId,
+    /// Its name.
+    pub name: String,
+    /// Its bucket.
+    pub bucket: String,
+    /// Its prefix, empty or ending in `/`.
+    pub prefix: String,
+    /// Its root directory.
+    pub root: Ino,
+}
+
+/// How much is still to be uploaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PendingCounts {
+    /// Inodes whose object is not up to date.
+    pub dirty_files: u64,
+    /// Bytes of files whose content S3 does not have.
+    pub dirty_bytes: u64,
+    /// Deletions not done.
+    pub pending_deletes: u64,
+    /// Directories whose renamed content is still being walked.
+    pub pending_moves: u64,
+    /// Operations that have failed at least once.
+    pub failing: u64,
+    /// The latest failure.
+    pub last_error: Option<String>,
+}

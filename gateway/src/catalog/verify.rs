@@ -1,0 +1,85 @@
+//! What must always hold of the tables, as queries that find violations.
+use rusqlite::Connection;
+
+use super::{Catalog, error::CatalogError};
+
+/// Rule in words, and a query that counts the rows that break it.
+const RULES: [(&str, &str); 9] = [
+    (
+        "a parent that is no directory",
+        "SELECT count(*) FROM inode WHERE NOT EXISTS
+             (SELECT 1 FROM inode p WHERE p.ino = inode.parent AND p.kind = 1)",
+    ),
+    (
+        "a dirty inode without a journal entry",
+        "SELECT count(*) FROM inode WHERE dirty = 1
+             AND NOT EXISTS (SELECT 1 FROM journal j WHERE j.kind = 0 AND j.ino = inode.ino)",
+    ),
+    (
+        "a journal entry of an inode that is clean or gone",
+        "SELECT count(*) FROM journal WHERE kind = 0
+             AND NOT EXISTS (SELECT 1 FROM inode i WHERE i.ino = journal.ino AND i.dirty = 1)",
+    ),
+    (
+        "a clean file without an object",
+        "SELECT count(*) FROM inode WHERE dirty = 0 AND kind <> 1 AND object_key IS NULL",
+    ),
+    (
+        "an object without a tag",
+        "SELECT count(*) FROM inode WHERE (object_key IS NULL) <> (etag IS NULL)",
+    ),
+    (
+        "two inodes with the same object",
+        "SELECT count(*) FROM (SELECT 1 FROM inode WHERE object_key IS NOT NULL
+             GROUP BY share, object_key HAVING count(*) > 1)",
+    ),
+    (
+        "a range of no file, or beyond its end",
+        "SELECT count(*) FROM range WHERE NOT EXISTS
+             (SELECT 1 FROM inode i WHERE i.ino = range.ino AND i.kind = 0 AND range.end <= i.size)",
+    ),
+    (
+        "ranges of one file that touch",
+        "SELECT count(*) FROM range a JOIN range b ON a.ino = b.ino AND b.start > a.start
+             AND b.start <= a.end",
+    ),
+    (
+        "a part of no upload",
+        "SELECT count(*) FROM part WHERE NOT EXISTS
+             (SELECT 1 FROM journal j WHERE j.op = part.op AND j.upload_id IS NOT NULL)",
+    ),
+];
+
+/// Violations in words; empty when all is well.
+pub(super) fn violations(db: &Connection) -> Result<Vec<String>, CatalogError> {
+    let mut found = Vec::new();
+    for (rule, query) in RULES {
+        let rows: u64 = db.query_row(query, [], |row| row.get(0))?;
+        if rows > 0 {
+            found.push(format!("{rule} ({rows})"));
+        }
+    }
+    Ok(found)
+}
+
+impl Catalog {
+    /// Checks what must always hold (fsck); empty when all is well. Reads everything.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn verify(&self) -> Result<Vec<String>, CatalogError> {
+        self.read(violations).await
+    }
+
+    /// Lets SQLite check its file (`PRAGMA quick_check`). Reads everything.
+    ///
+    /// # Errors
+    /// [`CatalogError::Corrupt`] with what it found.
+    pub async fn quick_check(&self) -> Result<(), CatalogError> {
+        self.read(|db| {
+            let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            if found == "ok" { Ok(()) } else { Err(CatalogError::Corrupt(found)) }
+        })
+        .await
+    }
+}

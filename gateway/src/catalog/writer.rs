@@ -1,0 +1,230 @@
+//! The one thread that writes, and its group commit.
+//!
+//! Operations queue; the thread takes all that wait, runs each in a savepoint of its own inside one
+//! transaction, and commits once: while one batch is being synced the next gathers, so nobody waits
+//! for a timer. An operation is answered after the commit (SQLite `synchronous = FULL`: after the
+//! WAL is on the disk), never before.
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Weak},
+};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, watch};
+
+use super::{error::CatalogError, types::OpId};
+use crate::ids::ShareId;
+
+/// Operations that may wait for the writer; further callers wait for room.
+pub(super) const QUEUE_OPERATIONS_MAX: usize = 1024;
+/// Operations in one transaction: bounds how long the first of them waits.
+const BATCH_OPERATIONS_MAX: usize = 512;
+/// Finished deletions remembered for listings under way. Beyond it the listings are given up.
+const FINISHED_DELETES_MAX: usize = 100_000;
+
+/// Called with the outcome of the commit.
+pub(super) type Completion = Box<dyn FnOnce(Result<(), String>) + Send>;
+/// Runs inside the transaction.
+pub(super) type Operation = Box<dyn FnOnce(&mut Txn<'_>) -> Completion + Send>;
+
+/// What an operation works on.
+pub(super) struct Txn<'a> {
+    pub(super) db: &'a Connection,
+    pub(super) state: &'a mut WriterState,
+}
+
+/// A key of a share.
+pub(super) type ShareKey = (ShareId, String);
+
+/// Jobs handed out and not yet answered. In memory: a restart hands them out again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Claims {
+    by_op: HashMap<OpId, Vec<ShareKey>>,
+    busy: HashSet<ShareKey>,
+}
+
+impl Claims {
+    /// Claims `op`, which works on `keys` (I7).
+    pub(super) fn claim(&mut self, op: OpId, keys: Vec<ShareKey>) {
+        self.busy.extend(keys.iter().cloned());
+        self.by_op.insert(op, keys);
+    }
+
+    /// Whether the job is out.
+    pub(super) fn has(&self, op: OpId) -> bool {
+        self.by_op.contains_key(&op)
+    }
+
+    /// The share of a job that is out.
+    pub(super) fn share_of(&self, op: OpId) -> Option<ShareId> {
+        self.by_op.get(&op).and_then(|keys| keys.first()).map(|(share, _)| *share)
+    }
+
+    /// Whether a job works on `key`.
+    pub(super) fn is_busy(&self, key: &ShareKey) -> bool {
+        self.busy.contains(key)
+    }
+
+    /// Gives the job's keys back.
+    pub(super) fn release(&mut self, op: OpId) {
+        for key in self.by_op.remove(&op).unwrap_or_default() {
+            self.busy.remove(&key);
+        }
+    }
+
+    /// How many jobs are out.
+    pub(super) fn len(&self) -> usize {
+        self.by_op.len()
+    }
+}
+
+/// Listings under way and what they must not undo.
+#[derive(Debug, Default)]
+pub(super) struct Listings {
+    active: Vec<(u64, Weak<()>)>,
+    finished_deletes: HashMap<ShareKey, u64>,
+    /// Listings that began before this cannot be merged any more.
+    expired_before: u64,
+}
+
+impl Listings {
+    /// Notes a listing that began at `seq`; it is active as long as the answer lives.
+    pub(super) fn begin(&mut self, seq: u64) -> Arc<()> {
+        let alive = Arc::new(());
+        self.prune();
+        self.active.push((seq, Arc::downgrade(&alive)));
+        alive
+    }
+
+    /// Notes that the object of `key` was deleted at `seq`.
+    pub(super) fn deleted(&mut self, key: ShareKey, seq: u64) {
+        self.prune();
+        if self.active.is_empty() {
+            return;
+        }
+        if self.finished_deletes.len() >= FINISHED_DELETES_MAX {
+            self.finished_deletes.clear();
+            self.active.clear();
+            self.expired_before = seq;
+            return;
+        }
+        self.finished_deletes.insert(key, seq);
+    }
+
+    /// Whether `key` was deleted after `seq`.
+    pub(super) fn deleted_since(&self, key: &ShareKey, seq: u64) -> bool {
+        self.finished_deletes.get(key).is_some_and(|at| *at > seq)
+    }
+
+    /// Whether any key below `prefix` was deleted after `seq`.
+    pub(super) fn deleted_below_since(&self, share: ShareId, prefix: &str, seq: u64) -> bool {
+        self.finished_deletes
+            .iter()
+            .any(|((of, key), at)| *of == share && *at > seq && key.starts_with(prefix))
+    }
+
+    /// Whether a listing that began at `seq` is too old.
+    pub(super) fn is_expired(&self, seq: u64) -> bool {
+        seq < self.expired_before
+    }
+
+    fn prune(&mut self) {
+        self.active.retain(|(_, alive)| alive.strong_count() > 0);
+        match self.active.iter().map(|(seq, _)| *seq).min() {
+            None => self.finished_deletes.clear(),
+            Some(oldest) => self.finished_deletes.retain(|_, at| *at > oldest),
+        }
+    }
+}
+
+/// What the writer remembers between transactions.
+#[derive(Debug, Default)]
+pub(super) struct WriterState {
+    pub(super) claims: Claims,
+    pub(super) listings: Listings,
+    /// Set by operations that make work for the movers.
+    pub(super) journal_changed: bool,
+}
+
+/// Serves operations until the last sender is gone.
+pub(super) fn run(
+    connection: &Connection,
+    operations: &mut mpsc::Receiver<Operation>,
+    journal: &watch::Sender<u64>,
+) {
+    let mut state = WriterState::default();
+    while let Some(first) = operations.blocking_recv() {
+        let claims_before = state.claims.clone();
+        let (completions, outcome) = commit_batch(connection, &mut state, first, operations);
+        if outcome.is_err() {
+            state.claims = claims_before;
+        }
+        for completion in completions {
+            completion(outcome.clone());
+        }
+        if std::mem::take(&mut state.journal_changed) {
+            journal.send_modify(|changes| *changes += 1);
+        }
+    }
+}
+
+fn commit_batch(
+    connection: &Connection,
+    state: &mut WriterState,
+    first: Operation,
+    operations: &mut mpsc::Receiver<Operation>,
+) -> (Vec<Completion>, Result<(), String>) {
+    let mut completions = Vec::new();
+    let begun = connection.execute_batch("BEGIN IMMEDIATE");
+    let mut next = Some(first);
+    while let Some(operation) = next {
+        completions.push(operation(&mut Txn { db: connection, state }));
+        // An error such as a full disk rolls the whole transaction back inside SQLite.
+        let lost = connection.is_autocommit();
+        next = if lost || completions.len() >= BATCH_OPERATIONS_MAX {
+            None
+        } else {
+            operations.try_recv().ok()
+        };
+    }
+    let outcome = begun.and_then(|()| {
+        if connection.is_autocommit() {
+            return Err(rusqlite::Error::InvalidQuery);
+        }
+        connection.execute_batch("COMMIT")
+    });
+    let outcome = outcome.map_err(|error| {
+        if !connection.is_autocommit()
+            && let Err(rollback) = connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%rollback, "catalog rollback failed");
+        }
+        match error {
+            rusqlite::Error::InvalidQuery => {
+                "SQLite gave the transaction up (is the cache disk full or failing?)".to_owned()
+            }
+            other => other.to_string(),
+        }
+    });
+    (completions, outcome)
+}
+
+/// Runs `transition` so that its error undoes all of it and nothing else of the batch.
+pub(super) fn in_savepoint<T>(
+    txn: &mut Txn<'_>,
+    transition: impl FnOnce(&mut Txn<'_>) -> Result<T, CatalogError>,
+) -> Result<T, CatalogError> {
+    let db = txn.db;
+    if db.is_autocommit() {
+        return Err(CatalogError::Commit("the transaction could not be begun".to_owned()));
+    }
+    db.prepare_cached("SAVEPOINT operation")?.execute([])?;
+    let result = transition(txn);
+    if !db.is_autocommit() {
+        if result.is_err() {
+            db.prepare_cached("ROLLBACK TO operation")?.execute([])?;
+        }
+        db.prepare_cached("RELEASE operation")?.execute([])?;
+    }
+    result
+}
