@@ -5,6 +5,7 @@
 //! `nfs`, `admin` → `vfs` → `fetch`, `upload`, `refresh` → `share` → `store`, `catalog`, `cache` →
 //! `limits`, `clock`, `object`, `locks`, `tasks`, `budget`. `run` wires them and is known by none.
 pub mod admin;
+pub mod cache;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

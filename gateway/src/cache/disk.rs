@@ -1,0 +1,143 @@
+//! The disk port: what the cache asks of a file system, and the host's.
+use std::{
+    fmt,
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Space of the file system under the cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// All bytes.
+    pub total: u64,
+    /// Bytes that may still be written.
+    pub available: u64,
+    /// All inodes.
+    pub files_total: u64,
+    /// Inodes free.
+    pub files_free: u64,
+}
+
+/// One open file. Every method blocks.
+///
+/// # Errors
+/// Every method: what the operating system says.
+pub trait DiskFile: fmt::Debug + Send + Sync {
+    /// Reads into `buffer` from `offset`; fewer bytes only at the end of the file.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all of `data` at `offset`. Not durable before [`DiskFile::sync_data`].
+    fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
+    /// Cuts or extends (with a hole) to `len` bytes.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Bytes to the end.
+    fn len(&self) -> io::Result<u64>;
+    /// Returns when all earlier writes are on the disk (`fdatasync`).
+    fn sync_data(&self) -> io::Result<()>;
+}
+
+/// A file system. Every method blocks.
+///
+/// # Errors
+/// Every method: what the operating system says.
+pub trait DiskIo: fmt::Debug + Send + Sync + 'static {
+    /// Opens a file for reading and writing, making it if `create`.
+    fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes a directory; one that is there is success.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Returns when the directory's entries are on the disk.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Names in a directory.
+    fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// Space at `path`.
+    fn space(&self, path: &Path) -> io::Result<DiskSpace>;
+}
+
+/// The file system of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HostDisk;
+
+impl DiskFile for File {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match FileExt::read_at(self, &mut buffer[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        FileExt::write_all_at(self, data, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        File::set_len(self, len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        File::sync_data(self)
+    }
+}
+
+impl DiskIo for HostDisk {
+    fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
+        let file =
+            File::options().read(true).write(true).create(create).truncate(false).open(path)?;
+        Ok(Arc::new(file))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name()));
+        // Names that are not UTF-8 are not ours.
+        Ok(names
+            .collect::<io::Result<Vec<_>>>()?
+            .into_iter()
+            .flat_map(|n| n.into_string())
+            .collect())
+    }
+
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        let stat = nix::sys::statvfs::statvfs(path)?;
+        let block = stat.fragment_size();
+        Ok(DiskSpace {
+            total: stat.blocks().saturating_mul(block),
+            available: stat.blocks_available().saturating_mul(block),
+            files_total: stat.files(),
+            files_free: stat.files_available(),
+        })
+    }
+}
+
+/// Where an inode's cache file is: `DIR/data/XX/INO`, XX the number's low byte, so that no
+/// directory grows beyond a 256th of the files.
+pub(super) fn shard_of(data: &Path, ino: u64) -> PathBuf {
+    data.join(format!("{:02x}", ino & 0xff))
+}

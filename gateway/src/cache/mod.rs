@@ -1,0 +1,360 @@
+//! The cache disk: one sparse file per inode, holding the bytes that are here.
+//!
+//! Owns: `DIR/data/XX/INO`. Which of a file's bytes mean something is the catalog's to know; what was
+//! written and not committed is in the [`overlay`]. Must not know: the catalog, S3, names.
+//!
+//! Lock rank: a file's own state, below the inode locks. Blocking work runs on the blocking pool.
+pub mod disk;
+pub mod evict;
+pub mod overlay;
+#[cfg(any(test, feature = "testing"))]
+pub mod sim_disk;
+pub mod space;
+mod sync;
+
+use std::{
+    collections::HashMap,
+    io,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+
+pub use disk::{DiskIo, DiskSpace, HostDisk};
+pub use overlay::Overlay;
+pub use space::Space;
+
+use crate::ids::Ino;
+pub use crate::ranges::{self, RangeSet};
+use disk::DiskFile;
+use sync::SyncQueue;
+
+/// Open cache files kept at hand.
+const OPEN_FILES_MAX: usize = 512;
+/// Files whose last use is remembered, per generation of two.
+const RECENT_FILES_MAX: usize = 32_768;
+
+/// What the cache can refuse.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// The disk refused.
+    #[error("cache file {}: {action} failed: {source}", ino.0)]
+    Disk {
+        /// Whose file.
+        ino: Ino,
+        /// What was attempted.
+        action: &'static str,
+        /// What the disk said.
+        source: io::Error,
+    },
+    /// The file ends before bytes that should be there.
+    #[error("cache file {} ends before byte {end}", ino.0)]
+    Short {
+        /// Whose file.
+        ino: Ino,
+        /// The first byte that was not asked for.
+        end: u64,
+    },
+    /// The directory of cache files cannot be used.
+    #[error("cache directory {}: {source}", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+    /// The catalog refused (said in its words).
+    #[error("catalog: {0}")]
+    Catalog(String),
+}
+
+impl CacheError {
+    /// Whether the disk is full.
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::Disk { source, .. } | Self::Directory { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            Self::Short { .. } | Self::Catalog(_) => false,
+        }
+    }
+}
+
+/// The cache files. Cloning gives another handle to the same cache.
+#[derive(Clone, Debug)]
+pub struct CacheStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    disk: Arc<dyn DiskIo>,
+    data: PathBuf,
+    open: Mutex<HashMap<Ino, Arc<OpenFile>>>,
+    overlay: Overlay,
+    space: Space,
+    recent: Mutex<[HashMap<Ino, u64>; 2]>,
+    uses: AtomicU64,
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    file: Arc<dyn DiskFile>,
+    /// Whether the directory that names the file was synced since this process opened it.
+    entry_synced: AtomicBool,
+    syncs: Arc<SyncQueue>,
+}
+
+impl CacheStore {
+    /// Opens the cache in the directory `cache`, making what is missing. Blocks.
+    ///
+    /// # Errors
+    /// [`CacheError::Directory`].
+    pub fn open(disk: Arc<dyn DiskIo>, cache: &Path) -> Result<Self, CacheError> {
+        let data = cache.join("data");
+        let make = |path: &Path| {
+            disk.create_dir(path)
+                .map_err(|source| CacheError::Directory { path: path.to_owned(), source })
+        };
+        make(&data)?;
+        for shard in 0..=0xff {
+            make(&disk::shard_of(&data, shard))?;
+        }
+        for path in [data.as_path(), cache] {
+            disk.sync_dir(path)
+                .map_err(|source| CacheError::Directory { path: path.to_owned(), source })?;
+        }
+        Ok(Self {
+            inner: Arc::new(Inner {
+                space: Space::new(Arc::clone(&disk), data.clone()),
+                disk,
+                data,
+                open: Mutex::default(),
+                overlay: Overlay::default(),
+                recent: Mutex::default(),
+                uses: AtomicU64::new(0),
+            }),
+        })
+    }
+
+    /// What has been written and not committed.
+    pub fn overlay(&self) -> &Overlay {
+        &self.inner.overlay
+    }
+
+    /// The disk's space.
+    pub fn space(&self) -> &Space {
+        &self.inner.space
+    }
+
+    /// Bytes `range` of the file.
+    ///
+    /// # Errors
+    /// [`CacheError::Short`] when the file does not reach that far, [`CacheError::Disk`].
+    pub async fn read_at(&self, ino: Ino, range: Range<u64>) -> Result<Bytes, CacheError> {
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        self.note_use(ino);
+        let short = CacheError::Short { ino, end: range.end };
+        let Ok(count) = usize::try_from(range.end - range.start) else { return Err(short) };
+        let found = self
+            .blocking(ino, "read", move |inner| {
+                let Some(open) = inner.existing(ino)? else { return Ok(None) };
+                let mut buffer = vec![0; count];
+                let read = open.file.read_at(&mut buffer, range.start)?;
+                Ok((read == count).then_some(buffer))
+            })
+            .await?;
+        found.map(Bytes::from).ok_or(short)
+    }
+
+    /// Writes `data` at `offset`, making the file if need be. Durable after [`CacheStore::sync`].
+    ///
+    /// # Errors
+    /// [`CacheError::Disk`]; the bytes in the range may then be anything.
+    pub async fn write_at(&self, ino: Ino, offset: u64, data: Bytes) -> Result<(), CacheError> {
+        self.note_use(ino);
+        self.blocking(ino, "write", move |inner| {
+            inner.opened(ino)?.file.write_all_at(&data, offset)
+        })
+        .await
+    }
+
+    /// Cuts the file to `size`, or extends it with zeros that use no space. Whatever it held beyond
+    /// `keep` bytes is zero afterwards.
+    ///
+    /// # Errors
+    /// [`CacheError::Disk`].
+    pub async fn set_len(&self, ino: Ino, keep: u64, size: u64) -> Result<(), CacheError> {
+        self.blocking(ino, "truncate", move |inner| {
+            let open = inner.opened(ino)?;
+            if open.file.len()? > keep.min(size) {
+                open.file.set_len(keep.min(size))?;
+            }
+            open.file.set_len(size)
+        })
+        .await
+    }
+
+    /// Cuts the file to `size` if it is longer; a file that is not there stays so.
+    ///
+    /// # Errors
+    /// [`CacheError::Disk`].
+    pub async fn cut(&self, ino: Ino, size: u64) -> Result<(), CacheError> {
+        self.blocking(ino, "truncate", move |inner| match inner.existing(ino)? {
+            Some(open) if open.file.len()? > size => open.file.set_len(size),
+            Some(_) | None => Ok(()),
+        })
+        .await
+    }
+
+    /// Returns when all earlier writes of the file, and its name in its directory, are on the disk.
+    /// Callers share syncs. A file that is not there has nothing to sync.
+    ///
+    /// # Errors
+    /// [`CacheError::Disk`]: writes may be lost. Never call again and take success for it: the
+    /// kernel forgets failed pages (D7).
+    pub async fn sync(&self, ino: Ino) -> Result<(), CacheError> {
+        let open = self.blocking(ino, "open", move |inner| inner.existing(ino)).await?;
+        let Some(open) = open else { return Ok(()) };
+        let failed = |source| CacheError::Disk { ino, action: "sync", source };
+        open.syncs.sync(Arc::clone(&open.file)).await.map_err(failed)?;
+        if !open.entry_synced.load(Ordering::Acquire) {
+            self.blocking(ino, "sync the directory", move |inner| {
+                inner.disk.sync_dir(&disk::shard_of(&inner.data, ino.0))
+            })
+            .await?;
+            open.entry_synced.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Bytes from the file's start to its end; 0 when it is not there.
+    ///
+    /// # Errors
+    /// [`CacheError::Disk`].
+    pub async fn len(&self, ino: Ino) -> Result<u64, CacheError> {
+        self.blocking(ino, "stat", move |inner| match inner.existing(ino)? {
+            Some(open) => open.file.len(),
+            None => Ok(0),
+        })
+        .await
+    }
+
+    /// Whether the file is there.
+    ///
+    /// # Errors
+    /// [`CacheError::Disk`].
+    pub async fn exists(&self, ino: Ino) -> Result<bool, CacheError> {
+        self.blocking(ino, "open", move |inner| Ok(inner.existing(ino)?.is_some())).await
+    }
+
+    /// Removes the file and forgets what was pending of it. Not synced: after a power cut it may be
+    /// there again, of no inode or without ranges, and recovery removes it.
+    ///
+    /// # Errors
+    /// [`CacheError::Disk`].
+    pub async fn remove(&self, ino: Ino) -> Result<(), CacheError> {
+        self.inner.overlay.forget(ino);
+        self.blocking(ino, "remove", move |inner| {
+            inner.lock_open().remove(&ino);
+            match inner.disk.remove(&inner.path(ino)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            }
+        })
+        .await
+    }
+
+    /// The files of one of 256 shards, as inos; names that are no inos are left alone.
+    ///
+    /// # Errors
+    /// [`CacheError::Directory`].
+    pub async fn list(&self, shard: u8) -> Result<Vec<Ino>, CacheError> {
+        let inner = Arc::clone(&self.inner);
+        let path = disk::shard_of(&self.inner.data, u64::from(shard));
+        let failed = |source| CacheError::Directory { path: path.clone(), source };
+        let listed = path.clone();
+        let names = tokio::task::spawn_blocking(move || inner.disk.list(&listed))
+            .await
+            .map_err(|_| failed(io::Error::other("the reading thread panicked")))?
+            .map_err(failed)?;
+        Ok(names.iter().filter_map(|name| name.parse().ok().map(Ino)).collect())
+    }
+
+    /// When the file was last read or written, as a count of uses; 0 = long ago.
+    pub fn last_used(&self, ino: Ino) -> u64 {
+        let recent = self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.iter().filter_map(|generation| generation.get(&ino)).max().copied().unwrap_or(0)
+    }
+
+    fn note_use(&self, ino: Ino) {
+        let at = self.inner.uses.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut recent = self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent[0].insert(ino, at);
+        if recent[0].len() >= RECENT_FILES_MAX {
+            recent[1] = std::mem::take(&mut recent[0]);
+        }
+    }
+
+    async fn blocking<T, F>(&self, ino: Ino, action: &'static str, act: F) -> Result<T, CacheError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Inner) -> io::Result<T> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.inner);
+        tokio::task::spawn_blocking(move || act(&inner))
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("the disk thread panicked")))
+            .map_err(|source| CacheError::Disk { ino, action, source })
+    }
+}
+
+impl Inner {
+    fn path(&self, ino: Ino) -> PathBuf {
+        disk::shard_of(&self.data, ino.0).join(ino.0.to_string())
+    }
+
+    fn lock_open(&self) -> MutexGuard<'_, HashMap<Ino, Arc<OpenFile>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn opened(&self, ino: Ino) -> io::Result<Arc<OpenFile>> {
+        self.open(ino, true)
+    }
+
+    fn existing(&self, ino: Ino) -> io::Result<Option<Arc<OpenFile>>> {
+        match self.open(ino, false) {
+            Ok(open) => Ok(Some(open)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open(&self, ino: Ino, create: bool) -> io::Result<Arc<OpenFile>> {
+        let mut open = self.lock_open();
+        if let Some(file) = open.get(&ino) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(OpenFile {
+            file: self.disk.open(&self.path(ino), create)?,
+            entry_synced: AtomicBool::new(false),
+            syncs: Arc::default(),
+        });
+        if open.len() >= OPEN_FILES_MAX {
+            // Those in use stay: their sync queue must stay the only one of the file.
+            open.retain(|_, file| Arc::strong_count(file) > 1);
+        }
+        open.insert(ino, Arc::clone(&file));
+        Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! A disk in memory that forgets what was not synced when the power is cut.
+//!
+//! After [`SimDisk::cut_power`] a file holds what its last `sync_data` saw, with any of the 512-byte
+//! sectors written since, chosen by the seed; and it is there only if its directory was synced (or
+//! the seed says that the entry happened to reach the disk).
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::disk::{DiskFile, DiskIo, DiskSpace};
+
+const SECTOR: usize = 512;
+
+/// The simulated disk. Cloning gives another handle to the same disk.
+#[derive(Clone, Debug)]
+pub struct SimDisk {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: BTreeMap<PathBuf, SimFile>,
+    /// Files removed whose directory was not synced since.
+    removed: BTreeMap<PathBuf, SimFile>,
+    available: u64,
+    fail_syncs: u32,
+    syncs: u64,
+    /// Handles opened before the last power cut are dead.
+    power: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct SimFile {
+    now: Vec<u8>,
+    synced: Vec<u8>,
+    entry_synced: bool,
+}
+
+#[derive(Debug)]
+struct Handle {
+    disk: SimDisk,
+    path: PathBuf,
+    power: u64,
+}
+
+impl Default for SimDisk {
+    fn default() -> Self {
+        Self { state: Arc::new(Mutex::new(State { available: 1 << 40, ..State::default() })) }
+    }
+}
+
+impl SimDisk {
+    /// Cuts the power: unsynced writes are lost or not as `seed` says, and open files are dead.
+    pub fn cut_power(&self, seed: u64) {
+        let mut random = SplitMix(seed);
+        let mut state = self.lock();
+        state.power += 1;
+        let removed = std::mem::take(&mut state.removed);
+        for (path, file) in removed {
+            if file.entry_synced && random.next().is_multiple_of(2) {
+                state.files.entry(path).or_insert(file);
+            }
+        }
+        state.files.retain(|_, file| file.entry_synced || random.next().is_multiple_of(2));
+        for file in state.files.values_mut() {
+            let (now, mut kept) = (std::mem::take(&mut file.now), file.synced.clone());
+            if now.len() != kept.len() && random.next().is_multiple_of(2) {
+                kept.resize(now.len(), 0);
+            }
+            for start in (0..kept.len().min(now.len())).step_by(SECTOR) {
+                let end = (start + SECTOR).min(kept.len()).min(now.len());
+                if random.next().is_multiple_of(2) {
+                    kept[start..end].copy_from_slice(&now[start..end]);
+                }
+            }
+            file.synced.clone_from(&kept);
+            file.now = kept;
+            file.entry_synced = true;
+        }
+    }
+
+    /// Lets the next `count` syncs fail; what they should have made durable is lost at a power cut
+    /// (as Linux marks pages clean after a failed write-back).
+    pub fn fail_syncs(&self, count: u32) {
+        self.lock().fail_syncs = count;
+    }
+
+    /// Sets the bytes that can still be written.
+    pub fn set_available(&self, bytes: u64) {
+        self.lock().available = bytes;
+    }
+
+    /// How many file syncs there have been.
+    pub fn syncs(&self) -> u64 {
+        self.lock().syncs
+    }
+
+    /// Drops a file, as a damaged file system does.
+    pub fn lose(&self, path: &Path) {
+        self.lock().files.remove(path);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Handle {
+    fn with<T>(&self, act: impl FnOnce(&mut State, &Path) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.disk.lock();
+        if state.power != self.power {
+            return Err(io::Error::other("the power was cut"));
+        }
+        act(&mut state, &self.path)
+    }
+}
+
+fn file<'a>(state: &'a mut State, path: &Path) -> io::Result<&'a mut SimFile> {
+    state.files.get_mut(path).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+fn index(offset: u64) -> io::Result<usize> {
+    usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge.into())
+}
+
+impl DiskFile for Handle {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.with(|state, path| {
+            let now = &file(state, path)?.now;
+            let start = index(offset)?.min(now.len());
+            let count = buffer.len().min(now.len() - start);
+            buffer[..count].copy_from_slice(&now[start..start + count]);
+            Ok(count)
+        })
+    }
+
+    fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.with(|state, path| {
+            let now = &mut file(state, path)?.now;
+            let start = index(offset)?;
+            if now.len() < start + data.len() {
+                now.resize(start + data.len(), 0);
+            }
+            now[start..start + data.len()].copy_from_slice(data);
+            Ok(())
+        })
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.with(|state, path| {
+            file(state, path)?.now.resize(index(len)?, 0);
+            Ok(())
+        })
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.with(|state, path| Ok(file(state, path)?.now.len() as u64))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.with(|state, path| {
+            state.syncs += 1;
+            if state.fail_syncs > 0 {
+                state.fail_syncs -= 1;
+                return Err(io::Error::other("injected sync failure"));
+            }
+            let file = file(state, path)?;
+            file.synced.clone_from(&file.now);
+            Ok(())
+        })
+    }
+}
+
+impl DiskIo for SimDisk {
+    fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
+        let mut state = self.lock();
+        if !state.files.contains_key(path) {
+            if !create {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            state.files.insert(path.to_owned(), SimFile::default());
+        }
+        Ok(Arc::new(Handle { disk: self.clone(), path: path.to_owned(), power: state.power }))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        let file = state.files.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        state.removed.insert(path.to_owned(), file);
+        Ok(())
+    }
+
+    fn create_dir(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        let here = |file: &Path| file.parent() == Some(path);
+        state.removed.retain(|file, _| !here(file));
+        for (_, file) in state.files.iter_mut().filter(|(file, _)| here(file)) {
+            file.entry_synced = true;
+        }
+        Ok(())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let state = self.lock();
+        let here = state.files.keys().filter(|file| file.parent() == Some(path));
+        Ok(here.filter_map(|file| Some(file.file_name()?.to_str()?.to_owned())).collect())
+    }
+
+    fn space(&self, _path: &Path) -> io::Result<DiskSpace> {
+        let available = self.lock().available;
+        Ok(DiskSpace { total: 1 << 40, available, files_total: 1 << 20, files_free: 1 << 19 })
+    }
+}
+
+/// SplitMix64: a small generator with a seed (Steele, Lea, Flood 2014).
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
