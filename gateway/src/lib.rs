@@ -5,10 +5,12 @@
 //! `nfs`, `admin` → `vfs` → `fetch`, `upload`, `refresh` → `share` → `store`, `catalog`, `cache` →
 //! `limits`, `clock`, `object`, `locks`, `tasks`, `budget`. `run` wires them and is known by none.
 pub mod admin;
+pub mod budget;
 pub mod cache;
 pub mod catalog;
 pub mod cli;
 pub mod clock;
+pub mod fetch;
 pub mod identity;
 pub mod ids;
 pub mod locks;
@@ -16,10 +18,12 @@ pub mod logging;
 pub mod nfs;
 pub mod object;
 pub mod ranges;
+pub mod refresh;
 pub mod settings;
 pub mod share;
 pub mod status_text;
 pub mod store;
 pub mod systemd;
 pub mod tasks;
+pub mod upload;
 pub mod vfs;

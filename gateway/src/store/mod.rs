@@ -3,6 +3,9 @@
 //! Owns: the [`ObjectStore`] trait and its vocabulary. One instance is one bucket at one endpoint.
 //! Must not know: files, shares, the catalog. AWS's names appear in `s3.rs` and `s3_error.rs` only.
 pub mod error;
+mod retry;
+mod s3;
+mod s3_error;
 
 use std::{collections::BTreeMap, fmt, ops::Range};
 
@@ -10,6 +13,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use error::{StoreError, StoreErrorKind, StoreOp};
+pub use retry::RetryingStore;
+pub use s3::S3Bucket;
 
 use crate::{
     clock::Timestamp,

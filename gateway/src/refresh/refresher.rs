@@ -1,0 +1,280 @@
+//! Lists on access, on command, and before a directory is renamed.
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::{
+    cache::CacheStore,
+    catalog::{Catalog, CatalogError, ChangedObject, Inode, ListedEntry, ListedKind, ListedPage},
+    clock::{Clock, Timestamp},
+    ids::{FileKind, Ino},
+    object::ObjectKey,
+    share::{
+        Share,
+        keymap::{self, Listed},
+        metadata,
+    },
+    store::{ListPage, ObjectMeta, StoreError, StoreErrorKind},
+};
+
+/// Listings begun anew because the directory changed its place or the listing took too long.
+const ATTEMPTS: u32 = 3;
+/// Directories of a subtree taken from the catalog at a time.
+const SUBTREE_STEP: usize = 64;
+
+/// Why a directory could not be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The catalog failed; [`CatalogError::Gone`] when the directory is no more.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+/// Keeps one share's listings fresh.
+#[derive(Debug)]
+pub struct Refresher {
+    share: Arc<Share>,
+    catalog: Catalog,
+    cache: CacheStore,
+    clock: Arc<dyn Clock>,
+    /// One listing per directory at a time; an entry lives while somebody lists or waits.
+    busy: Mutex<HashMap<Ino, Arc<AsyncMutex<()>>>>,
+}
+
+impl Refresher {
+    /// A refresher of `share`'s tree.
+    pub fn new(
+        share: Arc<Share>,
+        catalog: Catalog,
+        cache: CacheStore,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { share, catalog, cache, clock, busy: Mutex::default() }
+    }
+
+    /// Lists `dir` if it never was, or if its listing is older than the share's stale time. A
+    /// listing that fails leaves the old one good.
+    ///
+    /// # Errors
+    /// [`RefreshError`], of the store only when the directory has never been listed.
+    pub async fn on_access(&self, dir: Ino) -> Result<(), RefreshError> {
+        let row = self.catalog.inode(dir).await?;
+        if row.kind != FileKind::Directory || !self.is_stale(row.listed_at) {
+            return Ok(());
+        }
+        if row.listed_at.is_some() && self.share.health.blocked_until(self.clock.now()).is_some() {
+            return Ok(());
+        }
+        match self.list_once(dir, row.listed_at).await {
+            Err(RefreshError::Store(error)) if row.listed_at.is_some() => {
+                tracing::debug!(%error, "the old listing stays good");
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// Lists `dir` now.
+    ///
+    /// # Errors
+    /// [`RefreshError`].
+    pub async fn now(&self, dir: Ino) -> Result<(), RefreshError> {
+        let row = self.catalog.inode(dir).await?;
+        self.list_once(dir, row.listed_at).await
+    }
+
+    /// Lists every directory at or below `dir` that never was, so that all of it is known.
+    ///
+    /// # Errors
+    /// [`RefreshError`].
+    pub async fn whole_subtree(&self, dir: Ino) -> Result<(), RefreshError> {
+        loop {
+            let unlisted = self.catalog.unlisted_below(dir, SUBTREE_STEP).await?;
+            if unlisted.is_empty() {
+                return Ok(());
+            }
+            for each in unlisted {
+                match self.list_once(each, None).await {
+                    Err(RefreshError::Catalog(CatalogError::Gone(_))) | Ok(()) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+
+    /// Asks S3 for the attributes of an entry that has only defaults from a listing.
+    ///
+    /// # Errors
+    /// [`RefreshError`].
+    pub async fn load_attr(&self, ino: Ino) -> Result<Inode, RefreshError> {
+        let inode = self.catalog.inode(ino).await?;
+        if !inode.needs_head {
+            return Ok(inode);
+        }
+        let key = match &inode.object_key {
+            Some(key) => Some(key.clone()),
+            None => ObjectKey::new(self.catalog.key(ino).await?),
+        };
+        let Some(key) = key else {
+            return Ok(self.catalog.apply_head(ino, None).await?);
+        };
+        let head = match self.share.store.head(&key).await {
+            Ok(head) => head,
+            Err(error) if error.kind == StoreErrorKind::NotFound => {
+                return Ok(self.no_object(&inode).await?);
+            }
+            Err(error) => {
+                self.share.health.failed(&error, self.clock.now());
+                return Err(error.into());
+            }
+        };
+        self.share.health.answered();
+        Ok(self.took(&inode, head).await?)
+    }
+
+    async fn took(&self, inode: &Inode, head: ObjectMeta) -> Result<Inode, CatalogError> {
+        let attr =
+            metadata::to_attr(&head.user, inode.kind, self.share.defaults(), head.last_modified);
+        match self.catalog.apply_head(inode.ino, Some((head.etag.clone(), attr))).await {
+            Err(CatalogError::Changed) => {
+                if let Some(was) = &inode.etag {
+                    let is = ChangedObject {
+                        size: head.size,
+                        etag: head.etag,
+                        last_modified: head.last_modified,
+                        now: self.clock.now(),
+                    };
+                    self.catalog.mark_changed(inode.ino, was, is).await?;
+                }
+                self.catalog.inode(inode.ino).await
+            }
+            done => done,
+        }
+    }
+
+    async fn no_object(&self, inode: &Inode) -> Result<Inode, CatalogError> {
+        match (&inode.etag, inode.kind) {
+            (Some(was), FileKind::File | FileKind::Symlink) => {
+                self.catalog.mark_gone(inode.ino, was).await?;
+                self.catalog.inode(inode.ino).await
+            }
+            (_, FileKind::Directory) => self.catalog.apply_head(inode.ino, None).await,
+            (None, FileKind::File | FileKind::Symlink) => self.catalog.inode(inode.ino).await,
+        }
+    }
+
+    fn is_stale(&self, listed_at: Option<Timestamp>) -> bool {
+        let Some(listed_at) = listed_at else { return true };
+        let seconds = u64::from(self.share.settings.cache_stale_timeout_seconds);
+        let now = self.clock.now();
+        // A clock that was set back must not keep a listing for ever.
+        seconds > 0 && (now >= listed_at.plus_millis(seconds * 1000) || now < listed_at)
+    }
+
+    /// Lists `dir`, or waits for the listing that is under way, unless one ended after `seen`.
+    async fn list_once(&self, dir: Ino, seen: Option<Timestamp>) -> Result<(), RefreshError> {
+        let turn = {
+            let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(busy.entry(dir).or_default())
+        };
+        let done = {
+            let _turn = turn.lock().await;
+            match self.catalog.inode(dir).await {
+                Ok(row) if row.listed_at != seen => Ok(()),
+                Ok(_) => self.list(dir).await,
+                Err(error) => Err(error.into()),
+            }
+        };
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        if Arc::strong_count(&turn) <= 2 {
+            busy.remove(&dir);
+        }
+        done
+    }
+
+    async fn list(&self, dir: Ino) -> Result<(), RefreshError> {
+        let mut attempt = 1;
+        loop {
+            match self.list_through(dir).await {
+                Err(RefreshError::Catalog(
+                    CatalogError::ListingExpired | CatalogError::Changed,
+                )) if attempt < ATTEMPTS => attempt += 1,
+                done => return done,
+            }
+        }
+    }
+
+    /// One listing from beginning to end.
+    async fn list_through(&self, dir: Ino) -> Result<(), RefreshError> {
+        let mut token = self.catalog.begin_listing(dir).await?;
+        let prefix = token.prefix.clone();
+        let mut odd = Vec::new();
+        let mut next: Option<String> = None;
+        loop {
+            let mut page = match self.share.store.list(&prefix, next.as_deref()).await {
+                Ok(page) => page,
+                Err(error) => {
+                    self.share.health.failed(&error, self.clock.now());
+                    return Err(error.into());
+                }
+            };
+            self.share.health.answered();
+            next = page.next.take();
+            let page = self.shown(&prefix, page, &mut odd);
+            let merged = self.catalog.merge_listing_page(&mut token, page).await?;
+            for ino in merged.conflicts {
+                tracing::info!(ino = ino.0, "the object changed while its file is dirty here");
+            }
+            if next.is_none() {
+                break;
+            }
+        }
+        for gone in self.catalog.finish_listing(token, self.clock.now()).await? {
+            if let Err(error) = self.cache.remove(gone).await {
+                // The next start removes cache files that belong to nobody.
+                tracing::warn!(%error, "a cache file of a removed object stays behind");
+            }
+        }
+        self.share.health.met_unrepresentable(&prefix, &odd);
+        Ok(())
+    }
+
+    /// What of a page can be shown; the rest goes to `odd`.
+    fn shown(&self, prefix: &str, page: ListPage, odd: &mut Vec<String>) -> ListedPage {
+        let mut shown = ListedPage {
+            entries: Vec::with_capacity(page.objects.len() + page.prefixes.len()),
+            marker: None,
+            defaults: self.share.defaults(),
+            now: self.clock.now(),
+        };
+        for common in page.prefixes {
+            match keymap::listed_prefix(prefix, &common) {
+                Listed::Name(name) => shown
+                    .entries
+                    .push(ListedEntry { name: name.to_owned(), kind: ListedKind::Directory }),
+                Listed::Marker | Listed::Unrepresentable => odd.push(common),
+            }
+        }
+        for object in page.objects {
+            match keymap::listed_object(prefix, &object.key) {
+                Listed::Marker => shown.marker = Some(object.etag),
+                Listed::Name(name) => {
+                    let kind = ListedKind::File {
+                        size: object.size,
+                        etag: object.etag,
+                        last_modified: object.last_modified,
+                    };
+                    shown.entries.push(ListedEntry { name: name.to_owned(), kind });
+                }
+                Listed::Unrepresentable => odd.push(object.key),
+            }
+        }
+        shown
+    }
+}

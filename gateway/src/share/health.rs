@@ -1,0 +1,210 @@
+//! How a share is, and what the operator should know of.
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use gateway_api::{
+    ShareName,
+    status::{HealthEvent, HealthEventKind, ShareState},
+};
+
+use crate::{
+    clock::{Clock, Timestamp},
+    store::{StoreError, StoreErrorKind},
+};
+
+/// Events kept, the latest first.
+const EVENTS_MAX: usize = 100;
+/// Directories whose unusable keys are counted one by one; beyond it the count is a lower bound.
+const ODD_DIRECTORIES_MAX: usize = 10_000;
+/// How long a share that was refused is left alone before the next attempt asks again.
+const PROBE_INTERVAL_MS: u64 = 10_000;
+
+/// The gateway's latest events. Cloning gives another handle to the same list.
+#[derive(Clone, Debug)]
+pub struct Events {
+    list: Arc<Mutex<VecDeque<HealthEvent>>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Events {
+    /// No events yet; times come from `clock`.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { list: Arc::default(), clock }
+    }
+
+    /// Adds an event. The same words of the same kind again only move to the front.
+    pub fn add(&self, kind: HealthEventKind, share: Option<ShareName>, message: String) {
+        let event =
+            HealthEvent { at_unix_seconds: self.clock.now().seconds(), kind, share, message };
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |old: &HealthEvent| {
+            (old.kind, &old.share, &old.message) == (event.kind, &event.share, &event.message)
+        };
+        let known = list.iter().position(same);
+        if let Some(known) = known {
+            list.remove(known);
+        } else {
+            tracing::warn!(kind = ?event.kind, share = ?event.share, "{}", event.message);
+        }
+        list.push_front(event);
+        list.truncate(EVENTS_MAX);
+    }
+
+    /// The events, the latest first.
+    pub fn list(&self) -> Vec<HealthEvent> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+/// One share's health.
+#[derive(Debug)]
+pub struct ShareHealth {
+    name: ShareName,
+    events: Events,
+    state: Mutex<(ShareState, Option<Timestamp>)>,
+    /// Per directory prefix, how many keys of its latest listing no file name can stand for.
+    unrepresentable: Mutex<HashMap<String, usize>>,
+}
+
+impl ShareHealth {
+    /// Health of the share `name`, not asked yet.
+    pub fn new(name: ShareName, events: Events) -> Self {
+        Self { name, events, state: Mutex::default(), unrepresentable: Mutex::default() }
+    }
+
+    /// How it is.
+    pub fn state(&self) -> ShareState {
+        self.lock().0.clone()
+    }
+
+    /// Until when no request should be tried, after a refusal that only the operator can mend.
+    pub fn blocked_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.lock().1.filter(|until| *until > now)
+    }
+
+    /// The bucket has answered.
+    pub fn answered(&self) {
+        let mut state = self.lock();
+        if state.0 != ShareState::Available {
+            tracing::info!(share = %self.name, "the bucket answers");
+            *state = (ShareState::Available, None);
+        }
+    }
+
+    /// A request failed. What says something of the whole share changes its state.
+    pub fn failed(&self, error: &StoreError, now: Timestamp) {
+        let (event, advice, block) = match error.kind {
+            StoreErrorKind::Denied => (
+                HealthEventKind::AccessDenied,
+                "allow this key to list, read, write and delete under the prefix",
+                true,
+            ),
+            StoreErrorKind::Credentials => (
+                HealthEventKind::CredentialsRejected,
+                "check access key, secret, session token and the clock",
+                true,
+            ),
+            StoreErrorKind::NoBucket => {
+                (HealthEventKind::AccessDenied, "check bucket, region and endpoint", true)
+            }
+            StoreErrorKind::Unavailable | StoreErrorKind::Timeout | StoreErrorKind::Throttled => (
+                HealthEventKind::UploadFailing,
+                "check the network, name resolution and the endpoint",
+                false,
+            ),
+            StoreErrorKind::Archived => {
+                let message = format!("{error}: restore the object in S3 to read it");
+                let kind = HealthEventKind::InaccessibleStorageClass;
+                self.events.add(kind, Some(self.name.clone()), message);
+                return;
+            }
+            StoreErrorKind::NotFound
+            | StoreErrorKind::Changed
+            | StoreErrorKind::TooLarge
+            | StoreErrorKind::Integrity
+            | StoreErrorKind::Invalid => return,
+        };
+        let until = block.then(|| now.plus_millis(PROBE_INTERVAL_MS));
+        let reason = format!("{} ({advice})", error.message);
+        *self.lock() = (ShareState::Unavailable(reason.clone()), until);
+        self.events.add(event, Some(self.name.clone()), reason);
+    }
+
+    /// Adds an event of this share.
+    pub fn event(&self, kind: HealthEventKind, message: String) {
+        self.events.add(kind, Some(self.name.clone()), message);
+    }
+
+    /// Keys met in the latest listings that no file name can stand for.
+    pub fn unrepresentable_keys(&self) -> u64 {
+        let met = self.unrepresentable.lock().unwrap_or_else(PoisonError::into_inner);
+        met.values().map(|count| *count as u64).sum()
+    }
+
+    /// Takes the keys below `prefix` that no file name can stand for, as its listing has just
+    /// shown them; the first is named in an event.
+    pub fn met_unrepresentable(&self, prefix: &str, keys: &[String]) {
+        {
+            let mut met = self.unrepresentable.lock().unwrap_or_else(PoisonError::into_inner);
+            if keys.is_empty() {
+                met.remove(prefix);
+            } else if met.len() < ODD_DIRECTORIES_MAX || met.contains_key(prefix) {
+                met.insert(prefix.to_owned(), keys.len());
+            }
+        }
+        let Some(first) = keys.first() else { return };
+        self.event(
+            HealthEventKind::UnrepresentableKey,
+            format!("object {first:?} cannot be shown as a file and is left alone"),
+        );
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, (ShareState, Option<Timestamp>)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{clock::ManualClock, store::StoreOp};
+
+    fn error(kind: StoreErrorKind) -> StoreError {
+        StoreError {
+            op: StoreOp::PutObject,
+            key: None,
+            kind,
+            request_id: None,
+            message: "refused".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_said_blocks_for_a_while_and_heals() {
+        let events = Events::new(Arc::new(ManualClock::default()));
+        let health = ShareHealth::new("sales".parse().unwrap(), events.clone());
+        let now = Timestamp::default();
+        health.failed(&error(StoreErrorKind::Credentials), now);
+        health.failed(&error(StoreErrorKind::Credentials), now);
+        let ShareState::Unavailable(reason) = health.state() else { panic!("not unavailable") };
+        assert!(reason.contains("clock"), "{reason}");
+        assert_eq!(events.list().len(), 1, "the same words once");
+        let until = health.blocked_until(now).expect("it is left alone");
+        assert_eq!(health.blocked_until(until), None);
+        health.answered();
+        assert_eq!((health.state(), health.blocked_until(now)), (ShareState::Available, None));
+    }
+
+    #[test]
+    fn one_object_s_trouble_is_not_the_share_s() {
+        let events = Events::new(Arc::new(ManualClock::default()));
+        let health = ShareHealth::new("sales".parse().unwrap(), events);
+        health.answered();
+        for kind in [StoreErrorKind::NotFound, StoreErrorKind::Changed, StoreErrorKind::Archived] {
+            health.failed(&error(kind), Timestamp::default());
+            assert_eq!(health.state(), ShareState::Available);
+        }
+    }
+}

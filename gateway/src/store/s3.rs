@@ -1,0 +1,444 @@
+//! The object store of AWS and everything that speaks its protocol, through aws-sdk-s3.
+//!
+//! One instance is one bucket. The SDK's own retries are off: `retry.rs` and the upload journal
+//! decide (retries that multiply turn an outage into a storm).
+use std::{ops::Range, time::Duration};
+
+use async_trait::async_trait;
+use aws_credential_types::Credentials;
+use aws_sdk_s3::{
+    Client,
+    config::{
+        BehaviorVersion, Builder, Region, StalledStreamProtectionConfig, retry::RetryConfig,
+        timeout::TimeoutConfig,
+    },
+    operation::head_object::HeadObjectOutput,
+    primitives::{ByteStream, DateTime},
+    types::{
+        CompletedMultipartUpload, CompletedPart, EncodingType, MetadataDirective, StorageClass,
+    },
+};
+use bytes::Bytes;
+use gateway_api::{
+    BucketName,
+    settings::{Addressing, S3Settings},
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use super::{
+    Expect, ListPage, ListedObject, ObjectMeta, ObjectStore, PendingUpload, PutOptions, StoreError,
+    StoreErrorKind, StoreOp, UploadedPart,
+    s3_error::{self, At},
+};
+use crate::{
+    clock::Timestamp,
+    object::{ETag, ObjectKey},
+};
+
+/// Longest wait for a TCP and TLS connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest that one request may take, body included: a 16 MiB part at 64 KiB/s.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(300);
+/// A body that moves no byte for this long is given up.
+const STALL_GRACE: Duration = Duration::from_secs(20);
+/// What stands unescaped in `x-amz-copy-source` (URL-encoded, slashes kept).
+const COPY_SOURCE: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// One bucket at one endpoint.
+#[derive(Clone, Debug)]
+pub struct S3Bucket {
+    client: Client,
+    bucket: String,
+}
+
+impl S3Bucket {
+    /// A bucket as the settings tell. Sends nothing yet.
+    pub fn new(settings: &S3Settings, bucket: &BucketName) -> Self {
+        let token = settings.session_token.expose();
+        let credentials = Credentials::new(
+            &settings.access_key_id,
+            settings.secret_access_key.expose(),
+            (!token.is_empty()).then(|| token.to_owned()),
+            None,
+            "settings",
+        );
+        let mut config = Builder::new()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(settings.region.clone()))
+            .credentials_provider(credentials)
+            .force_path_style(settings.addressing == Addressing::Path)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+                    .build(),
+            )
+            .stalled_stream_protection(
+                StalledStreamProtectionConfig::enabled().grace_period(STALL_GRACE).build(),
+            );
+        if !settings.endpoint.is_empty() {
+            config = config.endpoint_url(&settings.endpoint);
+        }
+        Self { client: Client::from_conf(config.build()), bucket: bucket.as_str().to_owned() }
+    }
+
+    fn copy_source(&self, key: &ObjectKey) -> String {
+        format!("{}/{}", self.bucket, utf8_percent_encode(key.as_str(), COPY_SOURCE))
+    }
+}
+
+fn timestamp(time: Option<&DateTime>) -> Timestamp {
+    time.map_or(Timestamp::default(), |t| Timestamp::new(t.secs(), t.subsec_nanos()))
+}
+
+fn size(length: Option<i64>) -> u64 {
+    u64::try_from(length.unwrap_or(0)).unwrap_or(0)
+}
+
+fn storage_class(options: &PutOptions) -> Option<StorageClass> {
+    (!options.storage_class.is_empty()).then(|| StorageClass::from(options.storage_class.as_str()))
+}
+
+/// `If-None-Match` and `If-Match` of a publish.
+fn conditions(expect: &Expect) -> (Option<String>, Option<String>) {
+    match expect {
+        Expect::Absent => (Some("*".to_owned()), None),
+        Expect::Tag(etag) => (None, Some(etag.as_str().to_owned())),
+        Expect::Anything => (None, None),
+    }
+}
+
+fn range_header(range: &Range<u64>) -> String {
+    format!("bytes={}-{}", range.start, range.end - 1)
+}
+
+/// A key or prefix of a listing with `encoding-type=url`: form encoding, so `+` is a space.
+fn decoded(text: &str, encoded: bool) -> Option<String> {
+    if !encoded {
+        return Some(text.to_owned());
+    }
+    let spaced = text.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+fn meta(head: HeadObjectOutput, at: At<'_>) -> Result<ObjectMeta, StoreError> {
+    let etag = head.e_tag().ok_or_else(|| at.error(StoreErrorKind::Invalid, "no ETag"))?;
+    Ok(ObjectMeta {
+        size: size(head.content_length()),
+        etag: ETag::new(etag),
+        last_modified: timestamp(head.last_modified()),
+        user: head.metadata().cloned().unwrap_or_default().into_iter().collect(),
+    })
+}
+
+fn tag(etag: Option<&str>, at: At<'_>) -> Result<ETag, StoreError> {
+    etag.map(ETag::new).ok_or_else(|| at.error(StoreErrorKind::Invalid, "no ETag in the answer"))
+}
+
+#[async_trait]
+impl ObjectStore for S3Bucket {
+    async fn head_bucket(&self) -> Result<(), StoreError> {
+        let at = At::bucket(StoreOp::HeadBucket);
+        let sent = self.client.head_bucket().bucket(&self.bucket).send().await;
+        sent.map(|_| ()).map_err(|e| s3_error::from_sdk(at, e))
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
+        let at = At::key(StoreOp::HeadObject, key);
+        let request = self.client.head_object().bucket(&self.bucket).key(key.as_str());
+        let head = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        meta(head, at)
+    }
+
+    async fn get(
+        &self,
+        key: &ObjectKey,
+        range: Range<u64>,
+        etag: &ETag,
+    ) -> Result<Bytes, StoreError> {
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let at = At::key(StoreOp::GetObject, key);
+        let request = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .range(range_header(&range))
+            .if_match(etag.as_str());
+        let got = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        let body = got.body.collect().await.map_err(|e| {
+            at.error(StoreErrorKind::Unavailable, &format!("the body broke off: {e}"))
+        })?;
+        let body = body.into_bytes();
+        let expected = range.end - range.start;
+        if body.len() as u64 != expected {
+            let what = format!("{} bytes came instead of {expected}", body.len());
+            return Err(at.error(StoreErrorKind::Integrity, &what));
+        }
+        Ok(body)
+    }
+
+    async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage, StoreError> {
+        let at = At::bucket(StoreOp::ListObjects);
+        let request = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(prefix)
+            .delimiter("/")
+            .encoding_type(EncodingType::Url)
+            .set_continuation_token(page.map(str::to_owned));
+        let listed = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        let encoded = listed.encoding_type() == Some(&EncodingType::Url);
+        let text = |text: Option<&str>| {
+            decoded(text.unwrap_or_default(), encoded).ok_or_else(|| {
+                at.error(StoreErrorKind::Invalid, "a key in the listing is not UTF-8")
+            })
+        };
+        let mut page = ListPage::default();
+        for object in listed.contents() {
+            page.objects.push(ListedObject {
+                key: text(object.key())?,
+                size: size(object.size()),
+                etag: tag(object.e_tag(), at)?,
+                last_modified: timestamp(object.last_modified()),
+            });
+        }
+        for common in listed.common_prefixes() {
+            page.prefixes.push(text(common.prefix())?);
+        }
+        if listed.is_truncated() == Some(true) {
+            let next = listed.next_continuation_token().ok_or_else(|| {
+                at.error(StoreErrorKind::Invalid, "a truncated listing without a token")
+            })?;
+            page.next = Some(next.to_owned());
+        }
+        Ok(page)
+    }
+
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        body: Bytes,
+        options: &PutOptions,
+        expect: &Expect,
+    ) -> Result<ETag, StoreError> {
+        let at = At::key(StoreOp::PutObject, key);
+        let (if_none_match, if_match) = conditions(expect);
+        let request = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .body(ByteStream::from(body))
+            .set_metadata(Some(options.user.clone().into_iter().collect()))
+            .set_content_type(options.content_type.clone())
+            .set_storage_class(storage_class(options))
+            .set_if_none_match(if_none_match)
+            .set_if_match(if_match);
+        let put = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        tag(put.e_tag(), at)
+    }
+
+    async fn copy(
+        &self,
+        from: &ObjectKey,
+        from_etag: &ETag,
+        to: &ObjectKey,
+        options: &PutOptions,
+        expect: &Expect,
+    ) -> Result<ETag, StoreError> {
+        let at = At::key(StoreOp::CopyObject, to);
+        let (if_none_match, if_match) = conditions(expect);
+        let request = self
+            .client
+            .copy_object()
+            .bucket(&self.bucket)
+            .key(to.as_str())
+            .copy_source(self.copy_source(from))
+            .copy_source_if_match(from_etag.as_str())
+            .metadata_directive(MetadataDirective::Replace)
+            .set_metadata(Some(options.user.clone().into_iter().collect()))
+            .set_content_type(options.content_type.clone())
+            .set_storage_class(storage_class(options))
+            .set_if_none_match(if_none_match)
+            .set_if_match(if_match);
+        let copied = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        tag(copied.copy_object_result().and_then(|result| result.e_tag()), at)
+    }
+
+    async fn delete(&self, key: &ObjectKey, etag: Option<&ETag>) -> Result<(), StoreError> {
+        let at = At::key(StoreOp::DeleteObject, key);
+        let request = self
+            .client
+            .delete_object()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .set_if_match(etag.map(|tag| tag.as_str().to_owned()));
+        match request.send().await.map_err(|e| s3_error::from_sdk(at, e)) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create_multipart(
+        &self,
+        key: &ObjectKey,
+        options: &PutOptions,
+    ) -> Result<String, StoreError> {
+        let at = At::key(StoreOp::CreateMultipartUpload, key);
+        let request = self
+            .client
+            .create_multipart_upload()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .set_metadata(Some(options.user.clone().into_iter().collect()))
+            .set_content_type(options.content_type.clone())
+            .set_storage_class(storage_class(options));
+        let begun = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        let id = begun.upload_id().filter(|id| !id.is_empty());
+        id.map(str::to_owned).ok_or_else(|| at.error(StoreErrorKind::Invalid, "no upload id"))
+    }
+
+    async fn put_part(
+        &self,
+        key: &ObjectKey,
+        upload_id: &str,
+        number: u32,
+        body: Bytes,
+    ) -> Result<UploadedPart, StoreError> {
+        let at = At::key(StoreOp::UploadPart, key);
+        let request = self
+            .client
+            .upload_part()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .upload_id(upload_id)
+            .part_number(part_number(number, at)?)
+            .body(ByteStream::from(body));
+        let put = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        Ok(UploadedPart { number, etag: tag(put.e_tag(), at)? })
+    }
+
+    async fn copy_part(
+        &self,
+        key: &ObjectKey,
+        upload_id: &str,
+        number: u32,
+        from: &ObjectKey,
+        from_etag: &ETag,
+        range: Range<u64>,
+    ) -> Result<UploadedPart, StoreError> {
+        let at = At::key(StoreOp::UploadPart, key);
+        let request = self
+            .client
+            .upload_part_copy()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .upload_id(upload_id)
+            .part_number(part_number(number, at)?)
+            .copy_source(self.copy_source(from))
+            .copy_source_if_match(from_etag.as_str())
+            .copy_source_range(range_header(&range));
+        let copied = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        let etag = copied.copy_part_result().and_then(|result| result.e_tag());
+        Ok(UploadedPart { number, etag: tag(etag, at)? })
+    }
+
+    async fn complete_multipart(
+        &self,
+        key: &ObjectKey,
+        upload_id: &str,
+        parts: &[UploadedPart],
+        expect: &Expect,
+    ) -> Result<ETag, StoreError> {
+        let at = At::key(StoreOp::CompleteMultipartUpload, key);
+        let (if_none_match, if_match) = conditions(expect);
+        let mut upload = CompletedMultipartUpload::builder();
+        for part in parts {
+            upload = upload.parts(
+                CompletedPart::builder()
+                    .part_number(part_number(part.number, at)?)
+                    .e_tag(part.etag.as_str())
+                    .build(),
+            );
+        }
+        let request = self
+            .client
+            .complete_multipart_upload()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .upload_id(upload_id)
+            .multipart_upload(upload.build())
+            .set_if_none_match(if_none_match)
+            .set_if_match(if_match);
+        let completed = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        tag(completed.e_tag(), at)
+    }
+
+    async fn abort_multipart(&self, key: &ObjectKey, upload_id: &str) -> Result<(), StoreError> {
+        let at = At::key(StoreOp::AbortMultipartUpload, key);
+        let request = self
+            .client
+            .abort_multipart_upload()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .upload_id(upload_id);
+        match request.send().await.map_err(|e| s3_error::from_sdk(at, e)) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn list_multipart(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
+        let at = At::bucket(StoreOp::ListMultipartUploads);
+        let request = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(prefix);
+        let listed = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        let pending = |upload: &aws_sdk_s3::types::MultipartUpload| PendingUpload {
+            key: upload.key().unwrap_or_default().to_owned(),
+            upload_id: upload.upload_id().unwrap_or_default().to_owned(),
+            initiated: timestamp(upload.initiated()),
+        };
+        Ok(listed.uploads().iter().map(pending).collect())
+    }
+}
+
+fn part_number(number: u32, at: At<'_>) -> Result<i32, StoreError> {
+    i32::try_from(number)
+        .ok()
+        .filter(|n| (1..=10_000).contains(n))
+        .ok_or_else(|| at.error(StoreErrorKind::TooLarge, "S3 takes parts 1 to 10,000"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listed_keys_are_form_decoded() {
+        let cases = [
+            ("a+b%2Bc", Some("a b+c")),
+            ("%EC%84%9C%EC%9A%B8", Some("서울")),
+            ("x%2F%2Fy", Some("x//y")),
+            ("%FF", None),
+        ];
+        for (wire, key) in cases {
+            assert_eq!(decoded(wire, true).as_deref(), key);
+        }
+        assert_eq!(decoded("a+b", false).as_deref(), Some("a+b"));
+    }
+
+    #[test]
+    fn copy_sources_keep_slashes_and_escape_the_rest() {
+        let settings = S3Settings { region: "us-east-1".to_owned(), ..S3Settings::default() };
+        let bucket = S3Bucket::new(&settings, &"bucket".parse().unwrap());
+        let key = ObjectKey::new("a b/é+%&").unwrap();
+        assert_eq!(bucket.copy_source(&key), "bucket/a%20b/%C3%A9%2B%25%26");
+    }
+}

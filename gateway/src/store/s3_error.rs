@@ -1,0 +1,157 @@
+//! What S3 and the transport answer when something is wrong, as our kinds: the one table.
+use aws_sdk_s3::{
+    config::http::HttpResponse,
+    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    operation::RequestId,
+};
+
+use super::{StoreError, StoreErrorKind, StoreOp};
+use crate::object::ObjectKey;
+
+/// Where an error happened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At<'k> {
+    op: StoreOp,
+    key: Option<&'k ObjectKey>,
+}
+
+impl<'k> At<'k> {
+    /// An operation on the bucket.
+    pub(super) fn bucket(op: StoreOp) -> Self {
+        Self { op, key: None }
+    }
+
+    /// An operation on a key.
+    pub(super) fn key(op: StoreOp, key: &'k ObjectKey) -> Self {
+        Self { op, key: Some(key) }
+    }
+
+    /// An error found by ourselves.
+    pub(super) fn error(self, kind: StoreErrorKind, message: &str) -> StoreError {
+        StoreError {
+            op: self.op,
+            key: self.key.cloned(),
+            kind,
+            request_id: None,
+            message: message.to_owned(),
+        }
+    }
+}
+
+/// Sorts an SDK error.
+pub(super) fn from_sdk<E>(at: At<'_>, error: SdkError<E, HttpResponse>) -> StoreError
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    let request_id = error.request_id().map(str::to_owned);
+    let (kind, message) = match &error {
+        SdkError::ServiceError(answer) => {
+            let status = answer.raw().status().as_u16();
+            let code = answer.err().code();
+            let kind = kind_of(at.op, status, code);
+            let code = code.unwrap_or("no code");
+            let words = answer.err().message().unwrap_or_default();
+            (kind, format!("HTTP {status} {code} {words}").trim_end().to_owned())
+        }
+        SdkError::TimeoutError(_) => (StoreErrorKind::Timeout, "no answer in time".to_owned()),
+        SdkError::DispatchFailure(failure) => {
+            let kind = if failure.is_timeout() {
+                StoreErrorKind::Timeout
+            } else {
+                StoreErrorKind::Unavailable
+            };
+            (kind, format!("the endpoint cannot be reached: {}", DisplayErrorContext(&error)))
+        }
+        SdkError::ResponseError(_) => (
+            StoreErrorKind::Unavailable,
+            format!("the answer cannot be read: {}", DisplayErrorContext(&error)),
+        ),
+        SdkError::ConstructionFailure(_) => (
+            StoreErrorKind::Invalid,
+            format!("the request cannot be made: {}", DisplayErrorContext(&error)),
+        ),
+        // `SdkError` is non-exhaustive; what it may gain is something that went wrong on the way.
+        _ => (StoreErrorKind::Unavailable, DisplayErrorContext(&error).to_string()),
+    };
+    StoreError { op: at.op, key: at.key.cloned(), kind, request_id, message }
+}
+
+/// The table: S3's code first, the HTTP status where there is none (HEAD has no body).
+fn kind_of(op: StoreOp, status: u16, code: Option<&str>) -> StoreErrorKind {
+    use StoreErrorKind as Kind;
+    match code.unwrap_or_default() {
+        "NoSuchKey" | "NoSuchUpload" | "NoSuchVersion" => Kind::NotFound,
+        "NoSuchBucket" | "PermanentRedirect" | "AuthorizationHeaderMalformed" => Kind::NoBucket,
+        "PreconditionFailed" | "ConditionalRequestConflict" => Kind::Changed,
+        "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => Kind::Denied,
+        "ExpiredToken"
+        | "InvalidAccessKeyId"
+        | "InvalidToken"
+        | "SignatureDoesNotMatch"
+        | "RequestTimeTooSkewed"
+        | "TokenRefreshRequired" => Kind::Credentials,
+        "InvalidObjectState" => Kind::Archived,
+        "EntityTooLarge" => Kind::TooLarge,
+        "SlowDown"
+        | "Throttling"
+        | "ThrottlingException"
+        | "RequestLimitExceeded"
+        | "TooManyRequests" => Kind::Throttled,
+        "InternalError" | "ServiceUnavailable" | "OperationAborted" => Kind::Unavailable,
+        "RequestTimeout" => Kind::Timeout,
+        "BadDigest" | "InvalidDigest" | "IncompleteBody" | "XAmzContentChecksumMismatch" => {
+            Kind::Integrity
+        }
+        _ => kind_of_status(op, status),
+    }
+}
+
+fn kind_of_status(op: StoreOp, status: u16) -> StoreErrorKind {
+    use StoreErrorKind as Kind;
+    match status {
+        404 if matches!(op, StoreOp::HeadBucket) => Kind::NoBucket,
+        404 => Kind::NotFound,
+        301 | 307 | 308 => Kind::NoBucket,
+        409 | 412 => Kind::Changed,
+        401 | 403 => Kind::Denied,
+        408 => Kind::Timeout,
+        413 => Kind::TooLarge,
+        429 | 503 => Kind::Throttled,
+        500..=599 => Kind::Unavailable,
+        _ => Kind::Invalid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_of_the_table() {
+        use StoreErrorKind as Kind;
+        let put = StoreOp::PutObject;
+        for (op, status, code, kind) in [
+            (StoreOp::HeadObject, 404, None, Kind::NotFound),
+            (StoreOp::HeadBucket, 404, None, Kind::NoBucket),
+            (put, 404, Some("NoSuchBucket"), Kind::NoBucket),
+            (StoreOp::HeadBucket, 301, None, Kind::NoBucket),
+            (put, 412, Some("PreconditionFailed"), Kind::Changed),
+            (put, 409, Some("ConditionalRequestConflict"), Kind::Changed),
+            (put, 403, Some("AccessDenied"), Kind::Denied),
+            (put, 403, Some("SignatureDoesNotMatch"), Kind::Credentials),
+            (put, 403, Some("RequestTimeTooSkewed"), Kind::Credentials),
+            (put, 400, Some("ExpiredToken"), Kind::Credentials),
+            (StoreOp::GetObject, 403, Some("InvalidObjectState"), Kind::Archived),
+            (put, 503, Some("SlowDown"), Kind::Throttled),
+            (put, 429, None, Kind::Throttled),
+            (put, 500, Some("InternalError"), Kind::Unavailable),
+            (put, 502, None, Kind::Unavailable),
+            (put, 400, Some("BadDigest"), Kind::Integrity),
+            (put, 400, Some("EntityTooLarge"), Kind::TooLarge),
+            (put, 501, Some("NotImplemented"), Kind::Unavailable),
+            (put, 400, Some("InvalidArgument"), Kind::Invalid),
+        ] {
+            assert_eq!(kind_of(op, status, code), kind, "{op:?} {status} {code:?}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! One job from claim to end: what it is done with, and how its outcome is told to the catalog.
+use std::sync::Arc;
+
+use super::publish::{Outcome, publish};
+use crate::{
+    budget::MemoryBudget,
+    cache::CacheStore,
+    catalog::{Catalog, CatalogError, DeleteJob, Inode, Job, OpId},
+    clock::Clock,
+    fetch::{FetchError, Fetcher},
+    locks::InodeLocks,
+    object::ObjectKey,
+    share::Share,
+    store::{StoreError, StoreErrorKind},
+};
+
+/// First pause after a failure; doubles with each.
+const RETRY_MS_MIN: u64 = 500;
+/// Longest pause: a job is tried for ever, but a bucket that is back should not wait long.
+const RETRY_MS_MAX: u64 = 30_000;
+
+/// Why a job did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum JobError {
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The file's missing bytes could not be brought.
+    #[error("bytes that are only in S3 could not be read: {0}")]
+    Fetch(#[from] FetchError),
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The cache disk failed: the bytes are not there to be sent.
+    #[error("the cache disk failed: {0}")]
+    Cache(#[from] crate::cache::CacheError),
+    /// The file changed while it was being sent; its next version will be.
+    #[error("the file has changed meanwhile")]
+    Superseded,
+}
+
+/// What every job works with.
+#[derive(Clone, Debug)]
+pub(super) struct Tools {
+    pub(super) share: Arc<Share>,
+    pub(super) fetcher: Fetcher,
+    pub(super) catalog: Catalog,
+    pub(super) cache: CacheStore,
+    pub(super) locks: InodeLocks,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) budget: MemoryBudget,
+}
+
+impl Tools {
+    /// Runs a claimed job and ends its claim, whatever happens.
+    pub(super) async fn run(&self, job: Job) {
+        let op = job.op();
+        if let Some(until) = self.share.health.blocked_until(self.clock.now()) {
+            self.log(self.catalog.release_job(op, until).await);
+            return;
+        }
+        let attempts = attempts(&job);
+        let what = describe(&job);
+        let done = match job {
+            Job::Sync(job) => self.sync(*job).await,
+            Job::Delete(job) => self.delete(&job).await,
+            Job::Abort { op, key, upload_id, .. } => self.abort(op, &key, &upload_id).await,
+            Job::Localize { op, inode } => self.localize(op, &inode).await,
+        };
+        match done {
+            Ok(()) => {}
+            Err(JobError::Superseded) => {
+                self.log(self.catalog.release_job(op, self.clock.now()).await);
+            }
+            Err(error) => self.failed(op, &what, attempts, error).await,
+        }
+    }
+
+    async fn failed(&self, op: OpId, what: &str, attempts: u32, error: JobError) {
+        let now = self.clock.now();
+        if let JobError::Store(error) = &error {
+            self.share.health.failed(error, now);
+        }
+        tracing::warn!(op = op.0, attempts, %error, "{what} failed and will be tried again");
+        let pause = RETRY_MS_MIN.saturating_mul(1 << attempts.min(16)).min(RETRY_MS_MAX);
+        // Spread over a quarter, so that what failed together does not come back together.
+        let spread = pause / 4 * (op.0 % 16) / 16;
+        let retry_at = now.plus_millis(pause - pause / 4 + spread);
+        self.log(self.catalog.fail_job(op, &format!("{what}: {error}"), retry_at).await);
+    }
+
+    async fn sync(&self, job: crate::catalog::SyncJob) -> Result<(), JobError> {
+        match publish(self, &job).await? {
+            Outcome::Published(etag) => {
+                self.share.health.answered();
+                let (now, version) = (self.clock.now(), job.inode.version);
+                let end = self.catalog.finish_sync(job.op, version, &job.key, &etag, now).await?;
+                tracing::debug!(key = %job.key, version, ?end, "published");
+                Ok(())
+            }
+            Outcome::AskAgain => Err(JobError::Superseded),
+        }
+    }
+
+    /// Deletes an object, if it is still the one that was removed here.
+    async fn delete(&self, job: &DeleteJob) -> Result<(), JobError> {
+        let store = &self.share.store;
+        let refused = match &job.etag {
+            Some(etag) => match store.delete(&job.key, Some(etag)).await {
+                Ok(()) => false,
+                Err(error) if error.kind == StoreErrorKind::Changed => true,
+                Err(error) => return Err(error.into()),
+            },
+            None => true,
+        };
+        if refused && job.uncertain {
+            match store.head(&job.key).await {
+                Ok(head) if self.share.wrote(&head.user) => {
+                    store.delete(&job.key, Some(&head.etag)).await?;
+                }
+                Ok(_) => self.kept(&job.key),
+                Err(error) if error.kind == StoreErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        } else if refused {
+            self.kept(&job.key);
+        }
+        self.share.health.answered();
+        Ok(self.catalog.finish_delete(job.op).await?)
+    }
+
+    /// The object changed behind us before its deletion: it is not the one that was removed.
+    fn kept(&self, key: &ObjectKey) {
+        self.share.health.event(
+            gateway_api::status::HealthEventKind::Conflict,
+            format!("{key} was changed in the bucket after it was removed here; it was kept"),
+        );
+    }
+
+    async fn abort(&self, op: OpId, key: &ObjectKey, upload_id: &str) -> Result<(), JobError> {
+        self.share.store.abort_multipart(key, upload_id).await?;
+        Ok(self.catalog.finish_delete(op).await?)
+    }
+
+    async fn localize(&self, op: OpId, inode: &Inode) -> Result<(), JobError> {
+        self.fetcher.fetch(inode.ino, 0..inode.size).await?;
+        match self.catalog.detach(op, self.clock.now()).await {
+            Err(CatalogError::Changed) => Err(JobError::Superseded),
+            done => Ok(done?),
+        }
+    }
+
+    fn log(&self, ended: Result<(), CatalogError>) {
+        if let Err(error) = ended {
+            // The claim lives in memory: the next start claims the job again.
+            tracing::error!(share = %self.share.settings.name, %error, "a job's end was not noted");
+        }
+    }
+}
+
+fn attempts(job: &Job) -> u32 {
+    match job {
+        Job::Sync(job) => job.attempts,
+        Job::Delete(job) => job.attempts,
+        Job::Abort { attempts, .. } => *attempts,
+        Job::Localize { .. } => 0,
+    }
+}
+
+fn describe(job: &Job) -> String {
+    match job {
+        Job::Sync(job) => format!("upload of {}", job.key),
+        Job::Delete(job) => format!("deletion of {}", job.key),
+        Job::Abort { key, .. } => format!("cleaning up an upload of {key}"),
+        Job::Localize { inode, .. } => format!("making room for {}", inode.name),
+    }
+}

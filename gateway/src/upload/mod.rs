@@ -1,0 +1,14 @@
+//! Journal → S3: publishes what changed, deletes what was removed, never loses a version of either.
+//!
+//! Owns: when a job runs, how an object is sent, how an unknown outcome is settled, what a conflict
+//! leads to. The queue itself is the catalog's. Must not know: NFS, names.
+//!
+//! Lock rank: an inode's lock is held exclusively while its bytes are read for one request, never
+//! while the request is under way.
+mod job;
+mod multipart;
+mod plan;
+mod publish;
+mod scheduler;
+
+pub use scheduler::{ShareMovers, Uploader, UploaderOptions};

@@ -1,0 +1,182 @@
+//! Claims what is due and runs it, a bounded number at once.
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::job::Tools;
+use crate::{
+    budget::MemoryBudget,
+    cache::CacheStore,
+    catalog::{Catalog, CatalogError, Job},
+    clock::{Clock, Timestamp},
+    fetch::Fetcher,
+    ids::ShareId,
+    locks::InodeLocks,
+    share::Share,
+};
+
+/// Longest sleep: a clock that jumps must not put uploads off for long.
+const SLEEP_MAX: Duration = Duration::from_secs(5);
+/// Pause after the catalog could not be asked.
+const CATALOG_PAUSE: Duration = Duration::from_secs(1);
+/// How long jobs of a share that is not served (removed from the settings) are put off.
+const UNSERVED_MS: u64 = 60_000;
+
+/// What the uploads of one share need.
+#[derive(Clone, Debug)]
+pub struct ShareMovers {
+    /// The share.
+    pub share: Arc<Share>,
+    /// Its fetcher, for bytes that are only in S3.
+    pub fetcher: Fetcher,
+}
+
+/// Bounds of the uploader.
+#[derive(Clone, Debug)]
+pub struct UploaderOptions {
+    /// Jobs under way at once.
+    pub jobs_max: usize,
+    /// Memory for bodies.
+    pub budget: MemoryBudget,
+}
+
+/// The uploader of all shares. Cloning gives another handle to the same one.
+#[derive(Clone, Debug)]
+pub struct Uploader {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    catalog: Catalog,
+    cache: CacheStore,
+    locks: InodeLocks,
+    clock: Arc<dyn Clock>,
+    options: Mutex<UploaderOptions>,
+    shares: Mutex<HashMap<ShareId, ShareMovers>>,
+    changed: Notify,
+}
+
+impl Uploader {
+    /// An uploader without shares.
+    pub fn new(
+        catalog: Catalog,
+        cache: CacheStore,
+        locks: InodeLocks,
+        clock: Arc<dyn Clock>,
+        options: UploaderOptions,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                catalog,
+                cache,
+                locks,
+                clock,
+                options: Mutex::new(options),
+                shares: Mutex::default(),
+                changed: Notify::new(),
+            }),
+        }
+    }
+
+    /// Replaces the shares and bounds; jobs under way end with what they began with.
+    pub fn replace(&self, shares: Vec<ShareMovers>, options: UploaderOptions) {
+        *self.inner.shares.lock().unwrap_or_else(PoisonError::into_inner) =
+            shares.into_iter().map(|movers| (movers.share.id, movers)).collect();
+        *self.inner.options.lock().unwrap_or_else(PoisonError::into_inner) = options;
+        self.inner.changed.notify_one();
+    }
+
+    /// Uploads until `stop`, then lets go of what is under way: the journal keeps it.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut journal = self.inner.catalog.journal_changed();
+        let mut running = JoinSet::new();
+        loop {
+            journal.mark_unchanged();
+            let pause = match self.claim(&mut running).await {
+                Ok(pause) => pause,
+                Err(CatalogError::Closed) => return,
+                Err(error) => {
+                    tracing::error!(%error, "the upload journal cannot be read");
+                    CATALOG_PAUSE
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                changed = journal.changed() => if changed.is_err() { break },
+                () = self.inner.changed.notified() => {}
+                Some(_ended) = running.join_next() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        running.shutdown().await;
+    }
+
+    /// Starts what is due, as far as there is room, and answers how long nothing else will be.
+    async fn claim(&self, running: &mut JoinSet<()>) -> Result<Duration, CatalogError> {
+        let options = self.inner.options.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let room = options.jobs_max.saturating_sub(running.len());
+        let now = self.inner.clock.now();
+        if room > 0 {
+            for job in self.inner.catalog.claim_jobs(now, room).await? {
+                self.start(job, &options, running).await?;
+            }
+        }
+        if running.len() >= options.jobs_max {
+            return Ok(SLEEP_MAX);
+        }
+        let due = self.inner.catalog.next_due().await?;
+        Ok(due.map_or(SLEEP_MAX, |due| until(now, due)))
+    }
+
+    async fn start(
+        &self,
+        job: Job,
+        options: &UploaderOptions,
+        running: &mut JoinSet<()>,
+    ) -> Result<(), CatalogError> {
+        let movers = {
+            let shares = self.inner.shares.lock().unwrap_or_else(PoisonError::into_inner);
+            shares.get(&job.share()).cloned()
+        };
+        let Some(movers) = movers else {
+            // Kept: the share may be named again.
+            let later = self.inner.clock.now().plus_millis(UNSERVED_MS);
+            return self.inner.catalog.release_job(job.op(), later).await;
+        };
+        let tools = Tools {
+            share: movers.share,
+            fetcher: movers.fetcher,
+            catalog: self.inner.catalog.clone(),
+            cache: self.inner.cache.clone(),
+            locks: self.inner.locks.clone(),
+            clock: Arc::clone(&self.inner.clock),
+            budget: options.budget.clone(),
+        };
+        running.spawn(async move { tools.run(job).await });
+        Ok(())
+    }
+}
+
+fn until(now: Timestamp, due: Timestamp) -> Duration {
+    let nanos = due.as_nanos().saturating_sub(now.as_nanos());
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)).min(SLEEP_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_ends_when_the_next_job_is_due() {
+        let now = Timestamp::new(100, 0);
+        assert_eq!(until(now, now.plus_millis(250)), Duration::from_millis(250));
+        assert_eq!(until(now, Timestamp::new(1, 0)), Duration::ZERO);
+        assert_eq!(until(now, Timestamp::new(9_000, 0)), SLEEP_MAX);
+    }
+}
