@@ -115,7 +115,7 @@ mod tests {
         let handle = HandleCodec::new(&[9; 32], 1).encode(FILE.0, FILE.1);
         let hex: String = handle.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(&hex[..48], "000000010000000700000000000000010000123456789abc");
-        assert_eq!(&hex[48..], "MAC");
+        assert_eq!(&hex[48..], "0d120ad44551989b86f80bc2baadd535");
     }
 
     #[test]

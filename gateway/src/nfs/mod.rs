@@ -10,6 +10,10 @@ pub mod handle;
 pub mod mount;
 pub mod portmap;
 pub mod rpc;
+#[cfg(any(test, feature = "testing"))]
+pub mod stock;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod v3;
 
 use std::{io, sync::Arc};

@@ -37,8 +37,9 @@ use super::{
 };
 use crate::vfs::{Attr, Change, Ino, RequestContext};
 
-pub(crate) use args::set_attr;
-pub(crate) use attr::{fattr, stability_number};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use {args::set_attr, attr::fattr};
+
 pub(crate) use status::status;
 
 /// Most bytes of a handle in a call (RFC 1813 §2.4 NFS3_FHSIZE).
