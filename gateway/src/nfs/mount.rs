@@ -99,7 +99,7 @@ impl Mount {
                 reply.u32(AUTH_SYS);
             }
             Err(status) => {
-                tracing::info!(
+                tracing::debug!(
                     peer = %call.peer,
                     path = %String::from_utf8_lossy(&path),
                     ?status,

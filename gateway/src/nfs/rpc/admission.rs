@@ -1,9 +1,9 @@
-//! What connections and peers may hold: slots for connections, budgets of bytes for large calls
-//! and replies.
+//! What connections and peers may hold: slots for connections, places for calls, budgets of bytes
+//! for large calls and replies.
 //!
-//! Bytes are taken from three budgets, always in the order connection, peer, all, and a call
-//! takes them once, so that no two calls wait for each other. Calls wait for nothing else while
-//! they wait here; their connection is not read meanwhile.
+//! Places, then bytes, are taken from three semaphores, always in the order connection, peer,
+//! all, and a call takes bytes once: no two calls wait for each other. Calls wait for nothing
+//! else while they wait here; their connection is not read meanwhile.
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -18,7 +18,7 @@ use super::limits::{Limits, UNBUDGETED_BYTES};
 #[derive(Debug)]
 pub struct Admission {
     limits: Limits,
-    bytes: Arc<Semaphore>,
+    all: Budget,
     /// Peers with connections; an entry goes with the last of them.
     peers: Mutex<Peers>,
 }
@@ -32,7 +32,20 @@ struct Peers {
 #[derive(Debug)]
 struct Peer {
     connections: usize,
+    budget: Budget,
+}
+
+/// What a connection, a peer or all may have at one time.
+#[derive(Clone, Debug)]
+struct Budget {
+    calls: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+}
+
+impl Budget {
+    fn new(calls: usize, bytes: usize) -> Self {
+        Self { calls: Arc::new(Semaphore::new(calls)), bytes: Arc::new(Semaphore::new(bytes)) }
+    }
 }
 
 /// Why a connection is not taken.
@@ -51,21 +64,22 @@ pub enum Full {
 pub struct ConnectionSlot {
     admission: Weak<Admission>,
     address: IpAddr,
-    calls: Arc<Semaphore>,
-    budgets: [Arc<Semaphore>; 3],
+    /// The connection's own, its peer's, and all.
+    budgets: [Budget; 3],
 }
 
 /// One call's place among its connection's; dropping it gives the place and the bytes back.
 #[derive(Debug)]
 pub struct CallSlot {
-    _call: OwnedSemaphorePermit,
+    _call: [OwnedSemaphorePermit; 3],
     bytes: Option<[OwnedSemaphorePermit; 3]>,
 }
 
 impl Admission {
     /// Everything free.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, bytes: Arc::new(Semaphore::new(limits.bytes_max)), peers: Mutex::default() }
+        let all = Budget::new(limits.calls_max, limits.bytes_max);
+        Self { limits, all, peers: Mutex::default() }
     }
 
     /// Takes a slot for a connection from `address`.
@@ -78,23 +92,20 @@ impl Admission {
         if peers.connections >= self.limits.connections_max {
             return Err(Full::Server);
         }
+        let limits = &self.limits;
         let peer = peers.by_address.entry(address).or_insert_with(|| Peer {
             connections: 0,
-            bytes: Arc::new(Semaphore::new(self.limits.bytes_per_peer_max)),
+            budget: Budget::new(limits.calls_per_peer_max, limits.bytes_per_peer_max),
         });
         if peer.connections >= self.limits.connections_per_peer_max {
             return Err(Full::Peer);
         }
         peer.connections += 1;
-        let of_peer = Arc::clone(&peer.bytes);
+        let of_peer = peer.budget.clone();
         peers.connections += 1;
-        let of_connection = Arc::new(Semaphore::new(self.limits.bytes_per_connection_max));
-        Ok(ConnectionSlot {
-            admission: Arc::downgrade(self),
-            address,
-            calls: Arc::new(Semaphore::new(self.limits.calls_per_connection_max)),
-            budgets: [of_connection, of_peer, Arc::clone(&self.bytes)],
-        })
+        let own = Budget::new(limits.calls_per_connection_max, limits.bytes_per_connection_max);
+        let budgets = [own, of_peer, self.all.clone()];
+        Ok(ConnectionSlot { admission: Arc::downgrade(self), address, budgets })
     }
 
     /// Whether four fifths of the slots are taken.
@@ -107,8 +118,10 @@ impl Admission {
 impl ConnectionSlot {
     /// Waits for a place for one more call.
     pub async fn call(&self) -> CallSlot {
-        let call = Arc::clone(&self.calls).acquire_owned().await;
-        CallSlot { _call: call.expect("the semaphore is never closed"), bytes: None }
+        let [own, peer, all] = &self.budgets;
+        let call =
+            [take(&own.calls, 1).await, take(&peer.calls, 1).await, take(&all.calls, 1).await];
+        CallSlot { _call: call, bytes: None }
     }
 
     /// Waits until `bytes` may be held for the call in `slot`. Small amounts are free, and so is
@@ -118,14 +131,16 @@ impl ConnectionSlot {
             return;
         }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let take = |budget: &Arc<Semaphore>| Arc::clone(budget).acquire_many_owned(bytes);
-        let [connection, peer, all] = &self.budgets;
-        let never = "the semaphore is never closed";
-        let connection = take(connection).await.expect(never);
-        let peer = take(peer).await.expect(never);
-        let all = take(all).await.expect(never);
-        slot.bytes = Some([connection, peer, all]);
+        let [own, peer, all] = &self.budgets;
+        let own = take(&own.bytes, bytes).await;
+        let peer = take(&peer.bytes, bytes).await;
+        slot.bytes = Some([own, peer, take(&all.bytes, bytes).await]);
     }
+}
+
+async fn take(from: &Arc<Semaphore>, count: u32) -> OwnedSemaphorePermit {
+    let taken = Arc::clone(from).acquire_many_owned(count).await;
+    taken.expect("the semaphore is never closed")
 }
 
 impl Drop for ConnectionSlot {

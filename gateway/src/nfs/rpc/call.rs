@@ -79,7 +79,7 @@ impl Call {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use proptest::{prelude::*, test_runner::RngSeed};
 
     use super::*;
 
@@ -112,6 +112,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1813), ..Default::default() })]
+
         #[test]
         fn parsing_random_records_never_panics(
             words in proptest::collection::vec(prop_oneof![0u32..9, any::<u32>()], 0..40),

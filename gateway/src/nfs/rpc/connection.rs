@@ -3,7 +3,7 @@
 //! A call is polled once where it was read; most are done then, and only those that must wait
 //! become a task. A call's place and bytes are given back when its reply has been written: a peer
 //! that does not read its replies is soon not read either.
-use std::{future::Future, io, pin::Pin, sync::Arc, task::Poll};
+use std::{future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use bytes::{Buf, Bytes};
 use tokio::{
@@ -27,6 +27,8 @@ use super::{
 const SLICES_MAX: usize = 64;
 /// Replies gathered for one system call: head, data and padding each.
 const BATCH_MAX: usize = SLICES_MAX / 3;
+/// Silence after which a connection's read buffer is given back.
+const BUFFER_KEPT: Duration = Duration::from_secs(1);
 
 /// What all connections of a listener share.
 #[derive(Debug)]
@@ -50,10 +52,10 @@ pub enum Ended {
     NotACall,
     /// The first record did not come in time.
     #[error("no call within {0:?} of connecting")]
-    Silent(std::time::Duration),
+    Silent(Duration),
     /// A record did not come to its end in time.
     #[error("a record not complete after {0:?}")]
-    Slow(std::time::Duration),
+    Slow(Duration),
     /// Nothing came for long while others need the slot.
     #[error("idle while connections are scarce")]
     Idle,
@@ -100,7 +102,7 @@ pub async fn serve(
 
 struct Calls<'a> {
     service: &'a Arc<Service>,
-    peer: std::net::SocketAddr,
+    peer: SocketAddr,
     slot: &'a ConnectionSlot,
     replies: mpsc::Sender<Outgoing>,
 }
@@ -133,11 +135,16 @@ impl Calls<'_> {
         &self,
         records: &mut RecordReader<R>,
     ) -> Result<bool, Ended> {
+        let idle = self.service.limits.idle_timeout;
+        if let Ok(more) = timeout(idle.min(BUFFER_KEPT), records.wait()).await {
+            return Ok(more?);
+        }
         loop {
-            match timeout(self.service.limits.idle_timeout, records.wait()).await {
+            records.release_idle_buffer();
+            match timeout(idle, records.wait()).await {
                 Ok(more) => return Ok(more?),
                 Err(_) if self.service.admission.is_crowded() => return Err(Ended::Idle),
-                Err(_) => records.release_idle_buffer(),
+                Err(_) => {}
             }
         }
     }
@@ -180,7 +187,7 @@ async fn poll_once<F: Future>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
 
 struct Writer<W> {
     sink: W,
-    stall: std::time::Duration,
+    stall: Duration,
 }
 
 impl Writer<OwnedWriteHalf> {

@@ -1,5 +1,5 @@
 //! RPC over UDP, for the portmapper alone: one datagram, one short answer, one at a time.
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::net::UdpSocket;
@@ -14,6 +14,8 @@ use crate::nfs::exports::Exports;
 
 /// Longest datagram that is looked at: a header with full credentials and a GETPORT.
 const DATAGRAM_BYTES_MAX: usize = 1024;
+/// Wait after an error, so that a lasting one does not take a whole core.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
 /// Answers datagrams until `stop`. Peers in no share's client list get no answer.
 pub async fn serve(
@@ -28,8 +30,15 @@ pub async fn serve(
             received = socket.recv_from(&mut buffer) => received,
             () = stop.cancelled() => return,
         };
-        // An error here reports an earlier answer that did not arrive; its sender asks again.
-        let Ok((len, peer)) = received else { continue };
+        let (len, peer) = match received {
+            Ok(received) => received,
+            // Mostly that an earlier answer did not arrive: its sender asks again.
+            Err(error) => {
+                tracing::debug!(%error, "no datagram received");
+                tokio::time::sleep(ERROR_PAUSE).await;
+                continue;
+            }
+        };
         if !exports.list_anywhere(peer.ip()) {
             continue;
         }

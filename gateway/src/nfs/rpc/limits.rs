@@ -30,8 +30,9 @@ pub const NAME_BYTES_MAX: usize = 255;
 pub const SYMLINK_BYTES_MAX: usize = 4095;
 
 /// Requests up to this size, and replies, pass the byte budgets freely: small calls never wait
-/// behind a peer that holds back large ones, and their number is bounded all the same.
-pub const UNBUDGETED_BYTES: usize = 16 * 1024;
+/// behind a peer that holds back large ones. Their number is bounded all the same: both for each
+/// of [`Limits::calls_max`] is 64 MiB.
+pub const UNBUDGETED_BYTES: usize = 4 * 1024;
 
 /// Bounds that depend on the machine or are short in tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,10 @@ pub struct Limits {
     pub connections_per_peer_max: usize,
     /// Most calls of one connection that are being answered; beyond, it is not read.
     pub calls_per_connection_max: usize,
+    /// Most such calls of all connections of one address.
+    pub calls_per_peer_max: usize,
+    /// Most such calls in all.
+    pub calls_max: usize,
     /// Most bytes of large calls and their replies that one connection holds.
     pub bytes_per_connection_max: usize,
     /// Most such bytes of all connections of one address.
@@ -69,8 +74,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 1024,
-            connections_per_peer_max: 256,
+            connections_per_peer_max: 128,
             calls_per_connection_max: 64,
+            calls_per_peer_max: 2048,
+            calls_max: 8192,
             bytes_per_connection_max: 8 << 20,
             bytes_per_peer_max: 32 << 20,
             bytes_max: 96 << 20,
@@ -91,7 +98,10 @@ impl Limits {
     /// These limits, raised where one would let no call pass.
     pub(crate) fn checked(mut self) -> Self {
         let least = 2 * RECORD_BYTES_MAX;
+        // A connection whose record is coming holds one call.
         self.calls_per_connection_max = self.calls_per_connection_max.max(1);
+        self.calls_per_peer_max = self.calls_per_peer_max.max(2 * self.connections_per_peer_max);
+        self.calls_max = self.calls_max.max(2 * self.connections_max);
         self.bytes_per_connection_max = self.bytes_per_connection_max.max(least);
         self.bytes_per_peer_max = self.bytes_per_peer_max.max(self.bytes_per_connection_max);
         self.bytes_max = self.bytes_max.max(self.bytes_per_peer_max);
