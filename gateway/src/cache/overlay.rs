@@ -47,7 +47,6 @@ pub struct Taken {
     pub size: u64,
     pub mtime: Timestamp,
     pub clear_set_id: bool,
-    pub burst: Option<u64>,
     writes: u64,
 }
 
@@ -159,7 +158,6 @@ impl Overlay {
             size: pending.size,
             mtime: pending.mtime,
             clear_set_id: pending.clear_set_id,
-            burst: pending.burst,
             writes: pending.writes,
         })
     }
@@ -176,15 +174,21 @@ impl Overlay {
         }
     }
 
-    /// Whether nothing was written since `taken`: then the burst is over and the next write begins
+    /// Ends the burst if nothing was written since `taken`, and answers which: the next write begins
     /// another.
-    pub fn close(&self, ino: Ino, taken: &Taken) -> bool {
+    pub fn close(&self, ino: Ino, taken: &Taken) -> Option<u64> {
         match self.lock().get_mut(&ino) {
             Some(pending) if pending.writes == taken.writes && pending.in_flight == 0 => {
-                pending.burst = None;
-                true
+                pending.burst.take()
             }
-            _ => false,
+            _ => None,
+        }
+    }
+
+    /// The commit that was to close `burst` failed: it is still open.
+    pub fn reopen(&self, ino: Ino, burst: u64) {
+        if let Some(pending) = self.lock().get_mut(&ino) {
+            pending.burst.get_or_insert(burst);
         }
     }
 

@@ -106,10 +106,10 @@ fn a_burst_closes_only_when_nothing_was_written_since() {
     let taken = overlay.take(FILE).unwrap();
     assert_eq!((taken.size, taken.ranges.iter().collect::<Vec<_>>()), (30, vec![10..30]));
     assert!(overlay.join(FILE));
-    assert!(!overlay.close(FILE, &taken));
+    assert_eq!(overlay.close(FILE, &taken), None);
     overlay.wrote(FILE, &(0..1), now, false);
     let taken = overlay.take(FILE).unwrap();
-    assert!(overlay.close(FILE, &taken));
+    assert_eq!(overlay.close(FILE, &taken), Some(7));
     overlay.committed(FILE, &taken);
     assert!(overlay.get(FILE).is_none());
 }

@@ -1,4 +1,5 @@
 //! What a file system operation can answer, protocol-neutral.
+use crate::{cache::CacheError, catalog::CatalogError};
 
 /// Why an operation failed, as the protocol edge must tell it to its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,4 +43,37 @@ pub enum FsError {
     TryLater,
     #[error("input/output error")]
     Io,
+}
+
+impl From<CatalogError> for FsError {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::Gone(_) => Self::Stale,
+            CatalogError::NoEntry => Self::NotFound,
+            CatalogError::Exists => Self::Exists,
+            CatalogError::NotDirectory => Self::NotDirectory,
+            CatalogError::IsDirectory => Self::IsDirectory,
+            CatalogError::NotEmpty => Self::NotEmpty,
+            CatalogError::IntoItself => Self::Invalid,
+            CatalogError::KeyTooLong => Self::NameTooLong,
+            CatalogError::Changed | CatalogError::ListingExpired => Self::TryLater,
+            CatalogError::Sqlite(_)
+            | CatalogError::Commit(_)
+            | CatalogError::Closed
+            | CatalogError::Corrupt(_)
+            | CatalogError::SqliteTooOld { .. }
+            | CatalogError::NewerSchema { .. }
+            | CatalogError::ShareBusy { .. } => {
+                tracing::error!(%error, "catalog operation failed");
+                Self::Io
+            }
+        }
+    }
+}
+
+impl From<CacheError> for FsError {
+    fn from(error: CacheError) -> Self {
+        tracing::error!(%error, "cache operation failed");
+        if error.is_no_space() { Self::NoSpace } else { Self::Io }
+    }
 }

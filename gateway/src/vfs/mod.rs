@@ -5,7 +5,25 @@
 //! admitted and squashed ([`RequestContext`]), permission checks per operation happen here.
 //!
 //! Lock rank: see `locks.rs` (parent directories by ascending ino → inode → fetch slot → catalog).
+mod attr;
+mod commit;
+mod create;
+mod dir;
 pub mod error;
+mod evict;
+mod lookup;
+pub mod names;
+pub mod permissions;
+mod read;
+mod remove;
+mod rename;
+mod source;
+#[cfg(test)]
+mod tests;
+mod verifier;
+mod volume;
+mod write;
+mod write_back;
 
 use std::{fmt, net::SocketAddr};
 
@@ -14,6 +32,11 @@ use bytes::Bytes;
 
 pub use crate::ids::{FileKind, Ino, ShareId};
 pub use error::FsError;
+pub use source::Source;
+pub use verifier::Verifier;
+pub use volume::{ShareMode, Vfs};
+pub use write::FILE_BYTES_MAX;
+pub use write_back::WriteBack;
 
 use crate::clock::Timestamp;
 

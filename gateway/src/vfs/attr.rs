@@ -1,0 +1,122 @@
+//! GETATTR, SETATTR, ACCESS, FSSTAT.
+use super::{
+    Attr, Change, Credentials, FileKind, FsError, FsStat, Ino, SetAttr, SetTime, Vfs, permissions,
+    write,
+};
+use crate::{
+    cache::space::reserve_bytes,
+    catalog::{AttrChange, Inode, Stamp},
+    clock::Timestamp,
+};
+
+impl Vfs {
+    pub(super) async fn do_getattr(&self, ino: Ino) -> Result<Attr, FsError> {
+        let row = self.row(ino).await?;
+        let listed = if row.kind == FileKind::Directory { ino } else { row.parent };
+        let row = match self.source.refresh_dir(listed).await {
+            Ok(()) => self.row(ino).await?,
+            Err(error) => {
+                // What is known of a known inode is served while S3 does not answer.
+                tracing::debug!(dir = listed.0, %error, "serving attributes without a listing");
+                row
+            }
+        };
+        Ok(self.attr(&self.row_with_best_attr(row).await?))
+    }
+
+    pub(super) async fn do_access(
+        &self,
+        who: &Credentials,
+        ino: Ino,
+        ask: u32,
+    ) -> Result<(u32, Attr), FsError> {
+        let row = self.row_with_best_attr(self.row(ino).await?).await?;
+        Ok((permissions::granted(&row, who, ask, self.is_read_only()), self.attr(&row)))
+    }
+
+    pub(super) async fn do_setattr(
+        &self,
+        who: &Credentials,
+        ino: Ino,
+        set: SetAttr,
+        guard: Option<Timestamp>,
+    ) -> Result<Change, FsError> {
+        self.check_writable()?;
+        if set.size.is_some_and(|size| size > write::FILE_BYTES_MAX) {
+            return Err(FsError::FileTooBig);
+        }
+        self.row_with_attr(ino).await?;
+        let _held = self.shared.locks.exclusive(ino).await;
+        // Uncommitted writes must not come back over the attributes set here.
+        self.shared.commit(ino).await?;
+        let row = self.row(ino).await?;
+        let before = self.wcc(&row);
+        if guard.is_some_and(|guard| guard != before.ctime) {
+            return Err(FsError::NotSync);
+        }
+        permissions::check_set(&row, who, &set)?;
+        if set.size.is_some() {
+            match row.kind {
+                FileKind::File => {}
+                FileKind::Directory => return Err(FsError::IsDirectory),
+                FileKind::Symlink => return Err(FsError::Invalid),
+            }
+        }
+        let after = self.apply(who, &row, &set).await?;
+        Ok(self.change(before, &after))
+    }
+
+    /// Sets attributes that were checked. Call with the inode locked and nothing uncommitted.
+    pub(super) async fn apply(
+        &self,
+        who: &Credentials,
+        row: &Inode,
+        set: &SetAttr,
+    ) -> Result<Inode, FsError> {
+        let now = self.tick(row);
+        let size = set.size.filter(|size| *size != row.size);
+        let change = AttrChange {
+            mode: permissions::mode_after(row, who, set),
+            uid: set.uid.filter(|uid| *uid != row.uid),
+            gid: set.gid.filter(|gid| *gid != row.gid),
+            size,
+            atime: resolve(set.atime, now),
+            // Setting the size, even to what it is, modifies the file (POSIX ftruncate).
+            mtime: resolve(set.mtime, now).or(set.size.map(|_| now)),
+        };
+        if let Some(size) = size.filter(|size| *size > row.size) {
+            self.shared.cache.set_len(row.ino, row.size, size).await?;
+            self.shared.cache.sync(row.ino).await?;
+        }
+        let stamp = Stamp { now, due: self.shared.stamp().due };
+        let after = self.shared.catalog.set_attr(row.ino, change, stamp).await?;
+        if let Some(size) = size.filter(|size| *size < row.size) {
+            self.shared.cache.cut(row.ino, size).await?;
+        }
+        Ok(after)
+    }
+
+    pub(super) fn do_statfs(&self) -> Result<FsStat, FsError> {
+        let space = self.shared.cache.space().now().map_err(|error| {
+            tracing::error!(%error, "cannot ask the cache disk for its space");
+            FsError::Io
+        })?;
+        let free = space.available.saturating_sub(reserve_bytes(space.total));
+        Ok(FsStat {
+            total_bytes: space.total,
+            free_bytes: free,
+            available_bytes: free,
+            total_files: space.files_total,
+            free_files: space.files_free,
+        })
+    }
+}
+
+/// A time to set, as the catalog takes it.
+pub(super) fn resolve(time: SetTime, now: Timestamp) -> Option<Timestamp> {
+    match time {
+        SetTime::Keep => None,
+        SetTime::Now => Some(now),
+        SetTime::To(time) => Some(time),
+    }
+}

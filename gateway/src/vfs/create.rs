@@ -1,0 +1,186 @@
+//! CREATE, MKDIR, SYMLINK.
+use super::{
+    CreateHow, Created, Credentials, FileKind, FsError, Ino, SetAttr, Vfs, attr::resolve, names,
+    permissions, write,
+};
+use crate::catalog::{Inode, NewInode, NewKind, Stamp};
+
+/// Mode of a file created without one.
+const FILE_MODE: u32 = 0o644;
+/// Mode of a directory created without one.
+const DIRECTORY_MODE: u32 = 0o755;
+/// Mode of every symlink: nobody asks for it.
+const SYMLINK_MODE: u32 = 0o777;
+/// Longest target of a symlink in bytes (Linux PATH_MAX without its NUL).
+const TARGET_BYTES_MAX: usize = 4095;
+const SETGID: u32 = 0o2000;
+
+impl Vfs {
+    pub(super) async fn do_create(
+        &self,
+        who: &Credentials,
+        dir: Ino,
+        name: &[u8],
+        how: CreateHow,
+    ) -> Result<Created, FsError> {
+        self.check_writable()?;
+        let name = names::for_new(name)?;
+        let (set, verifier) = match how {
+            CreateHow::Unchecked(set) | CreateHow::Guarded(set) => (set, None),
+            CreateHow::Exclusive(verifier) => (SetAttr::default(), Some(verifier)),
+        };
+        if set.size.is_some_and(|size| size > write::FILE_BYTES_MAX) {
+            return Err(FsError::FileTooBig);
+        }
+        let dir_row = self.directory(dir).await?;
+        permissions::check(&dir_row, who, permissions::EXECUTE)?;
+        self.entry(dir, name).await?;
+        let _held = self.shared.locks.exclusive(dir).await;
+        let dir_row = self.row(dir).await?;
+        match self.shared.catalog.child(dir, name).await? {
+            Some(entry) => self.open_existing(who, &dir_row, entry, how).await,
+            None => {
+                let new = self.new_inode(who, &dir_row, name, NewKind::File { verifier }, &set)?;
+                let created = self.place(&dir_row, new).await?;
+                let Some(size) = set.size.filter(|size| *size > 0) else { return Ok(created) };
+                let row = self.row(created.attr.ino).await?;
+                let sized = SetAttr { size: Some(size), ..SetAttr::default() };
+                let after = self.apply(who, &row, &sized).await?;
+                Ok(Created { attr: self.attr(&after), dir: created.dir })
+            }
+        }
+    }
+
+    pub(super) async fn do_mkdir(
+        &self,
+        who: &Credentials,
+        dir: Ino,
+        name: &[u8],
+        set: SetAttr,
+    ) -> Result<Created, FsError> {
+        self.create_new(who, dir, name, NewKind::Directory, set).await
+    }
+
+    pub(super) async fn do_symlink(
+        &self,
+        who: &Credentials,
+        dir: Ino,
+        name: &[u8],
+        target: &[u8],
+        set: SetAttr,
+    ) -> Result<Created, FsError> {
+        if target.is_empty() || target.contains(&0) {
+            return Err(FsError::Invalid);
+        }
+        if target.len() > TARGET_BYTES_MAX {
+            return Err(FsError::NameTooLong);
+        }
+        self.create_new(who, dir, name, NewKind::Symlink(target.to_vec()), set).await
+    }
+
+    async fn create_new(
+        &self,
+        who: &Credentials,
+        dir: Ino,
+        name: &[u8],
+        kind: NewKind,
+        set: SetAttr,
+    ) -> Result<Created, FsError> {
+        self.check_writable()?;
+        let name = names::for_new(name)?;
+        let dir_row = self.directory(dir).await?;
+        permissions::check(&dir_row, who, permissions::EXECUTE)?;
+        if self.entry(dir, name).await?.is_some() {
+            return Err(FsError::Exists);
+        }
+        let _held = self.shared.locks.exclusive(dir).await;
+        let dir_row = self.row(dir).await?;
+        let new = self.new_inode(who, &dir_row, name, kind, &set)?;
+        self.place(&dir_row, new).await
+    }
+
+    /// CREATE of a name that is there (RFC 1813 §3.3.8).
+    async fn open_existing(
+        &self,
+        who: &Credentials,
+        dir: &Inode,
+        entry: Inode,
+        how: CreateHow,
+    ) -> Result<Created, FsError> {
+        let set = match how {
+            CreateHow::Unchecked(set) if entry.kind == FileKind::File => set,
+            CreateHow::Exclusive(verifier) if entry.create_verifier == Some(verifier) => {
+                SetAttr::default()
+            }
+            CreateHow::Unchecked(_) | CreateHow::Guarded(_) | CreateHow::Exclusive(_) => {
+                return Err(FsError::Exists);
+            }
+        };
+        let before = self.wcc(dir);
+        let after = match set.size {
+            // Of an existing file UNCHECKED sets the size and nothing else, as open(O_TRUNC) does.
+            Some(size) => {
+                let row = self.row_with_attr(entry.ino).await?;
+                permissions::check_data(&row, who, permissions::WRITE)?;
+                let _held = self.shared.locks.exclusive(entry.ino).await;
+                self.shared.commit(entry.ino).await?;
+                let row = self.row(entry.ino).await?;
+                let only = SetAttr { size: Some(size), ..SetAttr::default() };
+                self.apply(who, &row, &only).await?
+            }
+            None => self.row_with_best_attr(entry).await?,
+        };
+        Ok(Created { attr: self.attr(&after), dir: self.change(before, dir) })
+    }
+
+    /// The new inode's attributes: the caller's, as far as he may set them.
+    fn new_inode(
+        &self,
+        who: &Credentials,
+        dir: &Inode,
+        name: &str,
+        kind: NewKind,
+        set: &SetAttr,
+    ) -> Result<NewInode, FsError> {
+        permissions::check_entries(dir, who)?;
+        let is_root = who.uid == 0;
+        let inherits = dir.mode & SETGID != 0;
+        let uid = set.uid.unwrap_or(who.uid);
+        let gid = set.gid.unwrap_or(if inherits { dir.gid } else { who.gid });
+        let may_give =
+            set.gid.is_none_or(|gid| permissions::is_in_group(who, gid) || gid == dir.gid);
+        if !is_root && (uid != who.uid || !may_give) {
+            return Err(FsError::NotOwner);
+        }
+        let mut mode = match &kind {
+            NewKind::File { .. } => set.mode.unwrap_or(FILE_MODE),
+            NewKind::Directory => set.mode.unwrap_or(DIRECTORY_MODE),
+            NewKind::Symlink(_) => SYMLINK_MODE,
+        } & 0o7777;
+        match &kind {
+            NewKind::Directory if inherits => mode |= SETGID,
+            NewKind::File { .. } if !is_root && !permissions::is_in_group(who, gid) => {
+                mode &= !SETGID;
+            }
+            NewKind::File { .. } | NewKind::Directory | NewKind::Symlink(_) => {}
+        }
+        let now = self.tick(dir);
+        Ok(NewInode {
+            parent: dir.ino,
+            name: name.to_owned(),
+            kind,
+            mode,
+            uid,
+            gid,
+            atime: resolve(set.atime, now).unwrap_or(now),
+            mtime: resolve(set.mtime, now).unwrap_or(now),
+        })
+    }
+
+    async fn place(&self, dir: &Inode, new: NewInode) -> Result<Created, FsError> {
+        let before = self.wcc(dir);
+        let stamp = Stamp { now: self.tick(dir), due: self.shared.stamp().due };
+        let placed = self.shared.catalog.create(new, stamp).await?;
+        Ok(Created { attr: self.attr(&placed.inode), dir: self.change(before, &placed.dir) })
+    }
+}

@@ -1,0 +1,55 @@
+//! LOOKUP and READLINK.
+use bytes::Bytes;
+
+use super::{Attr, Credentials, FileKind, FsError, Ino, Vfs, names, permissions};
+use crate::catalog::Inode;
+
+impl Vfs {
+    pub(super) async fn do_lookup(
+        &self,
+        who: &Credentials,
+        dir: Ino,
+        name: &[u8],
+    ) -> Result<Attr, FsError> {
+        let name = names::parse(name)?;
+        let row = self.directory(dir).await?;
+        permissions::check(&row, who, permissions::EXECUTE)?;
+        let entry = match name {
+            "." => row,
+            // The root's parent is the root: nobody leaves the share.
+            ".." => self.row(row.parent).await?,
+            _ => self.entry(dir, name).await?.ok_or(FsError::NotFound)?,
+        };
+        Ok(self.attr(&self.row_with_best_attr(entry).await?))
+    }
+
+    pub(super) async fn do_readlink(&self, ino: Ino) -> Result<(Bytes, Attr), FsError> {
+        let row = self.row(ino).await?;
+        match (row.kind, &row.target) {
+            (FileKind::Symlink, Some(target)) => {
+                Ok((Bytes::copy_from_slice(target), self.attr(&row)))
+            }
+            (FileKind::Symlink | FileKind::File | FileKind::Directory, _) => Err(FsError::Invalid),
+        }
+    }
+
+    /// The row of a directory, with its real attributes.
+    pub(super) async fn directory(&self, dir: Ino) -> Result<Inode, FsError> {
+        let row = self.row(dir).await?;
+        if row.kind != FileKind::Directory {
+            return Err(FsError::NotDirectory);
+        }
+        self.row_with_best_attr(row).await
+    }
+
+    /// The entry `name` of the directory, as S3 has it if what is known is stale.
+    pub(super) async fn entry(&self, dir: Ino, name: &str) -> Result<Option<Inode>, FsError> {
+        let listed = self.source.refresh_dir(dir).await;
+        let entry = self.shared.catalog.child(dir, name).await?;
+        // An entry that is known is served; one that is not may exist in S3 (I13).
+        if entry.is_none() {
+            listed?;
+        }
+        Ok(entry)
+    }
+}

@@ -1,0 +1,49 @@
+//! READ.
+use bytes::Bytes;
+
+use super::{Credentials, FsError, Ino, ReadData, Vfs, permissions};
+
+/// How often bytes may vanish (eviction, a changed object) between fetching and reading them.
+const TRIES_MAX: usize = 8;
+
+impl Vfs {
+    pub(super) async fn do_read(
+        &self,
+        who: &Credentials,
+        ino: Ino,
+        offset: u64,
+        count: u32,
+    ) -> Result<ReadData, FsError> {
+        let row = self.row_with_best_attr(self.row(ino).await?).await?;
+        Self::check_file(&row)?;
+        permissions::check_data(&row, who, permissions::READ)?;
+        let overlay = self.shared.cache.overlay();
+        for _ in 0..TRIES_MAX {
+            let wanted = {
+                let _held = self.shared.locks.shared(ino).await;
+                let (row, mut present) = self.shared.catalog.inode_and_ranges(ino).await?;
+                let size = overlay.attr(ino).map_or(row.size, |(size, _, _)| size);
+                let end = offset.saturating_add(u64::from(count)).min(size);
+                if offset >= end {
+                    let attr = self.attr(&row);
+                    return Ok(ReadData { data: Bytes::new(), eof: offset >= size, attr });
+                }
+                present.extend(&overlay.ranges(ino));
+                let wanted = offset..end;
+                if present.covers(&wanted) {
+                    let data = self.shared.cache.read_at(ino, wanted).await?;
+                    let after = self.row(ino).await?;
+                    // Bytes of an object that was replaced meanwhile may be a mixture (R1).
+                    if after.etag == row.etag || row.dirty {
+                        return Ok(ReadData { data, eof: end == size, attr: self.attr(&after) });
+                    }
+                    continue;
+                }
+                wanted
+            };
+            self.make_room(wanted.end - wanted.start).await?;
+            self.source.fetch(ino, wanted).await?;
+        }
+        Err(FsError::TryLater)
+    }
+}

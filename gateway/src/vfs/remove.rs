@@ -1,0 +1,77 @@
+//! REMOVE and RMDIR.
+use super::{Change, Credentials, FileKind, FsError, Ino, Vfs, names, permissions};
+use crate::catalog::{Inode, RemoveKind, Stamp};
+
+/// How often an entry may be replaced between looking it up and locking it.
+const RACES_MAX: usize = 8;
+
+impl Vfs {
+    pub(super) async fn do_remove(
+        &self,
+        who: &Credentials,
+        dir: Ino,
+        name: &[u8],
+    ) -> Result<Change, FsError> {
+        let name = names::parse(name)?;
+        if names::is_dot(name) {
+            return Err(FsError::IsDirectory);
+        }
+        self.take_out(who, dir, name, RemoveKind::NotDirectory).await
+    }
+
+    pub(super) async fn do_rmdir(
+        &self,
+        who: &Credentials,
+        dir: Ino,
+        name: &[u8],
+    ) -> Result<Change, FsError> {
+        match names::parse(name)? {
+            "." => Err(FsError::Invalid),
+            // The parent holds at least this directory.
+            ".." => Err(FsError::NotEmpty),
+            name => self.take_out(who, dir, name, RemoveKind::EmptyDirectory).await,
+        }
+    }
+
+    async fn take_out(
+        &self,
+        who: &Credentials,
+        dir: Ino,
+        name: &str,
+        kind: RemoveKind,
+    ) -> Result<Change, FsError> {
+        self.check_writable()?;
+        let dir_row = self.directory(dir).await?;
+        permissions::check(&dir_row, who, permissions::EXECUTE)?;
+        for _ in 0..RACES_MAX {
+            let entry = self.entry(dir, name).await?.ok_or(FsError::NotFound)?;
+            if entry.kind == FileKind::Directory && kind == RemoveKind::EmptyDirectory {
+                // Only a listing tells whether it is empty, and whether it has a marker object.
+                self.source.refresh_dir(entry.ino).await?;
+            }
+            let _held = self.shared.locks.exclusive_many(&[dir, entry.ino]).await;
+            let now_there = self.shared.catalog.child(dir, name).await?;
+            if now_there.as_ref().map(|row| row.ino) != Some(entry.ino) {
+                continue;
+            }
+            let dir_row = self.row(dir).await?;
+            permissions::check_removal(&dir_row, &entry, who)?;
+            let before = self.wcc(&dir_row);
+            let stamp = Stamp { now: self.tick(&dir_row), due: self.shared.stamp().due };
+            let removed = self.shared.catalog.remove(dir, name, kind, stamp).await?;
+            self.drop_file(&removed.inode).await;
+            return Ok(self.change(before, &removed.dir));
+        }
+        Err(FsError::TryLater)
+    }
+
+    /// Removes the cache file of an inode that is gone. A failure costs space until the next start,
+    /// when recovery removes files of no inode.
+    pub(super) async fn drop_file(&self, gone: &Inode) {
+        if gone.kind == FileKind::File
+            && let Err(error) = self.shared.cache.remove(gone.ino).await
+        {
+            tracing::warn!(ino = gone.ino.0, %error, "cache file of a removed file stays for now");
+        }
+    }
+}

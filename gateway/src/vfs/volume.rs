@@ -1,0 +1,272 @@
+//! [`Vfs`]: one share's file system, put together from one file per family of operations.
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{
+    Attr, Change, CreateHow, Created, DirPage, FsError, FsStat, Ino, ReadData, ReadDir, Renamed,
+    RequestContext, SetAttr, ShareFs, ShareId, Stability, WccAttr, WriteVerifier, Written,
+    source::Source, write_back::WriteBack,
+};
+use crate::{
+    catalog::{Inode, ShareRow},
+    clock::Timestamp,
+};
+
+/// One share's file system.
+#[derive(Debug)]
+pub struct Vfs {
+    pub(super) share: ShareId,
+    pub(super) root: Ino,
+    pub(super) shared: Arc<WriteBack>,
+    pub(super) source: Arc<dyn Source>,
+    read_only: AtomicBool,
+}
+
+/// Whether clients may change the share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShareMode {
+    /// They may.
+    ReadWrite,
+    /// Every change is [`FsError::ReadOnly`].
+    ReadOnly,
+}
+
+impl Vfs {
+    /// The file system of `share`, with `source` as its way to S3.
+    pub fn new(
+        share: &ShareRow,
+        shared: Arc<WriteBack>,
+        source: Arc<dyn Source>,
+        mode: ShareMode,
+    ) -> Self {
+        Self {
+            share: share.id,
+            root: share.root,
+            shared,
+            source,
+            read_only: AtomicBool::new(mode == ShareMode::ReadOnly),
+        }
+    }
+
+    /// Changes whether clients may change the share, for requests from now on.
+    pub fn set_mode(&self, mode: ShareMode) {
+        self.read_only.store(mode == ShareMode::ReadOnly, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn check_writable(&self) -> Result<(), FsError> {
+        if self.is_read_only() { Err(FsError::ReadOnly) } else { Ok(()) }
+    }
+
+    /// The inode's row; an inode of another share is as good as gone.
+    pub(super) async fn row(&self, ino: Ino) -> Result<Inode, FsError> {
+        self.of_this_share(self.shared.catalog.inode(ino).await?)
+    }
+
+    pub(super) fn of_this_share(&self, inode: Inode) -> Result<Inode, FsError> {
+        if inode.share == self.share { Ok(inode) } else { Err(FsError::Stale) }
+    }
+
+    /// The row with its real attributes.
+    pub(super) async fn row_with_attr(&self, ino: Ino) -> Result<Inode, FsError> {
+        let row = self.row(ino).await?;
+        if !row.needs_head {
+            return Ok(row);
+        }
+        self.source.load_attr(ino).await?;
+        self.row(ino).await
+    }
+
+    /// The row with its real attributes, or with defaults while S3 does not tell them.
+    pub(super) async fn row_with_best_attr(&self, row: Inode) -> Result<Inode, FsError> {
+        if !row.needs_head {
+            return Ok(row);
+        }
+        match self.source.load_attr(row.ino).await {
+            Ok(()) => self.row(row.ino).await,
+            Err(FsError::Stale | FsError::NotFound) => Err(FsError::Stale),
+            Err(error) => {
+                tracing::debug!(ino = row.ino.0, %error, "serving default attributes");
+                Ok(row)
+            }
+        }
+    }
+
+    /// What clients see of the row, with writes that are not committed.
+    pub(super) fn attr(&self, row: &Inode) -> Attr {
+        let written = self.shared.cache.overlay().attr(row.ino);
+        let (size, mtime, clear) = written.unwrap_or((row.size, row.mtime, false));
+        let mode = if clear { super::permissions::without_set_id(row.mode) } else { row.mode };
+        Attr {
+            ino: row.ino,
+            kind: row.kind,
+            mode: mode & 0o7777,
+            uid: row.uid,
+            gid: row.gid,
+            size,
+            used: size,
+            atime: row.atime,
+            mtime,
+            ctime: if written.is_some() { row.ctime.max(mtime) } else { row.ctime },
+        }
+    }
+
+    pub(super) fn wcc(&self, row: &Inode) -> WccAttr {
+        let attr = self.attr(row);
+        WccAttr { size: attr.size, mtime: attr.mtime, ctime: attr.ctime }
+    }
+
+    pub(super) fn change(&self, before: WccAttr, after: &Inode) -> Change {
+        Change { before, after: self.attr(after) }
+    }
+
+    /// The time for a change to `row`: never the one it has, so that clients see every change.
+    pub(super) fn tick(&self, row: &Inode) -> Timestamp {
+        let last = self.attr(row).ctime;
+        let now = self.shared.clock.now();
+        if now > last { now } else { Timestamp::from_nanos(last.as_nanos().saturating_add(1)) }
+    }
+}
+
+#[async_trait]
+impl ShareFs for Vfs {
+    fn root(&self) -> Ino {
+        self.root
+    }
+
+    fn verifier(&self) -> WriteVerifier {
+        self.shared.verifier.get()
+    }
+
+    async fn getattr(&self, _cx: &RequestContext, ino: Ino) -> Result<Attr, FsError> {
+        self.do_getattr(ino).await
+    }
+
+    async fn setattr(
+        &self,
+        cx: &RequestContext,
+        ino: Ino,
+        set: SetAttr,
+        guard: Option<Timestamp>,
+    ) -> Result<Change, FsError> {
+        self.do_setattr(&cx.credentials, ino, set, guard).await
+    }
+
+    async fn lookup(&self, cx: &RequestContext, dir: Ino, name: &[u8]) -> Result<Attr, FsError> {
+        self.do_lookup(&cx.credentials, dir, name).await
+    }
+
+    async fn access(
+        &self,
+        cx: &RequestContext,
+        ino: Ino,
+        ask: u32,
+    ) -> Result<(u32, Attr), FsError> {
+        self.do_access(&cx.credentials, ino, ask).await
+    }
+
+    async fn readlink(&self, _cx: &RequestContext, ino: Ino) -> Result<(Bytes, Attr), FsError> {
+        self.do_readlink(ino).await
+    }
+
+    async fn read(
+        &self,
+        cx: &RequestContext,
+        ino: Ino,
+        offset: u64,
+        count: u32,
+    ) -> Result<ReadData, FsError> {
+        self.do_read(&cx.credentials, ino, offset, count).await
+    }
+
+    async fn write(
+        &self,
+        cx: &RequestContext,
+        ino: Ino,
+        offset: u64,
+        data: Bytes,
+        stability: Stability,
+    ) -> Result<Written, FsError> {
+        self.do_write(&cx.credentials, ino, offset, data, stability).await
+    }
+
+    async fn commit(
+        &self,
+        _cx: &RequestContext,
+        ino: Ino,
+    ) -> Result<(Change, WriteVerifier), FsError> {
+        self.do_commit(ino).await
+    }
+
+    async fn create(
+        &self,
+        cx: &RequestContext,
+        dir: Ino,
+        name: &[u8],
+        how: CreateHow,
+    ) -> Result<Created, FsError> {
+        self.do_create(&cx.credentials, dir, name, how).await
+    }
+
+    async fn mkdir(
+        &self,
+        cx: &RequestContext,
+        dir: Ino,
+        name: &[u8],
+        set: SetAttr,
+    ) -> Result<Created, FsError> {
+        self.do_mkdir(&cx.credentials, dir, name, set).await
+    }
+
+    async fn symlink(
+        &self,
+        cx: &RequestContext,
+        dir: Ino,
+        name: &[u8],
+        target: &[u8],
+        set: SetAttr,
+    ) -> Result<Created, FsError> {
+        self.do_symlink(&cx.credentials, dir, name, target, set).await
+    }
+
+    async fn remove(&self, cx: &RequestContext, dir: Ino, name: &[u8]) -> Result<Change, FsError> {
+        self.do_remove(&cx.credentials, dir, name).await
+    }
+
+    async fn rmdir(&self, cx: &RequestContext, dir: Ino, name: &[u8]) -> Result<Change, FsError> {
+        self.do_rmdir(&cx.credentials, dir, name).await
+    }
+
+    async fn rename(
+        &self,
+        cx: &RequestContext,
+        from_dir: Ino,
+        from_name: &[u8],
+        to_dir: Ino,
+        to_name: &[u8],
+    ) -> Result<Renamed, FsError> {
+        let (from, to) = ((from_dir, from_name), (to_dir, to_name));
+        self.do_rename(&cx.credentials, from, to).await
+    }
+
+    async fn readdir(
+        &self,
+        cx: &RequestContext,
+        dir: Ino,
+        ask: ReadDir,
+    ) -> Result<DirPage, FsError> {
+        self.do_readdir(&cx.credentials, dir, ask).await
+    }
+
+    async fn statfs(&self, _cx: &RequestContext) -> Result<FsStat, FsError> {
+        self.do_statfs()
+    }
+}

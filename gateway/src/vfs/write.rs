@@ -1,0 +1,81 @@
+//! WRITE, and room for it.
+use bytes::Bytes;
+
+use super::{Credentials, FsError, Ino, Stability, Vfs, Written, permissions};
+
+/// Largest file in bytes: what S3 takes as one object (5 TiB). Refused at WRITE, not at upload
+/// (F40).
+pub const FILE_BYTES_MAX: u64 = 5 << 40;
+/// Room made when the disk is short, so that not every write has to.
+const HEADROOM_BYTES: u64 = 64 << 20;
+
+impl Vfs {
+    pub(super) async fn do_write(
+        &self,
+        who: &Credentials,
+        ino: Ino,
+        offset: u64,
+        data: Bytes,
+        stability: Stability,
+    ) -> Result<Written, FsError> {
+        self.check_writable()?;
+        let len = data.len() as u64;
+        let end = offset.checked_add(len).filter(|end| *end <= FILE_BYTES_MAX);
+        let range = offset..end.ok_or(FsError::FileTooBig)?;
+        // Before the write: a verifier that changes under it makes the client send it again.
+        let verifier = self.shared.verifier.get();
+        let row = self.row_with_attr(ino).await?;
+        Self::check_file(&row)?;
+        permissions::check_data(&row, who, permissions::WRITE)?;
+        self.make_room(len).await?;
+        let _held = self.shared.locks.shared(ino).await;
+        let row = self.row(ino).await?;
+        let before = self.wcc(&row);
+        let count = u32::try_from(len).map_err(|_| FsError::Invalid)?;
+        if !range.is_empty() {
+            self.shared.begin(ino).await?;
+            let overlay = self.shared.cache.overlay();
+            overlay.writing(ino, &range);
+            match self.shared.cache.write_at(ino, offset, data).await {
+                Ok(()) => {
+                    let clears = permissions::write_clears_set_id(&row, who);
+                    overlay.wrote(ino, &range, self.tick(&row), clears);
+                }
+                Err(error) => {
+                    overlay.write_failed(ino, &range);
+                    self.shared.verifier.rotate();
+                    return Err(error.into());
+                }
+            }
+        }
+        let durable = stability != Stability::Unstable || self.shared.cache.overlay().is_full(ino);
+        if durable {
+            self.shared.commit(ino).await?;
+        }
+        let committed = if durable { Stability::FileSync } else { Stability::Unstable };
+        let change = self.change(before, &self.row(ino).await?);
+        Ok(Written { count, committed, verifier, change })
+    }
+
+    /// Makes sure that `len` more bytes fit, evicting clean files if need be. Call without locks.
+    pub(super) async fn make_room(&self, len: u64) -> Result<(), FsError> {
+        let space = self.shared.cache.space();
+        let ask = |error: std::io::Error| {
+            tracing::error!(%error, "cannot ask the cache disk for its space");
+            FsError::Io
+        };
+        if space.admit(len).map_err(ask)? {
+            return Ok(());
+        }
+        let short = space.short_of(len.saturating_add(HEADROOM_BYTES)).map_err(ask)?;
+        let shared = &self.shared;
+        shared.evictor.free(&shared.cache, &shared.locks, &shared.catalog, short).await?;
+        if space.admit(len).map_err(ask)? {
+            return Ok(());
+        }
+        let pending = shared.catalog.pending(None).await?;
+        // Uploads make room: the client is to try again. If none gets through, it must know.
+        let stuck = pending.dirty_bytes == 0 || pending.failing >= pending.dirty_files;
+        Err(if stuck { FsError::NoSpace } else { FsError::TryLater })
+    }
+}

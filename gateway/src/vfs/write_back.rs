@@ -1,0 +1,167 @@
+//! Making written bytes durable: one for the whole gateway, used by every share.
+//!
+//! A burst is begun in the catalog before the first byte changes (I3), and closed by the commit after
+//! which nothing more was written. Commit order: bytes, then the catalog's row with the journal entry
+//! (I1, I2), then the answer.
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::{FsError, verifier::Verifier};
+use crate::{
+    cache::{CacheStore, evict::Evictor},
+    catalog::{Catalog, Stamp, WriteCommit},
+    clock::Clock,
+    ids::Ino,
+    locks::InodeLocks,
+};
+
+/// What all shares of a gateway write through.
+pub struct WriteBack {
+    pub(super) catalog: Catalog,
+    pub(super) cache: CacheStore,
+    pub(super) locks: InodeLocks,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) verifier: Verifier,
+    pub(super) evictor: Evictor,
+    /// Held while a burst begins or a commit closes it; ranks between inode lock and catalog.
+    bursts: InodeLocks,
+    upload_delay_ms: AtomicU64,
+}
+
+impl fmt::Debug for WriteBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteBack").field("verifier", &self.verifier).finish_non_exhaustive()
+    }
+}
+
+impl WriteBack {
+    /// Puts the parts together. `upload_delay_ms`: quiet time after the last write before an upload.
+    pub fn new(
+        catalog: Catalog,
+        cache: CacheStore,
+        locks: InodeLocks,
+        clock: Arc<dyn Clock>,
+        verifier: Verifier,
+        upload_delay_ms: u64,
+    ) -> Self {
+        Self {
+            catalog,
+            cache,
+            locks,
+            clock,
+            verifier,
+            evictor: Evictor::default(),
+            bursts: InodeLocks::default(),
+            upload_delay_ms: AtomicU64::new(upload_delay_ms),
+        }
+    }
+
+    /// Changes the quiet time; journalled work keeps the time it has.
+    pub fn set_upload_delay_ms(&self, upload_delay_ms: u64) {
+        self.upload_delay_ms.store(upload_delay_ms, Ordering::Relaxed);
+    }
+
+    /// Now, and when a change made now may be uploaded.
+    pub(super) fn stamp(&self) -> Stamp {
+        let now = self.clock.now();
+        Stamp { now, due: now.plus_millis(self.upload_delay_ms.load(Ordering::Relaxed)) }
+    }
+
+    /// Begins a write, and the burst if none is open. Call with the inode's shared lock held.
+    pub(super) async fn begin(&self, ino: Ino) -> Result<(), FsError> {
+        let overlay = self.cache.overlay();
+        if overlay.join(ino) {
+            return Ok(());
+        }
+        let _gate = self.bursts.exclusive(ino).await;
+        if overlay.join(ino) {
+            return Ok(());
+        }
+        let begun = self.catalog.begin_write(ino).await?;
+        if overlay.get(ino).is_none() {
+            // What an earlier run or a longer object left beyond the end must read as zero.
+            self.cache.cut(ino, begun.inode.size).await?;
+        }
+        overlay.begin(ino, begun.version, begun.inode.size, begun.inode.mtime);
+        Ok(())
+    }
+
+    /// Makes everything written to the file until now durable. Call with the inode locked.
+    pub(super) async fn commit(&self, ino: Ino) -> Result<(), FsError> {
+        let overlay = self.cache.overlay();
+        let Some(taken) = overlay.take(ino) else { return Ok(()) };
+        if overlay.is_fenced(ino) {
+            return Err(FsError::Io);
+        }
+        if let Err(error) = self.cache.sync(ino).await {
+            overlay.fence(ino, &taken);
+            self.verifier.rotate();
+            return Err(error.into());
+        }
+        let _gate = self.bursts.exclusive(ino).await;
+        if overlay.get(ino).is_none() {
+            // Another commit that began no earlier has done it all.
+            return Ok(());
+        }
+        let closed = overlay.close(ino, &taken);
+        let commit = WriteCommit {
+            version: closed.unwrap_or(0),
+            size: taken.size,
+            mtime: taken.mtime,
+            clear_set_id: taken.clear_set_id,
+            ranges: taken.ranges.iter().collect(),
+            closes: closed.is_some(),
+            due: self.stamp().due,
+        };
+        match self.catalog.commit_write(ino, commit).await {
+            Ok(_) => {
+                overlay.committed(ino, &taken);
+                Ok(())
+            }
+            Err(error) => {
+                if let Some(burst) = closed {
+                    overlay.reopen(ino, burst);
+                }
+                self.verifier.rotate();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Commits files that were written, never committed, and quiet for the upload delay, so that
+    /// they get uploaded. Run it about every second. Answers how many.
+    pub async fn flush_idle(&self) -> usize {
+        let quiet = self.upload_delay_ms.load(Ordering::Relaxed);
+        let now = self.clock.now();
+        self.flush(|pending| pending.mtime.plus_millis(quiet) <= now).await
+    }
+
+    /// Commits everything that was written: before an orderly stop. Answers how many files.
+    pub async fn flush_all(&self) -> usize {
+        self.flush(|_| true).await
+    }
+
+    async fn flush(&self, is_ready: impl Fn(&crate::cache::overlay::Pending) -> bool) -> usize {
+        let mut done = 0;
+        for ino in self.cache.overlay().inos() {
+            let ready = self.cache.overlay().get(ino).is_some_and(|pending| {
+                is_ready(&pending) && pending.in_flight == 0 && pending.fenced.is_empty()
+            });
+            if !ready {
+                continue;
+            }
+            let _held = self.locks.shared(ino).await;
+            match self.commit(ino).await {
+                Ok(()) => done += 1,
+                // Logged where it became an FsError; a client's COMMIT will meet it too.
+                Err(error) => tracing::warn!(ino = ino.0, %error, "background commit failed"),
+            }
+        }
+        done
+    }
+}
