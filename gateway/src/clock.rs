@@ -16,7 +16,7 @@ impl Timestamp {
     pub const MAX: Self = Self { nanos: i64::MAX };
 
     /// From nanoseconds since 1970.
-    pub fn from_nanos(nanos: i64) -> Self {
+    pub const fn from_nanos(nanos: i64) -> Self {
         Self { nanos }
     }
 

@@ -18,6 +18,7 @@ pub mod logging;
 pub mod nfs;
 pub mod object;
 pub mod ranges;
+pub mod recovery;
 pub mod refresh;
 pub mod settings;
 pub mod share;

@@ -140,6 +140,12 @@ impl Catalog {
     pub async fn forget_lost(&self, ino: Ino, now: Timestamp) -> Result<(), CatalogError> {
         self.write(move |txn| {
             let inode = inode::get(txn.db, ino)?;
+            // The object that it was to replace stays: it is the last version there is.
+            txn.db.execute(
+                "UPDATE journal SET expect_key = NULL, expect_etag = NULL
+                 WHERE kind = 0 AND ino = ?1",
+                [ino.0],
+            )?;
             journal::drop_sync(txn, &inode, now)?;
             super::range::clear(txn.db, ino)?;
             txn.db.execute("DELETE FROM inode WHERE ino = ?1", [ino.0])?;

@@ -22,6 +22,8 @@ mod range;
 mod reader;
 mod schema;
 mod share;
+#[cfg(test)]
+mod tests;
 mod types;
 mod verify;
 mod writer;

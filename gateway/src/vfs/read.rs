@@ -2,6 +2,7 @@
 use bytes::Bytes;
 
 use super::{Credentials, FsError, Ino, ReadData, Vfs, permissions};
+use crate::cache::CacheError;
 
 /// How often bytes may vanish (eviction, a changed object) between fetching and reading them.
 const TRIES_MAX: usize = 8;
@@ -31,7 +32,15 @@ impl Vfs {
                 present.extend(&overlay.ranges(ino));
                 let wanted = offset..end;
                 if present.covers(&wanted) {
-                    let data = self.shared.cache.read_at(ino, wanted).await?;
+                    let data = match self.shared.cache.read_at(ino, wanted).await {
+                        Ok(data) => data,
+                        // The cache lost a clean file: S3 has it.
+                        Err(CacheError::Short { .. }) if !row.dirty => {
+                            self.shared.catalog.drop_ranges(ino).await?;
+                            continue;
+                        }
+                        Err(error) => return Err(error.into()),
+                    };
                     let after = self.row(ino).await?;
                     // Bytes of an object that was replaced meanwhile may be a mixture (R1).
                     if after.etag == row.etag || row.dirty {

@@ -1,0 +1,233 @@
+//! Listings against local changes: nothing local is eaten, nothing deleted comes back.
+use super::*;
+
+const DEFAULTS: ListDefaults =
+    ListDefaults { file_mode: 0o666, directory_mode: 0o777, uid: 65534, gid: 65534 };
+
+/// A page: `name/` is a directory, `name=etag` a file with that tag (default tag `e`).
+pub(super) fn page(names: &[&str]) -> ListedPage {
+    let entry = |text: &&str| match text.strip_suffix('/') {
+        Some(name) => ListedEntry { name: name.to_owned(), kind: ListedKind::Directory },
+        None => {
+            let (name, etag) = text.split_once('=').unwrap_or((text, "e"));
+            let kind = ListedKind::File { size: 7, etag: tag(etag), last_modified: at(70) };
+            ListedEntry { name: name.to_owned(), kind }
+        }
+    };
+    ListedPage {
+        entries: names.iter().map(entry).collect(),
+        marker: None,
+        defaults: DEFAULTS,
+        now: at(80),
+    }
+}
+
+impl Fixture {
+    async fn list(&self, dir: Ino, names: &[&str]) -> (Merged, Vec<Ino>) {
+        let mut token = self.catalog.begin_listing(dir).await.unwrap();
+        let merged = self.catalog.merge_listing_page(&mut token, page(names)).await.unwrap();
+        (merged, self.catalog.finish_listing(token, at(90)).await.unwrap())
+    }
+
+    async fn names(&self, dir: Ino) -> Vec<String> {
+        let rows = self.catalog.children(dir, Ino(0), 1000).await.unwrap();
+        let mut names: Vec<String> = rows.into_iter().map(|row| row.name).collect();
+        names.sort();
+        names
+    }
+}
+
+#[tokio::test]
+async fn a_listing_brings_changes_and_takes_away_entries_of_the_bucket() {
+    let f = Fixture::new().await;
+    let root = f.share.root;
+    assert_eq!(f.list(root, &["a", "b", "d/"]).await.0.inserted, 3);
+    let a = f.catalog.child(root, "a").await.unwrap().unwrap();
+    assert_eq!((a.size, a.mode, a.needs_head, a.dirty), (7, 0o666, true, false));
+    assert_eq!(a.object_key, Some(key("p/a")));
+    let before = f.catalog.inode(root).await.unwrap();
+    assert_eq!(f.list(root, &["a", "b", "d/"]).await, (Merged::default(), vec![]));
+    assert_eq!(f.catalog.inode(root).await.unwrap().mtime, before.mtime);
+    let (merged, gone) = f.list(root, &["a=other"]).await;
+    assert_eq!(merged.changed, [a.ino]);
+    assert_eq!(gone.len(), 1);
+    assert_eq!(f.names(root).await, ["a"]);
+    assert_eq!(f.catalog.inode(a.ino).await.unwrap().etag, Some(tag("other")));
+    f.verify().await;
+}
+
+#[tokio::test]
+async fn a_listing_that_does_not_end_removes_nothing() {
+    let f = Fixture::new().await;
+    f.list(f.share.root, &["a", "b"]).await;
+    let mut token = f.catalog.begin_listing(f.share.root).await.unwrap();
+    f.catalog.merge_listing_page(&mut token, page(&["a"])).await.unwrap();
+    drop(token);
+    assert_eq!(f.names(f.share.root).await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn local_changes_are_not_eaten() {
+    let f = Fixture::new().await;
+    let root = f.share.root;
+    f.list(root, &["edited", "renamed", "removed", "dir/"]).await;
+    let edited = f.catalog.child(root, "edited").await.unwrap().unwrap().ino;
+    f.write(edited, 3).await;
+    f.rename((root, "renamed"), (root, "new name")).await;
+    f.catalog.remove(root, "removed", RemoveKind::NotDirectory, stamp(9)).await.unwrap();
+    f.file(root, "created").await;
+    let (merged, gone) = f.list(root, &["edited=foreign", "renamed", "removed", "dir/"]).await;
+    assert_eq!((merged.inserted, merged.conflicts, gone), (0, vec![edited], vec![]));
+    assert_eq!(f.names(root).await, ["created", "dir", "edited", "new name"]);
+    let (_, gone) = f.list(root, &["dir/"]).await;
+    assert!(gone.is_empty());
+    assert_eq!(f.names(root).await, ["created", "dir", "edited", "new name"]);
+    f.verify().await;
+}
+
+/// Goal: what the journal does while a listing runs is not undone by it. Method: begin a listing,
+/// do everything, then merge the old view.
+#[tokio::test]
+async fn a_listing_older_than_a_publish_or_a_deletion_does_not_undo_it() {
+    let f = Fixture::new().await;
+    let root = f.share.root;
+    f.list(root, &["gone", "moved", "over"]).await;
+    let mut token = f.catalog.begin_listing(root).await.unwrap();
+    f.file(root, "fresh").await;
+    f.catalog.remove(root, "gone", RemoveKind::NotDirectory, stamp(9)).await.unwrap();
+    f.rename((root, "moved"), (root, "here")).await;
+    let over = f.catalog.child(root, "over").await.unwrap().unwrap().ino;
+    f.write(over, 3).await;
+    f.drain().await;
+    assert_eq!(f.catalog.pending(None).await.unwrap(), PendingCounts::default());
+    let old = page(&["gone", "moved", "over"]);
+    let merged = f.catalog.merge_listing_page(&mut token, old).await.unwrap();
+    assert_eq!(merged, Merged::default());
+    assert!(f.catalog.finish_listing(token, at(90)).await.unwrap().is_empty());
+    assert_eq!(f.names(root).await, ["fresh", "here", "over"]);
+    // A listing that begins now tells the truth again.
+    f.list(root, &["gone=again", "here"]).await;
+    assert_eq!(f.names(root).await, ["gone", "here"]);
+    f.verify().await;
+}
+
+#[tokio::test]
+async fn the_old_prefix_of_a_renamed_directory_stays_hidden_until_it_is_empty() {
+    let f = Fixture::new().await;
+    let root = f.share.root;
+    f.list(root, &["d/"]).await;
+    let dir = f.catalog.child(root, "d").await.unwrap().unwrap().ino;
+    f.list(dir, &["x", "y"]).await;
+    f.rename((root, "d"), (root, "e")).await;
+    assert_eq!(f.list(root, &["d/"]).await.0.inserted, 0);
+    let jobs = f.claim().await;
+    for job in jobs {
+        if let Job::Sync(job) = job {
+            f.catalog
+                .finish_sync(job.op, job.inode.version, &job.key, &tag("t"), at(9))
+                .await
+                .unwrap();
+        }
+    }
+    assert_eq!(f.list(root, &["d/", "e/"]).await.0.inserted, 0);
+    let mut token = f.catalog.begin_listing(root).await.unwrap();
+    f.drain().await;
+    let merged = f.catalog.merge_listing_page(&mut token, page(&["d/", "e/"])).await.unwrap();
+    assert_eq!(merged.inserted, 0);
+    f.catalog.finish_listing(token, at(90)).await.unwrap();
+    assert_eq!(f.names(root).await, ["e"]);
+    assert_eq!(f.names(dir).await, ["x", "y"]);
+    f.verify().await;
+}
+
+#[tokio::test]
+async fn a_listing_of_a_renamed_directory_is_not_merged() {
+    let f = Fixture::new().await;
+    let root = f.share.root;
+    let dir = f.mkdir(root, "d").await;
+    let mut token = f.catalog.begin_listing(dir).await.unwrap();
+    f.rename((root, "d"), (root, "e")).await;
+    assert!(matches!(
+        f.catalog.merge_listing_page(&mut token, page(&["x"])).await,
+        Err(CatalogError::Changed)
+    ));
+}
+
+#[tokio::test]
+async fn a_directory_wins_over_an_object_of_its_name() {
+    let f = Fixture::new().await;
+    let root = f.share.root;
+    f.list(root, &["x", "x/"]).await;
+    let first = f.catalog.child(root, "x").await.unwrap().unwrap();
+    assert_eq!(first.kind, FileKind::Directory);
+    let mut token = f.catalog.begin_listing(root).await.unwrap();
+    for name in ["y", "x/", "x", "y/"] {
+        f.catalog.merge_listing_page(&mut token, page(&[name])).await.unwrap();
+    }
+    f.catalog.finish_listing(token, at(90)).await.unwrap();
+    for name in ["x", "y"] {
+        let row = f.catalog.child(root, name).await.unwrap().unwrap();
+        assert_eq!(row.kind, FileKind::Directory, "{name}");
+    }
+    assert_eq!(f.catalog.child(root, "x").await.unwrap().unwrap().ino, first.ino);
+    f.verify().await;
+}
+
+#[tokio::test]
+async fn a_directory_gone_from_the_bucket_goes_with_what_is_clean_below_it() {
+    let f = Fixture::new().await;
+    let root = f.share.root;
+    f.list(root, &["d/", "keep/"]).await;
+    let dir = f.catalog.child(root, "d").await.unwrap().unwrap().ino;
+    f.list(dir, &["x", "sub/"]).await;
+    let keep = f.catalog.child(root, "keep").await.unwrap().unwrap().ino;
+    f.list(keep, &["clean"]).await;
+    f.file(keep, "dirty").await;
+    let (_, gone) = f.list(root, &[]).await;
+    assert_eq!(gone.len(), 2);
+    assert_eq!(f.names(root).await, ["keep"]);
+    assert_eq!(f.names(keep).await, ["dirty"]);
+    f.verify().await;
+}
+
+#[tokio::test]
+async fn many_entries_are_removed_in_bounded_steps() {
+    let f = Fixture::new().await;
+    let root = f.share.root;
+    f.list(root, &["d/"]).await;
+    let dir = f.catalog.child(root, "d").await.unwrap().unwrap().ino;
+    let names: Vec<String> = (0..2500).map(|n| format!("f{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    f.list(dir, &names).await;
+    f.list(root, &[&names[..], &["d/"]].concat()).await;
+    let (_, gone) = f.list(root, &[]).await;
+    assert_eq!(gone.len(), 5000);
+    assert!(f.names(root).await.is_empty());
+    f.verify().await;
+}
+
+#[tokio::test]
+async fn a_directory_learns_of_its_marker_from_its_own_listing_or_from_head() {
+    let f = Fixture::new().await;
+    let root = f.share.root;
+    f.list(root, &["d/", "implied/"]).await;
+    let dir = f.catalog.child(root, "d").await.unwrap().unwrap();
+    assert!(dir.needs_head && dir.object_key.is_none());
+    let mut token = f.catalog.begin_listing(dir.ino).await.unwrap();
+    assert_eq!(token.prefix, "p/d/");
+    let with_marker = ListedPage { marker: Some(tag("m")), ..page(&[]) };
+    f.catalog.merge_listing_page(&mut token, with_marker).await.unwrap();
+    f.catalog.finish_listing(token, at(90)).await.unwrap();
+    let attr = HeadAttr { mode: 0o750, uid: 3, gid: 4, atime: at(1), mtime: at(2) };
+    assert!(matches!(
+        f.catalog.apply_head(dir.ino, Some((tag("other"), attr))).await,
+        Err(CatalogError::Changed)
+    ));
+    let row = f.catalog.apply_head(dir.ino, Some((tag("m"), attr))).await.unwrap();
+    assert_eq!((row.mode, row.needs_head, row.object_key), (0o750, false, Some(key("p/d/"))));
+    let implied = f.catalog.child(root, "implied").await.unwrap().unwrap();
+    let row = f.catalog.apply_head(implied.ino, None).await.unwrap();
+    assert!(!row.needs_head && row.object_key.is_none());
+    f.catalog.remove(root, "d", RemoveKind::EmptyDirectory, stamp(9)).await.unwrap();
+    assert_eq!(f.drain().await, ["delete p/d/"]);
+}

@@ -1,0 +1,365 @@
+//! Claims, publishes, deletions, renames of what is in S3.
+use super::*;
+
+fn syncs(jobs: &[Job]) -> Vec<&SyncJob> {
+    jobs.iter()
+        .filter_map(|job| match job {
+            Job::Sync(job) => Some(job.as_ref()),
+            Job::Delete(_) | Job::Abort { .. } | Job::Localize { .. } => None,
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_publish_of_an_older_version_makes_nothing_clean() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "f").await;
+    f.write(file, 10).await;
+    let jobs = f.claim().await;
+    let job = syncs(&jobs)[0].clone();
+    assert_eq!((job.key.as_str(), &job.expect), ("p/f", &Expected::Absent));
+    assert!(f.claim().await.is_empty(), "a claimed job is out");
+    f.write(file, 20).await;
+    assert!(!f.catalog.is_current(job.op, job.inode.version).await.unwrap());
+    let finish = f
+        .catalog
+        .finish_sync(job.op, job.inode.version, &job.key, &tag("one"), at(9))
+        .await
+        .unwrap();
+    assert_eq!(finish, Finish::Superseded);
+    let jobs = f.claim().await;
+    let next = syncs(&jobs)[0];
+    assert_eq!(next.expect, Expected::Tag(tag("one")));
+    assert!(next.inode.content_dirty && !next.sent_before);
+    let finish = f
+        .catalog
+        .finish_sync(next.op, next.inode.version, &next.key, &tag("two"), at(9))
+        .await
+        .unwrap();
+    assert_eq!(finish, Finish::Clean);
+    let row = f.catalog.inode(file).await.unwrap();
+    assert!(!row.dirty && row.etag == Some(tag("two")));
+    f.verify().await;
+}
+
+#[tokio::test]
+async fn a_file_with_an_open_burst_is_not_uploaded_and_not_called_clean() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "f").await;
+    let job = syncs(&f.claim().await)[0].clone();
+    f.catalog.begin_write(file).await.unwrap();
+    let finish = f
+        .catalog
+        .finish_sync(job.op, job.inode.version, &job.key, &tag("empty"), at(9))
+        .await
+        .unwrap();
+    assert_eq!(finish, Finish::Superseded);
+    assert!(f.claim().await.is_empty());
+    assert_eq!(f.catalog.next_due().await.unwrap(), None);
+    let f = f.crash().await;
+    assert_eq!(f.catalog.recover_journal(at(10)).await.unwrap(), (1, 0));
+    assert_eq!(f.drain().await, ["put p/f over"]);
+}
+
+#[tokio::test]
+async fn a_commit_of_an_older_burst_leaves_the_newer_one_open() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "f").await;
+    let old = f.catalog.begin_write(file).await.unwrap();
+    let new = f.catalog.begin_write(file).await.unwrap();
+    let commit = |version| WriteCommit {
+        version,
+        size: 1,
+        mtime: at(6),
+        clear_set_id: false,
+        ranges: std::iter::once(0..1).collect(),
+        closes: true,
+        due: at(6),
+    };
+    assert!(f.catalog.commit_write(file, commit(old.version)).await.unwrap().writing);
+    assert!(!f.catalog.commit_write(file, commit(new.version)).await.unwrap().writing);
+    assert_eq!(f.drain().await, ["put p/f"]);
+}
+
+#[tokio::test]
+async fn a_removed_file_that_was_never_sent_costs_no_request() {
+    let f = Fixture::new().await;
+    f.file(f.share.root, "f").await;
+    f.catalog.remove(f.share.root, "f", RemoveKind::NotDirectory, stamp(9)).await.unwrap();
+    assert!(f.drain().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_removed_while_its_upload_runs_is_deleted_after_it() {
+    let f = Fixture::new().await;
+    f.file(f.share.root, "f").await;
+    let job = syncs(&f.claim().await)[0].clone();
+    f.catalog.remove(f.share.root, "f", RemoveKind::NotDirectory, stamp(9)).await.unwrap();
+    assert!(f.claim().await.is_empty(), "the key is busy");
+    let finish = f
+        .catalog
+        .finish_sync(job.op, job.inode.version, &job.key, &tag("late"), at(9))
+        .await
+        .unwrap();
+    assert_eq!(finish, Finish::Removed);
+    let jobs = f.claim().await;
+    assert!(
+        matches!(&jobs[..], [Job::Delete(job)] if job.etag == Some(tag("late")) && !job.uncertain)
+    );
+}
+
+#[tokio::test]
+async fn a_file_removed_before_a_crash_that_hid_its_upload_does_not_come_back() {
+    let f = Fixture::new().await;
+    f.file(f.share.root, "f").await;
+    f.claim().await;
+    let f = f.crash().await;
+    f.catalog.remove(f.share.root, "f", RemoveKind::NotDirectory, stamp(9)).await.unwrap();
+    let jobs = f.claim().await;
+    assert!(matches!(&jobs[..], [Job::Delete(job)] if job.etag.is_none() && job.uncertain));
+}
+
+#[tokio::test]
+async fn an_attempt_of_unknown_outcome_is_marked_for_the_next() {
+    let f = Fixture::new().await;
+    f.file(f.share.root, "f").await;
+    let job = syncs(&f.claim().await)[0].clone();
+    assert!(!job.sent_before);
+    f.catalog.fail_job(job.op, "timeout", at(100)).await.unwrap();
+    let counts = f.catalog.pending(Some(f.share.id)).await.unwrap();
+    assert_eq!((counts.failing, counts.last_error.as_deref()), (1, Some("timeout")));
+    let jobs = f.claim().await;
+    assert!(syncs(&jobs)[0].sent_before && syncs(&jobs)[0].attempts == 1);
+}
+
+#[tokio::test]
+async fn a_recreated_file_replaces_the_object_and_the_deletion_is_folded_in() {
+    let f = Fixture::new().await;
+    f.file(f.share.root, "f").await;
+    f.drain().await;
+    f.catalog.remove(f.share.root, "f", RemoveKind::NotDirectory, stamp(9)).await.unwrap();
+    f.file(f.share.root, "f").await;
+    assert_eq!(f.drain().await, ["put p/f over"]);
+    f.verify().await;
+}
+
+#[tokio::test]
+async fn a_file_renamed_over_another_replaces_its_object() {
+    let f = Fixture::new().await;
+    f.file(f.share.root, "old").await;
+    f.drain().await;
+    let new = f.file(f.share.root, "tmp").await;
+    f.rename((f.share.root, "tmp"), (f.share.root, "old")).await;
+    assert_eq!(f.drain().await, ["put p/old over"]);
+    assert_eq!(f.catalog.child(f.share.root, "old").await.unwrap().unwrap().ino, new);
+}
+
+#[tokio::test]
+async fn a_folded_in_deletion_is_not_forgotten_when_the_file_moves_on() {
+    let f = Fixture::new().await;
+    f.file(f.share.root, "old").await;
+    f.drain().await;
+    f.file(f.share.root, "tmp").await;
+    f.rename((f.share.root, "tmp"), (f.share.root, "old")).await;
+    let job = syncs(&f.claim().await)[0].clone();
+    assert!(matches!(job.expect, Expected::Tag(_)));
+    f.catalog.fail_job(job.op, "down", at(1)).await.unwrap();
+    let f = f.crash().await;
+    f.rename((f.share.root, "old"), (f.share.root, "elsewhere")).await;
+    let mut done = f.drain().await;
+    done.sort();
+    assert_eq!(done, ["delete p/old", "put p/elsewhere"]);
+    f.verify().await;
+}
+
+#[tokio::test]
+async fn an_uploaded_file_is_moved_by_copy_and_delete() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "a").await;
+    f.write(file, 5).await;
+    f.drain().await;
+    f.rename((f.share.root, "a"), (f.share.root, "b")).await;
+    let jobs = f.claim().await;
+    assert!(!syncs(&jobs)[0].inode.content_dirty, "a copy is enough");
+    f.catalog.release_job(jobs[0].op(), at(1)).await.unwrap();
+    assert_eq!(f.drain().await, ["put p/b from p/a", "delete p/a"]);
+    f.verify().await;
+}
+
+#[tokio::test]
+async fn a_file_renamed_while_its_upload_runs_ends_at_its_new_key() {
+    let f = Fixture::new().await;
+    f.file(f.share.root, "a").await;
+    let job = syncs(&f.claim().await)[0].clone();
+    f.rename((f.share.root, "a"), (f.share.root, "b")).await;
+    let finish =
+        f.catalog.finish_sync(job.op, job.inode.version, &job.key, &tag("x"), at(9)).await.unwrap();
+    assert_eq!(finish, Finish::Superseded);
+    assert_eq!(f.drain().await, ["put p/b from p/a", "delete p/a"]);
+}
+
+#[tokio::test]
+async fn rotated_logs_move_in_an_order_that_loses_none() {
+    let f = Fixture::new().await;
+    let root = f.share.root;
+    for name in ["log", "log.1"] {
+        let file = f.file(root, name).await;
+        f.write(file, 3).await;
+    }
+    f.drain().await;
+    f.rename((root, "log.1"), (root, "log.2")).await;
+    f.rename((root, "log"), (root, "log.1")).await;
+    f.file(root, "log").await;
+    let done = f.drain().await;
+    let position = |text: &str| done.iter().position(|step| step.starts_with(text)).unwrap();
+    assert!(position("put p/log.2 from p/log.1") < position("put p/log.1 from p/log"));
+    assert!(position("put p/log.1 from p/log") < position("put p/log over"), "{done:?}");
+    assert!(!done.iter().any(|step| step.starts_with("delete")), "{done:?}");
+    f.verify().await;
+}
+
+#[tokio::test]
+async fn swapped_files_do_not_wait_for_each_other_forever() {
+    let f = Fixture::new().await;
+    let root = f.share.root;
+    for name in ["a", "b"] {
+        let file = f.file(root, name).await;
+        f.write(file, 3).await;
+    }
+    f.drain().await;
+    for name in ["a", "b"] {
+        let ino = f.catalog.child(root, name).await.unwrap().unwrap().ino;
+        assert!(f.catalog.drop_ranges(ino).await.unwrap());
+    }
+    f.rename((root, "a"), (root, "t")).await;
+    f.rename((root, "b"), (root, "a")).await;
+    f.rename((root, "t"), (root, "b")).await;
+    let done = f.drain().await;
+    assert!(done.iter().any(|step| step.starts_with("localize")), "{done:?}");
+    f.verify().await;
+    for name in ["a", "b"] {
+        let row = f.catalog.child(root, name).await.unwrap().unwrap();
+        assert_eq!(row.object_key.unwrap().as_str(), format!("p/{name}"));
+    }
+}
+
+/// Goal: a directory rename reaches every object, whatever happens in between. Method: more files
+/// than one step takes, a crash between steps.
+#[tokio::test]
+async fn a_renamed_directory_is_walked_in_steps_that_survive_crashes() {
+    let mut f = Fixture::new().await;
+    let root = f.share.root;
+    let dir = f.mkdir(root, "d").await;
+    let sub = f.mkdir(dir, "sub").await;
+    for n in 0..1200 {
+        f.file(if n % 2 == 0 { dir } else { sub }, &format!("f{n:04}")).await;
+    }
+    f.drain().await;
+    f.rename((root, "d"), (root, "e")).await;
+    assert_eq!(f.catalog.pending(None).await.unwrap().pending_moves, 1);
+    f.file(dir, "new").await;
+    for _ in 0..3 {
+        assert!(!f.claim().await.is_empty());
+        f = f.crash().await;
+    }
+    let done = f.drain().await;
+    assert_eq!(done.iter().filter(|step| step.contains(" from p/d/")).count(), 1202);
+    assert_eq!(done.iter().filter(|step| step.starts_with("delete p/d/")).count(), 1202);
+    assert!(done.contains(&"put p/e/new".to_owned()));
+    assert_eq!(f.catalog.pending(None).await.unwrap(), PendingCounts::default());
+    f.verify().await;
+}
+
+#[tokio::test]
+async fn a_directory_renamed_twice_ends_at_the_last_name() {
+    let f = Fixture::new().await;
+    let root = f.share.root;
+    let dir = f.mkdir(root, "a").await;
+    f.file(dir, "x").await;
+    f.drain().await;
+    f.rename((root, "a"), (root, "b")).await;
+    f.rename((root, "b"), (root, "c")).await;
+    f.rename((root, "c"), (root, "a")).await;
+    f.rename((root, "a"), (root, "d")).await;
+    let mut done = f.drain().await;
+    done.sort();
+    assert_eq!(done, ["delete p/a/", "delete p/a/x", "put p/d/ from p/a/", "put p/d/x from p/a/x"]);
+    f.verify().await;
+}
+
+#[tokio::test]
+async fn parts_belong_to_one_upload_of_one_key() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "big").await;
+    f.write(file, 100).await;
+    let job = syncs(&f.claim().await)[0].clone();
+    let version = job.inode.version;
+    f.catalog.record_multipart(job.op, &job.key, version, "up1").await.unwrap();
+    f.catalog.record_part(job.op, "up1", 1, &tag("p1"), 0..50).await.unwrap();
+    assert!(matches!(
+        f.catalog.record_part(job.op, "other", 2, &tag("p2"), 50..100).await,
+        Err(CatalogError::NoEntry)
+    ));
+    let f = f.crash().await;
+    let jobs = f.claim().await;
+    let resumed = syncs(&jobs)[0].multipart.clone().unwrap();
+    assert_eq!((resumed.upload_id.as_str(), resumed.version), ("up1", version));
+    assert_eq!(resumed.parts, [PartRecord { number: 1, etag: tag("p1"), range: 0..50 }]);
+    f.catalog.release_job(job.op, at(1)).await.unwrap();
+    f.rename((f.share.root, "big"), (f.share.root, "moved")).await;
+    let mut done = f.drain().await;
+    done.sort();
+    assert_eq!(done, ["abort up1", "delete p/big", "put p/moved"]);
+    f.verify().await;
+}
+
+#[tokio::test]
+async fn a_removed_file_aborts_its_upload() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "big").await;
+    f.write(file, 100).await;
+    let job = syncs(&f.claim().await)[0].clone();
+    f.catalog.record_multipart(job.op, &job.key, job.inode.version, "up1").await.unwrap();
+    f.catalog.release_job(job.op, at(1)).await.unwrap();
+    f.catalog.remove(f.share.root, "big", RemoveKind::NotDirectory, stamp(9)).await.unwrap();
+    let mut done = f.drain().await;
+    done.sort();
+    assert_eq!(done, ["abort up1", "delete p/big"]);
+    f.verify().await;
+}
+
+#[tokio::test]
+async fn fetched_ranges_of_another_object_are_refused() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "f").await;
+    f.write(file, 10).await;
+    f.drain().await;
+    let etag = f.catalog.inode(file).await.unwrap().etag.unwrap();
+    assert!(f.catalog.drop_ranges(file).await.unwrap());
+    f.catalog.add_clean_ranges(file, &etag, vec![0..4, 4..99]).await.unwrap();
+    assert_eq!(f.catalog.ranges(file).await.unwrap().iter().collect::<Vec<_>>(), [0..10]);
+    let is = ChangedObject { size: 3, etag: tag("new"), last_modified: at(50), now: at(60) };
+    assert!(f.catalog.mark_changed(file, &etag, is.clone()).await.unwrap());
+    assert!(!f.catalog.mark_changed(file, &etag, is).await.unwrap());
+    assert!(f.catalog.ranges(file).await.unwrap().is_empty());
+    let all = || std::iter::once(0..3).collect();
+    assert!(matches!(
+        f.catalog.add_clean_ranges(file, &etag, all()).await,
+        Err(CatalogError::Changed)
+    ));
+    let row = f.catalog.inode(file).await.unwrap();
+    assert_eq!((row.size, row.needs_head, row.dirty), (3, true, false));
+    f.catalog.add_clean_ranges(file, &tag("new"), all()).await.unwrap();
+    f.verify().await;
+}
+
+#[tokio::test]
+async fn dirty_bytes_are_never_forgotten() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "f").await;
+    f.write(file, 10).await;
+    assert!(!f.catalog.drop_ranges(file).await.unwrap());
+    assert!(f.catalog.clean_cached(Ino(0), 10).await.unwrap().is_empty());
+    f.drain().await;
+    assert_eq!(f.catalog.clean_cached(Ino(0), 10).await.unwrap(), [file]);
+}
