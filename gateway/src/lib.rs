@@ -20,6 +20,7 @@ pub mod object;
 pub mod ranges;
 pub mod recovery;
 pub mod refresh;
+pub mod run;
 pub mod settings;
 pub mod share;
 pub mod status_text;

@@ -1,1 +1,49 @@
-fn main() {}
+//! The `gateway` program: arguments → paths → runtime → exit code.
+use std::process::ExitCode;
+
+use clap::Parser;
+use gateway::{
+    cli::{self, Cli, Command},
+    logging,
+    run::{self, RunError},
+    systemd::HandedSockets,
+};
+
+/// Tells the supervisor that starting again would not help and an operator is needed.
+const EXIT_NEEDS_OPERATOR: u8 = 3;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let Command::Serve(args) = cli.command else {
+        return match cli::ask(&cli.command) {
+            Ok(text) => {
+                println!("{}", text.trim_end());
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("gateway: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    };
+    logging::install();
+    let served = HandedSockets::take().map_err(RunError::Sockets).and_then(|sockets| {
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(RunError::Runtime)?
+            .block_on(run::serve(args, sockets))
+    });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the gateway cannot go on");
+            eprintln!("gateway: {error}");
+            if error.needs_operator() {
+                ExitCode::from(EXIT_NEEDS_OPERATOR)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}

@@ -13,6 +13,7 @@ mod claim;
 mod content;
 mod counts;
 mod error;
+mod flush;
 mod inode;
 mod journal;
 mod listing;
@@ -41,6 +42,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use content::WriteBegun;
 pub use error::CatalogError;
+pub use flush::Watermark;
 pub use namespace::{Placed, RemoveKind, Removed, RenameSpec, Renamed};
 pub use range::ChangedObject;
 pub use share::RootAttr;
@@ -69,6 +71,7 @@ struct Inner {
     readers: Arc<Readers>,
     journal: watch::Sender<u64>,
     was_clean: bool,
+    generation: u64,
     /// Held so that no second gateway opens the same cache.
     _lock: File,
 }
@@ -101,6 +104,11 @@ impl Catalog {
             connection
                 .query_row("SELECT value FROM meta WHERE name = 'clean'", [], |row| row.get(0))?;
         connection.execute("UPDATE meta SET value = 0 WHERE name = 'clean'", [])?;
+        let generation = connection.query_row(
+            "SELECT value FROM meta WHERE name = 'generation'",
+            [],
+            |row| row.get(0),
+        )?;
         let (sender, mut operations) = mpsc::channel(writer::QUEUE_OPERATIONS_MAX);
         let journal = watch::Sender::new(0);
         let signal = journal.clone();
@@ -115,6 +123,7 @@ impl Catalog {
                 readers: Arc::new(Readers::new(path)),
                 journal,
                 was_clean: clean == 1,
+                generation,
                 _lock: lock,
             }),
         })
@@ -123,6 +132,12 @@ impl Catalog {
     /// Whether the gateway that had this catalog before closed it in order.
     pub fn was_clean(&self) -> bool {
         self.inner.was_clean
+    }
+
+    /// A number that no other catalog has, made with this one: part of file handles, so that a handle
+    /// from before a lost cache disk cannot mean another file (I9).
+    pub fn generation(&self) -> u64 {
+        self.inner.generation
     }
 
     /// Changes whenever the movers may have something to do ([`Catalog::claim_jobs`]).

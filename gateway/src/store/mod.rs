@@ -6,6 +6,7 @@ pub mod error;
 mod retry;
 mod s3;
 mod s3_error;
+mod unset;
 
 use std::{collections::BTreeMap, fmt, ops::Range};
 
@@ -15,6 +16,7 @@ use bytes::Bytes;
 pub use error::{StoreError, StoreErrorKind, StoreOp};
 pub use retry::RetryingStore;
 pub use s3::S3Bucket;
+pub use unset::UnsetStore;
 
 use crate::{
     clock::Timestamp,

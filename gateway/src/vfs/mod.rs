@@ -12,6 +12,7 @@ mod dir;
 pub mod error;
 mod evict;
 mod lookup;
+mod movers;
 pub mod names;
 pub mod permissions;
 mod read;
@@ -32,6 +33,7 @@ use bytes::Bytes;
 
 pub use crate::ids::{FileKind, Ino, ShareId};
 pub use error::FsError;
+pub use movers::Movers;
 pub use source::Source;
 pub use verifier::Verifier;
 pub use volume::{ShareMode, Vfs};

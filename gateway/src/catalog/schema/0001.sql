@@ -5,6 +5,8 @@ CREATE TABLE meta (
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 -- seq: counts what a listing under way must not undo. clean: 1 when the catalog was closed in order.
+-- Tells this catalog from every other: part of file handles, so that none can mean another file.
+INSERT INTO meta (name, value) VALUES ('generation', random() & 0x7fffffffffffffff);
 INSERT INTO meta (name, value) VALUES ('seq', 1), ('clean', 1);
 
 CREATE TABLE share (

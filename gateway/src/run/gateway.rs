@@ -1,0 +1,223 @@
+//! The running gateway as its admin API sees it.
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use gateway_api::{
+    ByteSize, GatewayStatus, Settings,
+    admin::RefreshRequest,
+    status::{CacheStatus, UploadStatus},
+};
+use tokio::sync::Mutex;
+
+use super::shares::Shares;
+use crate::{
+    admin::{Control, ControlError},
+    catalog::{Catalog, CatalogError, PendingCounts},
+    clock::Timestamp,
+    settings::{SettingsStore, StoreError},
+    tasks::Tasks,
+    upload::Uploader,
+};
+
+/// How often a flush looks whether it is done, besides every change of the journal.
+const FLUSH_LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What was asked before the flush may lead to more: the walk of a renamed directory to copies, a
+/// copy to the deletion of the old object. Each is journalled with the end of what it follows from.
+const FLUSH_ROUNDS: usize = 3;
+
+/// What runs, and the settings it follows. One lock: changes of settings wait for each other.
+#[derive(Debug)]
+pub(super) struct Gateway {
+    started: Instant,
+    serving: AtomicBool,
+    state: Mutex<State>,
+    uploader: Uploader,
+}
+
+#[derive(Debug)]
+struct State {
+    shares: Shares,
+    settings: SettingsStore,
+}
+
+impl Gateway {
+    /// Of shares that do not run yet.
+    pub(super) fn new(shares: Shares, settings: SettingsStore) -> Self {
+        Self {
+            started: Instant::now(),
+            serving: AtomicBool::new(false),
+            uploader: shares.uploader(),
+            state: Mutex::new(State { shares, settings }),
+        }
+    }
+
+    /// Makes the shares match the settings.
+    pub(super) async fn apply(&self) {
+        self.state.lock().await.apply().await;
+    }
+
+    /// The uploader.
+    pub(super) fn uploader(&self) -> Uploader {
+        self.uploader.clone()
+    }
+
+    /// NFS is being served from here on.
+    pub(super) fn now_serving(&self) {
+        self.serving.store(true, Ordering::Relaxed);
+    }
+}
+
+impl State {
+    async fn apply(&mut self) {
+        let settings = self.settings.current().settings.clone();
+        self.shares.reconcile(&settings).await;
+    }
+
+    fn problem(&self) -> Option<String> {
+        let settings = &self.settings.current().settings;
+        self.settings
+            .problem()
+            .or_else(|| settings.missing_for_s3())
+            .or_else(|| settings.shares.is_empty().then_some("no file share is defined yet"))
+            .map(str::to_owned)
+    }
+}
+
+fn upload_status(counts: PendingCounts) -> UploadStatus {
+    UploadStatus {
+        dirty_files: counts.dirty_files + counts.pending_moves,
+        dirty_bytes: ByteSize(counts.dirty_bytes),
+        pending_deletes: counts.pending_deletes,
+        failing: counts.failing,
+        last_error: counts.last_error,
+    }
+}
+
+fn failed(error: &CatalogError) -> ControlError {
+    ControlError::Failed(error.to_string())
+}
+
+/// Returns when everything that is in the journal now is done.
+async fn finished(catalog: &Catalog, now: Timestamp, tasks: &Tasks) -> Result<(), ControlError> {
+    let mut journal = catalog.journal_changed();
+    let watermark = catalog.hasten(now).await.map_err(|e| failed(&e))?;
+    loop {
+        journal.mark_unchanged();
+        let (left, last_error) = catalog.left_of(watermark).await.map_err(|e| failed(&e))?;
+        if left == 0 {
+            return Ok(());
+        }
+        tracing::debug!(left, last_error, "flush waits");
+        tokio::select! {
+            _ = journal.changed() => {}
+            () = tokio::time::sleep(FLUSH_LOOK_INTERVAL) => {}
+            () = tasks.stopping().cancelled() => {
+                return Err(ControlError::Failed("the gateway is stopping".to_owned()));
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Control for Gateway {
+    async fn status(&self) -> GatewayStatus {
+        let state = self.state.lock().await;
+        let parts = state.shares.parts();
+        let space = parts.cache.space().now().unwrap_or_else(|error| {
+            tracing::error!(%error, "the cache disk's space is unknown");
+            crate::cache::DiskSpace::default()
+        });
+        let upload = match parts.catalog.pending(None).await {
+            Ok(counts) => upload_status(counts),
+            // Never "idle" when it is not known.
+            Err(error) => UploadStatus {
+                dirty_files: 1,
+                failing: 1,
+                last_error: Some(error.to_string()),
+                ..UploadStatus::default()
+            },
+        };
+        GatewayStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            serving: self.serving.load(Ordering::Relaxed),
+            settings_problem: state.problem(),
+            cache: CacheStatus {
+                total: ByteSize(space.total),
+                used: ByteSize(space.total.saturating_sub(space.available)),
+                free: ByteSize(space.available),
+            },
+            upload,
+            shares: state.shares.status(),
+            events: parts.events.list(),
+        }
+    }
+
+    async fn settings(&self) -> (u64, Settings) {
+        let state = self.state.lock().await;
+        let stored = state.settings.current();
+        let mut settings = stored.settings.clone();
+        settings.s3.secret_access_key = gateway_api::Secret::default();
+        settings.s3.session_token = gateway_api::Secret::default();
+        (stored.revision, settings)
+    }
+
+    async fn replace_settings(
+        &self,
+        mut settings: Settings,
+        based_on: Option<u64>,
+    ) -> Result<u64, ControlError> {
+        let mut state = self.state.lock().await;
+        let old = &state.settings.current().settings.s3;
+        if settings.s3.secret_access_key.is_empty()
+            && settings.s3.access_key_id == old.access_key_id
+        {
+            settings.s3.secret_access_key = old.secret_access_key.clone();
+            settings.s3.session_token = old.session_token.clone();
+        }
+        state.settings.replace(settings, based_on).map_err(|error| match error {
+            StoreError::Settings(error) => ControlError::Invalid(error.to_string()),
+            StoreError::Outdated { .. } => ControlError::Conflict(error.to_string()),
+            StoreError::Io { .. } => ControlError::Failed(error.to_string()),
+        })?;
+        state.apply().await;
+        Ok(state.settings.current().revision)
+    }
+
+    async fn flush(&self) -> Result<(), ControlError> {
+        let parts = self.state.lock().await.shares.parts().clone();
+        let catalog = parts.catalog;
+        parts.write_back.flush_all().await;
+        for _ in 0..FLUSH_ROUNDS {
+            finished(&catalog, parts.clock.now(), &parts.tasks).await?;
+        }
+        Ok(())
+    }
+
+    async fn refresh(&self, request: RefreshRequest) -> Result<(), ControlError> {
+        let (found, catalog) = {
+            let state = self.state.lock().await;
+            (state.shares.movers(&request.share), state.shares.parts().catalog.clone())
+        };
+        let Some((movers, root)) = found else {
+            return Err(ControlError::NotFound(format!("no share is called {}", request.share)));
+        };
+        let mut dir = root;
+        for part in request.path.split('/').filter(|part| !part.is_empty()) {
+            dir = match catalog.child(dir, part).await {
+                Ok(Some(child)) => child.ino,
+                Ok(None) | Err(CatalogError::NotDirectory | CatalogError::Gone(_)) => {
+                    let message =
+                        format!("{}:/{} is no known directory", request.share, request.path);
+                    return Err(ControlError::NotFound(message));
+                }
+                Err(error) => return Err(failed(&error)),
+            };
+        }
+        movers.refresher().now(dir).await.map_err(|error| ControlError::Failed(error.to_string()))
+    }
+}

@@ -1,0 +1,289 @@
+//! The only wiring: builds the parts in the order of recovery, serves, and stops in order.
+//!
+//! Nothing knows this module. Start: state lock and identity → settings → catalog and cache →
+//! recovery → movers → shares → NFS → admin socket → `READY=1`. Stop: no new calls, calls in
+//! execution finished, written bytes committed, movers let go, catalog closed clean. Uploads go on at
+//! the next start.
+mod gateway;
+mod shares;
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+use crate::{
+    admin,
+    cache::{CacheError, CacheStore, HostDisk},
+    catalog::{Catalog, CatalogError},
+    cli::ServeArgs,
+    clock::{Clock, SystemClock},
+    identity::{DirectoryLock, Identity, IdentityError},
+    locks::InodeLocks,
+    nfs::{self, Exports, HandleCodec, Limits, NFS_PORT},
+    recovery::{self, RecoveryError},
+    settings::{SettingsStore, StoreError},
+    share::Events,
+    systemd::{self, HandedSockets},
+    tasks::Tasks,
+    vfs::{Verifier, WriteBack},
+};
+use gateway::Gateway;
+use shares::Shares;
+
+/// How often files that nobody committed are looked for.
+const FLUSH_IDLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why the gateway cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The sockets of the supervisor cannot be taken over.
+    #[error("the sockets handed over cannot be used: {0}")]
+    Sockets(#[source] io::Error),
+    /// The async runtime or its signal handlers cannot start.
+    #[error("the runtime cannot start: {0}")]
+    Runtime(#[source] io::Error),
+    /// The file of `--settings` cannot be read.
+    #[error("cannot read the settings file {path}: {source}")]
+    Seed {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The settings cannot be kept.
+    #[error(transparent)]
+    Settings(#[from] StoreError),
+    /// The cache directory cannot be made.
+    #[error("the cache directory {path} cannot be used: {source}")]
+    CacheDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The catalog cannot be used.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The cache cannot be used.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// What an earlier run left cannot be put right.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// No random numbers for the write verifier.
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+    /// Neither `--listen` nor handed sockets.
+    #[error("nothing to listen on: give --listen ADDR:PORT, such as --listen 127.0.0.1:12049")]
+    NoListener,
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The admin socket cannot be made.
+    #[error(transparent)]
+    Admin(#[from] admin::ServerError),
+    /// A part without which the gateway must not go on has ended; its log line says which.
+    #[error("a critical task has ended")]
+    CriticalTask,
+}
+
+impl RunError {
+    /// Whether starting again would meet the same error until somebody does something.
+    pub fn needs_operator(&self) -> bool {
+        let catalog = |error: &CatalogError| {
+            error.is_corruption()
+                || matches!(
+                    error,
+                    CatalogError::SqliteTooOld { .. } | CatalogError::NewerSchema { .. }
+                )
+        };
+        match self {
+            Self::Catalog(error) | Self::Recovery(RecoveryError::Catalog(error)) => catalog(error),
+            Self::Identity(IdentityError::Damaged { .. }) | Self::NoListener => true,
+            Self::Sockets(_)
+            | Self::Runtime(_)
+            | Self::Seed { .. }
+            | Self::Identity(IdentityError::Io { .. } | IdentityError::InUse(_))
+            | Self::Settings(_)
+            | Self::CacheDirectory { .. }
+            | Self::Cache(_)
+            | Self::Recovery(RecoveryError::Cache(_))
+            | Self::Random(_)
+            | Self::Listen { .. }
+            | Self::Admin(_)
+            | Self::CriticalTask => false,
+        }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`RunError`].
+pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Runtime)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Runtime)?;
+    let _state_lock = DirectoryLock::take(&args.state)?;
+    let identity = Identity::load_or_create(&args.state)?;
+    let settings = open_settings(&args)?;
+    let listeners = bind(&args, sockets).await?;
+
+    std::fs::create_dir_all(&args.cache)
+        .map_err(|source| RunError::CacheDirectory { path: args.cache.clone(), source })?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let catalog = Catalog::open(&args.cache)?;
+    let cache = CacheStore::open(Arc::new(HostDisk), &args.cache)?;
+    let recovered = recovery::recover(&catalog, &cache, clock.as_ref()).await?;
+    tracing::info!(?recovered, "catalog and cache are in order");
+    let events = Events::new(Arc::clone(&clock));
+    for event in recovered.events {
+        events.add(event.kind, event.share, event.message);
+    }
+
+    let locks = InodeLocks::default();
+    let write_back = Arc::new(WriteBack::new(
+        catalog.clone(),
+        cache.clone(),
+        locks.clone(),
+        Arc::clone(&clock),
+        Verifier::random().map_err(RunError::Random)?,
+        settings.current().settings.cache.upload_delay_ms,
+    ));
+    let tasks = Tasks::default();
+    let exports = Arc::new(Exports::new());
+    let handles = HandleCodec::new(&identity.handle_key, catalog.generation());
+    let shares = Shares::new(shares::Parts {
+        catalog: catalog.clone(),
+        cache: cache.clone(),
+        locks,
+        clock: Arc::clone(&clock),
+        write_back: Arc::clone(&write_back),
+        events,
+        exports: Arc::clone(&exports),
+        tasks: tasks.clone(),
+        gateway_id: identity.gateway_id,
+    });
+    let gateway = Arc::new(Gateway::new(shares, settings));
+    gateway.apply().await;
+    tasks.spawn_critical("upload", gateway.uploader().run(tasks.stopping().clone()));
+    tasks.spawn_critical("write-back", flush_idle(Arc::clone(&write_back), tasks.clone()));
+
+    let server = nfs::Server::new(exports, handles, Limits::default());
+    let serving = listeners.serve(&server, &tasks);
+    let socket = args.admin.clone().unwrap_or_else(|| args.state.join("admin.sock"));
+    let admin = admin::Server::bind(&socket)?;
+    tasks.spawn_critical("admin", admin.serve(Arc::clone(&gateway) as _, tasks.stopping().clone()));
+    tasks.spawn("watchdog", systemd::keep_watchdog(tasks.stopping().clone()));
+    gateway.now_serving();
+    for address in &serving {
+        println!("serving NFS on {address}");
+        tracing::info!(%address, "serving NFS");
+    }
+    systemd::ready("serving");
+
+    let ended = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        () = tasks.critical_task_died() => Err(RunError::CriticalTask),
+    };
+    systemd::stopping();
+    tracing::info!("stopping");
+    tasks.stop().await;
+    let flushed = write_back.flush_all().await;
+    tracing::info!(flushed, "written bytes are on the cache disk");
+    catalog.close().await?;
+    ended
+}
+
+fn open_settings(args: &ServeArgs) -> Result<SettingsStore, RunError> {
+    let seed = match &args.settings {
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .map_err(|source| RunError::Seed { path: path.clone(), source })?,
+        ),
+        None => None,
+    };
+    let store = SettingsStore::open(&args.state, seed.as_deref())?;
+    if let Some(problem) = store.problem() {
+        tracing::error!(problem, "settings");
+    }
+    Ok(store)
+}
+
+/// Commits what was written and then left alone, until the stop.
+async fn flush_idle(write_back: Arc<WriteBack>, tasks: Tasks) {
+    let mut ticks = tokio::time::interval(FLUSH_IDLE_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => { write_back.flush_idle().await; }
+            () = tasks.stopping().cancelled() => return,
+        }
+    }
+}
+
+/// What the server listens on.
+struct Listeners {
+    tcp: Vec<TcpListener>,
+    udp: Vec<tokio::net::UdpSocket>,
+}
+
+async fn bind(args: &ServeArgs, sockets: HandedSockets) -> Result<Listeners, RunError> {
+    let mut listeners = Listeners { tcp: Vec::new(), udp: Vec::new() };
+    for socket in sockets.tcp {
+        listeners.tcp.push(TcpListener::from_std(socket).map_err(RunError::Sockets)?);
+    }
+    for socket in sockets.portmap_udp {
+        let socket = tokio::net::UdpSocket::from_std(socket).map_err(RunError::Sockets)?;
+        listeners.udp.push(socket);
+    }
+    if let Some(address) = args.listen {
+        let bound = TcpListener::bind(address).await;
+        listeners.tcp.push(bound.map_err(|source| RunError::Listen { address, source })?);
+    }
+    if listeners.tcp.is_empty() {
+        return Err(RunError::NoListener);
+    }
+    Ok(listeners)
+}
+
+impl Listeners {
+    /// Serves on all of them; answers the addresses where NFS is.
+    fn serve(self, server: &nfs::Server, tasks: &Tasks) -> Vec<SocketAddr> {
+        let mut addresses = Vec::new();
+        for listener in self.tcp {
+            let (server, stop) = (server.clone(), tasks.stopping().clone());
+            let Ok(address) = listener.local_addr() else { continue };
+            if address.port() == nfs::PORTMAP_PORT {
+                tasks.spawn_critical("portmap", async move {
+                    server.serve_portmap_tcp(listener, NFS_PORT, stop).await;
+                });
+            } else {
+                addresses.push(address);
+                tasks.spawn_critical("nfs", async move {
+                    if let Err(error) = server.serve(listener, stop).await {
+                        tracing::error!(%address, %error, "cannot serve");
+                    }
+                });
+            }
+        }
+        for socket in self.udp {
+            let (server, stop) = (server.clone(), tasks.stopping().clone());
+            tasks.spawn_critical("portmap over UDP", async move {
+                server.serve_portmap_udp(socket, NFS_PORT, stop).await;
+            });
+        }
+        addresses
+    }
+}

@@ -1,0 +1,159 @@
+//! The whole `gateway serve` as a process, against the embedded S3 store and a user-space NFS client:
+//! what docs/semantics.md promises, seen from outside.
+mod mount;
+mod process;
+
+use mount::Mount;
+use process::{Gateway, Home, settings, store, until};
+use s3_store::S3Store;
+
+const BUCKET: &str = "bucket";
+
+/// The object under the share's prefix, once it has exactly `content`.
+fn object_with(store: &S3Store, path: &str, content: &[u8]) -> s3_store::StoredObject {
+    let key = format!("onprem/{path}");
+    until(&format!("{key} is in the bucket"), || {
+        store.object(BUCKET, &key).filter(|object| object.body == content)
+    })
+}
+
+fn pattern(len: usize, seed: u8) -> Vec<u8> {
+    (0..len).map(|i| (i / 251 + i) as u8 ^ seed).collect()
+}
+
+/// semantics.md "One file is one object", "POSIX metadata".
+#[test]
+fn files_become_plain_objects_with_their_metadata() {
+    let (store, home) = (store(), Home::new());
+    let gateway = Gateway::start(&home, &settings(&store));
+    let mut share = Mount::new(gateway.port, "sales");
+    share.mkdir("2026");
+    share.write("2026/a name with spaces.txt", b"test storage gateway mount\n");
+    let object =
+        object_with(&store, "2026/a name with spaces.txt", b"test storage gateway mount\n");
+    assert_eq!(object.user_meta["file-owner"], "1000");
+    assert_eq!(object.user_meta["file-group"], "100");
+    assert_eq!(object.user_meta["file-permissions"], "0100640");
+    assert!(object.user_meta["file-mtime"].ends_with("ns"), "{:?}", object.user_meta);
+    assert_eq!(object.storage_class, "STANDARD");
+    gateway.flush();
+    let marker = store.object(BUCKET, "onprem/2026/").expect("the directory has its marker");
+    assert!(marker.body.is_empty());
+    assert_eq!(marker.user_meta["file-permissions"], "0040755");
+    assert!(gateway.status().upload.is_idle());
+}
+
+/// semantics.md "One file is one object": multipart above 16 MiB, the same bytes.
+#[test]
+fn large_files_arrive_whole_and_read_back_from_an_empty_cache() {
+    let (store, home) = (store(), Home::new());
+    let content = pattern((20 << 20) + 17, 3);
+    let gateway = Gateway::start(&home, &settings(&store));
+    Mount::new(gateway.port, "sales").write("large.bin", &content);
+    gateway.flush();
+    let object = object_with(&store, "large.bin", &content);
+    assert!(object.etag.contains("-2"), "two parts: {}", object.etag);
+    assert_eq!(store.uploads_in_progress(BUCKET), 0);
+    assert!(gateway.stop().success());
+    let other = Home::new();
+    let gateway = Gateway::start(&other, &settings(&store));
+    assert_eq!(Mount::new(gateway.port, "sales").read("large.bin").unwrap(), content);
+}
+
+/// semantics.md "Acknowledged means on the cache disk": COMMIT, then kill -9 while S3 refuses.
+#[test]
+fn acknowledged_files_survive_a_killed_process() {
+    let (store, home) = (store(), Home::new());
+    let gateway = Gateway::start(&home, &settings(&store));
+    let mut share = Mount::new(gateway.port, "sales");
+    assert!(share.list("").is_empty(), "an unknown directory cannot be written while S3 refuses");
+    gateway.replace_settings(&settings(&store).replace("tidegate-secret", "wrong-secret"));
+    let content = pattern(300_000, 7);
+    share.write("kept.bin", &content);
+    let upload = gateway.status().upload;
+    assert!(upload.dirty_bytes.0 >= 300_000, "nothing was at risk: {upload:?}");
+    gateway.kill();
+    assert!(store.keys(BUCKET).is_empty(), "nothing was at risk");
+
+    let gateway = Gateway::start(&home, &settings(&store));
+    let mut share = Mount::new(gateway.port, "sales");
+    assert_eq!(share.read("kept.bin").unwrap(), content);
+    gateway.replace_settings(&settings(&store));
+    object_with(&store, "kept.bin", &content);
+}
+
+/// semantics.md "Objects that others write".
+#[test]
+fn objects_of_other_writers_appear_change_and_disappear() {
+    let (store, home) = (store(), Home::new());
+    store.put(BUCKET, "onprem/report/q1.csv", b"first");
+    store.put(BUCKET, "elsewhere/secret", b"not below the prefix");
+    let gateway = Gateway::start(&home, &settings(&store));
+    let mut share = Mount::new(gateway.port, "sales");
+    assert_eq!(share.list(""), ["report"]);
+    assert_eq!(share.list("report"), ["q1.csv"]);
+    assert_eq!(share.read("report/q1.csv").unwrap(), b"first");
+    let attr = share.getattr("report/q1.csv");
+    assert_eq!((attr.mode & 0o7777, attr.uid), (0o666, 65534), "the share's defaults");
+
+    store.put(BUCKET, "onprem/report/q1.csv", b"second, longer");
+    store.put(BUCKET, "onprem/report/q2.csv", b"new");
+    until("the new object is a file", || {
+        (share.list("report") == ["q1.csv", "q2.csv"]).then_some(())
+    });
+    until("the changed object is read anew", || {
+        (share.read("report/q1.csv").ok()? == b"second, longer").then_some(())
+    });
+    store.delete(BUCKET, "onprem/report/q1.csv");
+    until("the deleted object is gone", || (share.list("report") == ["q2.csv"]).then_some(()));
+}
+
+/// semantics.md "One file is one object": renames and deletions follow.
+#[test]
+fn renames_and_deletions_follow_in_the_bucket() {
+    let (store, home) = (store(), Home::new());
+    let gateway = Gateway::start(&home, &settings(&store));
+    let mut share = Mount::new(gateway.port, "sales");
+    share.mkdir("old");
+    share.write("old/one", b"1");
+    share.write("old/two", b"22");
+    share.write("gone", b"x");
+    gateway.flush();
+    share.rename("old", "new");
+    share.rename("new/one", "new/eins");
+    share.remove("gone");
+    assert_eq!(share.list("new"), ["eins", "two"], "clients see it at once");
+    gateway.flush();
+    assert_eq!(store.keys(BUCKET), ["onprem/new/", "onprem/new/eins", "onprem/new/two"]);
+    assert_eq!(store.object(BUCKET, "onprem/new/eins").unwrap().body, b"1");
+}
+
+/// semantics.md "When something is wrong": settings.
+#[test]
+fn wrong_settings_are_said_and_mended_while_running() {
+    let (store, home) = (store(), Home::new());
+    let gateway = Gateway::start(&home, "version = 1\n[s3]\nregion = \"us-east-1\"\n");
+    let problem = gateway.status().settings_problem.expect("the missing keys are said");
+    assert!(problem.contains("access_key_id"), "{problem}");
+    gateway.replace_settings(&settings(&store));
+    let status = gateway.status();
+    assert_eq!(status.settings_problem, None);
+    assert_eq!(status.shares.len(), 1);
+    let mut share = Mount::new(gateway.port, "sales");
+    share.write("after", b"mended");
+    object_with(&store, "after", b"mended");
+}
+
+/// A stop is clean, and what was written meanwhile is uploaded at the next start.
+#[test]
+fn sigterm_stops_cleanly_and_nothing_is_left_behind() {
+    let (store, home) = (store(), Home::new());
+    let slow = settings(&store).replace("upload_delay_ms = 50", "upload_delay_ms = 3600000");
+    let gateway = Gateway::start(&home, &slow);
+    Mount::new(gateway.port, "sales").write("late", b"not uploaded yet");
+    assert!(gateway.stop().success());
+    assert!(store.keys(BUCKET).is_empty(), "nothing was left to do");
+    let gateway = Gateway::start(&home, &settings(&store));
+    gateway.flush();
+    object_with(&store, "late", b"not uploaded yet");
+}

@@ -1,0 +1,187 @@
+//! A share mounted by a user-space NFSv3 client, used like a file system.
+use nfs3_client::{
+    Nfs3Connection, Nfs3ConnectionBuilder,
+    nfs3_types::{
+        nfs3::*,
+        rpc::{auth_unix, opaque_auth},
+        xdr_codec::Opaque,
+    },
+    tokio::{TokioConnector, TokioIo},
+};
+use tokio::{net::TcpStream, runtime::Runtime};
+
+/// The share `/NAME` of the gateway on a local port, as uid 1000 and gid 100.
+pub(crate) struct Mount {
+    runtime: Runtime,
+    connection: Nfs3Connection<TokioIo<TcpStream>>,
+    root: nfs_fh3,
+}
+
+type Status = nfsstat3;
+
+fn name(text: &str) -> filename3<'_> {
+    filename3(Opaque::borrowed(text.as_bytes()))
+}
+
+impl Mount {
+    pub(crate) fn new(port: u16, share: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime starts");
+        let credential = opaque_auth::auth_unix(&auth_unix {
+            stamp: 1,
+            machinename: Opaque::borrowed(b"test"),
+            uid: 1000,
+            gid: 100,
+            gids: vec![],
+        });
+        let connection = runtime
+            .block_on(
+                Nfs3ConnectionBuilder::new(TokioConnector, "127.0.0.1", format!("/{share}"))
+                    .mount_port(port)
+                    .nfs3_port(port)
+                    .connect_from_privileged_port(false)
+                    .credential(credential)
+                    .mount(),
+            )
+            .expect("the share can be mounted");
+        let root = connection.root_nfs_fh3();
+        Self { runtime, connection, root }
+    }
+
+    /// The handle of `path`, looked up part by part.
+    pub(crate) fn lookup(&mut self, path: &str) -> Result<nfs_fh3, Status> {
+        let mut at = self.root.clone();
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            let args = LOOKUP3args { what: diropargs3 { dir: at, name: name(part) } };
+            match self.runtime.block_on(self.connection.lookup(&args)).expect("LOOKUP is answered")
+            {
+                Nfs3Result::Ok(found) => at = found.object,
+                Nfs3Result::Err((status, _)) => return Err(status),
+            }
+        }
+        Ok(at)
+    }
+
+    fn parent<'p>(&mut self, path: &'p str) -> (nfs_fh3, &'p str) {
+        let (dir, last) = path.rsplit_once('/').unwrap_or(("", path));
+        (self.lookup(dir).expect("the parent directory is there"), last)
+    }
+
+    pub(crate) fn getattr(&mut self, path: &str) -> fattr3 {
+        let object = self.lookup(path).expect("the file is there");
+        self.runtime
+            .block_on(self.connection.getattr(&GETATTR3args { object }))
+            .expect("GETATTR is answered")
+            .unwrap()
+            .obj_attributes
+    }
+
+    pub(crate) fn mkdir(&mut self, path: &str) {
+        let (dir, last) = self.parent(path);
+        let attributes = sattr3 { mode: Nfs3Option::Some(0o755), ..sattr3::default() };
+        let args = MKDIR3args { where_: diropargs3 { dir, name: name(last) }, attributes };
+        self.runtime.block_on(self.connection.mkdir(&args)).expect("MKDIR is answered").unwrap();
+    }
+
+    /// Creates or opens `path` (mode 0640) and writes `content` from its start, UNSTABLE then COMMIT,
+    /// as a kernel client does at close.
+    pub(crate) fn write(&mut self, path: &str, content: &[u8]) {
+        let (dir, last) = self.parent(path);
+        let how = createhow3::UNCHECKED(sattr3 {
+            mode: Nfs3Option::Some(0o640),
+            size: Nfs3Option::Some(0),
+            ..sattr3::default()
+        });
+        let args = CREATE3args { where_: diropargs3 { dir, name: name(last) }, how };
+        let created =
+            self.runtime.block_on(self.connection.create(&args)).expect("CREATE is answered");
+        let file = created.unwrap().obj.unwrap();
+        self.write_at(&file, 0, content);
+    }
+
+    pub(crate) fn write_at(&mut self, file: &nfs_fh3, at: u64, content: &[u8]) {
+        let mut verifiers = Vec::new();
+        for (i, chunk) in content.chunks(1 << 20).enumerate() {
+            let args = WRITE3args {
+                file: file.clone(),
+                offset: at + (i << 20) as u64,
+                count: u32::try_from(chunk.len()).expect("a chunk is at most 1 MiB"),
+                stable: stable_how::UNSTABLE,
+                data: Opaque::borrowed(chunk),
+            };
+            let written = self
+                .runtime
+                .block_on(self.connection.write(&args))
+                .expect("WRITE is answered")
+                .unwrap();
+            assert_eq!(written.count as usize, chunk.len());
+            verifiers.push(written.verf);
+        }
+        let args = COMMIT3args { file: file.clone(), offset: 0, count: 0 };
+        let committed =
+            self.runtime.block_on(self.connection.commit(&args)).expect("COMMIT is answered");
+        let verifier = committed.unwrap().verf;
+        assert!(verifiers.iter().all(|v| v.0 == verifier.0), "no write was lost on the way");
+    }
+
+    pub(crate) fn read(&mut self, path: &str) -> Result<Vec<u8>, Status> {
+        let file = self.lookup(path)?;
+        let mut content = Vec::new();
+        loop {
+            let args =
+                READ3args { file: file.clone(), offset: content.len() as u64, count: 1 << 20 };
+            match self.runtime.block_on(self.connection.read(&args)).expect("READ is answered") {
+                Nfs3Result::Ok(part) => {
+                    content.extend_from_slice(part.data.as_ref());
+                    if part.eof {
+                        return Ok(content);
+                    }
+                }
+                Nfs3Result::Err((status, _)) => return Err(status),
+            }
+        }
+    }
+
+    /// The names in a directory, sorted, without `.` and `..`.
+    pub(crate) fn list(&mut self, path: &str) -> Vec<String> {
+        let dir = self.lookup(path).expect("the directory is there");
+        let mut names = Vec::new();
+        let (mut cookie, mut cookieverf) = (0, cookieverf3::default());
+        loop {
+            let args = READDIR3args { dir: dir.clone(), cookie, cookieverf, count: 8192 };
+            let page = self
+                .runtime
+                .block_on(self.connection.readdir(&args))
+                .expect("READDIR is answered")
+                .unwrap();
+            for entry in page.reply.entries.0 {
+                cookie = entry.cookie;
+                names.push(String::from_utf8_lossy(entry.name.0.as_ref()).into_owned());
+            }
+            if page.reply.eof {
+                names.retain(|name| name != "." && name != "..");
+                names.sort();
+                return names;
+            }
+            cookieverf = page.cookieverf;
+        }
+    }
+
+    pub(crate) fn rename(&mut self, from: &str, to: &str) {
+        let (from_dir, from_name) = self.parent(from);
+        let (to_dir, to_name) = self.parent(to);
+        let args = RENAME3args {
+            from: diropargs3 { dir: from_dir, name: name(from_name) },
+            to: diropargs3 { dir: to_dir, name: name(to_name) },
+        };
+        self.runtime.block_on(self.connection.rename(&args)).expect("RENAME is answered").unwrap();
+    }
+
+    pub(crate) fn remove(&mut self, path: &str) {
+        let (dir, last) = self.parent(path);
+        let args = REMOVE3args { object: diropargs3 { dir, name: name(last) } };
+        self.runtime.block_on(self.connection.remove(&args)).expect("REMOVE is answered").unwrap();
+    }
+}

@@ -1,0 +1,148 @@
+//! A gateway process of the test's own: started, asked, killed, started again.
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use gateway_api::{GatewayStatus, client::AdminClient};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use s3_store::{S3Store, StoreConfig};
+
+/// Longest that anything here may take: a bound against hanging, not a measure.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Polls until `done` gives a value.
+pub(crate) fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = done() {
+            return value;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// An S3 store with the bucket `bucket`.
+pub(crate) fn store() -> S3Store {
+    S3Store::start_blocking(StoreConfig {
+        buckets: vec!["bucket".to_owned()],
+        ..StoreConfig::default()
+    })
+    .expect("the embedded store starts")
+}
+
+/// Settings of one share `/sales` on `bucket`/`onprem/`, with a short upload delay.
+pub(crate) fn settings(store: &S3Store) -> String {
+    format!(
+        r#"
+version = 1
+[s3]
+endpoint = "{}"
+allow_http = true
+addressing = "path"
+region = "us-east-1"
+access_key_id = "tidegate"
+secret_access_key = "tidegate-secret"
+[cache]
+upload_delay_ms = 50
+[[share]]
+name = "sales"
+bucket = "bucket"
+prefix = "onprem/"
+squash = "NoSquash"
+cache_stale_timeout_seconds = 1
+"#,
+        store.endpoint()
+    )
+}
+
+/// State and cache directories that outlive a process.
+#[derive(Debug)]
+pub(crate) struct Home(tempfile::TempDir);
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+/// A running `gateway serve`.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    child: Child,
+    pub(crate) port: u16,
+    admin: AdminClient,
+}
+
+impl Gateway {
+    /// Starts the program and waits for the line that names its port.
+    pub(crate) fn start(home: &Home, settings: &str) -> Self {
+        let file = home.path("settings.toml");
+        fs::write(&file, settings).expect("settings can be written");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gateway"))
+            .arg("serve")
+            .args([Path::new("--settings"), &file])
+            .args([Path::new("--state"), &home.path("state")])
+            .args([Path::new("--cache"), &home.path("cache")])
+            .args(["--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the gateway program starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("stdout is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("the gateway says something");
+        let port = line
+            .trim()
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse().ok())
+            .unwrap_or_else(|| panic!("no port in {line:?}"));
+        let admin = AdminClient::new(home.path("state/admin.sock"), PATIENCE);
+        Self { child, port, admin }
+    }
+
+    pub(crate) fn status(&self) -> GatewayStatus {
+        self.admin.status().expect("the gateway answers")
+    }
+
+    /// Waits until everything acknowledged is in S3.
+    pub(crate) fn flush(&self) {
+        self.admin.request("POST", "/v1/flush", b"").expect("the flush succeeds");
+    }
+
+    pub(crate) fn replace_settings(&self, settings: &str) {
+        self.admin.request("PUT", "/v1/settings", settings.as_bytes()).expect("they are accepted");
+    }
+
+    /// kill -9, and gone when this returns.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it can be waited for");
+    }
+
+    /// SIGTERM, and its exit status.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        let pid = Pid::from_raw(self.child.id().try_into().expect("a pid fits"));
+        kill(pid, Signal::SIGTERM).expect("it can be signalled");
+        self.child.wait().expect("it can be waited for")
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            self.child.kill().expect("a running child can be killed");
+            self.child.wait().expect("a killed child can be waited for");
+        }
+    }
+}
