@@ -19,6 +19,7 @@ pub(crate) struct Journal {
     path: PathBuf,
     file: File,
     lines: usize,
+    bytes: u64,
     rewrite_at: usize,
     /// Held so that two stores never share a directory.
     _lock: File,
@@ -83,19 +84,23 @@ impl Journal {
         let mut catalog = Catalog::new();
         let mut restore = files.restore();
         for change in read_changes(&path)? {
+            let without_body = change.without_body();
             match change.with_body(|records| restore.body(records)) {
                 Ok(change) => catalog.apply(change),
-                // Named by a change that a later one undid (its file went with it), or lost with the machine's
-                // power before it reached the disk: either way there is no such body to serve.
-                Err(BodyError::Missing { .. }) => {}
+                // Released by a later change, or lost with the machine's power before it reached the disk: either
+                // way there is no such body to serve.
+                Err(BodyError::Missing { .. }) => {
+                    without_body.into_iter().for_each(|change| catalog.apply(change))
+                }
                 Err(error @ BodyError::InMemory) => {
                     return Err(JournalError::Damaged { path, line: 0, reason: error.to_string() });
                 }
             }
         }
         restore.sweep().map_err(disk("sweep", &blobs_path))?;
-        let (file, lines) = rewrite(&path, &catalog)?;
-        let journal = Self { path, file, lines, rewrite_at: lines * 2 + SPARE_LINES, _lock: lock };
+        let (file, lines, bytes) = rewrite(&path, &catalog)?;
+        let journal =
+            Self { path, file, lines, bytes, rewrite_at: lines * 2 + SPARE_LINES, _lock: lock };
         Ok((journal, catalog, files))
     }
 
@@ -105,7 +110,12 @@ impl Journal {
     /// `Disk`; the change must then not be applied.
     pub(crate) fn append(&mut self, change: &Change<Body>) -> Result<(), JournalError> {
         let line = line(change).map_err(disk("encode for", &self.path))?;
-        self.file.write_all(&line).map_err(disk("write", &self.path))?;
+        if let Err(error) = self.file.write_all(&line) {
+            // Half a line must not be continued by the next one. If this fails too, the next start names the line.
+            drop(self.file.set_len(self.bytes));
+            return Err(disk("write", &self.path)(error));
+        }
+        self.bytes += line.len() as u64;
         self.lines += 1;
         Ok(())
     }
@@ -118,8 +128,9 @@ impl Journal {
         if self.lines < self.rewrite_at {
             return Ok(());
         }
-        let (file, lines) = rewrite(&self.path, catalog)?;
+        let (file, lines, bytes) = rewrite(&self.path, catalog)?;
         self.file = file;
+        self.bytes = bytes;
         self.lines = lines;
         self.rewrite_at = lines * 2 + SPARE_LINES;
         Ok(())
@@ -158,16 +169,25 @@ fn read_changes(path: &Path) -> Result<Vec<Change<Vec<SegmentRecord>>>, JournalE
     }
 }
 
-fn rewrite(path: &Path, catalog: &Catalog<Body>) -> Result<(File, usize), JournalError> {
+/// An empty file that every write extends at its end.
+fn fresh(path: &Path) -> std::io::Result<File> {
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    file.set_len(0)?;
+    Ok(file)
+}
+
+fn rewrite(path: &Path, catalog: &Catalog<Body>) -> Result<(File, usize, u64), JournalError> {
     let next = path.with_extension("new");
     let changes = catalog.snapshot();
-    let mut writer = BufWriter::new(File::create(&next).map_err(disk("make", &next))?);
+    let mut bytes = 0;
+    let mut writer = BufWriter::new(fresh(&next).map_err(disk("make", &next))?);
     for change in &changes {
         let line = line(change).map_err(disk("encode for", &next))?;
         writer.write_all(&line).map_err(disk("write", &next))?;
+        bytes += line.len() as u64;
     }
     let file = writer.into_inner().map_err(|error| disk("write", &next)(error.into_error()))?;
     file.sync_all().map_err(disk("sync", &next))?;
     std::fs::rename(&next, path).map_err(disk("replace", path))?;
-    Ok((file, changes.len()))
+    Ok((file, changes.len(), bytes))
 }

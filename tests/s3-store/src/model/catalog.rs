@@ -193,6 +193,29 @@ impl<B: Clone> Catalog<B> {
 }
 
 impl<B> Change<B> {
+    /// What is left of a change whose body no longer exists, because a later change released it: the version it made
+    /// is gone, and so are the upload it completed and the version it replaced.
+    pub(crate) fn without_body<C>(&self) -> Option<Change<C>> {
+        match self {
+            Self::PutVersion { bucket, key, version } => Some(Change::RemoveVersion {
+                bucket: bucket.clone(),
+                key: key.clone(),
+                version_id: version.id.clone(),
+            }),
+            Self::CompleteUpload { bucket, upload_id, .. } => {
+                Some(Change::AbortUpload { bucket: bucket.clone(), upload_id: upload_id.clone() })
+            }
+            Self::Sequence { .. }
+            | Self::CreateBucket { .. }
+            | Self::DeleteBucket { .. }
+            | Self::SetVersioning { .. }
+            | Self::RemoveVersion { .. }
+            | Self::CreateUpload { .. }
+            | Self::PutPart { .. }
+            | Self::AbortUpload { .. } => None,
+        }
+    }
+
     /// The same change with another kind of body: what the journal writes and reads.
     ///
     /// # Errors

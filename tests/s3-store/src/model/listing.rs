@@ -36,7 +36,11 @@ impl<T> Entry<'_, T> {
     }
 }
 
-/// One entry of a page of versions.
+/// A version that is not a delete marker, and its content.
+pub(crate) type Live<'a, B> = (&'a Version<B>, &'a Content<B>);
+/// One entry of a page of current objects.
+pub(crate) type ObjectEntry<'a, B> = Entry<'a, Live<'a, B>>;
+/// One entry of a page of versions, with whether it is the newest of its key.
 pub(crate) type VersionEntry<'a, B> = Entry<'a, (&'a Version<B>, bool)>;
 
 /// What is asked of one page of versions.
@@ -111,10 +115,7 @@ fn walk<'a, V, T>(
 
 impl<B: Clone> Bucket<B> {
     /// One page of current objects, and whether more follow (S3 ListObjectsV2).
-    pub(crate) fn list<'a>(
-        &'a self,
-        query: &ListQuery,
-    ) -> (Vec<Entry<'a, (&'a Version<B>, &'a Content<B>)>>, bool) {
+    pub(crate) fn list<'a>(&'a self, query: &ListQuery) -> (Vec<ObjectEntry<'a, B>>, bool) {
         // A prefix whose keys are all deleted must not show: such keys are filtered before rolling up.
         let live = |versions: &'a Vec<Version<B>>| {
             versions
@@ -126,7 +127,7 @@ impl<B: Clone> Bucket<B> {
                 live(versions).into_iter().collect()
             });
         }
-        let current: BTreeMap<String, (&'a str, (&'a Version<B>, &'a Content<B>))> = self
+        let current: BTreeMap<String, (&'a str, Live<'a, B>)> = self
             .keys
             .range::<str, _>((Bound::Included(query.prefix.as_str()), Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(&query.prefix))

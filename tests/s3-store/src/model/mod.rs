@@ -27,3 +27,6 @@ pub(crate) use refused::Refused;
 pub(crate) const LISTING_ENTRIES_MAX: usize = 1000;
 /// The longest object key in bytes of UTF-8 (S3 User Guide, object key names).
 pub(crate) const KEY_BYTES_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests;

@@ -104,7 +104,8 @@ pub(crate) fn upload_id(sequence: u64) -> String {
 }
 
 fn opaque(sequence: u64, salt: u64) -> String {
-    format!("{:016x}{:016x}", mix(sequence ^ salt), mix(sequence.wrapping_add(salt)))
+    let first = mix(sequence ^ salt);
+    format!("{first:016x}{:016x}", mix(first))
 }
 
 /// The finaliser of SplitMix64: a bijection, so different sequences never share an id.

@@ -323,10 +323,11 @@ pub(super) async fn list_parts(
         let parts: Vec<Part> = following()
             .take(most)
             .map(|(number, part)| {
-                let sums = upload
-                    .algorithm_named
-                    .then(|| ChecksumFields::from(&part.checksum))
-                    .unwrap_or_default();
+                let sums = if upload.algorithm_named {
+                    ChecksumFields::from(&part.checksum)
+                } else {
+                    ChecksumFields::default()
+                };
                 Part {
                     part_number: Some(i32::from(*number)),
                     e_tag: Some(etag(&crate::hex(&part.md5))),
