@@ -1,1 +1,18 @@
-
+//! What the end-to-end tests, `cargo appliance`, `cargo verify` and `cargo ova` share: building the
+//! appliance, running it in QEMU beside an S3 store, and a second machine that mounts it.
+//!
+//! Knows every part of the workspace from the outside only: binaries, images, ports and files.
+pub mod accel;
+pub mod appliance_vm;
+mod apt_sources;
+pub mod client_image;
+pub mod client_vm;
+pub mod console;
+pub mod host;
+pub mod net;
+pub mod qemu;
+pub mod qmp;
+pub mod screen;
+pub mod seed;
+pub mod wait;
+pub mod workspace;

@@ -1,0 +1,175 @@
+//! Builds kernel and initramfs of the test's NFS client from Debian packages: the same kernel
+//! package as the appliance's, `mount` and `mount.nfs`, a shell and the core utilities.
+//!
+//! Nothing in it is ours but `guest/init.sh`. Packages are pinned in `client-packages.lock`.
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use image::{
+    apt::Apt,
+    closure::closure,
+    debs::{Debs, Policy, unpack},
+    initramfs::Tree,
+    lock::{self, Package},
+    modules::KernelModules,
+};
+use sha2::{Digest, Sha256};
+
+const INIT: &str = include_str!("guest/init.sh");
+const PINS: &str = include_str!("../client-packages.lock");
+
+/// Packages by name, without the kernel.
+const PACKAGES: &[&str] = &[
+    "bash", "coreutils", "dash", "diffutils", "findutils", "grep", "iproute2", "kmod", "mount",
+    "netbase", "nfs-common", "sed", "util-linux",
+    // Libraries of these programs.
+    "libacl1", "libattr1", "libblkid1", "libbpf1", "libc6", "libcap2", "libcom-err2", "libelf1t64",
+    "libgmp10", "libgssapi-krb5-2", "libk5crypto3", "libkeyutils1", "libkrb5-3", "libkrb5support0",
+    "liblzma5", "libmnl0", "libmount1", "libpcre2-8-0", "libselinux1", "libsmartcols1", "libssl3t64",
+    "libsystemd0", "libtinfo6", "libtirpc-common", "libtirpc3t64", "libudev1", "libuuid1",
+    "libxtables12", "libzstd1", "zlib1g",
+];
+
+/// Programs of the client, by their path in the packages.
+const PROGRAMS: &[&str] = &[
+    "bash", "dash", "cmp", "diff", "find", "grep", "sed", "kmod", "mount", "umount", "flock",
+    "base64", "cat", "chmod", "chown", "cp", "cut", "date", "dd", "df", "echo", "env", "head", "id",
+    "ln", "ls", "mkdir", "mv", "printf", "rm", "rmdir", "seq", "sha256sum", "sleep", "sort", "stat",
+    "sync", "tail", "test", "timeout", "touch", "tr", "true", "truncate", "uname", "wc",
+];
+
+const MODULES: &[&str] = &["virtio_net", "nfs", "nfsv3", "virtio_rng"];
+
+/// Kernel and initramfs, ready for QEMU.
+#[derive(Clone, Debug)]
+pub struct ClientImage {
+    /// Debian's kernel.
+    pub kernel: PathBuf,
+    /// The initramfs.
+    pub initramfs: PathBuf,
+}
+
+impl ClientImage {
+    /// Builds it in `folder`, or finds it there. Packages come from the cache that the image's
+    /// build uses.
+    ///
+    /// # Errors
+    /// When a package cannot be had.
+    pub fn build(
+        folder: &Path,
+        package_cache: &Path,
+        progress: &mut dyn image::Progress,
+    ) -> Result<Self> {
+        let pins = lock::parse(PINS)?;
+        let debs = Debs::open(package_cache, None)?.obtain(
+            &pins,
+            Policy::NewestIfGone,
+            &newest,
+            progress,
+        )?;
+        let built = Self {
+            kernel: folder.join("client.vmlinuz"),
+            initramfs: folder.join("client.initramfs"),
+        };
+        let taken: Vec<Package> = debs.iter().map(|deb| deb.package.clone()).collect();
+        let stamp = fingerprint(&[lock::format(&taken).as_str(), INIT, &PROGRAMS.join(" ")]);
+        let stamp_file = folder.join("client.stamp");
+        if fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) {
+            return Ok(built);
+        }
+        let tree = package_cache.join("client-tree");
+        unpack(&debs, &tree, progress)?;
+        progress.step("client: building the initramfs of the NFS client");
+        let modules = KernelModules::open(&tree)?;
+        fs::create_dir_all(folder)?;
+        let kernel = tree.join("boot").join(format!("vmlinuz-{}", modules.release()));
+        fs::copy(&kernel, &built.kernel)?;
+        fs::write(&built.initramfs, contents(&tree, &modules)?.to_initramfs(0)?)?;
+        fs::write(stamp_file, stamp)?;
+        Ok(built)
+    }
+}
+
+/// The newest versions of the client's packages, with the kernel that the image would take.
+///
+/// # Errors
+/// When the mirror lacks one.
+pub fn newest(apt: &Apt) -> Result<Vec<Package>> {
+    let kernel = image::resolve_newest(apt)?
+        .into_iter()
+        .find(|package| package.name.starts_with("linux-image-"))
+        .context("the image's packages hold no kernel")?;
+    let mut packages = Debs::newest(apt, PACKAGES)?;
+    packages.push(kernel);
+    Ok(packages)
+}
+
+fn contents(tree: &Path, modules: &KernelModules) -> Result<Tree> {
+    let mut files = Tree::new();
+    for name in ["bin", "sbin", "lib", "lib64"] {
+        files.dir(&format!("usr/{name}"));
+        files.symlink(name, &format!("usr/{name}"));
+    }
+    for folder in ["dev", "etc", "mnt", "proc", "root", "run", "sys", "tmp", "var"] {
+        files.dir(folder);
+    }
+    let mut programs: Vec<String> = PROGRAMS.iter().map(|name| format!("usr/bin/{name}")).collect();
+    programs.extend(["usr/sbin/ip".to_owned(), "usr/sbin/mount.nfs".to_owned()]);
+    let mut roots = Vec::new();
+    for program in &programs {
+        let file = tree.join(program);
+        let content = fs::read(&file).with_context(|| format!("{program} is in no package"))?;
+        files.file(program, 0o755, content);
+        roots.push(file);
+    }
+    for (path, source) in closure(tree, &roots)? {
+        let path = path.to_str().context("a library's path is text")?;
+        files.file(path, 0o755, fs::read(source)?);
+    }
+    // The loader's name in every program.
+    files.symlink("usr/lib64/ld-linux-x86-64.so.2", "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2");
+    files.symlink("usr/bin/sh", "dash");
+    for tool in ["insmod", "modprobe", "lsmod"] {
+        files.symlink(&format!("usr/sbin/{tool}"), "../bin/kmod");
+    }
+    for table in ["etc/netconfig", "etc/protocols", "etc/services"] {
+        files.file(table, 0o644, fs::read(tree.join(table)).context(table)?);
+    }
+    files.file("etc/passwd", 0o644, b"root:x:0:0::/root:/bin/sh\n".to_vec());
+    files.file("etc/group", 0o644, b"root:x:0:\n".to_vec());
+    for (path, content) in modules.closure(MODULES)?.files() {
+        files.file(&path, 0o644, content);
+    }
+    files.file("modules.list", 0o644, MODULES.join("\n").into_bytes());
+    files.file("init", 0o755, INIT.as_bytes().to_vec());
+    Ok(files)
+}
+
+fn fingerprint(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_package_is_pinned_and_the_kernel_is_the_appliances() {
+        let pins = lock::parse(PINS).unwrap();
+        for name in PACKAGES {
+            assert!(pins.iter().any(|pin| pin.name == *name), "{name} is not pinned");
+        }
+        let kernel = |pins: &[Package]| {
+            pins.iter().find(|pin| pin.name.starts_with("linux-image-")).cloned().unwrap()
+        };
+        assert_eq!(kernel(&pins), kernel(&lock::shipped().unwrap()));
+    }
+}
