@@ -39,7 +39,7 @@ pub struct BuildInputs {
     pub out: PathBuf,
     /// Where packages and intermediate files are kept between builds.
     pub cache_dir: PathBuf,
-    /// URI of a Debian mirror; without it the machine's own.
+    /// URI of a Debian mirror (see [`crate::mirror::Mirror::find`]); without it the machine's own.
     pub mirror: Option<String>,
     /// Fail when a pinned package has gone from the mirror, instead of taking a newer one.
     pub locked: bool,
@@ -67,6 +67,9 @@ pub struct BuildReport {
 pub fn build(inputs: &BuildInputs, progress: &mut dyn Progress) -> Result<BuildReport> {
     let epoch = source_date_epoch()?;
     let store = Debs::open(&inputs.cache_dir, inputs.mirror.clone())?;
+    // One build at a time in a cache; the lock goes with the file.
+    let lock = File::create(inputs.cache_dir.join("build.lock"))?;
+    lock.lock().context("cannot lock the cache folder")?;
     let policy = if inputs.locked { Policy::Locked } else { Policy::NewestIfGone };
     let debs = store.obtain(&lock::shipped()?, policy, &resolve_newest, progress)?;
     let packages: Vec<lock::Package> = debs.iter().map(|deb| deb.package.clone()).collect();

@@ -124,6 +124,9 @@ impl Debs {
             }
         }
         if !missing.is_empty() {
+            // One fetch at a time in a cache; the lock goes with the file.
+            let lock = std::fs::File::create(self.dir.join("fetch.lock"))?;
+            lock.lock().context("cannot lock the package cache")?;
             progress.step(&format!(
                 "packages: fetching {} of {} Debian packages",
                 missing.len(),

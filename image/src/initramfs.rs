@@ -91,8 +91,7 @@ impl Tree {
     /// When a file is 4 GiB or larger: the format cannot hold it.
     pub fn to_cpio(&self, mtime: u32) -> Result<Vec<u8>> {
         let mut archive = Vec::new();
-        let mut inode = 1;
-        for (path, entry) in &self.entries {
+        for (inode, (path, entry)) in (1..).zip(&self.entries) {
             let (mode, content, device): (u32, &[u8], (u32, u32)) = match entry {
                 Entry::Dir { mode } => (0o040_000 | mode, &[], (0, 0)),
                 Entry::File { mode, content } => (0o100_000 | mode, content, (0, 0)),
@@ -103,7 +102,6 @@ impl Tree {
             };
             append(&mut archive, path, &Header { inode, mode, mtime, device }, content)
                 .with_context(|| format!("{path} does not fit into an initramfs"))?;
-            inode += 1;
         }
         let trailer = Header { inode: 0, mode: 0, mtime: 0, device: (0, 0) };
         append(&mut archive, "TRAILER!!!", &trailer, &[])?;

@@ -12,7 +12,8 @@ use image::{BuildInputs, PrintProgress};
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// URI of a Debian mirror; without it the machine's own apt sources name one.
+    /// URI of a Debian mirror, or ARCHIVE_URI,SECURITY_URI; without it the machine's own apt
+    /// sources name one.
     #[arg(long, global = true)]
     mirror: Option<String>,
     /// Where packages and intermediate files are kept.

@@ -37,19 +37,23 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// The machine's Debian mirror, or debootstrap's default, or the one the user named.
+    /// The machine's Debian mirror, or debootstrap's default, or the one the user named:
+    /// `ARCHIVE_URI`, or `ARCHIVE_URI,SECURITY_URI`.
     ///
     /// # Errors
     /// When there is none; the message says what to do.
     pub fn find(named: Option<&str>) -> Result<Self> {
-        if let Some(archive) = named {
-            return Ok(Self { archive: archive.trim_end_matches('/').to_owned(), security: None });
+        if let Some(named) = named {
+            return Ok(from_name(named));
         }
         if let Some(mirror) = from_sources(&read_machine_sources()?) {
             return Ok(mirror);
         }
         if let Some(archive) = debootstrap_default() {
-            return Ok(Self { archive, security: None });
+            // Debian's default mirror serves the security archive beside the main one.
+            let security =
+                archive.strip_suffix("/debian").map(|host| format!("{host}/debian-security"));
+            return Ok(Self { archive, security });
         }
         bail!(
             "this machine's apt sources name no Debian mirror and debootstrap is not installed: \
@@ -72,6 +76,16 @@ impl Mirror {
             text.push_str(&stanza(security, &format!("{SUITE}-security")));
         }
         text
+    }
+}
+
+fn from_name(named: &str) -> Mirror {
+    let clean = |uri: &str| uri.trim().trim_end_matches('/').to_owned();
+    match named.split_once(',') {
+        Some((archive, security)) => {
+            Mirror { archive: clean(archive), security: Some(clean(security)) }
+        }
+        None => Mirror { archive: clean(named), security: None },
     }
 }
 
@@ -196,6 +210,14 @@ mod tests {
     fn sources_of_other_distributions_are_no_debian_mirror() {
         let text = "deb http://a.test/ubuntu noble main universe\n\nTypes: deb\nURIs: https://n.test/node\nSuites: nodistro\nComponents: main\n";
         assert_eq!(from_sources(text), None);
+    }
+
+    #[test]
+    fn a_named_mirror_may_bring_its_security_archive() {
+        let mirror = from_name("http://m.test/debian/,http://s.test/security");
+        assert_eq!(mirror.archive, "http://m.test/debian");
+        assert_eq!(mirror.security.as_deref(), Some("http://s.test/security"));
+        assert_eq!(from_name("http://m.test/debian").security, None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::lock::{self, Package};
 use crate::modules::ModuleSet;
 
 /// Programs taken from Debian's packages, by their path in tree and image.
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 10] = [
     "usr/lib/systemd/systemd-journald",
     "usr/bin/journalctl",
     "usr/bin/date",
@@ -27,7 +27,6 @@ const PROGRAMS: [&str; 11] = [
     "usr/sbin/mkfs.xfs",
     "usr/sbin/xfs_repair",
     "usr/sbin/xfs_growfs",
-    "usr/sbin/xfs_spaceman",
     "usr/sbin/mke2fs",
     "usr/sbin/e2fsck",
 ];
@@ -45,7 +44,7 @@ const EMPTY_DIRS: [&str; 10] =
     ["proc", "sys", "dev", "run", "tmp", "var", "cache", "config", "root", "mnt"];
 
 /// Text files of the image.
-const TEXTS: [(&str, &str); 11] = [
+const TEXTS: [(&str, &str); 10] = [
     (
         "etc/passwd",
         "root:x:0:0:root:/root:/usr/sbin/nologin\n\
@@ -75,7 +74,6 @@ const TEXTS: [(&str, &str); 11] = [
          https 443/tcp\nnfs 2049/tcp\n",
     ),
     ("etc/host.conf", "multi on\n"),
-    ("etc/shells", ""),
     // Empty in the image: init mounts the machine's own identity over it.
     ("etc/machine-id", ""),
     (
@@ -83,7 +81,7 @@ const TEXTS: [(&str, &str); 11] = [
         "[Journal]\nStorage=auto\nSystemMaxUse=16M\nRuntimeMaxUse=16M\nAudit=no\n\
          ReadKMsg=yes\nForwardToConsole=no\nForwardToSyslog=no\nForwardToWall=no\n",
     ),
-    // Root's own key file is not wanted by anything: an empty fstab tells tools that nothing is mounted by it.
+    // Nothing is mounted by it; tools that read it find nothing.
     ("etc/fstab", ""),
 ];
 
@@ -133,9 +131,8 @@ pub(crate) fn stage(sources: &Sources<'_>, root: &Path) -> Result<()> {
     }
     staging.write("usr/lib/os-release", sources.os_release.as_bytes())?;
     staging.write("usr/share/tidegate/packages", lock::format(sources.packages).as_bytes())?;
-    for file in ["etc/mke2fs.conf"] {
-        staging.copy(&sources.tree.join(file), file, 0o644)?;
-    }
+    let mke2fs_conf = "etc/mke2fs.conf";
+    staging.copy(&sources.tree.join(mke2fs_conf), mke2fs_conf, 0o644)?;
     staging.certificates()?;
     staging.zones()?;
     for (path, source) in copyright::files(sources.tree, sources.packages)? {

@@ -149,8 +149,10 @@ impl Parts<'_> {
 impl Drop for Parts<'_> {
     fn drop(&mut self) {
         for path in &self.paths {
-            // What is left behind is overwritten by the next run.
-            let _ = std::fs::remove_file(path);
+            if let Err(error) = std::fs::remove_file(path) {
+                // The next run overwrites it; an error here must not hide the one that led here.
+                eprintln!("ova: cannot remove {}: {error}", path.display());
+            }
         }
     }
 }

@@ -27,21 +27,21 @@ fn packed(dir: &Path, cache_disk: CacheDisk) -> PathBuf {
     let image = dir.join("disk.img");
     let mut disk = vec![0; 8 * MIB];
     disk[5 * MIB..5 * MIB + 9].copy_from_slice(b"some data");
-    std::fs::write(&image, disk).unwrap();
+    std::fs::write(&image, disk).expect("a temporary folder is writable");
     let ova = dir.join(format!("{cache_disk:?}.ova"));
     let inputs = PackInputs { image, ova, spec: Spec::default(), cache_disk };
-    pack(&inputs, &mut |_| {}).unwrap().ova
+    pack(&inputs, &mut |_| {}).expect("the image is there").ova
 }
 
 fn members(ova: &Path) -> Vec<(String, Vec<u8>)> {
     let mut members = Vec::new();
-    vmware::ova::read(std::fs::File::open(ova).unwrap(), |name, _, content| {
+    vmware::ova::read(std::fs::File::open(ova).expect("the OVA was packed"), |name, _, content| {
         let mut bytes = Vec::new();
         content.read_to_end(&mut bytes)?;
         members.push((name.to_owned(), bytes));
         Ok(())
     })
-    .unwrap();
+    .expect("the OVA is well-formed");
     members
 }
 

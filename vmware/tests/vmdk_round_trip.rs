@@ -25,8 +25,9 @@ fn disk() -> Vec<u8> {
 
 fn packed(disk: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    let capacity = u64::try_from(disk.len()).unwrap();
-    vmdk::write(&mut &disk[..], capacity, "x.vmdk", &mut out, &mut |_| {}).unwrap();
+    let capacity = u64::try_from(disk.len()).expect("small");
+    vmdk::write(&mut &disk[..], capacity, "x.vmdk", &mut out, &mut |_| {})
+        .expect("memory takes all");
     out
 }
 
