@@ -1,1 +1,56 @@
-fn main() {}
+//! PID 1 of the appliance, its network service and its console: one static binary, several entries.
+//!
+//! `init` as PID 1 runs stage 1 in the initramfs and stage 2 in the root file system; `init network`,
+//! `init console TTY`, `init exec-gateway` and `init exec-console TTY` are what PID 1 starts.
+mod console;
+mod control;
+mod disks;
+mod journald;
+mod log;
+mod machine;
+mod modules;
+mod mounts;
+mod network;
+mod observed;
+mod phases;
+mod pid1;
+mod seed;
+mod service;
+mod shutdown;
+mod signatures;
+mod stage1;
+mod supervisor;
+mod sys;
+mod time;
+mod uevents;
+mod verity;
+
+use std::{path::Path, process::ExitCode};
+
+/// Tells the initramfs from the root file system, as systemd does.
+const INITRD_MARK: &str = "/etc/initrd-release";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments.as_slice() {
+        ["console", tty] => console::run(tty),
+        ["network"] => network::run(),
+        ["exec-gateway", rest @ ..] => service::exec_gateway(rest),
+        ["exec-console", tty] => service::exec_console(tty),
+        _ if std::process::id() == 1 => {
+            pid1::install_panic_hook();
+            if Path::new(INITRD_MARK).exists() { stage1::run() } else { pid1::run() }
+        }
+        _ => Err(anyhow::anyhow!(
+            "init is the appliance's PID 1; it also runs as: init console TTY, init network"
+        )),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            sys::say(&format!("init {}: {error:#}", arguments.join(" ")));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The network service: brings the first adapter up, asks for an address by DHCP, keeps the lease.
+//!
+//! A process of its own, so that PID 1 needs no async runtime. Owns `/run/etc/resolv.conf` and the
+//! network's observed state.
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use futures_util::TryStreamExt;
+use mozim::{DhcpV4Client, DhcpV4Config, DhcpV4Lease, DhcpV4State};
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder, new_connection};
+
+use crate::{
+    log,
+    observed::{self, NetworkState},
+    sys,
+};
+
+const RESOLV_CONF: &str = "/run/etc/resolv.conf";
+const ADAPTERS: &str = "/sys/class/net";
+/// Pause before trying again what failed.
+const PAUSE: Duration = Duration::from_secs(2);
+const CARRIER_PAUSE: Duration = Duration::from_millis(50);
+
+/// Runs until the end of the machine.
+pub(crate) fn run() -> Result<()> {
+    log::install("network");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (connection, handle, _) = new_connection()?;
+        tokio::spawn(connection);
+        bring_up(&handle, "lo").await.context("the loopback adapter")?;
+        loop {
+            if let Err(error) = follow_lease(&handle).await {
+                let problem = format!("{error:#}");
+                tracing::warn!(problem, "network");
+                note(&NetworkState { problem: Some(problem), ..NetworkState::default() });
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    })
+}
+
+fn note(state: &NetworkState) {
+    if let Err(error) = observed::write(observed::NETWORK, state) {
+        tracing::error!(%error, "the network's state cannot be shown");
+    }
+}
+
+async fn index(handle: &Handle, name: &str) -> Result<u32> {
+    let mut links = handle.link().get().match_name(name.to_owned()).execute();
+    let link = links.try_next().await?.with_context(|| format!("there is no adapter {name}"))?;
+    Ok(link.header.index)
+}
+
+async fn bring_up(handle: &Handle, name: &str) -> Result<u32> {
+    let index = index(handle, name).await?;
+    handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await?;
+    Ok(index)
+}
+
+/// The first adapter that is hardware, by name.
+fn adapter() -> Option<String> {
+    let mut names: Vec<String> = fs::read_dir(ADAPTERS)
+        .ok()?
+        .flatten()
+        .filter(|entry| entry.path().join("device").exists())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names.into_iter().next()
+}
+
+fn has_carrier(adapter: &str) -> bool {
+    sys::read_line(Path::new(ADAPTERS).join(adapter).join("carrier")) == "1"
+}
+
+/// Gets a lease and keeps it; returns when the adapter has lost its link or the client gives up.
+async fn follow_lease(handle: &Handle) -> Result<()> {
+    let Some(adapter) = adapter() else {
+        bail!("the VM has no network adapter: add one (VMXNET3)");
+    };
+    let index = bring_up(handle, &adapter).await?;
+    if !has_carrier(&adapter) {
+        let problem = Some(format!("{adapter} has no link: connect the adapter"));
+        note(&NetworkState { adapter: adapter.clone(), problem, ..NetworkState::default() });
+        while !has_carrier(&adapter) {
+            tokio::time::sleep(CARRIER_PAUSE).await;
+        }
+    }
+    let problem = Some("asking DHCP for an address".to_owned());
+    note(&NetworkState { adapter: adapter.clone(), problem, ..NetworkState::default() });
+    let mut config = DhcpV4Config::new(&adapter);
+    config.set_host_name(&nix::unistd::gethostname()?.to_string_lossy());
+    config.use_mac_as_client_id();
+    config.set_timeout_sec(0);
+    let mut client = DhcpV4Client::init(config, None).await.map_err(|e| anyhow::anyhow!("{e}"))?;
+    loop {
+        match client.run().await {
+            Ok(DhcpV4State::Done(lease)) => apply(handle, &adapter, index, &lease).await?,
+            Ok(state) => tracing::debug!(%state, "DHCP"),
+            Err(error) => bail!("DHCP on {adapter}: {error}"),
+        }
+    }
+}
+
+async fn apply(handle: &Handle, adapter: &str, index: u32, lease: &DhcpV4Lease) -> Result<()> {
+    let state = state_of(adapter, lease);
+    handle
+        .address()
+        .add(index, IpAddr::V4(lease.yiaddr), lease.prefix_length())
+        .replace()
+        .execute()
+        .await
+        .with_context(|| format!("setting the address {}", state.address))?;
+    if let Some(gateway) = lease.gateways.as_ref().and_then(|all| all.first()) {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .gateway(*gateway)
+            .output_interface(index)
+            .build();
+        handle
+            .route()
+            .add(route)
+            .replace()
+            .execute()
+            .await
+            .with_context(|| format!("setting the default route {gateway}"))?;
+    }
+    sys::replace_file(Path::new(RESOLV_CONF), resolv_conf(&state.dns).as_bytes(), 0o644)
+        .context(RESOLV_CONF)?;
+    let before: NetworkState = observed::read(observed::NETWORK);
+    if before.address != state.address {
+        sys::say(&format!("address {} on {adapter}", state.address));
+        tracing::info!(address = state.address, gateway = state.gateway, adapter, "network is up");
+    }
+    note(&state);
+    Ok(())
+}
+
+fn state_of(adapter: &str, lease: &DhcpV4Lease) -> NetworkState {
+    let texts = |addresses: &Option<Vec<Ipv4Addr>>| {
+        addresses.iter().flatten().map(Ipv4Addr::to_string).collect::<Vec<_>>()
+    };
+    NetworkState {
+        adapter: adapter.to_owned(),
+        address: format!("{}/{}", lease.yiaddr, lease.prefix_length()),
+        gateway: texts(&lease.gateways).into_iter().next().unwrap_or_default(),
+        dns: texts(&lease.dns_srvs),
+        ntp: texts(&lease.ntp_srvs),
+        problem: None,
+    }
+}
+
+fn resolv_conf(servers: &[String]) -> String {
+    servers.iter().map(|server| format!("nameserver {server}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_servers_become_lines() {
+        let servers = ["10.0.2.3".to_owned(), "192.0.2.53".to_owned()];
+        assert_eq!(resolv_conf(&servers), "nameserver 10.0.2.3\nnameserver 192.0.2.53\n");
+    }
+
+    #[test]
+    fn the_host_is_the_address_without_its_prefix() {
+        let state = NetworkState { address: "10.0.2.15/24".to_owned(), ..NetworkState::default() };
+        assert_eq!(state.host(), Some("10.0.2.15"));
+        assert_eq!(NetworkState::default().host(), None);
+    }
+}

@@ -1,0 +1,442 @@
+//! PID 1 in the root file system: runs the phases, then waits for what happens and acts on it.
+//!
+//! One thread, one poll loop: children that end, services that notify, requests of the console,
+//! hardware that comes and goes, the power button, and a tick every second.
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{self, Read},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::{fs::chown, net::UnixDatagram},
+    },
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        reboot::set_cad_enabled,
+        signal::{SigSet, Signal, kill},
+        signalfd::{SfdFlags, SignalFd},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+
+use crate::{
+    control::{Control, Request},
+    log,
+    machine::Machine,
+    observed::{self, MachineState, NetworkState},
+    phases::{self, Boot, MACHINE_FILE},
+    service::{self, Service},
+    shutdown::{self, Ending},
+    supervisor::{Action, State, Supervised},
+    sys, time,
+    uevents::Uevents,
+};
+
+const TICK_MS: u16 = 1000;
+/// Time for journald to become ready before the rest starts without it.
+const JOURNALD_TIME: Duration = Duration::from_secs(20);
+/// Time for a service to stop.
+const STOP_TIME: Duration = Duration::from_secs(30);
+/// Kernel messages up to this level still reach the consoles once the menu owns them: emergencies.
+const QUIET_PRINTK: &str = "1";
+/// `struct input_event` on 64-bit Linux.
+const INPUT_EVENT_BYTES: usize = 24;
+const EV_KEY: u16 = 1;
+const KEY_POWER: u16 = 116;
+
+/// A panic in PID 1 must not leave a half-dead machine.
+pub(crate) fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|panic| {
+        sys::say(&format!("PID 1 panicked, rebooting: {panic}"));
+        shutdown::reboot_now();
+    }));
+}
+
+/// Runs stage 2; does not return.
+pub(crate) fn run() -> Result<()> {
+    sys::say("stage 2");
+    let mut boot = Boot::default();
+    phases::run(&mut boot);
+    let mut machine = Running::new(boot).context("PID 1 cannot watch its services")?;
+    machine.start_services();
+    let ending = machine.watch();
+    machine.stop_services();
+    shutdown::finish(ending)
+}
+
+/// A notify socket (sd_notify(3)) and whose it is.
+struct Notify {
+    service: Service,
+    socket: UnixDatagram,
+}
+
+struct Running {
+    boot: Boot,
+    services: HashMap<Service, Supervised>,
+    pids: HashMap<i32, Service>,
+    signals: SignalFd,
+    notify: Vec<Notify>,
+    control: Control,
+    uevents: Uevents,
+    power_buttons: Vec<File>,
+    ntp: Option<Vec<String>>,
+    shown: Option<MachineState>,
+    ending: Option<Ending>,
+}
+
+impl Running {
+    fn new(boot: Boot) -> Result<Self> {
+        let mut mask = SigSet::empty();
+        for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT] {
+            mask.add(signal);
+        }
+        mask.thread_block()?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        // ctrl-alt-del comes as SIGINT then. In a container the call is not allowed, nor needed.
+        drop(set_cad_enabled(false));
+        let mut notify = Vec::new();
+        for service in Service::ALL {
+            if let Some(path) = service.notify_socket() {
+                notify.push(Notify { service, socket: notify_socket(service, path)? });
+            }
+        }
+        let supervised = Service::ALL.map(|s| (s, Supervised::new(s.notifies(), s.watchdog())));
+        Ok(Self {
+            boot,
+            services: HashMap::from(supervised),
+            pids: HashMap::new(),
+            signals,
+            notify,
+            control: Control::open(service::group("console")?)?,
+            uevents: Uevents::open()?,
+            power_buttons: power_buttons(),
+            ntp: None,
+            shown: None,
+            ending: None,
+        })
+    }
+
+    fn supervised(&mut self, service: Service) -> &mut Supervised {
+        self.services.get_mut(&service).expect("every service is in the table")
+    }
+
+    fn start_services(&mut self) {
+        self.act(Service::Journald, Action::Start);
+        let limit = sys::since_boot() + JOURNALD_TIME;
+        while !self.supervised(Service::Journald).is_ready() && sys::since_boot() < limit {
+            self.wait(100);
+        }
+        log::install("init");
+        tracing::info!(problems = ?self.boot.state.problems, "stage 2");
+        self.want(Service::Network);
+        self.want_gateway();
+        for console in [Service::Screen, Service::Serial] {
+            if console.tty().is_some_and(service::has_terminal) {
+                self.want(console);
+            }
+        }
+        if let Err(error) = fs::write("/proc/sys/kernel/printk", QUIET_PRINTK) {
+            tracing::warn!(%error, "kernel messages will go over the menu");
+        }
+    }
+
+    fn want(&mut self, service: Service) {
+        let action = self.supervised(service).want();
+        self.act(service, action);
+    }
+
+    fn want_gateway(&mut self) {
+        if self.boot.state.cache_mounted {
+            self.want(Service::Gateway);
+        }
+    }
+
+    /// Waits for what happens until somebody wants the end.
+    fn watch(&mut self) -> Ending {
+        loop {
+            self.tick();
+            self.wait(TICK_MS);
+            if let Some(ending) = self.ending {
+                return ending;
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = sys::since_boot();
+        for service in Service::ALL {
+            let action = self.supervised(service).tick(now);
+            self.act(service, action);
+        }
+        self.follow_ntp();
+        self.show();
+    }
+
+    fn act(&mut self, service: Service, action: Action) {
+        let now = sys::since_boot();
+        match action {
+            Action::Nothing => {}
+            Action::Start => match service.command().spawn() {
+                Ok(child) => {
+                    let pid = i32::try_from(child.id()).expect("pids are positive i32");
+                    self.pids.insert(pid, service);
+                    self.supervised(service).started(now);
+                    tracing::info!(service = service.name(), pid, "started");
+                }
+                Err(error) => {
+                    sys::say(&format!("{} cannot be started: {error}", service.name()));
+                    self.supervised(service).not_started(now);
+                }
+            },
+            Action::Abort => {
+                tracing::error!(service = service.name(), "silent for too long; aborting it");
+                self.signal(service, Signal::SIGABRT);
+            }
+        }
+    }
+
+    fn signal(&self, service: Service, signal: Signal) {
+        for (pid, _) in self.pids.iter().filter(|(_, s)| **s == service) {
+            if let Err(error) = kill(Pid::from_raw(*pid), signal) {
+                tracing::warn!(service = service.name(), %error, "signal");
+            }
+        }
+    }
+
+    /// One turn of the loop: waits for at most `ms` and takes in whatever is there.
+    fn wait(&mut self, ms: u16) {
+        let mut fds: Vec<BorrowedFd<'_>> =
+            vec![self.signals.as_fd(), self.control.0.as_fd(), self.uevents.as_fd()];
+        fds.extend(self.notify.iter().map(|notify| notify.socket.as_fd()));
+        fds.extend(self.power_buttons.iter().map(File::as_fd));
+        let mut polled: Vec<PollFd<'_>> =
+            fds.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        // An interrupted or failed poll is a short wait: everything below looks for itself.
+        drop(poll(&mut polled, PollTimeout::from(ms)));
+        drop(polled);
+        self.take_signals();
+        self.reap();
+        self.take_notifications();
+        self.take_requests();
+        self.take_uevents();
+        self.take_power_button();
+    }
+
+    fn take_signals(&mut self) {
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            match i32::try_from(info.ssi_signo).map(Signal::try_from) {
+                Ok(Ok(Signal::SIGTERM)) => self.ending = Some(Ending::PowerOff),
+                Ok(Ok(Signal::SIGINT)) => self.ending = Some(Ending::Reboot),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        loop {
+            let (pid, code) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, Some(code)),
+                Ok(WaitStatus::Signaled(pid, _, _)) => (pid, None),
+                Ok(WaitStatus::StillAlive) | Err(_) => return,
+                Ok(_) => continue,
+            };
+            if let Some(service) = self.pids.remove(&pid.as_raw()) {
+                tracing::warn!(service = service.name(), ?code, "ended");
+                self.supervised(service).ended(sys::since_boot(), code);
+            }
+        }
+    }
+
+    fn take_notifications(&mut self) {
+        let mut said = Vec::new();
+        let mut buffer = [0; 4096];
+        for notify in &self.notify {
+            while let Ok(length) = notify.socket.recv(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                said.push((notify.service, text));
+            }
+        }
+        let now = sys::since_boot();
+        for (service, text) in said {
+            for line in text.lines() {
+                match line {
+                    "READY=1" => {
+                        self.supervised(service).notified_ready(now);
+                        sys::say(&format!("{} is ready", service.name()));
+                    }
+                    "WATCHDOG=1" => self.supervised(service).notified_alive(now),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn take_requests(&mut self) {
+        let (boot, ending) = (&mut self.boot, &mut self.ending);
+        let served = self.control.serve(|request| match request {
+            Request::Timezone(zone) => set_timezone(boot, &zone),
+            Request::End(how) => {
+                *ending = Some(how);
+                Ok(())
+            }
+        });
+        match served {
+            Ok(()) => self.show(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => tracing::warn!(%error, "a request broke off"),
+        }
+    }
+
+    fn take_uevents(&mut self) {
+        let mut disks_changed = false;
+        for event in self.uevents.take() {
+            if event.action == "add"
+                && let Some(alias) = &event.modalias
+            {
+                self.boot.modules.load_alias(alias);
+            }
+            disks_changed |= event.concerns_disks();
+        }
+        if disks_changed && !self.boot.state.cache_mounted {
+            if let Err(error) = phases::mount_cache(&mut self.boot) {
+                tracing::error!(%error, "cache disk");
+            }
+            self.want_gateway();
+        }
+    }
+
+    fn take_power_button(&mut self) {
+        let mut event = [0; INPUT_EVENT_BYTES];
+        for button in &mut self.power_buttons {
+            while button.read_exact(&mut event).is_ok() {
+                let field = |at: usize| u16::from_ne_bytes([event[at], event[at + 1]]);
+                if (field(16), field(18)) == (EV_KEY, KEY_POWER) {
+                    self.ending = Some(Ending::PowerOff);
+                }
+            }
+        }
+    }
+
+    /// Gives chrony the servers that are known now.
+    fn follow_ntp(&mut self) {
+        let mut servers = self.boot.machine.ntp_servers.clone();
+        if servers.is_empty() {
+            servers = observed::read::<NetworkState>(observed::NETWORK).ntp;
+        }
+        if self.ntp.as_ref() == Some(&servers) {
+            return;
+        }
+        let host_clock = time::has_host_clock();
+        let conf = time::chrony_conf(&servers, host_clock);
+        if let Err(error) = fs::write(time::CHRONY_CONF, conf) {
+            tracing::error!(%error, "chrony's configuration");
+            return;
+        }
+        let any = !servers.is_empty() || host_clock;
+        self.ntp = Some(servers);
+        if any {
+            // One that runs ends, and starts again with the new servers.
+            self.signal(Service::Chrony, Signal::SIGTERM);
+            self.want(Service::Chrony);
+        }
+    }
+
+    /// Shows the console what is seen.
+    fn show(&mut self) {
+        let mut state = self.boot.state.clone();
+        for service in Service::ALL {
+            let name = service.name();
+            match self.services[&service].state() {
+                State::Waiting { .. } => {
+                    state.services.push(format!("{name} ended, starting again"))
+                }
+                State::GivenUp(why) => state.services.push(format!("{name} stopped: {why}")),
+                State::Off | State::Running { .. } => {}
+            }
+        }
+        if self.shown.as_ref() == Some(&state) {
+            return;
+        }
+        match observed::write(observed::MACHINE, &state) {
+            Ok(()) => self.shown = Some(state),
+            Err(error) => tracing::error!(%error, "the machine's state cannot be shown"),
+        }
+    }
+
+    /// Stops the services in the opposite order, each within its time.
+    fn stop_services(&mut self) {
+        sys::say("stopping services");
+        for service in Service::ALL.into_iter().rev() {
+            if service == Service::Journald {
+                continue;
+            }
+            self.signal(service, Signal::SIGTERM);
+            let limit = sys::since_boot() + STOP_TIME;
+            while self.pids.values().any(|s| *s == service) && sys::since_boot() < limit {
+                self.wait(50);
+            }
+            self.signal(service, Signal::SIGKILL);
+        }
+    }
+}
+
+fn set_timezone(boot: &mut Boot, zone: &str) -> Result<(), String> {
+    let machine = Machine { timezone: zone.to_owned(), ..boot.machine.clone() };
+    machine.check(Path::new(time::ZONES)).map_err(|error| error.to_string())?;
+    machine
+        .store(Path::new(MACHINE_FILE))
+        .map_err(|error| format!("the settings cannot be kept: {error}"))?;
+    time::set_zone(zone).map_err(|error| error.to_string())?;
+    boot.machine = machine;
+    zone.clone_into(&mut boot.state.timezone);
+    tracing::info!(zone, "time zone");
+    Ok(())
+}
+
+/// Binds a notify socket that the service's user may write to.
+fn notify_socket(service: Service, path: &str) -> Result<UnixDatagram> {
+    match fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).context(path.to_owned()),
+    }
+    let socket = UnixDatagram::bind(path).context(path.to_owned())?;
+    socket.set_nonblocking(true)?;
+    if service == Service::Gateway {
+        let (uid, gid) = service::user("gateway")?;
+        chown(path, Some(uid), Some(gid)).context(path.to_owned())?;
+    }
+    Ok(socket)
+}
+
+/// The machine's power buttons.
+fn power_buttons() -> Vec<File> {
+    let Ok(entries) = fs::read_dir("/sys/class/input") else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let title = sys::read_line(entry.path().join("device/name"));
+        if !name.starts_with("event") || !title.contains("Power Button") {
+            continue;
+        }
+        let opened = nix::fcntl::open(
+            Path::new("/dev/input").join(&name).as_path(),
+            nix::fcntl::OFlag::O_RDONLY
+                | nix::fcntl::OFlag::O_NONBLOCK
+                | nix::fcntl::OFlag::O_CLOEXEC,
+            nix::sys::stat::Mode::empty(),
+        );
+        match opened {
+            Ok(button) => found.push(File::from(button)),
+            Err(error) => sys::say(&format!("power button {name}: {error}")),
+        }
+    }
+    found
+}

@@ -1,0 +1,187 @@
+//! The seed: what the appliance is told from outside, on its first boot and whenever it changes.
+//!
+//! One TOML document with a table `[machine]` (our settings) and a table `[gateway]` (the gateway's,
+//! not interpreted here). Sources, the first that has one: QEMU's fw_cfg, the kernel command line,
+//! VMware's guestinfo.
+use std::{
+    fs,
+    os::unix::fs::chown,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use crate::{
+    machine::Machine,
+    modules::Modules,
+    sys::{self, CommandLine},
+};
+
+const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/tidegate/seed/raw";
+const GUESTINFO: &str = "guestinfo.tidegate.seed";
+/// A copy of the seed that was last applied.
+const APPLIED: &str = "seed.toml";
+/// The gateway's part, where the gateway reads it.
+pub(crate) const GATEWAY_SEED: &str = "/config/gateway-seed.toml";
+/// Largest seed: settings with every share at its longest are far below.
+const BYTES_MAX: usize = 1 << 20;
+
+/// A seed, taken apart.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Seed {
+    /// The machine's settings, if the seed has any.
+    pub(crate) machine: Option<Machine>,
+    /// The gateway's settings as a document of their own, if the seed has any.
+    pub(crate) gateway: Option<String>,
+}
+
+impl Seed {
+    /// Takes a document apart.
+    pub(crate) fn parse(text: &str, zones: &Path) -> Result<Self> {
+        let mut document: toml::Table = text.parse().context("the seed is not TOML")?;
+        let machine = match document.remove("machine") {
+            Some(table) => {
+                let text = toml::to_string(&table)?;
+                Some(Machine::parse(&text, zones).context("the seed's [machine]")?)
+            }
+            None => None,
+        };
+        let gateway = match document.remove("gateway") {
+            Some(table) => Some(toml::to_string(&table)?),
+            None => None,
+        };
+        if let Some(unknown) = document.keys().next() {
+            bail!("the seed has a table {unknown:?}; known are [machine] and [gateway]");
+        }
+        Ok(Self { machine, gateway })
+    }
+}
+
+/// Text of the seed from the first source that has one.
+pub(crate) fn find(line: &CommandLine, modules: &mut Modules) -> Result<Option<String>> {
+    modules.load("qemu_fw_cfg");
+    let bytes = if let Ok(bytes) = fs::read(FW_CFG) {
+        Some(bytes)
+    } else if let Some(encoded) = line.get("tidegate.seed") {
+        Some(STANDARD.decode(encoded).context("tidegate.seed is not base64")?)
+    } else {
+        guestinfo()?
+    };
+    let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else { return Ok(None) };
+    if bytes.len() > BYTES_MAX {
+        bail!("the seed is larger than 1 MiB");
+    }
+    let text = String::from_utf8(bytes).context("the seed is not UTF-8 text")?;
+    Ok(Some(plain(text)))
+}
+
+/// What fits no wizard's text field comes in base64.
+fn plain(text: String) -> String {
+    let packed: String = text.split_whitespace().collect();
+    match STANDARD.decode(&packed).ok().and_then(|bytes| String::from_utf8(bytes).ok()) {
+        Some(decoded) if decoded.contains('[') => decoded,
+        _ => text,
+    }
+}
+
+/// VMware's guestinfo, asked only where the processor says that it is VMware's.
+fn guestinfo() -> Result<Option<Vec<u8>>> {
+    if !vmw_backdoor::is_vmware_cpu() {
+        return Ok(None);
+    }
+    let mut backdoor = vmw_backdoor::access_backdoor_privileged().context("VMware's backdoor")?;
+    let mut channel = backdoor.open_enhanced_chan().context("VMware's guest channel")?;
+    channel.get_guestinfo(GUESTINFO.as_bytes()).context(GUESTINFO)
+}
+
+/// Applies a seed that is another one than last time: writes the gateway's part for the gateway and
+/// answers the machine's part. `config` is where settings are kept.
+pub(crate) fn apply(
+    text: &str,
+    config: &Path,
+    zones: &Path,
+    gateway: (u32, u32),
+) -> Result<Option<Machine>> {
+    let applied = config.join(APPLIED);
+    if fs::read_to_string(&applied).is_ok_and(|last| last == text) {
+        return Ok(None);
+    }
+    let seed = Seed::parse(text, zones)?;
+    if let Some(document) = &seed.gateway {
+        let name = Path::new(GATEWAY_SEED).file_name().expect("it names a file");
+        let path: PathBuf = config.join(name);
+        sys::replace_file(&path, document.as_bytes(), 0o600)
+            .with_context(|| path.display().to_string())?;
+        chown(&path, Some(gateway.0), Some(gateway.1))
+            .with_context(|| path.display().to_string())?;
+    }
+    sys::replace_file(&applied, text.as_bytes(), 0o600)
+        .with_context(|| applied.display().to_string())?;
+    Ok(seed.machine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"
+        [machine]
+        hostname = "tidegate"
+        timezone = "UTC"
+        [gateway]
+        version = 1
+        [gateway.s3]
+        region = "ap-northeast-2"
+        [[gateway.share]]
+        name = "sales"
+        bucket = "sales-backup"
+    "#;
+
+    fn zones() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("UTC"), b"TZif2").unwrap();
+        dir
+    }
+
+    #[test]
+    fn the_gateway_s_part_is_a_settings_document_of_its_own() {
+        let zones = zones();
+        let seed = Seed::parse(TEXT, zones.path()).unwrap();
+        assert_eq!(seed.machine.unwrap().hostname, "tidegate");
+        let settings = gateway_api::Settings::from_toml(&seed.gateway.unwrap()).unwrap();
+        assert_eq!(settings.shares[0].name.as_str(), "sales");
+        assert_eq!(settings.s3.region, "ap-northeast-2");
+    }
+
+    #[test]
+    fn a_seed_is_applied_once_until_it_changes() {
+        let zones = zones();
+        let config = tempfile::tempdir().unwrap();
+        let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+        let apply = |text: &str| apply(text, config.path(), zones.path(), me).unwrap();
+        assert!(apply(TEXT).is_some());
+        assert!(config.path().join("gateway-seed.toml").exists());
+        assert!(apply(TEXT).is_none(), "the same seed again");
+        assert!(apply(&TEXT.replace("\"tidegate\"", "\"other\"")).is_some());
+    }
+
+    #[test]
+    fn broken_seeds_say_what_is_wrong() {
+        let zones = zones();
+        for (text, says) in [
+            ("[machine", "not TOML"),
+            ("[machine]\ntimezone = \"Nowhere\"", "tz database"),
+            ("[machin]", "machin"),
+        ] {
+            let error = format!("{:#}", Seed::parse(text, zones.path()).unwrap_err());
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn base64_is_unpacked_and_plain_text_left() {
+        assert_eq!(plain(STANDARD.encode("[machine]")), "[machine]");
+        assert_eq!(plain("[machine]\n".to_owned()), "[machine]\n");
+    }
+}

@@ -1,0 +1,245 @@
+//! The services of the appliance, as data, and becoming one of them with no more rights than it needs.
+use std::{
+    ffi::CString,
+    fs::OpenOptions,
+    io,
+    net::{TcpListener, UdpSocket},
+    os::{
+        fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd},
+        unix::{fs::OpenOptionsExt, process::CommandExt},
+    },
+    path::Path,
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use nix::{
+    fcntl::{FcntlArg, fcntl},
+    unistd::{Gid, Group, Uid, User, setgid, setgroups, setsid, setuid},
+};
+
+use crate::{disks, journald, seed, time};
+
+/// This program, in the root file system.
+const INIT: &str = "/usr/sbin/init";
+/// The gateway.
+const GATEWAY: &str = "/usr/bin/gateway";
+/// Longest silence of the gateway.
+const GATEWAY_WATCHDOG: Duration = Duration::from_secs(60);
+/// First descriptor that is handed over (sd_listen_fds(3)).
+const FIRST_FD: RawFd = 3;
+/// Ports of NFS and the portmapper.
+const NFS_PORT: u16 = 2049;
+const PORTMAP_PORT: u16 = 111;
+
+/// A service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Service {
+    Journald,
+    Network,
+    Chrony,
+    Gateway,
+    Screen,
+    Serial,
+}
+
+impl Service {
+    /// All, in the order in which they are started; they are stopped in the opposite order.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Journald, Self::Network, Self::Chrony, Self::Gateway, Self::Screen, Self::Serial];
+
+    /// What it is called in logs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Journald => "journald",
+            Self::Network => "network",
+            Self::Chrony => "chrony",
+            Self::Gateway => "gateway",
+            Self::Screen => "console on tty1",
+            Self::Serial => "console on ttyS0",
+        }
+    }
+
+    /// The terminal of a console.
+    pub(crate) fn tty(self) -> Option<&'static str> {
+        match self {
+            Self::Screen => Some("tty1"),
+            Self::Serial => Some("ttyS0"),
+            Self::Journald | Self::Network | Self::Chrony | Self::Gateway => None,
+        }
+    }
+
+    /// Whether it says READY=1.
+    pub(crate) fn notifies(self) -> bool {
+        matches!(self, Self::Journald | Self::Gateway)
+    }
+
+    /// Longest silence, for services with a watchdog.
+    pub(crate) fn watchdog(self) -> Option<Duration> {
+        (self == Self::Gateway).then_some(GATEWAY_WATCHDOG)
+    }
+
+    /// Where it says what it has to say, if it does.
+    pub(crate) fn notify_socket(self) -> Option<&'static str> {
+        match self {
+            Self::Journald => Some("/run/tidegate/notify-journald"),
+            Self::Gateway => Some("/run/tidegate/notify-gateway"),
+            Self::Network | Self::Chrony | Self::Screen | Self::Serial => None,
+        }
+    }
+
+    /// How it is started.
+    pub(crate) fn command(self) -> Command {
+        let mut command = match self {
+            Self::Journald => Command::new(journald::PROGRAM),
+            Self::Network => with_arguments(INIT, &["network"]),
+            Self::Chrony => with_arguments("/usr/sbin/chronyd", &["-n", "-f", time::CHRONY_CONF]),
+            Self::Gateway => {
+                let mut command = with_arguments(
+                    INIT,
+                    &[
+                        "exec-gateway",
+                        "serve",
+                        "--state",
+                        "/config/gateway",
+                        "--cache",
+                        disks::CACHE,
+                    ],
+                );
+                if Path::new(seed::GATEWAY_SEED).exists() {
+                    command.args(["--settings", seed::GATEWAY_SEED]);
+                }
+                command.args(["--admin", gateway_api::admin::ADMIN_SOCKET]);
+                command
+            }
+            Self::Screen => with_arguments(INIT, &["exec-console", "tty1"]),
+            Self::Serial => with_arguments(INIT, &["exec-console", "ttyS0"]),
+        };
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin").stdin(std::process::Stdio::null());
+        if let Some(socket) = self.notify_socket() {
+            command.env("NOTIFY_SOCKET", socket);
+        }
+        if let Some(limit) = self.watchdog() {
+            command.env("WATCHDOG_USEC", limit.as_micros().to_string());
+        }
+        if matches!(self, Self::Journald | Self::Chrony) {
+            // What they have to say beside their own log would go over the menu.
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        }
+        command
+    }
+}
+
+fn with_arguments(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+/// uid and gid of a user of the image.
+pub(crate) fn user(name: &str) -> Result<(u32, u32)> {
+    let user = User::from_name(name)?.with_context(|| format!("the image has no user {name}"))?;
+    Ok((user.uid.as_raw(), user.gid.as_raw()))
+}
+
+/// gid of a group of the image.
+pub(crate) fn group(name: &str) -> Result<u32> {
+    let group =
+        Group::from_name(name)?.with_context(|| format!("the image has no group {name}"))?;
+    Ok(group.gid.as_raw())
+}
+
+/// Gives up every right but those of the user and the groups, for ever.
+fn become_user(name: &str, groups: &[&str]) -> Result<()> {
+    let (uid, gid) = user(name)?;
+    let groups: Result<Vec<Gid>> =
+        groups.iter().map(|name| group(name).map(Gid::from_raw)).collect();
+    setgroups(&groups?)?;
+    setgid(Gid::from_raw(gid))?;
+    setuid(Uid::from_raw(uid))?;
+    // SAFETY: PR_SET_NO_NEW_PRIVS takes four numbers and touches no memory.
+    let done = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error().into()) }
+}
+
+/// Becomes the gateway: binds its ports while that is allowed, hands them over, and runs it as its
+/// own user. Returns only on failure.
+pub(crate) fn exec_gateway(arguments: &[&str]) -> Result<()> {
+    let nfs = listen(NFS_PORT)?;
+    let portmap = listen(PORTMAP_PORT)?;
+    let udp = UdpSocket::bind(("::", PORTMAP_PORT))
+        .or_else(|_no_ipv6| UdpSocket::bind(("0.0.0.0", PORTMAP_PORT)))
+        .context("UDP port 111")?;
+    hand_over([nfs.into(), portmap.into(), udp.into()])?;
+    become_user("gateway", &[])?;
+    let error = Command::new(GATEWAY)
+        .args(arguments)
+        .env("LISTEN_PID", std::process::id().to_string())
+        .env("LISTEN_FDS", "3")
+        .env("LISTEN_FDNAMES", "nfs:portmap:portmap-udp")
+        .env("WATCHDOG_PID", std::process::id().to_string())
+        .exec();
+    Err(error).context(GATEWAY)
+}
+
+fn listen(port: u16) -> Result<TcpListener> {
+    TcpListener::bind(("::", port))
+        .or_else(|_no_ipv6| TcpListener::bind(("0.0.0.0", port)))
+        .with_context(|| format!("TCP port {port}"))
+}
+
+/// Puts the sockets at descriptors 3, 4, 5 …, open in the program that comes next.
+fn hand_over<const N: usize>(sockets: [OwnedFd; N]) -> Result<()> {
+    // Out of the way first, so that none is overwritten before it was moved.
+    let mut aside = Vec::new();
+    for socket in sockets {
+        aside.push(fcntl(&socket, FcntlArg::F_DUPFD_CLOEXEC(FIRST_FD + 16))?);
+    }
+    for (target, from) in (FIRST_FD..).zip(aside) {
+        // SAFETY: dup2 closes `target`, which nothing in this process owns any more: the sockets that
+        // may have had these numbers were dropped above, and this process has opened nothing else.
+        let done = unsafe { libc::dup2(from, target) };
+        if done < 0 {
+            return Err(io::Error::last_os_error()).context("handing over sockets");
+        }
+    }
+    Ok(())
+}
+
+/// Becomes the console on a terminal, as the user `console`. Returns only on failure.
+pub(crate) fn exec_console(tty: &str) -> Result<()> {
+    setsid().context("a session of its own")?;
+    let path = format!("/dev/{tty}");
+    let terminal = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOCTTY)
+        .open(&path)
+        .with_context(|| path.clone())?;
+    let terminal = terminal.into_raw_fd();
+    // SAFETY: TIOCSCTTY takes a number; `terminal` is an open terminal.
+    if unsafe { libc::ioctl(terminal, libc::TIOCSCTTY as libc::Ioctl, 1) } < 0 {
+        return Err(io::Error::last_os_error()).with_context(|| format!("taking {path}"));
+    }
+    for standard in [io::stdin().as_raw_fd(), io::stdout().as_raw_fd(), io::stderr().as_raw_fd()] {
+        // SAFETY: `terminal` is open, and the standard descriptors are meant to be replaced.
+        if unsafe { libc::dup2(terminal, standard) } < 0 {
+            return Err(io::Error::last_os_error()).with_context(|| format!("taking {path}"));
+        }
+    }
+    become_user("console", &["gateway", "systemd-journal"])?;
+    let error = Command::new(INIT).args(["console", tty]).exec();
+    Err(error).context(INIT)
+}
+
+/// Whether a terminal is there and can be opened: a VM may have no serial port.
+pub(crate) fn has_terminal(tty: &str) -> bool {
+    let Ok(path) = CString::new(format!("/dev/{tty}")) else { return false };
+    let opened = nix::fcntl::open(
+        path.as_c_str(),
+        nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_NOCTTY | nix::fcntl::OFlag::O_NONBLOCK,
+        nix::sys::stat::Mode::empty(),
+    );
+    opened.is_ok_and(|terminal| nix::sys::termios::tcgetattr(&terminal).is_ok())
+}

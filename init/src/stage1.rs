@@ -1,0 +1,83 @@
+//! Stage 1, in the initramfs: drivers for the disks, the verified root file system, and over to it.
+use std::{ffi::CString, fs, thread, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use nix::{
+    mount::{MsFlags, mount},
+    unistd::{chdir, chroot, execv},
+};
+
+use crate::{
+    disks,
+    modules::Modules,
+    mounts, shutdown,
+    sys::{self, CommandLine},
+    verity,
+};
+
+/// How long the disk with the root partition may take to appear.
+const ROOT_ATTEMPTS: u32 = 600;
+const ROOT_PAUSE: Duration = Duration::from_millis(50);
+/// Time for somebody to read why the boot failed.
+const READING_TIME: Duration = Duration::from_secs(10);
+
+/// Runs stage 1; returns only by rebooting.
+pub(crate) fn run() -> Result<()> {
+    if let Err(error) = to_root() {
+        sys::say(&format!("cannot start: {error:#}"));
+        thread::sleep(READING_TIME);
+    }
+    shutdown::reboot_now()
+}
+
+fn to_root() -> Result<()> {
+    mounts::mount_all(mounts::KERNEL)?;
+    sys::say("stage 1");
+    let line = CommandLine::read();
+    let mut modules = Modules::open();
+    for module in ["dm_mod", "dm_verity", "squashfs"] {
+        modules.load(module);
+    }
+    let partition = root_partition(&line, &mut modules)?;
+    let device = match line.get("tidegate.verity") {
+        Some(spec) => verity::open(&partition, &verity::Spec::parse(spec)?)?,
+        None => partition,
+    };
+    fs::create_dir_all("/newroot")?;
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV;
+    mount(Some(device.as_str()), "/newroot", Some("squashfs"), flags, None::<&str>)
+        .with_context(|| format!("mounting the root file system of {device}"))?;
+    switch()
+}
+
+fn root_partition(line: &CommandLine, modules: &mut Modules) -> Result<String> {
+    let root = line.get("tidegate.root").context("the command line has no tidegate.root")?;
+    let Some(label) = root.strip_prefix("PARTLABEL=") else {
+        bail!("tidegate.root must be PARTLABEL=NAME");
+    };
+    for _ in 0..ROOT_ATTEMPTS {
+        modules.coldplug();
+        if let Some(device) = disks::by_partition_label(label) {
+            return Ok(device);
+        }
+        thread::sleep(ROOT_PAUSE);
+    }
+    bail!("no disk has a partition called {label}")
+}
+
+/// Makes the root file system the root and becomes its PID 1.
+fn switch() -> Result<()> {
+    for folder in ["proc", "sys", "dev", "run"] {
+        let (from, to) = (format!("/{folder}"), format!("/newroot/{folder}"));
+        mount(Some(from.as_str()), to.as_str(), None::<&str>, MsFlags::MS_MOVE, None::<&str>)
+            .with_context(|| format!("moving {from}"))?;
+    }
+    chdir("/newroot")?;
+    mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)
+        .context("moving the root")?;
+    chroot(".")?;
+    chdir("/")?;
+    let program = CString::new("/usr/sbin/init")?;
+    execv(&program, &[&program]).context("starting /usr/sbin/init")?;
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! When a service starts, starts again, is killed or given up: a pure function of what happened.
+//!
+//! PID 1 tells what happened and when (time since boot) and does what is answered.
+use std::time::Duration;
+
+/// First pause before a service that ended is started again; doubles with each end.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+/// Longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// A service that ran this long counts as healthy: the next pause is short again.
+const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+/// Exit code that says: do not start again, an operator is needed.
+pub(crate) const EXIT_NEEDS_OPERATOR: i32 = 3;
+
+/// Where a service stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Not wanted, or not yet.
+    Off,
+    /// Runs since.
+    Running {
+        /// Start.
+        since: Duration,
+        /// Whether it has said READY=1 (or need not).
+        ready: bool,
+        /// Last sign of life, for services with a watchdog.
+        alive: Duration,
+    },
+    /// Starts again at.
+    Waiting {
+        /// When.
+        until: Duration,
+    },
+    /// Not started again; why.
+    GivenUp(String),
+}
+
+/// One service's supervision.
+#[derive(Clone, Debug)]
+pub(crate) struct Supervised {
+    state: State,
+    pause: Duration,
+    /// Longest silence of a service with a watchdog.
+    watchdog: Option<Duration>,
+    /// Whether it says READY=1.
+    notifies: bool,
+}
+
+/// What PID 1 has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Nothing,
+    Start,
+    /// It hangs: SIGABRT; its end leads to a new start.
+    Abort,
+}
+
+impl Supervised {
+    /// A service that is off.
+    pub(crate) fn new(notifies: bool, watchdog: Option<Duration>) -> Self {
+        Self { state: State::Off, pause: PAUSE_MIN, watchdog, notifies }
+    }
+
+    /// Where it stands.
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Whether it runs and is ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.state, State::Running { ready: true, .. })
+    }
+
+    /// It is wanted from now on.
+    pub(crate) fn want(&mut self) -> Action {
+        match self.state {
+            State::Off => Action::Start,
+            State::Running { .. } | State::Waiting { .. } | State::GivenUp(_) => Action::Nothing,
+        }
+    }
+
+    /// It was started.
+    pub(crate) fn started(&mut self, now: Duration) {
+        self.state = State::Running { since: now, ready: !self.notifies, alive: now };
+    }
+
+    /// It could not be started.
+    pub(crate) fn not_started(&mut self, now: Duration) {
+        self.wait(now);
+    }
+
+    /// It said READY=1.
+    pub(crate) fn notified_ready(&mut self, now: Duration) {
+        if let State::Running { ready, alive, .. } = &mut self.state {
+            *ready = true;
+            *alive = now;
+        }
+    }
+
+    /// It said WATCHDOG=1.
+    pub(crate) fn notified_alive(&mut self, now: Duration) {
+        if let State::Running { alive, .. } = &mut self.state {
+            *alive = now;
+        }
+    }
+
+    /// It ended, with this exit code or by a signal.
+    pub(crate) fn ended(&mut self, now: Duration, code: Option<i32>) {
+        if let State::Running { since, .. } = self.state
+            && now.saturating_sub(since) >= HEALTHY_AFTER
+        {
+            self.pause = PAUSE_MIN;
+        }
+        if code == Some(EXIT_NEEDS_OPERATOR) {
+            self.state = State::GivenUp("it needs an operator; see the log".to_owned());
+            return;
+        }
+        self.wait(now);
+    }
+
+    fn wait(&mut self, now: Duration) {
+        self.state = State::Waiting { until: now + self.pause };
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+    }
+
+    /// Time passes.
+    pub(crate) fn tick(&mut self, now: Duration) -> Action {
+        match (&self.state, self.watchdog) {
+            (State::Waiting { until }, _) if *until <= now => Action::Start,
+            (State::Running { alive, ready: true, .. }, Some(limit)) if *alive + limit < now => {
+                // Once: its end changes the state.
+                self.notified_alive(now);
+                Action::Abort
+            }
+            _ => Action::Nothing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn pauses_double_up_to_their_bound_and_health_resets_them() {
+        let mut service = Supervised::new(false, None);
+        assert_eq!(service.want(), Action::Start);
+        let mut now = seconds(10);
+        for pause in [1, 2, 4, 8, 16, 30, 30] {
+            service.started(now);
+            service.ended(now, Some(1));
+            assert_eq!(*service.state(), State::Waiting { until: now + seconds(pause) });
+            now += seconds(pause);
+            assert_eq!(service.tick(now - Duration::from_millis(1)), Action::Nothing);
+            assert_eq!(service.tick(now), Action::Start);
+        }
+        service.started(now);
+        now += seconds(60);
+        service.ended(now, None);
+        assert_eq!(*service.state(), State::Waiting { until: now + seconds(1) });
+    }
+
+    #[test]
+    fn an_operator_s_case_is_not_started_again() {
+        let mut service = Supervised::new(true, None);
+        service.started(seconds(1));
+        service.ended(seconds(2), Some(EXIT_NEEDS_OPERATOR));
+        assert!(matches!(service.state(), State::GivenUp(_)));
+        assert_eq!(service.tick(seconds(1000)), Action::Nothing);
+        assert_eq!(service.want(), Action::Nothing);
+    }
+
+    #[test]
+    fn a_service_that_went_silent_is_aborted_once() {
+        let mut service = Supervised::new(true, Some(seconds(60)));
+        service.started(seconds(0));
+        assert_eq!(service.tick(seconds(500)), Action::Nothing, "a long start is no silence");
+        service.notified_ready(seconds(500));
+        assert!(service.is_ready());
+        assert_eq!(service.tick(seconds(560)), Action::Nothing);
+        assert_eq!(service.tick(seconds(561)), Action::Abort);
+        assert_eq!(service.tick(seconds(562)), Action::Nothing);
+        service.notified_alive(seconds(600));
+        assert_eq!(service.tick(seconds(650)), Action::Nothing);
+    }
+}
