@@ -59,7 +59,7 @@ impl Space {
     pub fn admit(&self, len: u64) -> io::Result<bool> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let near = known.available < known.admitted.saturating_add(len);
-        if !known.asked || known.admitted >= ASK_EVERY_BYTES || near {
+        if !known.asked || known.admitted.saturating_add(len) >= ASK_EVERY_BYTES || near {
             let space = self.now()?;
             *known = Known {
                 available: space.available.saturating_sub(reserve_bytes(space.total)),

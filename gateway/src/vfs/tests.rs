@@ -1,1 +1,220 @@
+//! The file system over the real catalog, a simulated disk and a source that is a map of objects.
+mod data;
+mod names_and_rights;
 
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, SocketAddr},
+    ops::Range,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    cache::{CacheStore, sim_disk::SimDisk},
+    catalog::{
+        Catalog, Job, ListDefaults, ListedEntry, ListedKind, ListedPage, RootAttr, ShareRow,
+    },
+    clock::{Clock, ManualClock},
+    locks::InodeLocks,
+    object::ETag,
+};
+
+pub(super) const DELAY_MS: u64 = 2000;
+
+/// S3 as a map from ino to bytes; says no while `down`.
+#[derive(Debug)]
+pub(super) struct FakeSource {
+    catalog: Catalog,
+    cache: CacheStore,
+    locks: InodeLocks,
+    pub(super) objects: Mutex<HashMap<Ino, Vec<u8>>>,
+    pub(super) down: AtomicBool,
+    pub(super) fetched: AtomicU64,
+}
+
+impl FakeSource {
+    fn check(&self) -> Result<(), FsError> {
+        if self.down.load(Ordering::SeqCst) { Err(FsError::TryLater) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl Source for FakeSource {
+    async fn fetch(&self, ino: Ino, range: Range<u64>) -> Result<(), FsError> {
+        self.check()?;
+        let held = self.locks.exclusive(ino).await;
+        let (row, mut present) = self.catalog.inode_and_ranges(ino).await?;
+        present.extend(&self.cache.overlay().touched(ino));
+        let missing = present.missing(range);
+        for gap in &missing {
+            let bytes = self.objects.lock().unwrap()[&ino]
+                [usize::try_from(gap.start).unwrap()..usize::try_from(gap.end).unwrap()]
+                .to_vec();
+            self.fetched.fetch_add(gap.end - gap.start, Ordering::SeqCst);
+            self.cache.write_at(ino, gap.start, Bytes::from(bytes)).await?;
+        }
+        drop(held);
+        self.cache.sync(ino).await?;
+        self.catalog.add_clean_ranges(ino, &row.etag.ok_or(FsError::Io)?, missing).await?;
+        Ok(())
+    }
+
+    async fn refresh_dir(&self, dir: Ino) -> Result<(), FsError> {
+        let known = self.catalog.inode(dir).await?.listed_at.is_some();
+        if known { Ok(()) } else { self.check() }
+    }
+
+    async fn load_attr(&self, ino: Ino) -> Result<(), FsError> {
+        self.check()?;
+        let row = self.catalog.inode(ino).await?;
+        let attr = crate::catalog::HeadAttr {
+            mode: 0o640,
+            uid: 1000,
+            gid: 1000,
+            atime: row.atime,
+            mtime: row.mtime,
+        };
+        let object = row.etag.clone().map(|etag| (etag, attr));
+        self.catalog.apply_head(ino, object).await?;
+        Ok(())
+    }
+
+    async fn list_subtree(&self, _dir: Ino) -> Result<(), FsError> {
+        self.check()
+    }
+}
+
+pub(super) struct Fixture {
+    pub(super) fs: Vfs,
+    pub(super) source: Arc<FakeSource>,
+    pub(super) shared: Arc<WriteBack>,
+    pub(super) catalog: Catalog,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) disk: SimDisk,
+    share: ShareRow,
+    dir: TempDir,
+}
+
+pub(super) fn user(uid: u32) -> RequestContext {
+    RequestContext {
+        peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 900)),
+        credentials: Credentials { uid, gid: uid, groups: vec![50] },
+    }
+}
+
+pub(super) fn owner() -> RequestContext {
+    user(1000)
+}
+
+impl Fixture {
+    pub(super) async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::new(1000, 0)));
+        Self::start(dir, SimDisk::default(), clock).await
+    }
+
+    async fn start(dir: TempDir, disk: SimDisk, clock: Arc<ManualClock>) -> Self {
+        let catalog = Catalog::open(dir.path()).unwrap();
+        let cache = CacheStore::open(Arc::new(disk.clone()), Path::new("/cache")).unwrap();
+        crate::recovery::recover(&catalog, &cache, clock.as_ref()).await.unwrap();
+        let root = RootAttr { mode: 0o777, uid: 0, gid: 0, now: clock.now() };
+        let share = catalog.ensure_share("s", "bucket", "", root).await.unwrap();
+        let locks = InodeLocks::default();
+        let source = Arc::new(FakeSource {
+            catalog: catalog.clone(),
+            cache: cache.clone(),
+            locks: locks.clone(),
+            objects: Mutex::default(),
+            down: AtomicBool::new(false),
+            fetched: AtomicU64::new(0),
+        });
+        let shared = Arc::new(WriteBack::new(
+            catalog.clone(),
+            cache,
+            locks,
+            clock.clone(),
+            Verifier::random().unwrap(),
+            DELAY_MS,
+        ));
+        let fs = Vfs::new(&share, shared.clone(), source.clone(), ShareMode::ReadWrite);
+        Self { fs, source, shared, catalog, clock, disk, share, dir }
+    }
+
+    /// The machine loses its power: the process is gone, the disk forgets what was not synced.
+    pub(super) async fn power_cut(self, seed: u64) -> Self {
+        let Self { fs, source, shared, catalog, clock, disk, share: _, dir } = self;
+        drop((fs, source, shared, catalog));
+        disk.cut_power(seed);
+        Self::start(dir, disk, clock).await
+    }
+
+    pub(super) fn root(&self) -> Ino {
+        self.share.root
+    }
+
+    pub(super) async fn create(&self, name: &str) -> Ino {
+        let how = CreateHow::Guarded(SetAttr { mode: Some(0o644), ..SetAttr::default() });
+        self.fs.create(&owner(), self.root(), name.as_bytes(), how).await.unwrap().attr.ino
+    }
+
+    pub(super) async fn write(&self, ino: Ino, at: u64, bytes: &[u8], how: Stability) -> Written {
+        let data = Bytes::copy_from_slice(bytes);
+        self.fs.write(&owner(), ino, at, data, how).await.unwrap()
+    }
+
+    pub(super) async fn content(&self, ino: Ino) -> Vec<u8> {
+        let read = self.fs.read(&owner(), ino, 0, 1 << 20).await.unwrap();
+        assert!(read.eof);
+        read.data.to_vec()
+    }
+
+    /// Puts an object into the bucket and lists it.
+    pub(super) async fn object(&self, name: &str, bytes: &[u8]) -> Ino {
+        let mut token = self.catalog.begin_listing(self.root()).await.unwrap();
+        let kind = ListedKind::File {
+            size: bytes.len() as u64,
+            etag: ETag::new(format!("{name}-{}", bytes.len())),
+            last_modified: self.clock.now(),
+        };
+        let page = ListedPage {
+            entries: vec![ListedEntry { name: name.to_owned(), kind }],
+            marker: None,
+            defaults: ListDefaults {
+                file_mode: 0o666,
+                directory_mode: 0o777,
+                uid: 65534,
+                gid: 65534,
+            },
+            now: self.clock.now(),
+        };
+        self.catalog.merge_listing_page(&mut token, page).await.unwrap();
+        drop(token);
+        let ino = self.catalog.child(self.root(), name).await.unwrap().unwrap().ino;
+        self.source.objects.lock().unwrap().insert(ino, bytes.to_vec());
+        ino
+    }
+
+    /// Uploads everything: what is dirty becomes clean.
+    pub(super) async fn upload_all(&self) {
+        let now = self.clock.now().plus_millis(10 * DELAY_MS);
+        for job in self.catalog.claim_jobs(now, 100).await.unwrap() {
+            match job {
+                Job::Sync(job) => {
+                    let etag = ETag::new(format!("up{}", job.op.0));
+                    let (op, version) = (job.op, job.inode.version);
+                    self.catalog.finish_sync(op, version, &job.key, &etag, now).await.unwrap();
+                }
+                other => self.catalog.finish_delete(other.op()).await.unwrap(),
+            }
+        }
+    }
+}
