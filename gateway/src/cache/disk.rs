@@ -33,7 +33,7 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Cuts or extends (with a hole) to `len` bytes.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Bytes to the end.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
     /// Returns when all earlier writes are on the disk (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;
 }
@@ -83,7 +83,7 @@ impl DiskFile for File {
         File::set_len(self, len)
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
 

@@ -194,7 +194,7 @@ impl CacheStore {
     pub async fn set_len(&self, ino: Ino, keep: u64, size: u64) -> Result<(), CacheError> {
         self.blocking(ino, "truncate", move |inner| {
             let open = inner.opened(ino)?;
-            if open.file.len()? > keep.min(size) {
+            if open.file.size()? > keep.min(size) {
                 open.file.set_len(keep.min(size))?;
             }
             open.file.set_len(size)
@@ -208,7 +208,7 @@ impl CacheStore {
     /// [`CacheError::Disk`].
     pub async fn cut(&self, ino: Ino, size: u64) -> Result<(), CacheError> {
         self.blocking(ino, "truncate", move |inner| match inner.existing(ino)? {
-            Some(open) if open.file.len()? > size => open.file.set_len(size),
+            Some(open) if open.file.size()? > size => open.file.set_len(size),
             Some(_) | None => Ok(()),
         })
         .await
@@ -241,7 +241,7 @@ impl CacheStore {
     /// [`CacheError::Disk`].
     pub async fn len(&self, ino: Ino) -> Result<u64, CacheError> {
         self.blocking(ino, "stat", move |inner| match inner.existing(ino)? {
-            Some(open) => open.file.len(),
+            Some(open) => open.file.size(),
             None => Ok(0),
         })
         .await

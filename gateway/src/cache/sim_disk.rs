@@ -156,7 +156,7 @@ impl DiskFile for Handle {
         })
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         self.with(|state, path| Ok(file(state, path)?.now.len() as u64))
     }
 
