@@ -1,6 +1,6 @@
 //! What has been written to cache files and not been committed: ranges, size and time, in memory.
 //!
-//! The file system drives it; a fetcher asks [`Overlay::touched`] so that bytes from S3 never replace
+//! The file system drives it; a fetcher asks [`Overlay::ranges`] so that bytes from S3 never replace
 //! bytes written here. Bounded: the file system commits at once when [`Overlay::is_full`].
 use std::{
     collections::HashMap,
@@ -20,9 +20,6 @@ const RANGES_MAX: usize = 4096;
 pub struct Pending {
     /// Bytes written since the last commit.
     pub ranges: RangeSet,
-    /// Those, and bytes of writes that have begun and not ended, or failed: no fetched byte may
-    /// replace them, and they must not count as written either.
-    pub touched: RangeSet,
     /// Bytes whose sync failed: lost unless written again (D7).
     pub fenced: RangeSet,
     /// Size as clients see it.
@@ -68,14 +65,10 @@ impl Overlay {
         self.lock().get(&ino).map(|pending| (pending.size, pending.mtime, pending.clear_set_id))
     }
 
-    /// Bytes written and not committed: newer than anything that S3 has.
+    /// Bytes written and not committed: newer than anything that S3 has. Complete only while the
+    /// inode is locked exclusively, so that no write is under way.
     pub fn ranges(&self, ino: Ino) -> RangeSet {
         self.lock().get(&ino).map(|pending| pending.ranges.clone()).unwrap_or_default()
-    }
-
-    /// Bytes that fetched ones must not replace: written, being written, or half written.
-    pub fn touched(&self, ino: Ino) -> RangeSet {
-        self.lock().get(&ino).map(|pending| pending.touched.clone()).unwrap_or_default()
     }
 
     /// Files with uncommitted writes.
@@ -107,7 +100,6 @@ impl Overlay {
         let mut files = self.lock();
         let pending = files.entry(ino).or_insert_with(|| Pending {
             ranges: RangeSet::new(),
-            touched: RangeSet::new(),
             fenced: RangeSet::new(),
             size,
             mtime,
@@ -118,13 +110,6 @@ impl Overlay {
         });
         pending.burst = Some(burst);
         pending.in_flight += 1;
-    }
-
-    /// Notes that a write is about to change `range` (before its first byte does).
-    pub fn writing(&self, ino: Ino, range: &Range<u64>) {
-        if let Some(pending) = self.lock().get_mut(&ino) {
-            pending.touched.insert(range.clone());
-        }
     }
 
     /// Notes the end of a write. A hole that it leaves behind the old end counts as written.

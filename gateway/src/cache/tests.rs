@@ -1,3 +1,4 @@
+//! The cache files on a simulated disk and on the host's; the overlay.
 use super::{sim_disk::SimDisk, *};
 
 fn cache(disk: &SimDisk) -> CacheStore {
@@ -101,10 +102,9 @@ fn a_burst_closes_only_when_nothing_was_written_since() {
     let now = crate::clock::Timestamp::from_nanos(1);
     assert!(!overlay.join(FILE));
     overlay.begin(FILE, 7, 10, now);
-    overlay.writing(FILE, &(20..30));
     overlay.wrote(FILE, &(20..30), now, false);
     let taken = overlay.take(FILE).unwrap();
-    assert_eq!((taken.size, taken.ranges.iter().collect::<Vec<_>>()), (30, vec![10..30]));
+    assert_eq!((taken.size, &taken.ranges), (30, &std::iter::once(10..30).collect()));
     assert!(overlay.join(FILE));
     assert_eq!(overlay.close(FILE, &taken), None);
     overlay.wrote(FILE, &(0..1), now, false);
@@ -119,7 +119,6 @@ fn fenced_bytes_hold_until_written_again() {
     let overlay = Overlay::default();
     let now = crate::clock::Timestamp::from_nanos(1);
     overlay.begin(FILE, 1, 0, now);
-    overlay.writing(FILE, &(0..10));
     overlay.wrote(FILE, &(0..10), now, false);
     let taken = overlay.take(FILE).unwrap();
     overlay.fence(FILE, &taken);

@@ -1,3 +1,4 @@
+//! Recovery of a cache that has lost a file and holds another of no inode.
 use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;

@@ -43,7 +43,8 @@ impl Vfs {
                     };
                     let after = self.row(ino).await?;
                     // Bytes of an object that was replaced meanwhile may be a mixture (R1).
-                    if after.etag == row.etag || row.dirty {
+                    // A publish of what is here changes the tag and not the version.
+                    if after.etag == row.etag || after.version == row.version {
                         return Ok(ReadData { data, eof: end == size, attr: self.attr(&after) });
                     }
                     continue;

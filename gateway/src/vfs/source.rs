@@ -10,7 +10,7 @@ use crate::ids::Ino;
 #[async_trait]
 pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// Makes `range` of the file present in the cache and in the catalog's ranges, except bytes that
-    /// the overlay holds as touched. Installs fetched bytes under the inode's exclusive lock.
+    /// the overlay holds. Installs fetched bytes under the inode's exclusive lock.
     ///
     /// # Errors
     /// [`FsError::TryLater`] when the object has changed or S3 does not answer,

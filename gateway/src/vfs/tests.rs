@@ -53,7 +53,7 @@ impl Source for FakeSource {
         self.check()?;
         let held = self.locks.exclusive(ino).await;
         let (row, mut present) = self.catalog.inode_and_ranges(ino).await?;
-        present.extend(&self.cache.overlay().touched(ino));
+        present.extend(&self.cache.overlay().ranges(ino));
         let missing = present.missing(range);
         for gap in &missing {
             let bytes = self.objects.lock().unwrap()[&ino]
@@ -125,7 +125,7 @@ impl Fixture {
     async fn start(dir: TempDir, disk: SimDisk, clock: Arc<ManualClock>) -> Self {
         let catalog = Catalog::open(dir.path()).unwrap();
         let cache = CacheStore::open(Arc::new(disk.clone()), Path::new("/cache")).unwrap();
-        crate::recovery::recover(&catalog, &cache, clock.as_ref()).await.unwrap();
+        catalog.recover_journal(clock.now()).await.unwrap();
         let root = RootAttr { mode: 0o777, uid: 0, gid: 0, now: clock.now() };
         let share = catalog.ensure_share("s", "bucket", "", root).await.unwrap();
         let locks = InodeLocks::default();

@@ -35,7 +35,6 @@ impl Vfs {
         if !range.is_empty() {
             self.shared.begin(ino).await?;
             let overlay = self.shared.cache.overlay();
-            overlay.writing(ino, &range);
             match self.shared.cache.write_at(ino, offset, data).await {
                 Ok(()) => {
                     let clears = permissions::write_clears_set_id(&row, who);

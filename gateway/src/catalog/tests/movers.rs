@@ -337,7 +337,7 @@ async fn fetched_ranges_of_another_object_are_refused() {
     let etag = f.catalog.inode(file).await.unwrap().etag.unwrap();
     assert!(f.catalog.drop_ranges(file).await.unwrap());
     f.catalog.add_clean_ranges(file, &etag, vec![0..4, 4..99]).await.unwrap();
-    assert_eq!(f.catalog.ranges(file).await.unwrap().iter().collect::<Vec<_>>(), [0..10]);
+    assert_eq!(f.catalog.ranges(file).await.unwrap(), std::iter::once(0..10).collect());
     let is = ChangedObject { size: 3, etag: tag("new"), last_modified: at(50), now: at(60) };
     assert!(f.catalog.mark_changed(file, &etag, is.clone()).await.unwrap());
     assert!(!f.catalog.mark_changed(file, &etag, is).await.unwrap());
