@@ -7,7 +7,18 @@ use std::{
 
 /// Layers from the bottom up; a module may use its own and every earlier layer.
 const LAYERS: &[&[&str]] = &[
-    &["limits", "clock", "object", "tasks", "budget", "metrics", "failpoint", "locks"],
+    &[
+        "limits",
+        "clock",
+        "object",
+        "tasks",
+        "budget",
+        "metrics",
+        "failpoint",
+        "locks",
+        "ids",
+        "ranges",
+    ],
     &["store", "catalog", "cache"],
     &["share"],
     &["fetch", "upload", "refresh"],
@@ -27,6 +38,7 @@ const VOCABULARY: &[(&str, &str)] = &[
     ("vfs", "ShareId"),
     ("vfs", "FileKind"),
     ("vfs", "FsError"),
+    ("vfs", "Credentials"),
     // Present ranges are what the catalog keeps of the cache.
     ("cache", "RangeSet"),
 ];
