@@ -100,7 +100,7 @@ impl Running {
         mask.thread_block()?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         // ctrl-alt-del comes as SIGINT then. In a container the call is not allowed, nor needed.
-        drop(set_cad_enabled(false));
+        let _container = set_cad_enabled(false);
         let mut notify = Vec::new();
         for service in Service::ALL {
             if let Some(path) = service.notify_socket() {
@@ -219,7 +219,7 @@ impl Running {
         let mut polled: Vec<PollFd<'_>> =
             fds.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         // An interrupted or failed poll is a short wait: everything below looks for itself.
-        drop(poll(&mut polled, PollTimeout::from(ms)));
+        let _interrupted = poll(&mut polled, PollTimeout::from(ms));
         drop(polled);
         self.take_signals();
         self.reap();

@@ -68,7 +68,7 @@ fn down(mode: RebootMode) -> ! {
 
 fn end_all(signal: Signal, time: Duration) {
     // No process is left: there is nothing to signal.
-    drop(kill(Pid::from_raw(-1), signal));
+    let _nobody_left = kill(Pid::from_raw(-1), signal);
     let begun = Instant::now();
     while begun.elapsed() < time {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -84,7 +84,7 @@ fn bounded_sync() {
     thread::spawn(move || {
         sync();
         // Nobody waits any more after the time limit.
-        drop(done.send(()));
+        let _nobody_waits = done.send(());
     });
     if waiting.recv_timeout(SYNC_TIME).is_err() {
         sys::say("the disks did not take everything in time");
