@@ -1,4 +1,5 @@
 //! The store over TCP, by the AWS SDK and by hand: what a client sees, faults and restarts included.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail their test by panicking")]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

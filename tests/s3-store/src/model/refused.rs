@@ -22,7 +22,7 @@ pub(crate) enum Refused {
     #[error("the bucket already exists and is yours")]
     BucketAlreadyOwnedByYou,
     /// 409
-    #[error("the bucket still holds objects, versions or uploads; delete them first")]
+    #[error("the bucket still holds objects, versions or delete markers; delete them first")]
     BucketNotEmpty,
     /// 412
     #[error("the precondition {0} did not hold")]
