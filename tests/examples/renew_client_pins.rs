@@ -10,6 +10,14 @@ fn main() -> Result<()> {
     let apt = Debs::open(&workspace.package_cache(), None)?.apt(&mut progress)?;
     apt.update(&mut progress)?;
     let pins = client_image::newest(&apt)?;
-    std::fs::write(workspace.root().join("tests/client-packages.lock"), lock::format(&pins))?;
+    let header = "# Debian packages of the tests' NFS client: name, version, SHA-256 of the .deb.\n\
+                  # Written by `cargo run --release -p e2e --example renew_client_pins`.\n";
+    let lines: String = lock::format(&pins)
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let file = workspace.root().join("tests/client-packages.lock");
+    std::fs::write(file, format!("{header}{lines}"))?;
     Ok(())
 }

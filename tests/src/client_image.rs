@@ -18,6 +18,8 @@ use image::{
 };
 use sha2::{Digest, Sha256};
 
+use crate::workspace::Workspace;
+
 const INIT: &str = include_str!("guest/init.sh");
 const PINS: &str = include_str!("../client-packages.lock");
 
@@ -53,18 +55,15 @@ pub struct ClientImage {
 }
 
 impl ClientImage {
-    /// Builds it in `folder`, or finds it there. Packages come from the cache that the image's
+    /// Builds it in `out/client`, or finds it there. Packages come from the cache that the image's
     /// build uses.
     ///
     /// # Errors
     /// When a package cannot be had.
-    pub fn build(
-        folder: &Path,
-        package_cache: &Path,
-        progress: &mut dyn image::Progress,
-    ) -> Result<Self> {
+    pub fn build(workspace: &Workspace, progress: &mut dyn image::Progress) -> Result<Self> {
+        let (folder, package_cache) = (workspace.out().join("client"), workspace.package_cache());
         let pins = lock::parse(PINS)?;
-        let debs = Debs::open(package_cache, None)?.obtain(
+        let debs = Debs::open(&package_cache, None)?.obtain(
             &pins,
             Policy::NewestIfGone,
             &newest,
@@ -84,7 +83,7 @@ impl ClientImage {
         unpack(&debs, &tree, progress)?;
         progress.step("client: building the initramfs of the NFS client");
         let modules = KernelModules::open(&tree)?;
-        fs::create_dir_all(folder)?;
+        fs::create_dir_all(&folder)?;
         let kernel = tree.join("boot").join(format!("vmlinuz-{}", modules.release()));
         fs::copy(&kernel, &built.kernel)?;
         fs::write(&built.initramfs, contents(&tree, &modules)?.to_initramfs(0)?)?;

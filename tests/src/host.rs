@@ -177,6 +177,20 @@ pub fn ensure_musl_target() -> Result<()> {
         .with_context(|| format!("install the Rust standard library for {TARGET} by hand"))
 }
 
+/// Installs a cargo subcommand where it is missing.
+///
+/// # Errors
+/// When it is missing and `install` fails.
+pub fn ensure_cargo_tool(name: &str, install: &[&str]) -> Result<()> {
+    let there = Command::new("cargo").args([name, "--version"]).output();
+    if there.is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    println!("Installing cargo {name}, which is missing here: {}", install.join(" "));
+    let (program, words) = install.split_first().context("an empty command")?;
+    run(Command::new(program).args(words))
+}
+
 /// Runs a command with its output on the terminal.
 ///
 /// # Errors

@@ -158,12 +158,21 @@ impl Machine {
         Ok(screen::page_with_title(&memory, title))
     }
 
+    /// Presses the power button: the guest shuts itself down.
+    ///
+    /// # Errors
+    /// When QEMU is gone.
+    pub fn press_power_button(&mut self) -> Result<()> {
+        self.qmp.execute("system_powerdown", json!({}))?;
+        Ok(())
+    }
+
     /// Presses the power button and waits until the guest has switched itself off.
     ///
     /// # Errors
     /// When it has not within `limit`.
     pub fn shut_down(&mut self, limit: Duration) -> Result<()> {
-        self.qmp.execute("system_powerdown", json!({}))?;
+        self.press_power_button()?;
         self.wait_for_exit(limit)
     }
 

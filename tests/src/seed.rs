@@ -30,9 +30,26 @@ pub const TIME_ZONE: &str = "Asia/Seoul";
 /// # Errors
 /// When the document cannot be written, which no valid constant above causes.
 pub fn document(port: u16) -> Result<String> {
+    let gateway = gateway_settings(&format!("http://{HOST_FROM_GUEST}:{port}"))?;
+    let gateway: toml::Table = toml::from_str(&gateway)?;
+    let machine = toml::toml! {
+        hostname = HOSTNAME
+        timezone = TIME_ZONE
+    };
+    let mut seed = toml::Table::new();
+    seed.insert("machine".to_owned(), machine.into());
+    seed.insert("gateway".to_owned(), gateway.into());
+    Ok(toml::to_string(&seed)?)
+}
+
+/// The settings document of a gateway that finds the store at `endpoint`.
+///
+/// # Errors
+/// As [`document`].
+pub fn gateway_settings(endpoint: &str) -> Result<String> {
     let settings = Settings {
         s3: S3Settings {
-            endpoint: format!("http://{HOST_FROM_GUEST}:{port}"),
+            endpoint: endpoint.to_owned(),
             region: REGION.to_owned(),
             addressing: Addressing::Path,
             allow_http: true,
@@ -43,15 +60,7 @@ pub fn document(port: u16) -> Result<String> {
         shares: vec![ShareSettings::new(SHARE.parse()?, BUCKET.parse()?, PREFIX.parse()?)],
         ..Settings::default()
     };
-    let gateway: toml::Table = toml::from_str(&settings.to_toml()?)?;
-    let machine = toml::toml! {
-        hostname = HOSTNAME
-        timezone = TIME_ZONE
-    };
-    let mut seed = toml::Table::new();
-    seed.insert("machine".to_owned(), machine.into());
-    seed.insert("gateway".to_owned(), gateway.into());
-    Ok(toml::to_string(&seed)?)
+    Ok(settings.to_toml()?)
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ impl Workspace {
 
     /// Debian packages and what is unpacked of them.
     pub fn package_cache(&self) -> PathBuf {
-        self.out().join("cache")
+        self.out().join("image")
     }
 
     /// The appliance's image.

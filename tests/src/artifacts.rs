@@ -1,0 +1,94 @@
+//! Building what is run: the two binaries and, from them, the disk image.
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+use image::{BuildInputs, BuildReport, Progress};
+use serde_json::Value;
+
+use crate::workspace::Workspace;
+
+const MUSL: &str = "x86_64-unknown-linux-musl";
+/// Names a gateway binary to use instead of building one; `cargo verify` sets it to the one that
+/// the workspace's tests were just built with.
+pub const GATEWAY_VARIABLE: &str = "TIDEGATE_GATEWAY";
+
+/// The gateway's binary, built as it ships.
+///
+/// # Errors
+/// When it does not compile.
+pub fn gateway(workspace: &Workspace) -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os(GATEWAY_VARIABLE) {
+        return Ok(given.into());
+    }
+    cargo_build(workspace, &["--release", "--package", "gateway", "--bin", "gateway"])
+}
+
+/// PID 1's binary: static, small.
+///
+/// # Errors
+/// When it does not compile.
+pub fn init(workspace: &Workspace) -> Result<PathBuf> {
+    cargo_build(workspace, &["--profile", "init", "--target", MUSL, "--package", "init"])
+}
+
+/// The disk image, from the binaries as they are in the source tree.
+///
+/// # Errors
+/// When something does not compile, or a Debian package cannot be had.
+pub fn image(workspace: &Workspace, progress: &mut dyn Progress) -> Result<BuildReport> {
+    progress.step("gateway: compiling");
+    let gateway = gateway(workspace)?;
+    progress.step("init: compiling");
+    let init = init(workspace)?;
+    let inputs = BuildInputs {
+        gateway,
+        init,
+        out: workspace.image(),
+        cache_dir: workspace.package_cache(),
+        mirror: None,
+        locked: false,
+    };
+    image::build(&inputs, progress)
+}
+
+/// The kernel that the image boots, as a file of its own.
+///
+/// # Errors
+/// When the image has not been built here.
+pub fn kernel(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.package_cache().join("debian/boot");
+    std::fs::read_dir(&folder)
+        .with_context(|| format!("no kernel is unpacked in {}", folder.display()))?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("vmlinuz-")))
+        .with_context(|| format!("no kernel in {}", folder.display()))
+}
+
+/// Runs `cargo build` and returns the one executable that it made or found fresh.
+fn cargo_build(workspace: &Workspace, arguments: &[&str]) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["build", "--message-format", "json-render-diagnostics"])
+        .args(arguments)
+        .current_dir(workspace.root())
+        // The compiler's own progress and errors.
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("cargo build {} failed", arguments.join(" "));
+    }
+    let executables: Vec<PathBuf> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .collect();
+    match executables.as_slice() {
+        [executable] => Ok(executable.clone()),
+        found => bail!("cargo build {} made {} executables", arguments.join(" "), found.len()),
+    }
+}

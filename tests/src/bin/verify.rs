@@ -1,0 +1,172 @@
+//! `cargo verify`: every check and every test, one after another; stops at the first failure.
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, ExitCode, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use e2e::{
+    artifacts::GATEWAY_VARIABLE,
+    host::{self, Need},
+    test_count::TestCount,
+    workspace::Workspace,
+};
+
+/// Runs every check and every test, the appliance's own story in virtual machines included.
+#[derive(Debug, Parser)]
+#[command(name = "cargo verify")]
+struct Arguments {
+    /// Leave out what needs virtual machines.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Programs of e2e's tests; each test in them is in a module of this name.
+const VM_TESTS: &[&str] = &["trial", "laptop", "story"];
+const VM_MODULE: &str = "in_a_vm::";
+
+/// What the checkers of the tests take beside the build's needs.
+const CHECKERS: &[Need] = &[
+    Need {
+        package: "virt-v2v",
+        why: "reads the OVA as another importer does",
+        file: "/usr/bin/virt-v2v",
+    },
+    Need {
+        package: "libxml2-utils",
+        why: "checks the OVF descriptor against its schemas",
+        file: "/usr/bin/xmllint",
+    },
+];
+
+fn main() -> ExitCode {
+    let mut verify = Verify {
+        workspace: Workspace::find(),
+        begun: Instant::now(),
+        count: TestCount::default(),
+        steps: Vec::new(),
+    };
+    let outcome = verify.run(&Arguments::parse());
+    println!();
+    for (step, seconds) in &verify.steps {
+        println!("{seconds:>7.1} s  {step}");
+    }
+    println!("{:>7.1} s  in all", verify.begun.elapsed().as_secs_f64());
+    if let Err(error) = &outcome {
+        println!("cargo verify: {error:#}");
+    }
+    println!("{} passed, {} failed", verify.count.passed, verify.count.failed);
+    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+struct Verify {
+    workspace: Workspace,
+    begun: Instant,
+    count: TestCount,
+    steps: Vec<(&'static str, f64)>,
+}
+
+impl Verify {
+    fn run(&mut self, arguments: &Arguments) -> Result<()> {
+        self.step("packages that the checks need", |_| install(arguments.quick))?;
+        self.step("formatting (cargo fmt)", |verify| {
+            host::run(&mut verify.cargo(&["fmt", "--all", "--check"]))
+        })?;
+        self.step("lints (cargo clippy)", |verify| {
+            host::run(&mut verify.cargo(&[
+                "clippy",
+                "--release",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ]))
+        })?;
+        self.step("licences, bans and sources (cargo deny)", |verify| {
+            let check = ["check", "licenses", "bans", "sources"];
+            let deny = ["deny", "--config", ".cargo/deny.toml"];
+            host::run(&mut verify.cargo(&[deny.as_slice(), &check].concat()))
+        })?;
+        self.step("compiling the tests", |verify| {
+            host::run(&mut verify.cargo(&["test", "--release", "--workspace", "--no-run"]))
+        })?;
+        self.step("tests", |verify| {
+            verify.tests(&["--no-fail-fast", "--", "--skip", VM_MODULE])
+        })?;
+        if arguments.quick {
+            return Ok(());
+        }
+        self.step("the appliance in virtual machines", |verify| {
+            let mut words: Vec<&str> = VM_TESTS.iter().flat_map(|name| ["--test", name]).collect();
+            words.extend(["--", VM_MODULE, "--nocapture", "--test-threads", "1"]);
+            verify.tests(&words)
+        })
+    }
+
+    fn step(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        println!("\n== {name}  [{:.0} s]", self.begun.elapsed().as_secs_f64());
+        let begun = Instant::now();
+        let outcome = work(self).context(name);
+        self.steps.push((name, begun.elapsed().as_secs_f64()));
+        outcome
+    }
+
+    fn cargo(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.args(words).current_dir(self.workspace.root());
+        command
+    }
+
+    /// Runs cargo's tests of the whole workspace, so that nothing is compiled with other features
+    /// than before, and adds up their summaries while showing their output.
+    fn tests(&mut self, words: &[&str]) -> Result<()> {
+        let mut command = self.cargo(&["test", "--release", "--workspace"]);
+        let mut running = command
+            .args(words)
+            .env(GATEWAY_VARIABLE, built_gateway()?)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot run cargo")?;
+        let output = running.stdout.take().context("cargo's output")?;
+        for line in BufReader::new(output).split(b'\n') {
+            let line = line?;
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            self.count.add_line(&line);
+        }
+        let status = running.wait()?;
+        if !status.success() {
+            bail!("cargo test failed ({status})");
+        }
+        Ok(())
+    }
+}
+
+/// The gateway that was compiled for the workspace's tests: beside this program.
+fn built_gateway() -> Result<std::path::PathBuf> {
+    let own = std::env::current_exe()?;
+    let gateway = own.with_file_name("gateway");
+    anyhow::ensure!(gateway.exists(), "cargo test has not built {}", gateway.display());
+    Ok(gateway)
+}
+
+fn install(quick: bool) -> Result<()> {
+    let mut needs = host::COMPILER.to_vec();
+    if !quick {
+        needs.extend([host::QEMU, CHECKERS].concat());
+        needs.extend(host::for_image());
+        host::ensure_musl_target()?;
+    }
+    host::ensure_packages(&needs)?;
+    host::ensure_cargo_tool("fmt", &["rustup", "component", "add", "rustfmt"])?;
+    host::ensure_cargo_tool("clippy", &["rustup", "component", "add", "clippy"])?;
+    host::ensure_cargo_tool("deny", &["cargo", "install", "--locked", "cargo-deny"])?;
+    Ok(())
+}
