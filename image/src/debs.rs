@@ -286,3 +286,72 @@ pub(crate) fn remove_dir(dir: &Path) -> Result<()> {
 fn short_hash(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes()))[..12].to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Quiet;
+
+    /// A mirror that cannot be reached: any use of the network fails the test.
+    const NO_MIRROR: &str = "http://127.0.0.1:1/debian";
+
+    fn toy(store: &Debs, dir: &Path, name: &str) -> Package {
+        let build = dir.join(name);
+        std::fs::create_dir_all(build.join("DEBIAN")).expect("writable");
+        std::fs::create_dir_all(build.join("usr/share")).expect("writable");
+        std::fs::write(build.join("usr/share").join(name), name).expect("writable");
+        let control = format!(
+            "Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n"
+        );
+        std::fs::write(build.join("DEBIAN/control"), control).expect("writable");
+        let deb = dir.join("toy.deb");
+        run(Command::new("dpkg-deb").arg("--build").arg(&build).arg(&deb)).expect("dpkg-deb");
+        let sha256 = sha256_file(&deb).expect("it was built");
+        let package = Package { name: name.to_owned(), version: "1".into(), sha256 };
+        std::fs::rename(deb, store.path(&package)).expect("same file system");
+        package
+    }
+
+    fn never(_: &Apt) -> Result<Vec<Package>> {
+        bail!("nothing has gone")
+    }
+
+    #[test]
+    fn packages_in_the_cache_need_no_network() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let store =
+            Debs::open(&dir.path().join("cache"), Some(NO_MIRROR.into())).expect("writable");
+        let pins = [toy(&store, dir.path(), "one"), toy(&store, dir.path(), "two")];
+        let debs = store.obtain(&pins, Policy::Locked, &never, &mut Quiet).expect("both are there");
+        assert_eq!(debs.len(), 2);
+    }
+
+    #[test]
+    fn a_damaged_package_in_the_cache_is_not_used() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let store =
+            Debs::open(&dir.path().join("cache"), Some(NO_MIRROR.into())).expect("writable");
+        let pin = toy(&store, dir.path(), "one");
+        std::fs::write(store.path(&pin), "damaged").expect("writable");
+        assert!(store.obtain(&[pin], Policy::Locked, &never, &mut Quiet).is_err());
+    }
+
+    #[test]
+    fn a_tree_follows_its_list_of_packages() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let store =
+            Debs::open(&dir.path().join("cache"), Some(NO_MIRROR.into())).expect("writable");
+        let pins = [toy(&store, dir.path(), "one"), toy(&store, dir.path(), "two")];
+        let debs = store.obtain(&pins, Policy::Locked, &never, &mut Quiet).expect("both are there");
+        let tree = dir.path().join("tree");
+        unpack(&debs, &tree, &mut Quiet).expect("well-formed packages");
+        assert!(tree.join("usr/share/one").exists() && tree.join("usr/share/two").exists());
+        assert_eq!(std::fs::read_link(tree.join("lib")).expect("a link"), Path::new("usr/lib"));
+        // The same list leaves the tree alone; another one makes it anew.
+        std::fs::write(tree.join("mark"), "").expect("writable");
+        unpack(&debs, &tree, &mut Quiet).expect("well-formed packages");
+        assert!(tree.join("mark").exists());
+        unpack(&debs[..1], &tree, &mut Quiet).expect("well-formed packages");
+        assert!(!tree.join("mark").exists() && !tree.join("usr/share/two").exists());
+    }
+}
