@@ -46,7 +46,7 @@ pub fn render(status: &GatewayStatus) -> String {
     }
     for event in status.events.iter().take(5) {
         let share = event.share.as_ref().map(|s| format!(" {s}:")).unwrap_or_default();
-        write!(text, "event:{share} {}\n", event.message).expect("writing to a string works");
+        writeln!(text, "event:{share} {}", event.message).expect("writing to a string works");
     }
     text
 }

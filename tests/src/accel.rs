@@ -3,11 +3,7 @@
 //! A `/dev/kvm` that opens proves little: inside some clouds' virtual machines it creates guests
 //! that die or hang in a stock kernel. So a kernel is booted once, with a first process of a few
 //! instructions, and the outcome is remembered per host kernel and guest kernel.
-use std::{
-    fs,
-    path::Path,
-    time::Duration,
-};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use image::initramfs::{Entry, Tree};
@@ -97,17 +93,16 @@ fn first_process() -> Vec<u8> {
     let text_distance_at = code.len();
     code.extend([0; 4]);
     code.push(0xba); // mov edx, length
-    code.extend((GREETING.len() as u32).to_le_bytes());
+    code.extend(u32::try_from(GREETING.len()).expect("a short text").to_le_bytes());
     code.extend([0x0f, 0x05]); // syscall
     code.extend([0xb8, 169, 0, 0, 0]); // mov eax, SYS_reboot
-    for (register, magic) in
-        [(0xbf_u8, 0xfee1_dead_u32), (0xbe, 672_274_793), (0xba, 0x4321_fedc)]
+    for (register, magic) in [(0xbf_u8, 0xfee1_dead_u32), (0xbe, 672_274_793), (0xba, 0x4321_fedc)]
     {
         code.push(register); // mov edi / esi / edx
         code.extend(magic.to_le_bytes());
     }
     code.extend([0x0f, 0x05, 0xeb, 0xfe]); // syscall; jmp to itself
-    let distance = (code.len() - text_distance_at - 4) as u32;
+    let distance = u32::try_from(code.len() - text_distance_at - 4).expect("a few bytes of code");
     code[text_distance_at..text_distance_at + 4].copy_from_slice(&distance.to_le_bytes());
     code.extend(GREETING.as_bytes());
 
@@ -134,4 +129,3 @@ fn initramfs_with_init(program: Vec<u8>) -> Result<Vec<u8>> {
     tree.file("init", 0o755, program);
     tree.to_cpio(0)
 }
-

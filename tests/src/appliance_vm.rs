@@ -126,7 +126,9 @@ impl ApplianceVm {
 
     fn arguments(&self, folder: &Path, accelerator: Accelerator) -> Result<Arguments> {
         if self.firmware == Firmware::Uefi && self.boot_bus == DiskBus::Pvscsi {
-            bail!("QEMU's UEFI firmware has no PVSCSI driver: use --disk-bus ahci or virtio (VMware's own boots from PVSCSI)");
+            bail!(
+                "QEMU's UEFI firmware has no PVSCSI driver: use --disk-bus ahci or virtio (VMware's own boots from PVSCSI)"
+            );
         }
         let machine = match self.boot_bus {
             // A SATA controller is part of q35 only.
@@ -148,9 +150,12 @@ impl ApplianceVm {
                     .with_context(|| format!("{OVMF_VARIABLES} (package ovmf)"))?;
             }
             let code = format!("if=pflash,format=raw,readonly=on,file={OVMF_CODE}");
-            arguments = arguments
-                .option("-drive", code)
-                .path("-drive", "if=pflash,format=raw,file=", &variables, "");
+            arguments = arguments.option("-drive", code).path(
+                "-drive",
+                "if=pflash,format=raw,file=",
+                &variables,
+                "",
+            );
         }
         // Discarded and zeroed blocks become holes, so the sparse file stays small.
         let disk = ",format=raw,cache=writeback,discard=unmap,detect-zeroes=unmap";
@@ -159,11 +164,12 @@ impl ApplianceVm {
             .path("-drive", "if=none,id=cache,file=", &self.cache_disk, disk)
             .option("-device", "pvscsi,id=scsi");
         arguments = match self.boot_bus {
-            DiskBus::Pvscsi => arguments
-                .option("-device", "scsi-hd,drive=boot,bus=scsi.0,bootindex=1,serial=tidegate-boot"),
-            DiskBus::Virtio => {
-                arguments.option("-device", "virtio-blk-pci,drive=boot,bootindex=1,serial=tidegate-boot")
-            }
+            DiskBus::Pvscsi => arguments.option(
+                "-device",
+                "scsi-hd,drive=boot,bus=scsi.0,bootindex=1,serial=tidegate-boot",
+            ),
+            DiskBus::Virtio => arguments
+                .option("-device", "virtio-blk-pci,drive=boot,bootindex=1,serial=tidegate-boot"),
             DiskBus::Ahci => arguments
                 .option("-device", "ide-hd,drive=boot,bus=ide.0,bootindex=1,serial=tidegate-boot"),
         }

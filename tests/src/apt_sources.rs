@@ -35,8 +35,7 @@ pub(crate) fn backports_entry(sources: &[String], codename: &str) -> Option<Stri
     let (uri, signed_by) = sources
         .iter()
         .find_map(|text| from_deb822(text, codename).or_else(|| from_one_line(text, codename)))?;
-    let signed_by =
-        signed_by.map(|keyring| format!("Signed-By: {keyring}\n")).unwrap_or_default();
+    let signed_by = signed_by.map(|keyring| format!("Signed-By: {keyring}\n")).unwrap_or_default();
     Some(format!(
         "# Added by Tidegate: QEMU of the same release as the installed qemu-utils.\n\
          Types: deb\nURIs: {uri}\nSuites: {codename}-backports\nComponents: main\n{signed_by}"

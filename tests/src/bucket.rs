@@ -144,7 +144,10 @@ impl<'a> Bucket<'a> {
 /// Bytes, storage class and POSIX metadata (the keys and forms that AWS's own services share).
 fn check_object(object: &StoredObject, file: &ClientFile) -> Result<()> {
     let meta = |name: &str| {
-        object.user_meta.get(name).with_context(|| format!("no metadata {name}: {:?}", object.user_meta))
+        object
+            .user_meta
+            .get(name)
+            .with_context(|| format!("no metadata {name}: {:?}", object.user_meta))
     };
     match &file.sha256 {
         Some(sum) => ensure!(sha256(&object.body) == *sum, "other bytes ({})", object.body.len()),

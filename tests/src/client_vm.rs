@@ -61,8 +61,7 @@ impl ClientVm {
                 std::fs::remove_file(stale)?;
             }
         }
-        let machine =
-            Machine::start("client", folder, arguments(image, &lan, &wire, accelerator))?;
+        let machine = Machine::start("client", folder, arguments(image, &lan, &wire, accelerator))?;
         let stream = UnixStream::connect(&wire).context("the wire to the client")?;
         let mut client = Self { machine, wire: BufReader::new(stream), lan, next_id: 0 };
         let greeting = client
@@ -90,8 +89,9 @@ impl ClientVm {
         let id = self.next_id;
         let request = format!("{id} {}\n", BASE64.encode(script));
         self.wire.get_mut().write_all(request.as_bytes()).context("the wire to the client")?;
-        self.answer(id, end)
-            .map_err(|error| error.context(format!("in the client: {script}\n{}", self.last_words())))
+        self.answer(id, end).map_err(|error| {
+            error.context(format!("in the client: {script}\n{}", self.last_words()))
+        })
     }
 
     /// Runs a script that must succeed and returns what it printed.
@@ -169,12 +169,7 @@ impl ClientVm {
     }
 }
 
-fn arguments(
-    image: &ClientImage,
-    lan: &Path,
-    wire: &Path,
-    accelerator: Accelerator,
-) -> Arguments {
+fn arguments(image: &ClientImage, lan: &Path, wire: &Path, accelerator: Accelerator) -> Arguments {
     Arguments::new()
         .options(&[("-accel", accelerator.option()), ("-cpu", "max"), ("-M", "q35"), ("-smp", "1")])
         .option("-m", MEMORY_MIB.to_string())

@@ -38,8 +38,7 @@ impl Console {
     /// # Errors
     /// When nothing listens there within `limit`.
     pub fn connect(socket: &Path, limit: Duration) -> Result<Self> {
-        let line =
-            poll_until("the serial line", limit, || Ok(UnixStream::connect(socket).ok()))?;
+        let line = poll_until("the serial line", limit, || Ok(UnixStream::connect(socket).ok()))?;
         let mut reader = line.try_clone().context("serial line")?;
         let output = Arc::new((Mutex::new(Output::default()), Condvar::new()));
         let shared = Arc::clone(&output);
@@ -94,12 +93,8 @@ impl Console {
                     plain.chars().rev().take(3000).collect::<Vec<_>>().into_iter().rev().collect();
                 bail!("{text:?} was not printed on the console ({why}); printed last:\n{tail}");
             }
-            output = self
-                .output
-                .1
-                .wait_timeout(output, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            output =
+                self.output.1.wait_timeout(output, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -153,7 +148,8 @@ mod tests {
 
     #[test]
     fn escape_sequences_are_not_text() {
-        let (plain, origins) = without_escapes(b"\x1b[2J\x1b[1;1HName\x1b[0m: \x1b(Bgate\r\n\xc3\xa9");
+        let (plain, origins) =
+            without_escapes(b"\x1b[2J\x1b[1;1HName\x1b[0m: \x1b(Bgate\r\n\xc3\xa9");
         assert_eq!(plain, "Name: gate\n\u{e9}");
         assert_eq!(plain.len(), origins.len());
     }
@@ -167,7 +163,9 @@ mod tests {
         let (mut guest, _) = listener.accept().unwrap();
         guest.write_all(b"login\x1b[0m: one\r\nlogin: two\r\n").unwrap();
         assert_eq!(console.expect("login:", Duration::from_secs(10)).unwrap(), "login:");
-        assert!(console.expect("two", Duration::from_secs(10)).unwrap().contains("one\nlogin: two"));
+        assert!(
+            console.expect("two", Duration::from_secs(10)).unwrap().contains("one\nlogin: two")
+        );
         drop(guest);
         let gone = console.expect("three", Duration::from_secs(10)).unwrap_err().to_string();
         assert!(gone.contains("three") && gone.contains("the line ended"), "{gone}");

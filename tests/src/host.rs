@@ -172,7 +172,9 @@ pub fn ensure_musl_target() -> Result<()> {
     if has_std {
         return Ok(());
     }
-    println!("Installing the Rust target {TARGET}: the appliance's first process is one static binary");
+    println!(
+        "Installing the Rust target {TARGET}: the appliance's first process is one static binary"
+    );
     run(Command::new("rustup").args(["target", "add", TARGET]))
         .with_context(|| format!("install the Rust standard library for {TARGET} by hand"))
 }

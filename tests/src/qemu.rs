@@ -79,9 +79,7 @@ impl Machine {
             .spawn()
             .context("cannot run qemu-system-x86_64; `cargo appliance` installs it")?;
         match Qmp::connect(&file("qmp"), QEMU_LIMIT) {
-            Ok(qmp) => {
-                Ok(Self { name: name.to_owned(), folder: folder.to_owned(), process, qmp })
-            }
+            Ok(qmp) => Ok(Self { name: name.to_owned(), folder: folder.to_owned(), process, qmp }),
             Err(error) => {
                 // It may have ended by itself; that is what the log will say.
                 process.kill().ok();
@@ -151,8 +149,7 @@ impl Machine {
     /// When QEMU cannot read the guest's memory.
     pub fn screen_text(&mut self, title: &str) -> Result<Option<String>> {
         let dump = std::path::absolute(self.folder.join(format!("{}.vga", self.name)))?;
-        let arguments =
-            json!({ "val": screen::VGA_TEXT_BASE, "size": screen::VGA_TEXT_BYTES, "filename": dump });
+        let arguments = json!({ "val": screen::VGA_TEXT_BASE, "size": screen::VGA_TEXT_BYTES, "filename": dump });
         self.qmp.execute("pmemsave", arguments)?;
         let memory = fs::read(&dump)?;
         Ok(screen::page_with_title(&memory, title))
@@ -181,9 +178,8 @@ impl Machine {
     /// # Errors
     /// When it still runs after `limit`, or when it ended by a signal.
     pub fn wait_for_exit(&mut self, limit: Duration) -> Result<()> {
-        let status = poll_until("the end of the virtual machine", limit, || {
-            Ok(self.process.try_wait()?)
-        })?;
+        let status =
+            poll_until("the end of the virtual machine", limit, || Ok(self.process.try_wait()?))?;
         if let Some(signal) = status.signal() {
             bail!("QEMU ended by signal {signal}; its log is in {}", self.folder.display());
         }

@@ -31,9 +31,8 @@ impl Qmp {
     /// # Errors
     /// When nothing listens within `limit`, or what listens does not speak QMP.
     pub fn connect(socket: &Path, limit: Duration) -> Result<Self> {
-        let stream = poll_until("QEMU's control socket", limit, || {
-            Ok(UnixStream::connect(socket).ok())
-        })?;
+        let stream =
+            poll_until("QEMU's control socket", limit, || Ok(UnixStream::connect(socket).ok()))?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         let mut qmp = Self {
             stream: BufReader::new(stream),

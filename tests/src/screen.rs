@@ -45,10 +45,7 @@ mod tests {
         write(3, "Tidegate old");
         write(40, "Tidegate");
         write(42, "Address 10.0.2.15");
-        assert_eq!(
-            page_with_title(&memory, "Tidegate").unwrap(),
-            "Tidegate\n\nAddress 10.0.2.15"
-        );
+        assert_eq!(page_with_title(&memory, "Tidegate").unwrap(), "Tidegate\n\nAddress 10.0.2.15");
         assert_eq!(page_with_title(&memory, "Something else"), None);
     }
 }

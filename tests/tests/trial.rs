@@ -1,9 +1,5 @@
 //! The trial by which KVM is judged can succeed: under emulation, which works everywhere.
-use e2e::{
-    accel::Accelerator,
-    lab::Parts,
-    artifacts,
-};
+use e2e::{accel::Accelerator, artifacts, lab::Parts};
 
 mod in_a_vm {
     use super::*;

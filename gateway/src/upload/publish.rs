@@ -152,8 +152,8 @@ async fn settle(tools: &Tools, job: &SyncJob, options: &PutOptions) -> Result<Ou
         // The target is as believed, so it was the source of the copy that is not.
         return lost_source(tools, job).await;
     }
-    if !tools.share.wrote(&head.user) && !(job.inode.kind == FileKind::Directory && head.size == 0)
-    {
+    let is_marker = job.inode.kind == FileKind::Directory && head.size == 0;
+    if !(is_marker || tools.share.wrote(&head.user)) {
         keep_theirs(tools, job, &head, options).await?;
     }
     tools.catalog.adopt_object(job.op, &job.key, Some(head.etag)).await?;

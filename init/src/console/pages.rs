@@ -250,8 +250,7 @@ mod tests {
     #[test]
     fn the_question_before_the_end_says_what_is_not_in_s3() {
         let mut view = story();
-        let mut menu = Menu::default();
-        menu.page = Page::Ask(Ending::PowerOff);
+        let menu = Menu { page: Page::Ask(Ending::PowerOff), ..Menu::default() };
         assert!(render(&menu, &view).contains("Everything written is in S3."));
         let upload =
             UploadStatus { dirty_files: 2, dirty_bytes: ByteSize(4096), ..UploadStatus::default() };

@@ -101,8 +101,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     progress.step(&format!("S3 store: {}", store.endpoint()));
 
     let network = Network::User { nfs: state.nfs_port, portmapper: state.portmapper_port };
-    let mut vm =
-        ApplianceVm::new(state.boot_disk(), state.cache_disk(), state.seed(), network);
+    let mut vm = ApplianceVm::new(state.boot_disk(), state.cache_disk(), state.seed(), network);
     vm.firmware = arguments.firmware;
     vm.boot_bus = arguments.disk_bus;
     vm.memory_mib = arguments.memory;

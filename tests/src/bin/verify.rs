@@ -27,6 +27,9 @@ struct Arguments {
 const VM_TESTS: &[&str] = &["trial", "laptop", "story"];
 const VM_MODULE: &str = "in_a_vm::";
 
+/// The gateway's fakes, which its protocol tests need.
+const TESTING: [&str; 2] = ["--features", "gateway/testing"];
+
 /// What the checkers of the tests take beside the build's needs.
 const CHECKERS: &[Need] = &[
     Need {
@@ -80,6 +83,8 @@ impl Verify {
                 "--release",
                 "--workspace",
                 "--all-targets",
+                TESTING[0],
+                TESTING[1],
                 "--",
                 "-D",
                 "warnings",
@@ -91,11 +96,16 @@ impl Verify {
             host::run(&mut verify.cargo(&[deny.as_slice(), &check].concat()))
         })?;
         self.step("compiling the tests", |verify| {
-            host::run(&mut verify.cargo(&["test", "--release", "--workspace", "--no-run"]))
+            host::run(&mut verify.cargo(&[
+                "test",
+                "--release",
+                "--workspace",
+                TESTING[0],
+                TESTING[1],
+                "--no-run",
+            ]))
         })?;
-        self.step("tests", |verify| {
-            verify.tests(&["--no-fail-fast", "--", "--skip", VM_MODULE])
-        })?;
+        self.step("tests", |verify| verify.tests(&["--no-fail-fast", "--", "--skip", VM_MODULE]))?;
         if arguments.quick {
             return Ok(());
         }
@@ -127,7 +137,7 @@ impl Verify {
     /// Runs cargo's tests of the whole workspace, so that nothing is compiled with other features
     /// than before, and adds up their summaries while showing their output.
     fn tests(&mut self, words: &[&str]) -> Result<()> {
-        let mut command = self.cargo(&["test", "--release", "--workspace"]);
+        let mut command = self.cargo(&["test", "--release", "--workspace", TESTING[0], TESTING[1]]);
         let mut running = command
             .args(words)
             .env(GATEWAY_VARIABLE, built_gateway()?)

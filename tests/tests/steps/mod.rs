@@ -101,7 +101,10 @@ ln -s mount_test.txt link 2>/dev/null && rm link || true
     Ok(())
 }
 
-pub(crate) fn an_object_by_another_client_appears(client: &mut ClientVm, bucket: Bucket<'_>) -> Result<()> {
+pub(crate) fn an_object_by_another_client_appears(
+    client: &mut ClientVm,
+    bucket: Bucket<'_>,
+) -> Result<()> {
     bucket.put("from elsewhere/report.txt", b"made by another S3 client\n");
     let read = client.sh_until(
         "the other client's object as a file",
