@@ -3,8 +3,9 @@
 //! Disks are known by what is on them, never by their names, which change from boot to boot.
 use std::{
     fs::{self, File},
+    io,
     os::unix::fs::chown,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     thread,
     time::Duration,
@@ -275,7 +276,13 @@ pub(crate) fn mount_cache(modules: &mut Modules, owner: (u32, u32)) -> Result<Ca
         bail!("a cache disk is mounted already");
     }
     modules.load("xfs");
-    let recorded = Recorded::parse(&sys::read_line(CACHE_RECORD));
+    if !mounts::is_mounted(CONFIG) {
+        bail!(
+            "the config partition is not mounted, so it is not known which disk is the cache: no disk \
+             was touched. Mend the system disk first"
+        );
+    }
+    let recorded = recorded()?;
     let (device, uuid) = match decide(&candidates(), &recorded) {
         Decision::Nothing(why) => bail!("{why}"),
         Decision::Mount { device, uuid } => (device, uuid),
@@ -306,13 +313,18 @@ fn format(device: &str) -> Result<String> {
     Ok(plain)
 }
 
-fn record(text: &str) -> Result<()> {
-    if !mounts::is_mounted(CONFIG) {
-        // Without a config partition the label alone has to do until the next boot.
-        return Ok(());
+/// What is noted; an unreadable note is an error, because a disk might be formatted for want of it.
+fn recorded() -> Result<Recorded> {
+    match fs::read_to_string(CACHE_RECORD) {
+        Ok(text) => Ok(Recorded::parse(text.trim())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Recorded::Never),
+        Err(error) => Err(error).context(CACHE_RECORD),
     }
-    sys::replace_file(&PathBuf::from(CACHE_RECORD), text.as_bytes(), 0o644)
-        .with_context(|| format!("noting the cache disk in {}", Path::new(CACHE_RECORD).display()))
+}
+
+fn record(text: &str) -> Result<()> {
+    sys::replace_file(Path::new(CACHE_RECORD), text.as_bytes(), 0o644)
+        .with_context(|| format!("noting the cache disk in {CACHE_RECORD}"))
 }
 
 #[cfg(test)]

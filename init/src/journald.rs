@@ -1,10 +1,14 @@
 //! What a real systemd-journald wants to find before it starts.
-use std::{fs, io, os::unix::fs::symlink, path::Path};
+use std::{
+    fs, io,
+    os::unix::fs::{PermissionsExt, chown, symlink},
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
 
-use crate::{disks, mounts, sys};
+use crate::{disks, mounts, service, sys};
 
 /// The daemon.
 pub(crate) const PROGRAM: &str = "/usr/lib/systemd/systemd-journald";
@@ -30,6 +34,9 @@ pub(crate) fn prepare() -> Result<()> {
     bind(MACHINE_ID, "/etc/machine-id")?;
     if kept {
         fs::create_dir_all(JOURNAL)?;
+        // Whoever is in the group may read the journal, as on any systemd machine.
+        chown(JOURNAL, Some(0), Some(service::group("systemd-journal")?))?;
+        fs::set_permissions(JOURNAL, fs::Permissions::from_mode(0o2755))?;
         fs::create_dir_all(JOURNAL_PLACE)?;
         bind(JOURNAL, JOURNAL_PLACE)?;
         // Tells journald that the place for the lasting journal is there (systemd-journald(8)).

@@ -71,12 +71,13 @@ fn mount_everything(boot: &mut Boot) -> Result<()> {
     boot.modules.load("efivarfs");
     mounts::mount_all(mounts::ROOT)?;
     boot.line = CommandLine::read();
-    for folder in ["/run/etc", "/run/tidegate", "/run/chrony", "/run/lock", "/var/log", "/var/lib"]
-    {
+    for folder in ["/run/etc", "/run/tidegate", "/run/lock", "/var/log", "/var/lib"] {
         fs::create_dir_all(folder).with_context(|| folder.to_owned())?;
     }
     fs::write("/run/etc/resolv.conf", "")?;
-    for (folder, user) in [("/var/lib/chrony", "chrony"), ("/run/gateway", "gateway")] {
+    for (folder, user) in
+        [("/var/lib/chrony", "chrony"), ("/run/chrony", "chrony"), ("/run/gateway", "gateway")]
+    {
         let (uid, gid) = service::user(user)?;
         DirBuilder::new().mode(0o750).create(folder).with_context(|| folder.to_owned())?;
         chown(folder, Some(uid), Some(gid)).with_context(|| folder.to_owned())?;
@@ -115,11 +116,12 @@ fn apply_seed(boot: &mut Boot) -> Result<()> {
     let Some(text) = seed::find(&boot.line, &mut boot.modules)? else { return Ok(()) };
     let gateway = service::user("gateway")?;
     let zones = Path::new(time::ZONES);
-    if let Some(machine) = seed::apply(&text, Path::new(disks::CONFIG), zones, gateway)? {
-        boot.machine = machine;
-        boot.machine.store(Path::new(MACHINE_FILE)).context(MACHINE_FILE)?;
-    }
-    Ok(())
+    let machine = &mut boot.machine;
+    // Noted as applied only after everything in it is: a power cut in between repeats it.
+    seed::apply(&text, Path::new(disks::CONFIG), zones, gateway, |seeded| {
+        *machine = seeded;
+        machine.store(Path::new(MACHINE_FILE)).context(MACHINE_FILE)
+    })
 }
 
 fn set_hostname(boot: &mut Boot) -> Result<()> {

@@ -199,6 +199,7 @@ impl Running {
                 tracing::error!(service = service.name(), "silent for too long; aborting it");
                 self.signal(service, Signal::SIGABRT);
             }
+            Action::Kill => self.signal(service, Signal::SIGKILL),
         }
     }
 

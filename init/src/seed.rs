@@ -95,17 +95,19 @@ fn guestinfo() -> Result<Option<Vec<u8>>> {
     channel.get_guestinfo(GUESTINFO.as_bytes()).context(GUESTINFO)
 }
 
-/// Applies a seed that is another one than last time: writes the gateway's part for the gateway and
-/// answers the machine's part. `config` is where settings are kept.
+/// Applies a seed that is another one than last time: writes the gateway's part for the gateway, hands
+/// the machine's part to `keep`, and notes the seed as applied after that. `config` is where settings
+/// are kept.
 pub(crate) fn apply(
     text: &str,
     config: &Path,
     zones: &Path,
     gateway: (u32, u32),
-) -> Result<Option<Machine>> {
+    keep: impl FnOnce(Machine) -> Result<()>,
+) -> Result<()> {
     let applied = config.join(APPLIED);
     if fs::read_to_string(&applied).is_ok_and(|last| last == text) {
-        return Ok(None);
+        return Ok(());
     }
     let seed = Seed::parse(text, zones)?;
     if let Some(document) = &seed.gateway {
@@ -116,9 +118,11 @@ pub(crate) fn apply(
         chown(&path, Some(gateway.0), Some(gateway.1))
             .with_context(|| path.display().to_string())?;
     }
+    if let Some(machine) = seed.machine {
+        keep(machine)?;
+    }
     sys::replace_file(&applied, text.as_bytes(), 0o600)
-        .with_context(|| applied.display().to_string())?;
-    Ok(seed.machine)
+        .with_context(|| applied.display().to_string())
 }
 
 #[cfg(test)]
@@ -159,11 +163,35 @@ mod tests {
         let zones = zones();
         let config = tempfile::tempdir().unwrap();
         let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
-        let apply = |text: &str| apply(text, config.path(), zones.path(), me).unwrap();
+        let apply = |text: &str| {
+            let mut kept = None;
+            let keep = |machine| {
+                kept = Some(machine);
+                Ok(())
+            };
+            apply(text, config.path(), zones.path(), me, keep).unwrap();
+            kept
+        };
         assert!(apply(TEXT).is_some());
         assert!(config.path().join("gateway-seed.toml").exists());
         assert!(apply(TEXT).is_none(), "the same seed again");
         assert!(apply(&TEXT.replace("\"tidegate\"", "\"other\"")).is_some());
+    }
+
+    #[test]
+    fn a_seed_that_could_not_be_kept_is_applied_again() {
+        let zones = zones();
+        let config = tempfile::tempdir().unwrap();
+        let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+        let refuse = |_| Err(anyhow::anyhow!("no space"));
+        assert!(apply(TEXT, config.path(), zones.path(), me, refuse).is_err());
+        let mut kept = false;
+        let keep = |_| {
+            kept = true;
+            Ok(())
+        };
+        apply(TEXT, config.path(), zones.path(), me, keep).unwrap();
+        assert!(kept);
     }
 
     #[test]

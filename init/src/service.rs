@@ -123,8 +123,8 @@ impl Service {
         if let Some(limit) = self.watchdog() {
             command.env("WATCHDOG_USEC", limit.as_micros().to_string());
         }
-        if matches!(self, Self::Journald | Self::Chrony) {
-            // What they have to say beside their own log would go over the menu.
+        if self.tty().is_none() {
+            // What they have to say beside their log would go over the menu.
             command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
         }
         command

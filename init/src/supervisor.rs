@@ -9,6 +9,8 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// A service that ran this long counts as healthy: the next pause is short again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+/// Time to die of SIGABRT.
+const ABORT_TIME: Duration = Duration::from_secs(10);
 /// Exit code that says: do not start again, an operator is needed.
 pub(crate) const EXIT_NEEDS_OPERATOR: i32 = 3;
 
@@ -25,6 +27,8 @@ pub(crate) enum State {
         ready: bool,
         /// Last sign of life, for services with a watchdog.
         alive: Duration,
+        /// Whether it was aborted for its silence.
+        aborted: bool,
     },
     /// Starts again at.
     Waiting {
@@ -53,6 +57,8 @@ pub(crate) enum Action {
     Start,
     /// It hangs: SIGABRT; its end leads to a new start.
     Abort,
+    /// It did not even die of that: SIGKILL.
+    Kill,
 }
 
 impl Supervised {
@@ -81,7 +87,8 @@ impl Supervised {
 
     /// It was started.
     pub(crate) fn started(&mut self, now: Duration) {
-        self.state = State::Running { since: now, ready: !self.notifies, alive: now };
+        self.state =
+            State::Running { since: now, ready: !self.notifies, alive: now, aborted: false };
     }
 
     /// It could not be started.
@@ -123,14 +130,27 @@ impl Supervised {
         self.pause = (self.pause * 2).min(PAUSE_MAX);
     }
 
+    fn note_abort(&mut self, now: Duration) {
+        if let State::Running { alive, aborted, .. } = &mut self.state {
+            *alive = now;
+            *aborted = true;
+        }
+    }
+
     /// Time passes.
     pub(crate) fn tick(&mut self, now: Duration) -> Action {
         match (&self.state, self.watchdog) {
             (State::Waiting { until }, _) if *until <= now => Action::Start,
-            (State::Running { alive, ready: true, .. }, Some(limit)) if *alive + limit < now => {
-                // Once: its end changes the state.
-                self.notified_alive(now);
+            (State::Running { alive, ready: true, aborted: false, .. }, Some(limit))
+                if *alive + limit < now =>
+            {
+                self.note_abort(now);
                 Action::Abort
+            }
+            (State::Running { alive, aborted: true, .. }, _) if *alive + ABORT_TIME < now => {
+                // Its end, which SIGKILL cannot fail to bring, changes the state.
+                self.note_abort(now);
+                Action::Kill
             }
             _ => Action::Nothing,
         }
@@ -175,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_went_silent_is_aborted_once() {
+    fn a_service_that_went_silent_is_aborted_then_killed() {
         let mut service = Supervised::new(true, Some(seconds(60)));
         service.started(seconds(0));
         assert_eq!(service.tick(seconds(500)), Action::Nothing, "a long start is no silence");
@@ -184,7 +204,8 @@ mod tests {
         assert_eq!(service.tick(seconds(560)), Action::Nothing);
         assert_eq!(service.tick(seconds(561)), Action::Abort);
         assert_eq!(service.tick(seconds(562)), Action::Nothing);
-        service.notified_alive(seconds(600));
-        assert_eq!(service.tick(seconds(650)), Action::Nothing);
+        assert_eq!(service.tick(seconds(572)), Action::Kill, "it hangs even so");
+        service.ended(seconds(573), None);
+        assert!(matches!(service.state(), State::Waiting { .. }));
     }
 }

@@ -69,12 +69,12 @@ pub(crate) fn set_zone(zone: &str) -> io::Result<()> {
     fs::rename(&fresh, LOCALTIME)
 }
 
-/// chrony's configuration. Steps the clock at the start, however wrong it is: requests to S3 are
-/// refused when it is off by a quarter of an hour.
+/// chrony's configuration. Steps the clock whenever it is off, also after a VM was suspended for
+/// hours: requests to S3 are refused when it is off by a quarter of an hour.
 pub(crate) fn chrony_conf(servers: &[String], host_clock: bool) -> String {
     let mut conf = String::from(
         "user chrony\ndriftfile /var/lib/chrony/drift\nbindcmdaddress /run/chrony/chronyd.sock\n\
-         cmdport 0\nmakestep 1.0 3\nrtcsync\npidfile /run/chrony/chronyd.pid\n",
+         cmdport 0\nmakestep 1.0 -1\nrtcsync\npidfile /run/chrony/chronyd.pid\n",
     );
     for server in servers {
         conf.push_str(&format!("server {server} iburst\n"));
