@@ -18,7 +18,7 @@ fn object_with(store: &S3Store, path: &str, content: &[u8]) -> s3_store::StoredO
 }
 
 fn pattern(len: usize, seed: u8) -> Vec<u8> {
-    (0..len).map(|i| (i / 251 + i) as u8 ^ seed).collect()
+    (0..len).map(|i| (i / 251 + i).to_le_bytes()[0] ^ seed).collect()
 }
 
 /// semantics.md "One file is one object", "POSIX metadata".
