@@ -16,6 +16,7 @@ use std::{
 use anyhow::{Context, Result};
 use nix::{
     fcntl::{FcntlArg, fcntl},
+    sys::signal::SigSet,
     unistd::{Gid, Group, Uid, User, setgid, setgroups, setsid, setuid},
 };
 
@@ -117,6 +118,7 @@ impl Service {
             Self::Serial => with_arguments(INIT, &["exec-console", "ttyS0"]),
         };
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin").stdin(std::process::Stdio::null());
+        unblock_signals(&mut command);
         if let Some(socket) = self.notify_socket() {
             command.env("NOTIFY_SOCKET", socket);
         }
@@ -128,6 +130,16 @@ impl Service {
             command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
         }
         command
+    }
+}
+
+/// PID 1 takes its signals through a descriptor and blocks them otherwise; its children must not
+/// inherit that, or none would hear SIGTERM.
+fn unblock_signals(command: &mut Command) {
+    // SAFETY: between fork and exec the closure makes one async-signal-safe call (pthread_sigmask) and
+    // allocates nothing.
+    unsafe {
+        command.pre_exec(|| SigSet::empty().thread_set_mask().map_err(io::Error::from));
     }
 }
 
@@ -242,4 +254,24 @@ pub(crate) fn has_terminal(tty: &str) -> bool {
         nix::sys::stat::Mode::empty(),
     );
     opened.is_ok_and(|terminal| nix::sys::termios::tcgetattr(&terminal).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::Signal;
+
+    use super::*;
+
+    #[test]
+    fn children_hear_the_signals_that_pid_1_blocks() {
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGTERM);
+        mask.thread_block().unwrap();
+        let mut command = Command::new("cat");
+        unblock_signals(command.arg("/proc/self/status"));
+        let status = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        mask.thread_unblock().unwrap();
+        let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+        assert_eq!(u64::from_str_radix(blocked.trim(), 16).unwrap(), 0, "{blocked}");
+    }
 }
