@@ -10,6 +10,9 @@ use crate::{numbers::sha256, seed, wait::poll_until};
 /// emulated, and 100 MiB have to go through the emulated network twice.
 pub const UPLOAD_LIMIT: Duration = Duration::from_secs(300);
 
+/// Where another S3 client puts its objects: they have neither metadata nor markers.
+pub const FOREIGN: &str = "from elsewhere/";
+
 /// The share's part of the bucket.
 #[derive(Clone, Copy, Debug)]
 pub struct Bucket<'a> {
@@ -109,7 +112,8 @@ impl<'a> Bucket<'a> {
     }
 
     /// Waits until the bucket holds exactly the client's tree: one plain object per file with the
-    /// same bytes, a marker for each directory, POSIX metadata on them, and nothing else.
+    /// same bytes, a marker for each directory, POSIX metadata on them, and nothing else. What is
+    /// below [`FOREIGN`] is not looked at.
     ///
     /// # Errors
     /// What differs at the end of [`UPLOAD_LIMIT`].
@@ -124,11 +128,12 @@ impl<'a> Bucket<'a> {
 
     fn difference(&self, tree: &ClientTree) -> String {
         let mut lines = String::new();
+        let ours = |path: &&String| !path.starts_with(FOREIGN);
         let paths = self.paths();
-        for path in paths.iter().filter(|path| !tree.contains_key(*path)) {
+        for path in paths.iter().filter(ours).filter(|path| !tree.contains_key(*path)) {
             writeln!(lines, "only in the bucket: {path}").expect("writing to a String cannot fail");
         }
-        for (path, file) in tree {
+        for (path, file) in tree.iter().filter(|(path, _)| ours(path)) {
             let problem = match self.object(path) {
                 None => Err(anyhow::anyhow!("no object")),
                 Some(object) => check_object(&object, file),

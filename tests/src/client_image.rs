@@ -3,6 +3,7 @@
 //!
 //! Nothing in it is ours but `guest/init.sh`. Packages are pinned in `client-packages.lock`.
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -217,12 +218,42 @@ fn contents(tree: &Path, modules: &KernelModules) -> Result<Tree> {
     }
     files.file("etc/passwd", 0o644, b"root:x:0:0::/root:/bin/sh\n".to_vec());
     files.file("etc/group", 0o644, b"root:x:0:\n".to_vec());
-    for (path, content) in modules.closure(MODULES)?.files() {
+    let modules = modules.closure(MODULES)?.files();
+    files.file("modules.list", 0o644, load_order(&modules, MODULES)?.into_bytes());
+    for (path, content) in modules {
         files.file(&path, 0o644, content);
     }
-    files.file("modules.list", 0o644, MODULES.join("\n").into_bytes());
     files.file("init", 0o755, INIT.as_bytes().to_vec());
     Ok(files)
+}
+
+/// The paths of `names` and of what they need, one per line, in the order in which they can be
+/// loaded: Debian's modprobe reads binary indices only, which depmod would have to make.
+fn load_order(files: &BTreeMap<String, Vec<u8>>, names: &[&str]) -> Result<String> {
+    let (path, text) = files
+        .iter()
+        .find(|(path, _)| path.ends_with("/modules.dep"))
+        .context("a set of modules has its modules.dep")?;
+    let folder = path.trim_end_matches("modules.dep");
+    let text = std::str::from_utf8(text)?;
+    let mut order: Vec<String> = Vec::new();
+    for name in names {
+        // kernel/fs/nfs/nfs.ko: kernel/fs/lockd/lockd.ko ..., to be loaded from the last to the first.
+        let line = text.lines().find_map(|line| {
+            let (module, needs) = line.split_once(':')?;
+            let file = module.rsplit('/').next()?.replace('-', "_");
+            (file == format!("{name}.ko")).then_some((module, needs))
+        });
+        // What has no line is built into the kernel.
+        let Some((module, needs)) = line else { continue };
+        for needed in needs.split_whitespace().rev().chain([module]) {
+            let file = format!("/{folder}{needed}\n");
+            if !order.contains(&file) {
+                order.push(file);
+            }
+        }
+    }
+    Ok(order.concat())
 }
 
 fn fingerprint(parts: &[&str]) -> String {
@@ -237,6 +268,18 @@ fn fingerprint(parts: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_module_needs_is_loaded_before_it() {
+        let dep = "kernel/nfs.ko: kernel/lockd.ko kernel/sunrpc.ko\nkernel/lockd.ko: kernel/sunrpc.ko\n\
+                   kernel/sunrpc.ko:\n";
+        let files = BTreeMap::from([("lib/6/modules.dep".to_owned(), dep.as_bytes().to_vec())]);
+        let order = load_order(&files, &["builtin", "lockd", "nfs"]).unwrap();
+        assert_eq!(
+            order,
+            "/lib/6/kernel/sunrpc.ko\n/lib/6/kernel/lockd.ko\n/lib/6/kernel/nfs.ko\n"
+        );
+    }
 
     #[test]
     fn every_package_is_pinned_and_the_kernel_is_the_appliances() {

@@ -68,7 +68,7 @@ impl ClientVm {
             .line(Instant::now() + BOOT_LIMIT)
             .map_err(|error| error.context(client.last_words()))?;
         if !greeting.starts_with("ready ") {
-            bail!("the client VM greets with {greeting:?}");
+            bail!("the client VM greets with {greeting:?}; {}", client.last_words());
         }
         Ok(client)
     }

@@ -16,6 +16,7 @@ pub mod instructions;
 pub mod lab;
 pub mod net;
 pub mod numbers;
+pub mod pages;
 pub mod qemu;
 pub mod qmp;
 pub mod run_state;

@@ -24,7 +24,7 @@ struct Arguments {
 }
 
 /// Programs of e2e's tests; each test in them is in a module of this name.
-const VM_TESTS: &[&str] = &["trial", "laptop", "story"];
+const VM_TESTS: &[&str] = &["trial", "laptop", "story", "console", "disks", "firmware", "ova"];
 const VM_MODULE: &str = "in_a_vm::";
 
 /// The gateway's fakes, which its protocol tests need.

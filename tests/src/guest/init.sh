@@ -12,8 +12,9 @@ mount -t tmpfs -o mode=0755 tmpfs /run
 mount -t tmpfs tmpfs /tmp
 ln -sf /proc/self/mounts /etc/mtab
 
-while read -r module || [ -n "$module" ]; do
-    modprobe "$module" || echo "client: $module cannot be loaded"
+state=ready
+while read -r module; do
+    insmod "$module" || state=broken
 done < /modules.list
 
 for word in $(cat /proc/cmdline); do
@@ -29,14 +30,14 @@ done
 ip link set lo up
 ip address add "$address" dev "$nic"
 ip link set "$nic" up
-ip route add default via "$gateway"
+ip route add default via "$gateway" || state=broken
 
 for port in /sys/class/virtio-ports/*; do
     [ "$(cat "$port/name")" = tidegate.client ] && channel=/dev/${port##*/}
 done
 exec 3<> "$channel"
-echo "client: ready on $(uname -r), $nic $address"
-printf 'ready %s\n' "$(uname -r)" >&3
+echo "client: $state on $(uname -r), $nic $address"
+printf '%s %s\n' "$state" "$(uname -r)" >&3
 while :; do
     while read -r id script <&3; do
         printf 'begin %s\n' "$id" >&3

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use e2e::{
-    bucket::{Bucket, LIST_TREE, UPLOAD_LIMIT, parse_tree},
+    bucket::{Bucket, FOREIGN, LIST_TREE, UPLOAD_LIMIT, parse_tree},
     client_vm::ClientVm,
     numbers::{numbers, sha256},
 };
@@ -105,10 +105,10 @@ pub(crate) fn an_object_by_another_client_appears(
     client: &mut ClientVm,
     bucket: Bucket<'_>,
 ) -> Result<()> {
-    bucket.put("from elsewhere/report.txt", b"made by another S3 client\n");
+    bucket.put(&format!("{FOREIGN}report.txt"), b"made by another S3 client\n");
     let read = client.sh_until(
         "the other client's object as a file",
-        "cat '/mnt/sales/from elsewhere/report.txt'",
+        &format!("cat '/mnt/sales/{FOREIGN}report.txt'"),
         UPLOAD_LIMIT,
     )?;
     ensure!(read == "made by another S3 client\n", "{read:?}");
