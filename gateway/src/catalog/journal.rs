@@ -172,7 +172,7 @@ pub(super) fn multipart_of(
     Ok(Some(MultipartState { upload_id, version, parts: rows.collect::<Result<_, _>>()? }))
 }
 
-fn ino_of(db: &Connection, op: OpId) -> Result<Option<Ino>, CatalogError> {
+pub(super) fn ino_of(db: &Connection, op: OpId) -> Result<Option<Ino>, CatalogError> {
     Ok(db
         .prepare_cached("SELECT ino FROM journal WHERE op = ?1 AND kind = 0")?
         .query_row([op.0], |row| Ok(Ino(row.get(0)?)))

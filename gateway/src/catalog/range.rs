@@ -3,10 +3,10 @@ use std::ops::Range;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Catalog, error::CatalogError, inode, writer::Txn};
+use super::{Catalog, error::CatalogError, inode, journal, types::OpId, writer::Txn};
 use crate::{
     ids::{FileKind, Ino},
-    object::ETag,
+    object::{ETag, ObjectKey},
     ranges::RangeSet,
 };
 
@@ -151,6 +151,45 @@ impl Catalog {
                 return Ok(false);
             }
             replace_object(txn, &inode, &is)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// The object `at` behind a file whose name or attributes are to be published, but not its bytes,
+    /// is another one now: takes its tag, size and time over, forgets the cached bytes, and leaves the
+    /// publish in the journal. `false`, and nothing happens, when the bytes are changed here as well or
+    /// the object is at another key by now. Call with the inode's exclusive lock held.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoEntry`] when the operation is gone.
+    pub async fn rebase(
+        &self,
+        op: OpId,
+        at: &ObjectKey,
+        is: ChangedObject,
+    ) -> Result<bool, CatalogError> {
+        let at = at.clone();
+        self.write(move |txn| {
+            let ino = journal::ino_of(txn.db, op)?.ok_or(CatalogError::NoEntry)?;
+            let inode = inode::get(txn.db, ino)?;
+            if inode.content_dirty || inode.writing || inode.object_key.as_ref() != Some(&at) {
+                return Ok(false);
+            }
+            clear(txn.db, ino)?;
+            txn.db
+                .prepare_cached(
+                    "UPDATE inode SET size = ?2, etag = ?3, mtime = ?4, ctime = ?5,
+                         version = version + 1
+                     WHERE ino = ?1",
+                )?
+                .execute(params![
+                    ino.0,
+                    is.size,
+                    is.etag.as_str(),
+                    is.last_modified.as_nanos(),
+                    is.now.as_nanos()
+                ])?;
             Ok(true)
         })
         .await

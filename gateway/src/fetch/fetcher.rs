@@ -125,8 +125,16 @@ impl Fetcher {
     /// the background when the file is read on. Cancel safe: blocks under way still arrive.
     ///
     /// # Errors
-    /// [`FetchError`]; [`FetchError::Changed`] means that the file's attributes are new: ask again.
+    /// [`FetchError`]; [`FetchError::Changed`] when the object keeps changing: ask again later.
     pub async fn fetch(&self, ino: Ino, range: Range<u64>) -> Result<(), FetchError> {
+        match self.fetch_once(ino, range.clone()).await {
+            // The file's attributes are new now, the object's tag among them.
+            Err(FetchError::Changed) => self.fetch_once(ino, range).await,
+            done => done,
+        }
+    }
+
+    async fn fetch_once(&self, ino: Ino, range: Range<u64>) -> Result<(), FetchError> {
         let (inode, ranges) = self.inner.catalog.inode_and_ranges(ino).await?;
         let range = range.start..range.end.min(inode.size);
         if range.is_empty() || ranges.covers(&range) {

@@ -4,7 +4,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
 
 use crate::{
     cache::CacheStore,
@@ -47,6 +47,37 @@ pub struct Refresher {
     busy: Mutex<HashMap<Ino, Arc<AsyncMutex<()>>>>,
 }
 
+/// A place in the queue for one directory's listing; gives the table entry back when the last in the
+/// queue is gone, cancelled waits included.
+#[derive(Debug)]
+struct Turn<'r> {
+    busy: &'r Mutex<HashMap<Ino, Arc<AsyncMutex<()>>>>,
+    dir: Ino,
+    lock: Arc<AsyncMutex<()>>,
+}
+
+impl<'r> Turn<'r> {
+    fn of(busy: &'r Mutex<HashMap<Ino, Arc<AsyncMutex<()>>>>, dir: Ino) -> Self {
+        let mut table = busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = Arc::clone(table.entry(dir).or_default());
+        Self { busy, dir, lock }
+    }
+
+    async fn lock(&self) -> MutexGuard<'_, ()> {
+        self.lock.lock().await
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut table = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        // The table's and this one.
+        if Arc::strong_count(&self.lock) == 2 {
+            table.remove(&self.dir);
+        }
+    }
+}
+
 impl Refresher {
     /// A refresher of `share`'s tree.
     pub fn new(
@@ -80,13 +111,15 @@ impl Refresher {
         }
     }
 
-    /// Lists `dir` now.
+    /// Lists `dir` now. A listing that is under way does not count: it may have begun before what the
+    /// caller wants to see.
     ///
     /// # Errors
     /// [`RefreshError`].
     pub async fn now(&self, dir: Ino) -> Result<(), RefreshError> {
-        let row = self.catalog.inode(dir).await?;
-        self.list_once(dir, row.listed_at).await
+        let turn = Turn::of(&self.busy, dir);
+        let _held = turn.lock().await;
+        self.list(dir).await
     }
 
     /// Lists every directory at or below `dir` that never was, so that all of it is known.
@@ -179,23 +212,12 @@ impl Refresher {
 
     /// Lists `dir`, or waits for the listing that is under way, unless one ended after `seen`.
     async fn list_once(&self, dir: Ino, seen: Option<Timestamp>) -> Result<(), RefreshError> {
-        let turn = {
-            let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(busy.entry(dir).or_default())
-        };
-        let done = {
-            let _turn = turn.lock().await;
-            match self.catalog.inode(dir).await {
-                Ok(row) if row.listed_at != seen => Ok(()),
-                Ok(_) => self.list(dir).await,
-                Err(error) => Err(error.into()),
-            }
-        };
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        if Arc::strong_count(&turn) <= 2 {
-            busy.remove(&dir);
+        let turn = Turn::of(&self.busy, dir);
+        let _held = turn.lock().await;
+        if self.catalog.inode(dir).await?.listed_at != seen {
+            return Ok(());
         }
-        done
+        self.list(dir).await
     }
 
     async fn list(&self, dir: Ino) -> Result<(), RefreshError> {

@@ -162,6 +162,7 @@ impl Shares {
             store: Arc::new(RetryingStore::new(store)),
             health: ShareHealth::new(wanted.name.clone(), parts.events.clone()),
             gateway_id: parts.gateway_id.clone(),
+            catalog: parts.catalog.generation(),
         });
         let fetcher = Fetcher::new(
             Arc::clone(&share),

@@ -14,7 +14,7 @@ pub use health::{Events, ShareHealth};
 use crate::{
     catalog::{Inode, ListDefaults},
     ids::{FileKind, Ino, ShareId},
-    store::{ObjectStore, PutOptions},
+    store::{ObjectStore, PutOptions, UserMeta},
 };
 
 /// One share as its movers see it: an immutable snapshot of its settings with its bucket.
@@ -31,6 +31,9 @@ pub struct Share {
     pub health: ShareHealth,
     /// Whose generation tags it writes.
     pub gateway_id: String,
+    /// Of which catalog ([`Catalog::generation`](crate::catalog::Catalog::generation)): a catalog made
+    /// anew counts inodes and versions from the start, and must not take an older one's for its own.
+    pub catalog: u64,
 }
 
 impl fmt::Debug for Share {
@@ -69,13 +72,29 @@ impl Share {
 
     /// The tag that tells this version of this inode from every other upload (I10).
     pub fn generation(&self, inode: &Inode) -> String {
-        format!("{}:{}:{}", self.gateway_id, inode.ino.0, inode.version)
+        format!("{}:{}:{}", self.writer(), inode.ino.0, inode.version)
     }
 
-    /// Whether `user` metadata carries a generation that this gateway wrote.
-    pub fn wrote(&self, user: &crate::store::UserMeta) -> bool {
-        user.get(metadata::GENERATION)
-            .and_then(|tag| tag.split(':').next())
-            .is_some_and(|id| id == self.gateway_id)
+    /// Whether `user` metadata carries a generation that this gateway wrote from this catalog.
+    pub fn wrote(&self, user: &UserMeta) -> bool {
+        self.generation_of(user).is_some()
+    }
+
+    /// Whether `user` metadata carries a generation that this gateway wrote of this very inode.
+    /// Narrower than [`Share::wrote`]: somebody else may have copied an object of ours to another
+    /// key, and S3 copies its tag along.
+    pub fn wrote_of(&self, user: &UserMeta, ino: Ino) -> bool {
+        self.generation_of(user)
+            .and_then(|rest| rest.split_once(':'))
+            .is_some_and(|(number, _)| number.parse() == Ok(ino.0))
+    }
+
+    fn generation_of<'m>(&self, user: &'m UserMeta) -> Option<&'m str> {
+        let (id, rest) = user.get(metadata::GENERATION)?.split_once(':')?;
+        (id == self.writer()).then_some(rest)
+    }
+
+    fn writer(&self) -> String {
+        format!("{}-{:x}", self.gateway_id, self.catalog)
     }
 }

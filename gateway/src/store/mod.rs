@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 pub use error::{StoreError, StoreErrorKind, StoreOp};
 pub use retry::RetryingStore;
-pub use s3::S3Bucket;
+pub use s3::{Checksums, S3Bucket};
 pub use unset::UnsetStore;
 
 use crate::{

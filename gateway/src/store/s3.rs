@@ -9,13 +9,14 @@ use aws_credential_types::Credentials;
 use aws_sdk_s3::{
     Client,
     config::{
-        BehaviorVersion, Builder, Region, StalledStreamProtectionConfig, retry::RetryConfig,
-        timeout::TimeoutConfig,
+        BehaviorVersion, Builder, Region, RequestChecksumCalculation,
+        StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
     },
     operation::head_object::HeadObjectOutput,
     primitives::{ByteStream, DateTime},
     types::{
-        CompletedMultipartUpload, CompletedPart, EncodingType, MetadataDirective, StorageClass,
+        ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart, EncodingType,
+        MetadataDirective, StorageClass,
     },
 };
 use bytes::Bytes;
@@ -37,19 +38,52 @@ use crate::{
 
 /// Longest wait for a TCP and TLS connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest that one request may take, body included: a 16 MiB part at 64 KiB/s.
+/// Longest that one request may take, body included: a 16 MiB part at 64 KiB/s, a copy of 5 GiB
+/// within the store.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(300);
+/// The same for requests that move no more than one 1 MiB block: somebody waits for their answer.
+const QUICK_TIMEOUT: Duration = Duration::from_secs(20);
 /// A body that moves no byte for this long is given up.
 const STALL_GRACE: Duration = Duration::from_secs(20);
 /// What stands unescaped in `x-amz-copy-source` (URL-encoded, slashes kept).
 const COPY_SOURCE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
+/// How the store is to prove that it took the bytes that were sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksums {
+    /// `x-amz-checksum-crc64nvme` on every body; of an upload in parts over the whole object (S3's
+    /// FULL_OBJECT type), so that the object has one checksum however it was sent.
+    Crc64Nvme,
+    /// None but the SHA-256 that every signature covers: servers other than AWS differ in which
+    /// checksums they know, and some refuse what they do not know.
+    PayloadSignature,
+}
+
+impl Checksums {
+    fn of_endpoint(endpoint: &str) -> Self {
+        let host = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
+        let host = host.split(['/', ':']).next().unwrap_or_default();
+        let aws = ["", "amazonaws.com", "amazonaws.com.cn"];
+        let is_aws =
+            aws.iter().any(|domain| host == *domain || host.ends_with(&format!(".{domain}")));
+        if is_aws { Self::Crc64Nvme } else { Self::PayloadSignature }
+    }
+
+    fn algorithm(self) -> Option<ChecksumAlgorithm> {
+        match self {
+            Self::Crc64Nvme => Some(ChecksumAlgorithm::Crc64Nvme),
+            Self::PayloadSignature => None,
+        }
+    }
+}
+
 /// One bucket at one endpoint.
 #[derive(Clone, Debug)]
 pub struct S3Bucket {
     client: Client,
     bucket: String,
+    checksums: Checksums,
 }
 
 impl S3Bucket {
@@ -69,24 +103,43 @@ impl S3Bucket {
             .credentials_provider(credentials)
             .force_path_style(settings.addressing == Addressing::Path)
             .retry_config(RetryConfig::disabled())
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(CONNECT_TIMEOUT)
-                    .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-                    .build(),
-            )
+            // Where a checksum is wanted, the request names it.
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .timeout_config(timeouts(ATTEMPT_TIMEOUT))
             .stalled_stream_protection(
                 StalledStreamProtectionConfig::enabled().grace_period(STALL_GRACE).build(),
             );
         if !settings.endpoint.is_empty() {
             config = config.endpoint_url(&settings.endpoint);
         }
-        Self { client: Client::from_conf(config.build()), bucket: bucket.as_str().to_owned() }
+        Self {
+            client: Client::from_conf(config.build()),
+            bucket: bucket.as_str().to_owned(),
+            checksums: Checksums::of_endpoint(&settings.endpoint),
+        }
+    }
+
+    /// The same bucket with other checksums than its endpoint's name suggests.
+    #[must_use]
+    pub fn with_checksums(self, checksums: Checksums) -> Self {
+        Self { checksums, ..self }
     }
 
     fn copy_source(&self, key: &ObjectKey) -> String {
         format!("{}/{}", self.bucket, utf8_percent_encode(key.as_str(), COPY_SOURCE))
     }
+}
+
+fn timeouts(attempt: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(attempt)
+        .build()
+}
+
+/// What a quick request has other than the rest.
+fn quick() -> Builder {
+    Builder::new().timeout_config(timeouts(QUICK_TIMEOUT))
 }
 
 fn timestamp(time: Option<&DateTime>) -> Timestamp {
@@ -141,14 +194,26 @@ fn tag(etag: Option<&str>, at: At<'_>) -> Result<ETag, StoreError> {
 impl ObjectStore for S3Bucket {
     async fn head_bucket(&self) -> Result<(), StoreError> {
         let at = At::bucket(StoreOp::HeadBucket);
-        let sent = self.client.head_bucket().bucket(&self.bucket).send().await;
+        let sent = self
+            .client
+            .head_bucket()
+            .bucket(&self.bucket)
+            .customize()
+            .config_override(quick())
+            .send()
+            .await;
         sent.map(|_| ()).map_err(|e| s3_error::from_sdk(at, e))
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
         let at = At::key(StoreOp::HeadObject, key);
         let request = self.client.head_object().bucket(&self.bucket).key(key.as_str());
-        let head = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        let head = request
+            .customize()
+            .config_override(quick())
+            .send()
+            .await
+            .map_err(|e| s3_error::from_sdk(at, e))?;
         meta(head, at)
     }
 
@@ -169,7 +234,12 @@ impl ObjectStore for S3Bucket {
             .key(key.as_str())
             .range(range_header(&range))
             .if_match(etag.as_str());
-        let got = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        let got = request
+            .customize()
+            .config_override(quick())
+            .send()
+            .await
+            .map_err(|e| s3_error::from_sdk(at, e))?;
         let body = got.body.collect().await.map_err(|e| {
             at.error(StoreErrorKind::Unavailable, &format!("the body broke off: {e}"))
         })?;
@@ -192,7 +262,12 @@ impl ObjectStore for S3Bucket {
             .delimiter("/")
             .encoding_type(EncodingType::Url)
             .set_continuation_token(page.map(str::to_owned));
-        let listed = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        let listed = request
+            .customize()
+            .config_override(quick())
+            .send()
+            .await
+            .map_err(|e| s3_error::from_sdk(at, e))?;
         let encoded = listed.encoding_type() == Some(&EncodingType::Url);
         let text = |text: Option<&str>| {
             decoded(text.unwrap_or_default(), encoded).ok_or_else(|| {
@@ -235,6 +310,7 @@ impl ObjectStore for S3Bucket {
             .bucket(&self.bucket)
             .key(key.as_str())
             .body(ByteStream::from(body))
+            .set_checksum_algorithm(self.checksums.algorithm())
             .set_metadata(Some(options.user.clone().into_iter().collect()))
             .set_content_type(options.content_type.clone())
             .set_storage_class(storage_class(options))
@@ -279,7 +355,13 @@ impl ObjectStore for S3Bucket {
             .bucket(&self.bucket)
             .key(key.as_str())
             .set_if_match(etag.map(|tag| tag.as_str().to_owned()));
-        match request.send().await.map_err(|e| s3_error::from_sdk(at, e)) {
+        match request
+            .customize()
+            .config_override(quick())
+            .send()
+            .await
+            .map_err(|e| s3_error::from_sdk(at, e))
+        {
             Ok(_) => Ok(()),
             Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
@@ -298,9 +380,16 @@ impl ObjectStore for S3Bucket {
             .bucket(&self.bucket)
             .key(key.as_str())
             .set_metadata(Some(options.user.clone().into_iter().collect()))
+            .set_checksum_algorithm(self.checksums.algorithm())
+            .set_checksum_type(self.checksums.algorithm().map(|_| ChecksumType::FullObject))
             .set_content_type(options.content_type.clone())
             .set_storage_class(storage_class(options));
-        let begun = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        let begun = request
+            .customize()
+            .config_override(quick())
+            .send()
+            .await
+            .map_err(|e| s3_error::from_sdk(at, e))?;
         let id = begun.upload_id().filter(|id| !id.is_empty());
         id.map(str::to_owned).ok_or_else(|| at.error(StoreErrorKind::Invalid, "no upload id"))
     }
@@ -320,7 +409,8 @@ impl ObjectStore for S3Bucket {
             .key(key.as_str())
             .upload_id(upload_id)
             .part_number(part_number(number, at)?)
-            .body(ByteStream::from(body));
+            .body(ByteStream::from(body))
+            .set_checksum_algorithm(self.checksums.algorithm());
         let put = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
         Ok(UploadedPart { number, etag: tag(put.e_tag(), at)? })
     }
@@ -389,7 +479,13 @@ impl ObjectStore for S3Bucket {
             .bucket(&self.bucket)
             .key(key.as_str())
             .upload_id(upload_id);
-        match request.send().await.map_err(|e| s3_error::from_sdk(at, e)) {
+        match request
+            .customize()
+            .config_override(quick())
+            .send()
+            .await
+            .map_err(|e| s3_error::from_sdk(at, e))
+        {
             Ok(_) => Ok(()),
             Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
@@ -399,7 +495,12 @@ impl ObjectStore for S3Bucket {
     async fn list_multipart(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
         let at = At::bucket(StoreOp::ListMultipartUploads);
         let request = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(prefix);
-        let listed = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        let listed = request
+            .customize()
+            .config_override(quick())
+            .send()
+            .await
+            .map_err(|e| s3_error::from_sdk(at, e))?;
         let pending = |upload: &aws_sdk_s3::types::MultipartUpload| PendingUpload {
             key: upload.key().unwrap_or_default().to_owned(),
             upload_id: upload.upload_id().unwrap_or_default().to_owned(),
@@ -432,6 +533,20 @@ mod tests {
             assert_eq!(decoded(wire, true).as_deref(), key);
         }
         assert_eq!(decoded("a+b", false).as_deref(), Some("a+b"));
+    }
+
+    #[test]
+    fn aws_gets_whole_object_checksums_and_others_what_all_know() {
+        for (endpoint, checksums) in [
+            ("", Checksums::Crc64Nvme),
+            ("https://bucket.vpce-1-2.s3.ap-northeast-2.vpce.amazonaws.com", Checksums::Crc64Nvme),
+            ("https://s3.cn-north-1.amazonaws.com.cn/", Checksums::Crc64Nvme),
+            ("http://127.0.0.1:9000", Checksums::PayloadSignature),
+            ("https://minio.example:9000/x.amazonaws.com", Checksums::PayloadSignature),
+            ("https://notamazonaws.com", Checksums::PayloadSignature),
+        ] {
+            assert_eq!(Checksums::of_endpoint(endpoint), checksums, "{endpoint}");
+        }
     }
 
     #[test]

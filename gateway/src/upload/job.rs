@@ -34,6 +34,9 @@ pub(super) enum JobError {
     /// The cache disk failed: the bytes are not there to be sent.
     #[error("the cache disk failed: {0}")]
     Cache(#[from] crate::cache::CacheError),
+    /// S3 does not know the multipart upload any more: a lifecycle rule or somebody aborted it.
+    #[error("S3 has dropped the parts sent so far ({0}); they are sent again")]
+    UploadGone(StoreError),
     /// The file changed while it was being sent; its next version will be.
     #[error("the file has changed meanwhile")]
     Superseded,

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     catalog::{MultipartState, SyncJob},
     object::ETag,
-    store::{Expect, PutOptions, UploadedPart},
+    store::{Expect, PutOptions, StoreErrorKind, UploadedPart},
 };
 
 /// Parts of one file under way at once.
@@ -40,30 +40,56 @@ pub(super) async fn send(
     expect: &Expect,
 ) -> Result<ETag, JobError> {
     let state = begin(tools, job, options).await?;
-    let done = send_parts(tools, job, &state).await;
-    let parts = match done {
-        Ok(parts) => parts,
-        Err(JobError::Superseded) => {
-            tools.catalog.abandon_multipart(job.op).await?;
-            return Err(JobError::Superseded);
-        }
-        Err(error) => return Err(error),
-    };
-    if !tools.catalog.is_current(job.op, job.inode.version).await? {
-        tools.catalog.abandon_multipart(job.op).await?;
-        return Err(JobError::Superseded);
-    }
-    let completed =
-        tools.share.store.complete_multipart(&job.key, &state.upload_id, &parts, expect).await;
-    match completed {
+    match send_and_complete(tools, job, &state, expect).await {
         Ok(etag) => Ok(etag),
         Err(error) => {
-            if !error.kind.is_retryable() {
-                // The upload is gone or useless: the next attempt begins another.
+            if is_useless_after(&error) {
                 tools.catalog.abandon_multipart(job.op).await?;
             }
-            Err(error.into())
+            Err(match error {
+                JobError::Store(error) if error.kind == StoreErrorKind::NotFound => {
+                    JobError::UploadGone(error)
+                }
+                other => other,
+            })
         }
+    }
+}
+
+async fn send_and_complete(
+    tools: &Tools,
+    job: &SyncJob,
+    state: &MultipartState,
+    expect: &Expect,
+) -> Result<ETag, JobError> {
+    let parts = send_parts(tools, job, state).await?;
+    if !tools.catalog.is_current(job.op, job.inode.version).await? {
+        return Err(JobError::Superseded);
+    }
+    let store = &tools.share.store;
+    Ok(store.complete_multipart(&job.key, &state.upload_id, &parts, expect).await?)
+}
+
+/// Whether the parts sent so far will never be completed. What the operator can mend (a refusal) and
+/// what passes leaves them good: the next attempt resumes.
+fn is_useless_after(error: &JobError) -> bool {
+    match error {
+        JobError::Superseded | JobError::UploadGone(_) => true,
+        JobError::Store(error) => match error.kind {
+            StoreErrorKind::NotFound
+            | StoreErrorKind::Changed
+            | StoreErrorKind::TooLarge
+            | StoreErrorKind::Archived
+            | StoreErrorKind::Invalid => true,
+            StoreErrorKind::Denied
+            | StoreErrorKind::Credentials
+            | StoreErrorKind::NoBucket
+            | StoreErrorKind::Throttled
+            | StoreErrorKind::Unavailable
+            | StoreErrorKind::Timeout
+            | StoreErrorKind::Integrity => false,
+        },
+        JobError::Fetch(_) | JobError::Catalog(_) | JobError::Cache(_) => false,
     }
 }
 
@@ -83,12 +109,15 @@ async fn begin(
     Ok(MultipartState { upload_id, version: job.inode.version, parts: Vec::new() })
 }
 
+/// Sends the parts that S3 does not have. After a failure nothing new is begun, but what is under way
+/// is waited for: a part that arrives is recorded, not sent again.
 async fn send_parts(
     tools: &Tools,
     job: &SyncJob,
     state: &MultipartState,
 ) -> Result<Vec<UploadedPart>, JobError> {
     let mut done = Vec::new();
+    let mut failed = None;
     let mut sending = JoinSet::new();
     for (number, range) in (1..).zip(plan::parts(job.inode.size)) {
         let known = state.parts.iter().find(|part| part.number == number && part.range == range);
@@ -97,26 +126,37 @@ async fn send_parts(
             continue;
         }
         if sending.len() >= PARTS_AT_ONCE {
-            done.push(joined(sending.join_next().await)?);
+            collect(sending.join_next().await, &mut done, &mut failed);
+        }
+        if failed.is_some() {
+            break;
         }
         let (tools, job, upload_id) = (tools.clone(), job.clone(), state.upload_id.clone());
         sending.spawn(async move { send_part(&tools, &job, &upload_id, number, range).await });
     }
     while let Some(sent) = sending.join_next().await {
-        done.push(joined(Some(sent))?);
+        collect(Some(sent), &mut done, &mut failed);
     }
-    done.sort_by_key(|part| part.number);
-    Ok(done)
+    match failed {
+        Some(error) => Err(error),
+        None => {
+            done.sort_by_key(|part| part.number);
+            Ok(done)
+        }
+    }
 }
 
 type Joined = Option<Result<Result<UploadedPart, JobError>, tokio::task::JoinError>>;
 
-fn joined(sent: Joined) -> Result<UploadedPart, JobError> {
-    match sent {
-        Some(Ok(sent)) => sent,
+/// Files the end of one part; the first failure counts.
+fn collect(sent: Joined, done: &mut Vec<UploadedPart>, failed: &mut Option<JobError>) {
+    let error = match sent {
+        Some(Ok(Ok(part))) => return done.push(part),
+        Some(Ok(Err(error))) => error,
         // Cancelled at the stop, or a bug that panicked: either way the part is not there.
-        Some(Err(_)) | None => Err(JobError::Superseded),
-    }
+        Some(Err(_)) | None => JobError::Superseded,
+    };
+    failed.get_or_insert(error);
 }
 
 async fn send_part(

@@ -9,11 +9,11 @@ use super::{
     plan::{self, COPY_BYTES_MAX, SINGLE_PUT_BYTES_MAX},
 };
 use crate::{
-    catalog::{CatalogError, Expected, SyncJob},
+    catalog::{ChangedObject, Expected, SyncJob},
     ids::FileKind,
     object::{ETag, ObjectKey},
     share::metadata,
-    store::{Expect, ObjectMeta, PutOptions, StoreError, StoreErrorKind},
+    store::{Expect, ObjectMeta, PutOptions, StoreError, StoreErrorKind, StoreOp, UploadedPart},
 };
 
 /// How a publish ended.
@@ -35,7 +35,9 @@ pub(super) async fn publish(tools: &Tools, job: &SyncJob) -> Result<Outcome, Job
     let options = tools.share.put_options(&job.inode);
     match send(tools, job, &options).await {
         Ok(etag) => Ok(Outcome::Published(etag)),
-        Err(JobError::Store(error)) if is_condition(&error) => settle(tools, job, &options).await,
+        Err(JobError::Store(error)) if is_condition(&error) => {
+            settle(tools, job, &options, error).await
+        }
         Err(error) => Err(error),
     }
 }
@@ -54,12 +56,8 @@ fn expect(job: &SyncJob) -> Expect {
 
 /// The tag of the object if an earlier attempt has published this very version.
 async fn done_before(tools: &Tools, job: &SyncJob) -> Result<Option<ETag>, JobError> {
-    match tools.share.store.head(&job.key).await {
-        Ok(head) if is_ours(tools, job, &head) => Ok(Some(head.etag)),
-        Ok(_) => Ok(None),
-        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    let found = look(tools, &job.key).await?;
+    Ok(found.filter(|head| is_ours(tools, job, head)).map(|head| head.etag))
 }
 
 fn is_ours(tools: &Tools, job: &SyncJob, head: &ObjectMeta) -> bool {
@@ -114,11 +112,23 @@ async fn copy(
     }
     let upload_id = store.create_multipart(&job.key, options).await?;
     tools.catalog.record_multipart(job.op, &job.key, job.inode.version, &upload_id).await?;
-    let mut parts = Vec::new();
-    for (number, range) in (1..).zip(plan::copy_parts(job.inode.size)) {
-        parts.push(store.copy_part(&job.key, &upload_id, number, from, etag, range).await?);
-    }
+    let parts = copy_parts(tools, &job.key, &upload_id, (from, etag), job.inode.size).await?;
     Ok(store.complete_multipart(&job.key, &upload_id, &parts, &expect(job)).await?)
+}
+
+async fn copy_parts(
+    tools: &Tools,
+    key: &ObjectKey,
+    upload_id: &str,
+    (from, etag): (&ObjectKey, &ETag),
+    size: u64,
+) -> Result<Vec<UploadedPart>, StoreError> {
+    let mut parts = Vec::new();
+    for (number, range) in (1..).zip(plan::copy_parts(size)) {
+        let copied = tools.share.store.copy_part(key, upload_id, number, from, etag, range).await?;
+        parts.push(copied);
+    }
+    Ok(parts)
 }
 
 async fn content(tools: &Tools, job: &SyncJob, options: &PutOptions) -> Result<ETag, JobError> {
@@ -134,14 +144,15 @@ async fn content(tools: &Tools, job: &SyncJob, options: &PutOptions) -> Result<E
 }
 
 /// The condition did not hold: either an earlier attempt of ours was done after all, or somebody
-/// else has changed the object.
-async fn settle(tools: &Tools, job: &SyncJob, options: &PutOptions) -> Result<Outcome, JobError> {
-    let head = match tools.share.store.head(&job.key).await {
-        Ok(head) => head,
-        Err(error) if error.kind == StoreErrorKind::NotFound => {
-            return gone(tools, job).await;
-        }
-        Err(error) => return Err(error.into()),
+/// else has changed the object. `refusal` is what the store said.
+async fn settle(
+    tools: &Tools,
+    job: &SyncJob,
+    options: &PutOptions,
+    refusal: StoreError,
+) -> Result<Outcome, JobError> {
+    let Some(head) = look(tools, &job.key).await? else {
+        return gone(tools, job, refusal).await;
     };
     if is_ours(tools, job, &head) {
         return Ok(Outcome::Published(head.etag));
@@ -149,51 +160,91 @@ async fn settle(tools: &Tools, job: &SyncJob, options: &PutOptions) -> Result<Ou
     if let Expected::Tag(expected) = &job.expect
         && *expected == head.etag
     {
-        // The target is as believed, so it was the source of the copy that is not.
-        return lost_source(tools, job).await;
+        // The target is as believed, so it was the source of a copy that is not.
+        return lost_source(tools, job, refusal).await;
     }
-    let is_marker = job.inode.kind == FileKind::Directory && head.size == 0;
-    if !(is_marker || tools.share.wrote(&head.user)) {
+    let in_place = job.inode.object_key.as_ref() == Some(&job.key);
+    if in_place && !job.inode.content_dirty && job.inode.kind == FileKind::File {
+        // Only attributes were changed here: their bytes are the file's, with our attributes.
+        return take_over(tools, job, &job.key, head).await;
+    }
+    let empty_marker = job.inode.kind == FileKind::Directory && head.size == 0;
+    if !tools.share.wrote_of(&head.user, job.inode.ino) && !empty_marker {
         keep_theirs(tools, job, &head, options).await?;
     }
     tools.catalog.adopt_object(job.op, &job.key, Some(head.etag)).await?;
     Ok(Outcome::AskAgain)
 }
 
+async fn look(tools: &Tools, key: &ObjectKey) -> Result<Option<ObjectMeta>, StoreError> {
+    match tools.share.store.head(key).await {
+        Ok(head) => Ok(Some(head)),
+        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// No object has the key although one was expected.
-async fn gone(tools: &Tools, job: &SyncJob) -> Result<Outcome, JobError> {
+async fn gone(tools: &Tools, job: &SyncJob, refusal: StoreError) -> Result<Outcome, JobError> {
     match &job.expect {
         Expected::Tag(_) => {
-            tools.share.health.event(
-                HealthEventKind::Conflict,
-                format!(
-                    "{} was deleted in the bucket while it was changed here; it is put back",
-                    job.key
-                ),
+            let message = format!(
+                "{} was deleted in the bucket while it was changed here; it is put back",
+                job.key
             );
+            tools.share.health.event(HealthEventKind::Conflict, message);
             tools.catalog.adopt_object(job.op, &job.key, None).await?;
             Ok(Outcome::AskAgain)
         }
         // Nothing was expected and nothing is there: the source of a copy is missing.
-        Expected::Absent => lost_source(tools, job).await,
+        Expected::Absent => lost_source(tools, job, refusal).await,
     }
 }
 
 /// The object to be copied is not what the catalog believes.
-async fn lost_source(tools: &Tools, job: &SyncJob) -> Result<Outcome, JobError> {
-    let Some((from, _)) = source(job) else {
-        return Err(CatalogError::Changed.into());
+async fn lost_source(
+    tools: &Tools,
+    job: &SyncJob,
+    refusal: StoreError,
+) -> Result<Outcome, JobError> {
+    let Some((from, believed)) = source(job).filter(|_| !job.inode.content_dirty) else {
+        return Err(refusal.into());
     };
-    let found = match tools.share.store.head(from).await {
-        Ok(head) => Some(head.etag),
-        Err(error) if error.kind == StoreErrorKind::NotFound => None,
-        Err(error) => return Err(error.into()),
+    match look(tools, from).await? {
+        // Nothing to learn from a second look: a passing conflict, tried again after a pause.
+        Some(head) if head.etag == *believed => Err(refusal.into()),
+        Some(head) => take_over(tools, job, from, head).await,
+        None => {
+            let message = format!("{from} was deleted in the bucket while it was changed here");
+            tools.share.health.event(HealthEventKind::Conflict, message);
+            tools.catalog.adopt_object(job.op, from, None).await?;
+            Ok(Outcome::AskAgain)
+        }
+    }
+}
+
+/// Another writer has replaced the object at `at`, of which only the name or the attributes were
+/// changed here: its bytes become the file's. Cached bytes are of the old object and go (I6).
+async fn take_over(
+    tools: &Tools,
+    job: &SyncJob,
+    at: &ObjectKey,
+    head: ObjectMeta,
+) -> Result<Outcome, JobError> {
+    let is = ChangedObject {
+        size: head.size,
+        etag: head.etag,
+        last_modified: head.last_modified,
+        now: tools.clock.now(),
     };
-    tools.share.health.event(
-        HealthEventKind::Conflict,
-        format!("{from} was changed in the bucket while it was being renamed or changed here"),
-    );
-    tools.catalog.adopt_object(job.op, from, found).await?;
+    let _held = tools.locks.exclusive(job.inode.ino).await;
+    if tools.catalog.rebase(job.op, at, is).await? {
+        let message = format!(
+            "{at} was changed in the bucket while its name or attributes were changed here; \
+             its new content is kept"
+        );
+        tools.share.health.event(HealthEventKind::Conflict, message);
+    }
     Ok(Outcome::AskAgain)
 }
 
@@ -204,30 +255,65 @@ async fn keep_theirs(
     head: &ObjectMeta,
     options: &PutOptions,
 ) -> Result<(), JobError> {
-    let stamp = tools.clock.now().seconds();
-    let name = format!(
-        "{}.conflict-{}-{stamp}",
-        job.key.as_str().trim_end_matches('/'),
-        tools.share.gateway_id
-    );
-    let Some(aside) = ObjectKey::new(name) else {
-        let message = format!("{}: a conflict copy's key would be over 1,024 bytes", job.key);
-        return Err(JobError::Store(StoreError {
-            op: crate::store::StoreOp::CopyObject,
-            key: Some(job.key.clone()),
-            kind: StoreErrorKind::Invalid,
-            request_id: None,
-            message,
-        }));
-    };
+    let aside = conflict_key(tools, job)?;
     let theirs = PutOptions { user: head.user.clone(), ..options.clone() };
-    tools.share.store.copy(&job.key, &head.etag, &aside, &theirs, &Expect::Anything).await?;
-    tools.share.health.event(
-        HealthEventKind::Conflict,
-        format!(
-            "{} was changed in the bucket and here; the bucket's version is kept as {aside}",
-            job.key
-        ),
+    let copied = copy_aside(tools, &job.key, head, &aside, &theirs).await;
+    match copied {
+        Ok(()) => {}
+        // An earlier attempt has made this copy, or one of another version in the same second: then
+        // a later attempt has another name.
+        Err(error) if error.kind == StoreErrorKind::Changed => {
+            let same = look(tools, &aside).await?.is_some_and(|copy| copy.etag == head.etag);
+            if !same {
+                return Err(error.into());
+            }
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let message = format!(
+        "{} was changed in the bucket and here; the bucket's version is kept as {aside}",
+        job.key
     );
+    tools.share.health.event(HealthEventKind::Conflict, message);
     Ok(())
+}
+
+fn conflict_key(tools: &Tools, job: &SyncJob) -> Result<ObjectKey, StoreError> {
+    let stamp = tools.clock.now().seconds();
+    let key = job.key.as_str().trim_end_matches('/');
+    let name = format!("{key}.conflict-{}-{stamp}", tools.share.gateway_id);
+    ObjectKey::new(name).ok_or_else(|| StoreError {
+        op: StoreOp::CopyObject,
+        key: Some(job.key.clone()),
+        kind: StoreErrorKind::Invalid,
+        request_id: None,
+        message: format!(
+            "{key} was changed in the bucket and here, and a conflict copy's key would be over \
+             1,024 bytes: rename or remove one of the two"
+        ),
+    })
+}
+
+async fn copy_aside(
+    tools: &Tools,
+    from: &ObjectKey,
+    head: &ObjectMeta,
+    aside: &ObjectKey,
+    options: &PutOptions,
+) -> Result<(), StoreError> {
+    let store = &tools.share.store;
+    if head.size <= COPY_BYTES_MAX {
+        return store.copy(from, &head.etag, aside, options, &Expect::Absent).await.map(|_| ());
+    }
+    let upload_id = store.create_multipart(aside, options).await?;
+    let copied = match copy_parts(tools, aside, &upload_id, (from, &head.etag), head.size).await {
+        Ok(parts) => store.complete_multipart(aside, &upload_id, &parts, &Expect::Absent).await,
+        Err(error) => Err(error),
+    };
+    if copied.is_err()
+        && let Err(error) = store.abort_multipart(aside, &upload_id).await
+    {
+        tracing::warn!(%error, upload_id, "an unfinished conflict copy stays behind");
+    }
+    copied.map(|_| ())
 }

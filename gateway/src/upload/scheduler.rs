@@ -5,14 +5,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::Notify,
+    task::{self, JoinError, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::job::Tools;
 use crate::{
     budget::MemoryBudget,
     cache::CacheStore,
-    catalog::{Catalog, CatalogError, Job},
+    catalog::{Catalog, CatalogError, Job, OpId},
     clock::{Clock, Timestamp},
     fetch::Fetcher,
     ids::ShareId,
@@ -26,6 +29,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(5);
 const CATALOG_PAUSE: Duration = Duration::from_secs(1);
 /// How long jobs of a share that is not served (removed from the settings) are put off.
 const UNSERVED_MS: u64 = 60_000;
+/// Pause after a job whose task panicked.
+const DIED_MS: u64 = 30_000;
 
 /// What the uploads of one share need.
 #[derive(Clone, Debug)]
@@ -62,6 +67,13 @@ struct Inner {
     changed: Notify,
 }
 
+/// Jobs under way.
+#[derive(Debug, Default)]
+struct Running {
+    tasks: JoinSet<()>,
+    ops: HashMap<task::Id, OpId>,
+}
+
 impl Uploader {
     /// An uploader without shares.
     pub fn new(
@@ -95,7 +107,7 @@ impl Uploader {
     /// Uploads until `stop`, then lets go of what is under way: the journal keeps it.
     pub async fn run(self, stop: CancellationToken) {
         let mut journal = self.inner.catalog.journal_changed();
-        let mut running = JoinSet::new();
+        let mut running = Running::default();
         loop {
             journal.mark_unchanged();
             let pause = match self.claim(&mut running).await {
@@ -110,24 +122,38 @@ impl Uploader {
                 () = stop.cancelled() => break,
                 changed = journal.changed() => if changed.is_err() { break },
                 () = self.inner.changed.notified() => {}
-                Some(_ended) = running.join_next() => {}
+                Some(ended) = running.tasks.join_next_with_id() => self.ended(&mut running, ended).await,
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        running.shutdown().await;
+        running.tasks.shutdown().await;
+    }
+
+    /// A job's task is over. One that panicked has not ended its claim itself.
+    async fn ended(&self, running: &mut Running, ended: Result<(task::Id, ()), JoinError>) {
+        let (id, panicked) = match ended {
+            Ok((id, ())) => (id, None),
+            Err(error) => (error.id(), Some(error)),
+        };
+        let (Some(op), Some(panicked)) = (running.ops.remove(&id), panicked) else { return };
+        tracing::error!(op = op.0, %panicked, "an upload job died; it will be tried again");
+        let later = self.inner.clock.now().plus_millis(DIED_MS);
+        if let Err(error) = self.inner.catalog.fail_job(op, "internal error", later).await {
+            tracing::error!(op = op.0, %error, "the next start tries the job again");
+        }
     }
 
     /// Starts what is due, as far as there is room, and answers how long nothing else will be.
-    async fn claim(&self, running: &mut JoinSet<()>) -> Result<Duration, CatalogError> {
+    async fn claim(&self, running: &mut Running) -> Result<Duration, CatalogError> {
         let options = self.inner.options.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let room = options.jobs_max.saturating_sub(running.len());
+        let room = options.jobs_max.saturating_sub(running.tasks.len());
         let now = self.inner.clock.now();
         if room > 0 {
             for job in self.inner.catalog.claim_jobs(now, room).await? {
                 self.start(job, &options, running).await?;
             }
         }
-        if running.len() >= options.jobs_max {
+        if running.tasks.len() >= options.jobs_max {
             return Ok(SLEEP_MAX);
         }
         let due = self.inner.catalog.next_due().await?;
@@ -138,7 +164,7 @@ impl Uploader {
         &self,
         job: Job,
         options: &UploaderOptions,
-        running: &mut JoinSet<()>,
+        running: &mut Running,
     ) -> Result<(), CatalogError> {
         let movers = {
             let shares = self.inner.shares.lock().unwrap_or_else(PoisonError::into_inner);
@@ -158,7 +184,9 @@ impl Uploader {
             clock: Arc::clone(&self.inner.clock),
             budget: options.budget.clone(),
         };
-        running.spawn(async move { tools.run(job).await });
+        let op = job.op();
+        let task = running.tasks.spawn(async move { tools.run(job).await });
+        running.ops.insert(task.id(), op);
         Ok(())
     }
 }

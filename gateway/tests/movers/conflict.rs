@@ -1,0 +1,158 @@
+//! Other writers in the bucket: no version is lost, none is overwritten silently (I10).
+use crate::world::{BUCKET, World};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_file_and_a_new_object_of_one_name_are_both_kept() {
+    let mut w = World::new().await;
+    w.halt().await;
+    let ino = w.file("f", b"ours").await;
+    w.foreign("p/f", b"theirs");
+    w.start();
+    w.drain().await;
+    assert_eq!(w.object("p/f").body, b"ours");
+    assert_eq!(w.keys().len(), 2, "{:?}", w.keys());
+    assert!(w.keys()[1].starts_with("p/f.conflict-gw1-18"), "{:?}", w.keys());
+    assert_eq!(w.object(&w.keys()[1]).body, b"theirs");
+    assert_eq!(w.conflicts(), 1);
+    assert!(!w.catalog.inode(ino).await.unwrap().dirty);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_changed_behind_a_changed_file_is_kept_beside_it() {
+    let mut w = World::new().await;
+    let ino = w.file("f", b"base").await;
+    w.drain().await;
+    w.halt().await;
+    w.write(ino, 0, b"ours").await;
+    w.foreign("p/f", b"theirs");
+    w.start();
+    w.drain().await;
+    assert_eq!(w.object("p/f").body, b"ours");
+    assert_eq!(w.object(&w.keys()[1]).body, b"theirs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_version_of_another_writer_is_kept_even_within_one_second() {
+    let mut w = World::new().await;
+    w.halt().await;
+    w.file("f", b"ours").await;
+    w.foreign("p/f", b"theirs 1");
+    // The copy of the first is made, then the object changes again before ours is published.
+    let aside = format!("p/f.conflict-gw1-{}", 1_800_000_000);
+    w.foreign(&aside, b"theirs 0");
+    w.start();
+    w.drain().await;
+    let mut bodies: Vec<_> = w.keys().iter().map(|key| w.object(key).body).collect();
+    bodies.sort();
+    assert_eq!(bodies, [b"ours".to_vec(), b"theirs 0".to_vec(), b"theirs 1".to_vec()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_deleted_behind_a_changed_file_is_put_back() {
+    let mut w = World::new().await;
+    let ino = w.file("f", b"base").await;
+    w.drain().await;
+    w.halt().await;
+    w.write(ino, 0, b"ours").await;
+    w.s3.delete(BUCKET, "p/f");
+    w.start();
+    w.drain().await;
+    assert_eq!((w.keys(), w.object("p/f").body), (vec!["p/f".to_owned()], b"ours".to_vec()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_changed_behind_new_attributes_keeps_its_bytes_and_gets_them() {
+    let mut w = World::new().await;
+    let ino = w.file("f", b"old bytes").await;
+    w.drain().await;
+    w.halt().await;
+    w.chmod(ino, 0o600).await;
+    w.foreign("p/f", b"new and longer bytes");
+    w.start();
+    w.drain().await;
+    assert_eq!(w.keys(), ["p/f"]);
+    let object = w.object("p/f");
+    assert_eq!(object.body, b"new and longer bytes");
+    assert_eq!(object.user_meta["file-permissions"], "0100600");
+    let size = w.catalog.inode(ino).await.unwrap().size;
+    assert_eq!(w.read(ino, 0..size).await, b"new and longer bytes", "never a mixture");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_changed_behind_a_rename_takes_its_new_bytes_along() {
+    let mut w = World::new().await;
+    let ino = w.file("f", b"old bytes").await;
+    w.drain().await;
+    w.halt().await;
+    w.rename("f", "g").await;
+    w.foreign("p/f", b"new");
+    w.start();
+    w.drain().await;
+    assert_eq!((w.keys(), w.object("p/g").body), (vec!["p/g".to_owned()], b"new".to_vec()));
+    assert_eq!(w.read(ino, 0..3).await, b"new");
+    assert_eq!(w.catalog.inode(ino).await.unwrap().size, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_deleted_behind_a_rename_comes_back_from_the_cache() {
+    let mut w = World::new().await;
+    w.file("f", b"cached").await;
+    w.drain().await;
+    w.halt().await;
+    w.rename("f", "g").await;
+    w.s3.delete(BUCKET, "p/f");
+    w.start();
+    w.drain().await;
+    assert_eq!((w.keys(), w.object("p/g").body), (vec!["p/g".to_owned()], b"cached".to_vec()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_changed_before_its_deletion_arrives_is_kept() {
+    let mut w = World::new().await;
+    w.file("f", b"ours").await;
+    w.drain().await;
+    w.halt().await;
+    w.remove("f").await;
+    w.foreign("p/f", b"theirs");
+    w.start();
+    w.drain().await;
+    assert_eq!((w.object("p/f").body, w.conflicts()), (b"theirs".to_vec(), 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_another_client_made_of_our_object_is_not_taken_for_ours() {
+    let mut w = World::new().await;
+    w.file("f", b"published").await;
+    w.drain().await;
+    w.halt().await;
+    // As `aws s3 cp` does: the copy carries our generation tag.
+    let store = w.store();
+    let key = |key: &str| gateway::object::ObjectKey::new(key).unwrap();
+    let head = store.head(&key("p/f")).await.unwrap();
+    let options = gateway::store::PutOptions { user: head.user, ..Default::default() };
+    let absent = gateway::store::Expect::Absent;
+    store.copy(&key("p/f"), &head.etag, &key("p/g"), &options, &absent).await.unwrap();
+    w.file("g", b"ours").await;
+    w.start();
+    w.drain().await;
+    assert_eq!(
+        (w.object("p/f").body, w.object("p/g").body),
+        (b"published".to_vec(), b"ours".to_vec())
+    );
+    assert_eq!(w.keys().len(), 3, "{:?}", w.keys());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_cache_disk_does_not_take_the_old_one_s_objects_for_its_uploads() {
+    let w = World::new().await;
+    let old = w.file("f", b"of the old disk").await;
+    w.drain().await;
+    let mut w = w.with_new_disk().await;
+    // The same inode number and version, of another file.
+    let new = w.file("f", b"of the new disk").await;
+    assert_eq!(old, new);
+    w.start();
+    w.drain().await;
+    assert_eq!(w.object("p/f").body, b"of the new disk");
+    assert_eq!(w.object(&w.keys()[1]).body, b"of the old disk");
+}

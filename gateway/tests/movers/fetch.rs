@@ -1,0 +1,104 @@
+//! Reads of what is only in S3: the right bytes, of one version, once.
+use gateway::fetch::FetchError;
+use s3_store::{FaultAction, FaultRule};
+
+use crate::world::{BUCKET, World, pattern};
+
+/// Three blocks and a bit.
+fn bytes(seed: u8) -> Vec<u8> {
+    pattern((3 << 20) + 100, seed)
+}
+
+async fn world_with(body: &[u8]) -> (World, gateway::ids::Ino) {
+    let w = World::new().await;
+    w.foreign("p/f", body);
+    w.refresher.on_access(w.share.root).await.unwrap();
+    let ino = w.entry("f").await.unwrap().ino;
+    (w, ino)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_range_is_the_object_s_and_the_second_read_is_free() {
+    let body = bytes(0);
+    let (w, ino) = world_with(&body).await;
+    let size = body.len() as u64;
+    for range in [5..17, (1 << 20) - 3..(1 << 20) + 3, size - 1..size, 0..size] {
+        let slice =
+            &body[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
+        assert!(w.read(ino, range.clone()).await == slice, "{range:?}");
+    }
+    let before = w.requests("GetObject");
+    assert!(before <= 4, "{before} requests for four blocks");
+    w.read(ino, 0..size).await;
+    assert_eq!(w.requests("GetObject"), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_of_one_block_share_its_fetch() {
+    let (w, ino) = world_with(&[7; 1000]).await;
+    let slow = FaultAction::Delay(std::time::Duration::from_millis(200));
+    w.s3.faults().add(FaultRule::new(slow).operation("GetObject"));
+    let reads: Vec<_> = (0..8).map(|i| w.fetcher.fetch(ino, i * 10..i * 10 + 10)).collect();
+    let mut waiting = tokio::task::JoinSet::new();
+    let fetcher = w.fetcher.clone();
+    for i in 0..8 {
+        let fetcher = fetcher.clone();
+        waiting.spawn(async move { fetcher.fetch(ino, i * 10..i * 10 + 10).await });
+    }
+    for read in reads {
+        read.await.unwrap();
+    }
+    waiting.join_all().await.into_iter().for_each(|read| read.unwrap());
+    assert_eq!(w.requests("GetObject"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_changed_is_read_as_it_is_now_never_mixed() {
+    let (w, ino) = world_with(&bytes(1)).await;
+    w.read(ino, 0..100).await;
+    let changed = bytes(2);
+    w.foreign("p/f", &changed);
+    w.fetcher.fetch(ino, 2 << 20..(2 << 20) + 10).await.unwrap();
+    let size = changed.len() as u64;
+    assert!(w.read(ino, 0..size).await == changed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_gone_takes_its_file_along() {
+    let (w, ino) = world_with(b"here").await;
+    w.s3.delete(BUCKET, "p/f");
+    let error = w.fetcher.fetch(ino, 0..4).await.unwrap_err();
+    assert!(
+        matches!(error, FetchError::Store { .. } | FetchError::Changed | FetchError::Gone),
+        "{error:?}"
+    );
+    assert!(w.entry("f").await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_and_corrupted_answers_are_asked_for_again() {
+    let body = bytes(3);
+    for fault in [
+        FaultAction::ShortBody { bytes: 10 },
+        FaultAction::DropBefore,
+        FaultAction::FailBefore { status: 503, code: "SlowDown".to_owned() },
+    ] {
+        let (w, ino) = world_with(&body).await;
+        w.s3.faults().add(FaultRule::new(fault.clone()).operation("GetObject"));
+        assert!(w.read(ino, 0..1000).await == body[..1000], "{fault:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fetched_bytes_never_replace_written_ones() {
+    let body = bytes(4);
+    let (w, ino) = world_with(&body).await;
+    w.write(ino, 100, b"written").await;
+    let read = w.read(ino, 0..1000).await;
+    assert_eq!(&read[100..107], b"written");
+    assert!(read[..100] == body[..100] && read[107..] == body[107..1000]);
+    w.drain().await;
+    let mut expected = body;
+    expected[100..107].copy_from_slice(b"written");
+    assert!(w.object("p/f").body == expected, "the upload has the rest of the object");
+}

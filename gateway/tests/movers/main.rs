@@ -1,0 +1,11 @@
+//! The movers end to end: catalog, cache, uploader, fetcher and refresher against a real S3 server
+//! over TCP, with faults on the server's side and other writers in the bucket.
+//!
+//! Time is a hand-driven clock; waiting is for the journal, never for a duration.
+#![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
+mod conflict;
+mod fetch;
+mod multipart;
+mod refresh;
+mod upload;
+mod world;

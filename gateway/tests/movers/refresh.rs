@@ -1,0 +1,152 @@
+//! What others do in the bucket shows; an error is never taken for absence; local changes stay.
+use gateway::catalog::NewKind;
+use s3_store::{FaultAction, FaultRule};
+
+use crate::world::{BUCKET, World};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_put_and_delete_shows() {
+    let w = World::new().await;
+    w.foreign("p/a", b"1");
+    w.foreign("p/dir/x", b"2");
+    w.foreign("elsewhere", b"3");
+    w.refresher.on_access(w.share.root).await.unwrap();
+    assert_eq!(w.names().await, ["a", "dir"]);
+    w.s3.delete(BUCKET, "p/a");
+    w.foreign("p/b", b"4");
+    w.refresher.on_access(w.share.root).await.unwrap();
+    assert_eq!(w.names().await, ["a", "dir"], "the listing is not stale yet");
+    w.clock.advance_millis(5_000);
+    w.refresher.on_access(w.share.root).await.unwrap();
+    assert_eq!(w.names().await, ["b", "dir"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_lists_at_once() {
+    let w = World::new().await;
+    w.refresher.on_access(w.share.root).await.unwrap();
+    w.foreign("p/new", b"1");
+    w.refresher.now(w.share.root).await.unwrap();
+    assert_eq!(w.names().await, ["new"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_is_not_absence() {
+    let w = World::new().await;
+    for i in 0..1500 {
+        w.foreign(&format!("p/f{i:04}"), b"x");
+    }
+    w.refresher.on_access(w.share.root).await.unwrap();
+    assert_eq!(w.names().await.len(), 1000, "as many as one call shows");
+    for (status, code, skip) in [
+        (403, "AccessDenied", 0),
+        (404, "NoSuchBucket", 0),
+        (500, "InternalError", 1),
+        (403, "SignatureDoesNotMatch", 1),
+    ] {
+        let fault = FaultAction::FailBefore { status, code: code.to_owned() };
+        w.s3.faults().add(FaultRule::new(fault).operation("ListObjectsV2").skip(skip).times(100));
+        w.refresher.now(w.share.root).await.unwrap_err();
+        w.clock.advance_millis(60_000);
+        w.refresher.on_access(w.share.root).await.unwrap();
+        w.s3.faults().clear();
+        assert!(w.entry("f0000").await.is_some() && w.entry("f1499").await.is_some(), "{code}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_never_listed_cannot_be_served_from_an_error() {
+    let w = World::new().await;
+    let fault = FaultAction::FailBefore { status: 403, code: "AccessDenied".to_owned() };
+    w.s3.faults().add(FaultRule::new(fault).operation("ListObjectsV2"));
+    w.refresher.on_access(w.share.root).await.unwrap_err();
+    w.clock.advance_millis(60_000);
+    w.refresher.on_access(w.share.root).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local_changes_are_never_eaten() {
+    let mut w = World::new().await;
+    w.foreign("p/kept", b"theirs");
+    w.foreign("p/removed", b"theirs");
+    w.foreign("p/written", b"theirs");
+    w.refresher.now(w.share.root).await.unwrap();
+    w.halt().await;
+    w.file("new", b"ours").await;
+    w.remove("removed").await;
+    let written = w.entry("written").await.unwrap().ino;
+    w.write(written, 0, b"longer than theirs").await;
+    w.rename("kept", "renamed").await;
+    w.s3.delete(BUCKET, "p/written");
+    w.refresher.now(w.share.root).await.unwrap();
+    assert_eq!(w.names().await, ["new", "renamed", "written"]);
+    assert_eq!(w.entry("written").await.unwrap().size, 18);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_no_file_name_can_stand_for_are_counted_and_left_alone() {
+    let w = World::new().await;
+    let odd = ["p//x", "p/./y", "p/../z", "p/a\u{1}b"];
+    for key in odd {
+        w.foreign(key, b"odd");
+    }
+    w.foreign(&format!("p/{}", "n".repeat(256)), b"odd");
+    w.foreign("p/fine", b"1");
+    w.refresher.now(w.share.root).await.unwrap();
+    assert_eq!(w.names().await, ["fine"]);
+    assert_eq!(w.share.health.unrepresentable_keys(), 5);
+    assert_eq!(w.keys().len(), 6);
+    w.refresher.now(w.share.root).await.unwrap();
+    assert_eq!(w.share.health.unrepresentable_keys(), 5, "counted once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_hides_the_object_of_its_name_and_neither_is_harmed() {
+    let w = World::new().await;
+    w.foreign("p/a", b"object");
+    w.foreign("p/a/b", b"below");
+    w.refresher.now(w.share.root).await.unwrap();
+    assert_eq!(w.names().await, ["a"]);
+    let dir = w.entry("a").await.unwrap().ino;
+    w.refresher.now(dir).await.unwrap();
+    assert!(w.catalog.child(dir, "b").await.unwrap().is_some());
+    w.drain().await;
+    assert_eq!(w.keys(), ["p/a", "p/a/b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attributes_come_from_the_object_s_metadata_and_else_from_the_share() {
+    let w = World::new().await;
+    let ino = w.file("ours", b"x").await;
+    w.chmod(ino, 0o4711).await;
+    w.create(w.share.root, "d", NewKind::Directory).await;
+    w.drain().await;
+    w.foreign("p/theirs", b"x");
+    // Another cache disk on the same bucket.
+    let other = tempfile::TempDir::new().unwrap();
+    let catalog = gateway::catalog::Catalog::open(other.path()).unwrap();
+    let attr = gateway::catalog::RootAttr { mode: 0o755, uid: 0, gid: 0, now: w.stamp().now };
+    let row = catalog.ensure_share("share", BUCKET, "p/", attr).await.unwrap();
+    let cache = gateway::cache::CacheStore::open(
+        std::sync::Arc::new(gateway::cache::HostDisk),
+        other.path(),
+    )
+    .unwrap();
+    let refresher = gateway::refresh::Refresher::new(
+        std::sync::Arc::clone(&w.share),
+        catalog.clone(),
+        cache,
+        w.clock.clone(),
+    );
+    refresher.on_access(row.root).await.unwrap();
+    let load = async |name: &str| {
+        let found = catalog.child(row.root, name).await.unwrap().unwrap();
+        refresher.load_attr(found.ino).await.unwrap()
+    };
+    let ours = load("ours").await;
+    assert_eq!((ours.mode, ours.uid, ours.gid), (0o4711, 1000, 1001));
+    assert_eq!(ours.mtime.seconds(), 1_800_000_000);
+    assert_eq!(load("d").await.mode, 0o640);
+    let theirs = load("theirs").await;
+    assert_eq!((theirs.mode, theirs.uid, theirs.gid), (0o666, 65534, 65534));
+}

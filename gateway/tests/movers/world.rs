@@ -1,0 +1,326 @@
+//! A gateway's movers, a bucket, and other clients of the bucket.
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use gateway::{
+    budget::MemoryBudget,
+    cache::{CacheStore, HostDisk},
+    catalog::{
+        AttrChange, Catalog, Inode, NewInode, NewKind, RemoveKind, RenameSpec, RootAttr, Stamp,
+        WriteCommit,
+    },
+    clock::{Clock, ManualClock, Timestamp},
+    fetch::Fetcher,
+    ids::Ino,
+    locks::InodeLocks,
+    refresh::Refresher,
+    share::{Events, Share, ShareHealth},
+    store::{ObjectStore, RetryingStore, S3Bucket},
+    tasks::Tasks,
+    upload::{ShareMovers, Uploader, UploaderOptions},
+};
+use gateway_api::{
+    Secret,
+    settings::{Addressing, S3Settings, ShareSettings},
+    status::HealthEventKind,
+};
+use s3_store::{S3Store, StoreConfig, StoredObject};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const BUCKET: &str = "bucket";
+/// Long enough for a busy machine, short enough to see a test hang.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The settings for a running store.
+pub(crate) fn s3_settings(s3: &S3Store) -> S3Settings {
+    S3Settings {
+        endpoint: s3.endpoint(),
+        region: "us-east-1".to_owned(),
+        addressing: Addressing::Path,
+        allow_http: true,
+        access_key_id: "tidegate".to_owned(),
+        secret_access_key: Secret::new("tidegate-secret"),
+        ..S3Settings::default()
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) s3: Arc<S3Store>,
+    pub(crate) dir: Arc<TempDir>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) catalog: Catalog,
+    pub(crate) cache: CacheStore,
+    pub(crate) share: Arc<Share>,
+    pub(crate) events: Events,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) refresher: Refresher,
+    uploader: Uploader,
+    options: UploaderOptions,
+    stop: CancellationToken,
+    running: Option<JoinHandle<()>>,
+}
+
+impl World {
+    /// An empty bucket and a gateway whose uploader runs.
+    pub(crate) async fn new() -> Self {
+        let config = StoreConfig { buckets: vec![BUCKET.to_owned()], ..StoreConfig::default() };
+        let s3 = Arc::new(S3Store::start(config).await.unwrap());
+        let clock = Arc::new(ManualClock::new(Timestamp::new(1_800_000_000, 0)));
+        let mut world = Self::open(s3, Arc::new(TempDir::new().unwrap()), clock).await;
+        world.start();
+        world
+    }
+
+    /// A gateway on what the directory holds; its uploader does not run yet.
+    async fn open(s3: Arc<S3Store>, dir: Arc<TempDir>, clock: Arc<ManualClock>) -> Self {
+        let catalog = Catalog::open(dir.path()).unwrap();
+        catalog.recover_journal(clock.now()).await.unwrap();
+        let cache = CacheStore::open(Arc::new(HostDisk), dir.path()).unwrap();
+        let attr = RootAttr { mode: 0o777, uid: 0, gid: 0, now: clock.now() };
+        let row = catalog.ensure_share("share", BUCKET, "p/", attr).await.unwrap();
+        let name: gateway_api::ShareName = "share".parse().unwrap();
+        let events = Events::new(Arc::clone(&clock) as Arc<dyn Clock>);
+        let bucket = BUCKET.parse().unwrap();
+        let store = Arc::new(S3Bucket::new(&s3_settings(&s3), &bucket));
+        let share = Arc::new(Share {
+            id: row.id,
+            root: row.root,
+            settings: ShareSettings::new(name.clone(), bucket, "p/".parse().unwrap()),
+            store: Arc::new(RetryingStore::new(store)),
+            health: ShareHealth::new(name, events.clone()),
+            gateway_id: "gw1".to_owned(),
+            catalog: catalog.generation(),
+        });
+        let locks = InodeLocks::default();
+        let budget = MemoryBudget::new(128 << 20);
+        let ticking = || Arc::clone(&clock) as Arc<dyn Clock>;
+        let fetcher = Fetcher::new(
+            Arc::clone(&share),
+            catalog.clone(),
+            cache.clone(),
+            locks.clone(),
+            ticking(),
+            budget.clone(),
+            Tasks::default(),
+        );
+        let refresher =
+            Refresher::new(Arc::clone(&share), catalog.clone(), cache.clone(), ticking());
+        let options = UploaderOptions { jobs_max: 4, budget };
+        let uploader =
+            Uploader::new(catalog.clone(), cache.clone(), locks, ticking(), options.clone());
+        let world = Self {
+            s3,
+            dir,
+            clock,
+            catalog,
+            cache,
+            share,
+            events,
+            fetcher,
+            refresher,
+            uploader,
+            options,
+            stop: CancellationToken::new(),
+            running: None,
+        };
+        world.wake();
+        world
+    }
+
+    pub(crate) fn start(&mut self) {
+        self.running = Some(tokio::spawn(self.uploader.clone().run(self.stop.clone())));
+    }
+
+    /// Stops the uploader wherever it is.
+    pub(crate) async fn halt(&mut self) {
+        self.stop.cancel();
+        if let Some(running) = self.running.take() {
+            running.await.unwrap();
+        }
+        self.stop = CancellationToken::new();
+    }
+
+    /// Ends this process and starts another on the same disk; its uploader does not run yet.
+    pub(crate) async fn restart(mut self) -> Self {
+        self.halt().await;
+        let (s3, dir, clock) =
+            (Arc::clone(&self.s3), Arc::clone(&self.dir), Arc::clone(&self.clock));
+        self.catalog.close().await.unwrap();
+        drop(self);
+        Self::open(s3, dir, clock).await
+    }
+
+    /// Loses the cache disk: the same gateway on an empty one; its uploader does not run yet.
+    pub(crate) async fn with_new_disk(mut self) -> Self {
+        self.halt().await;
+        let (s3, clock) = (Arc::clone(&self.s3), Arc::clone(&self.clock));
+        drop(self);
+        Self::open(s3, Arc::new(TempDir::new().unwrap()), clock).await
+    }
+
+    /// Lets the uploader look at the clock again.
+    fn wake(&self) {
+        let movers = ShareMovers { share: Arc::clone(&self.share), fetcher: self.fetcher.clone() };
+        self.uploader.replace(vec![movers], self.options.clone());
+    }
+
+    /// Moves the clock to whatever is due next, until S3 has everything.
+    pub(crate) async fn drain(&self) {
+        self.until("S3 has everything", || async {
+            let pending = self.catalog.pending(None).await.unwrap();
+            pending.dirty_files + pending.pending_deletes + pending.pending_moves == 0
+                && self.catalog.next_due().await.unwrap().is_none()
+                && self.s3.uploads_in_progress(BUCKET) == 0
+        })
+        .await;
+    }
+
+    /// Moves the clock to whatever is due next, until `done`.
+    pub(crate) async fn until<F, Fut>(&self, what: &str, mut done: F)
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = bool>,
+    {
+        let mut journal = self.catalog.journal_changed();
+        let driven = async {
+            loop {
+                journal.mark_unchanged();
+                if done().await {
+                    return;
+                }
+                if let Some(due) = self.catalog.next_due().await.unwrap() {
+                    let behind = due.as_nanos() - self.clock.now().as_nanos();
+                    self.clock.advance_millis((behind / 1_000_000 + 1).max(0));
+                    self.wake();
+                }
+                // What S3's side does is not in the journal: look again after a moment.
+                tokio::time::timeout(Duration::from_millis(10), journal.changed()).await.ok();
+            }
+        };
+        if tokio::time::timeout(PATIENCE, driven).await.is_err() {
+            let pending = self.catalog.pending(None).await.unwrap();
+            panic!("gave up waiting until {what}: {pending:?}; {:?}", self.events.list());
+        }
+    }
+
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp { now: self.clock.now(), due: self.clock.now() }
+    }
+
+    pub(crate) async fn create(&self, dir: Ino, name: &str, kind: NewKind) -> Ino {
+        let now = self.clock.now();
+        let mode = 0o640;
+        let new = NewInode {
+            parent: dir,
+            name: name.to_owned(),
+            kind,
+            mode,
+            uid: 1000,
+            gid: 1001,
+            atime: now,
+            mtime: now,
+        };
+        self.catalog.create(new, self.stamp()).await.unwrap().inode.ino
+    }
+
+    /// A new file in the root, with its content in the same breath.
+    pub(crate) async fn file(&self, name: &str, body: &[u8]) -> Ino {
+        let ino = self.create(self.share.root, name, NewKind::File { verifier: None }).await;
+        if !body.is_empty() {
+            self.write(ino, 0, body).await;
+        }
+        ino
+    }
+
+    /// Writes and commits.
+    pub(crate) async fn write(&self, ino: Ino, offset: u64, body: &[u8]) {
+        let begun = self.catalog.begin_write(ino).await.unwrap();
+        let end = offset + body.len() as u64;
+        self.cache.write_at(ino, offset, Bytes::copy_from_slice(body)).await.unwrap();
+        self.cache.sync(ino).await.unwrap();
+        let commit = WriteCommit {
+            version: begun.version,
+            size: begun.inode.size.max(end),
+            mtime: self.clock.now(),
+            clear_set_id: false,
+            ranges: std::iter::once(offset..end).collect(),
+            closes: true,
+            due: self.clock.now(),
+        };
+        self.catalog.commit_write(ino, commit).await.unwrap();
+    }
+
+    pub(crate) async fn chmod(&self, ino: Ino, mode: u32) {
+        let change = AttrChange { mode: Some(mode), ..AttrChange::default() };
+        self.catalog.set_attr(ino, change, self.stamp()).await.unwrap();
+    }
+
+    pub(crate) async fn rename(&self, from: &str, to: &str) {
+        let spec = RenameSpec {
+            from_dir: self.share.root,
+            from_name: from.to_owned(),
+            to_dir: self.share.root,
+            to_name: to.to_owned(),
+        };
+        self.catalog.rename(spec, self.stamp()).await.unwrap();
+    }
+
+    pub(crate) async fn remove(&self, name: &str) {
+        self.catalog
+            .remove(self.share.root, name, RemoveKind::NotDirectory, self.stamp())
+            .await
+            .unwrap();
+    }
+
+    /// What a reader gets, brought from S3 if need be.
+    pub(crate) async fn read(&self, ino: Ino, range: Range<u64>) -> Vec<u8> {
+        self.fetcher.fetch(ino, range.clone()).await.unwrap();
+        self.cache.read_at(ino, range).await.unwrap().to_vec()
+    }
+
+    /// The entry `name` of the root.
+    pub(crate) async fn entry(&self, name: &str) -> Option<Inode> {
+        self.catalog.child(self.share.root, name).await.unwrap()
+    }
+
+    pub(crate) async fn names(&self) -> Vec<String> {
+        let children = self.catalog.children(self.share.root, Ino(0), 1000).await.unwrap();
+        let mut names: Vec<_> = children.into_iter().map(|child| child.name).collect();
+        names.sort();
+        names
+    }
+
+    pub(crate) fn object(&self, key: &str) -> StoredObject {
+        self.s3.object(BUCKET, key).unwrap_or_else(|| panic!("no object {key}"))
+    }
+
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.s3.keys(BUCKET)
+    }
+
+    /// Another client of the bucket puts an object.
+    pub(crate) fn foreign(&self, key: &str, body: &[u8]) {
+        self.s3.put(BUCKET, key, body);
+    }
+
+    pub(crate) fn requests(&self, operation: &str) -> u64 {
+        self.s3.request_counts().get(operation).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.share.store)
+    }
+
+    pub(crate) fn conflicts(&self) -> usize {
+        let events = self.events.list();
+        events.iter().filter(|event| event.kind == HealthEventKind::Conflict).count()
+    }
+}
+
+/// Bytes of which no two blocks are alike.
+pub(crate) fn pattern(length: usize, seed: u8) -> Vec<u8> {
+    let low = |number: usize| u8::try_from(number % 251).unwrap();
+    (0..length).map(|i| low(i / 4096) ^ low(i) ^ seed).collect()
+}

@@ -1,0 +1,273 @@
+//! What the gateway relies on of an object store, as one suite: run here through the S3 adapter
+//! against a real S3 server over TCP. Any other store of the port must pass the same.
+#![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
+use bytes::Bytes;
+use gateway::{
+    object::{ETag, ObjectKey},
+    store::{
+        Checksums, Expect, ObjectStore, PutOptions, S3Bucket, StoreError, StoreErrorKind as Kind,
+        UploadedPart, UserMeta,
+    },
+};
+use gateway_api::{
+    Secret,
+    settings::{Addressing, S3Settings},
+};
+use s3_store::{S3Store, StoreConfig};
+
+fn settings(s3: &S3Store) -> S3Settings {
+    S3Settings {
+        endpoint: s3.endpoint(),
+        region: "us-east-1".to_owned(),
+        addressing: Addressing::Path,
+        allow_http: true,
+        access_key_id: "tidegate".to_owned(),
+        secret_access_key: Secret::new("tidegate-secret"),
+        ..S3Settings::default()
+    }
+}
+
+async fn server() -> S3Store {
+    let config = StoreConfig { buckets: vec!["bucket".to_owned()], ..StoreConfig::default() };
+    S3Store::start(config).await.unwrap()
+}
+
+/// Each test runs with either kind of checksums.
+async fn stores() -> Vec<(S3Store, S3Bucket)> {
+    let mut stores = Vec::new();
+    for checksums in [Checksums::Crc64Nvme, Checksums::PayloadSignature] {
+        let s3 = server().await;
+        let bucket = S3Bucket::new(&settings(&s3), &"bucket".parse().unwrap());
+        stores.push((s3, bucket.with_checksums(checksums)));
+    }
+    stores
+}
+
+fn key(key: &str) -> ObjectKey {
+    ObjectKey::new(key).unwrap()
+}
+
+fn options() -> PutOptions {
+    PutOptions {
+        user: UserMeta::from([("file-owner".to_owned(), "1000".to_owned())]),
+        content_type: Some("text/plain".to_owned()),
+        storage_class: "STANDARD".to_owned(),
+    }
+}
+
+async fn put(store: &dyn ObjectStore, at: &str, body: &[u8]) -> ETag {
+    let body = Bytes::copy_from_slice(body);
+    store.put(&key(at), body, &options(), &Expect::Anything).await.unwrap()
+}
+
+fn kind<T: std::fmt::Debug>(refused: Result<T, StoreError>) -> Kind {
+    refused.expect_err("it should have been refused").kind
+}
+
+#[tokio::test]
+async fn contract_what_was_put_is_got_headed_and_listed() {
+    for (_s3, store) in stores().await {
+        store.head_bucket().await.unwrap();
+        let etag = put(&store, "a/b", b"hello").await;
+        let head = store.head(&key("a/b")).await.unwrap();
+        assert_eq!((head.size, &head.etag, &head.user), (5, &etag, &options().user));
+        assert!(head.last_modified.seconds() > 1_700_000_000);
+        assert_eq!(&store.get(&key("a/b"), 1..4, &etag).await.unwrap()[..], b"ell");
+        assert!(store.get(&key("a/b"), 2..2, &etag).await.unwrap().is_empty());
+        let page = store.list("a/", None).await.unwrap();
+        assert_eq!((page.objects.len(), page.objects[0].etag.clone()), (1, etag));
+        assert_eq!(put(&store, "empty", b"").await, store.head(&key("empty")).await.unwrap().etag);
+    }
+}
+
+#[tokio::test]
+async fn contract_any_key_survives_the_way_there_and_back() {
+    let odd = [
+        "a name with spaces",
+        "a+b%2B&=?#;:@$,!'()*~",
+        "서울/파일.txt",
+        "e\u{301}",
+        "\u{e9}",
+        "x//y",
+        "./z",
+        "../w",
+        "q/../r",
+        "tab\there",
+        "quote\"back\\slash",
+        "trailing/",
+        "\u{1F30A}",
+    ];
+    let long = "k".repeat(1024);
+    for (_s3, store) in stores().await {
+        for name in odd.into_iter().chain([long.as_str()]) {
+            let etag = put(&store, name, name.as_bytes()).await;
+            let got = store.get(&key(name), 0..name.len() as u64, &etag).await.unwrap();
+            assert_eq!(&got[..], name.as_bytes(), "{name:?}");
+            let copy = ObjectKey::new(format!("copy/{name}"));
+            if let Some(copy) = copy {
+                store.copy(&key(name), &etag, &copy, &options(), &Expect::Absent).await.unwrap();
+                let head = store.head(&copy).await.unwrap();
+                assert_eq!(head.size, name.len() as u64, "{name:?}");
+            }
+            let dir = &name[..name.rfind('/').map_or(0, |at| at + 1)];
+            let page = store.list(dir, None).await.unwrap();
+            assert!(page.objects.iter().any(|object| object.key == name), "{name:?}");
+            store.delete(&key(name), Some(&etag)).await.unwrap();
+            assert_eq!(kind(store.head(&key(name)).await), Kind::NotFound, "{name:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn contract_listings_page_in_byte_order_with_prefixes_and_markers() {
+    for (s3, store) in stores().await {
+        for i in 0..2100 {
+            s3.put("bucket", &format!("d/{i:05}"), b"x");
+        }
+        for name in ["d/", "d/00007/below", "d/zz/1", "d/zz/2", "d0", "c"] {
+            s3.put("bucket", name, b"x");
+        }
+        let (mut objects, mut prefixes, mut pages) = (Vec::new(), Vec::new(), 0);
+        let mut next = None;
+        loop {
+            let page = store.list("d/", next.as_deref()).await.unwrap();
+            objects.extend(page.objects.into_iter().map(|object| object.key));
+            prefixes.extend(page.prefixes);
+            pages += 1;
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
+        }
+        assert_eq!((objects.len(), pages), (2101, 3));
+        assert!(objects.is_sorted() && objects[0] == "d/");
+        assert_eq!(prefixes, ["d/00007/", "d/zz/"]);
+    }
+}
+
+#[tokio::test]
+async fn contract_a_publish_happens_only_on_its_condition() {
+    for (_s3, store) in stores().await {
+        let k = key("k");
+        let body = || Bytes::from_static(b"1");
+        let first = store.put(&k, body(), &options(), &Expect::Absent).await.unwrap();
+        assert_eq!(kind(store.put(&k, body(), &options(), &Expect::Absent).await), Kind::Changed);
+        let tag = Expect::Tag(first.clone());
+        let second = store.put(&k, Bytes::from_static(b"2"), &options(), &tag).await.unwrap();
+        assert_eq!(kind(store.put(&k, body(), &options(), &tag).await), Kind::Changed);
+        let missing = store.put(&key("none"), body(), &options(), &tag).await;
+        assert!(matches!(kind(missing), Kind::NotFound | Kind::Changed));
+        assert_eq!(kind(store.get(&k, 0..1, &first).await), Kind::Changed);
+        assert_eq!(kind(store.delete(&k, Some(&first)).await), Kind::Changed);
+        assert_eq!(store.head(&k).await.unwrap().etag, second);
+        store.delete(&k, Some(&second)).await.unwrap();
+        assert_eq!(kind(store.get(&k, 0..1, &second).await), Kind::NotFound);
+    }
+}
+
+#[tokio::test]
+async fn contract_deleting_what_is_not_there_is_success() {
+    for (_s3, store) in stores().await {
+        store.delete(&key("none"), None).await.unwrap();
+        let tag = ETag::new("\"00000000000000000000000000000000\"");
+        store.delete(&key("none"), Some(&tag)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn contract_a_copy_replaces_metadata_and_checks_both_ends() {
+    for (_s3, store) in stores().await {
+        let etag = put(&store, "from", b"body").await;
+        let new = PutOptions {
+            user: UserMeta::from([("file-permissions".to_owned(), "0100600".to_owned())]),
+            ..options()
+        };
+        let (from, to) = (key("from"), key("to"));
+        let copied = store.copy(&from, &etag, &to, &new, &Expect::Absent).await.unwrap();
+        let head = store.head(&to).await.unwrap();
+        assert_eq!((head.etag, head.user), (copied, new.user.clone()));
+        let again = store.copy(&from, &etag, &to, &new, &Expect::Absent).await;
+        assert_eq!(kind(again), Kind::Changed);
+        let other = ETag::new("\"00000000000000000000000000000000\"");
+        let wrong = store.copy(&from, &other, &key("x"), &new, &Expect::Absent).await;
+        assert_eq!(kind(wrong), Kind::Changed);
+        let missing = store.copy(&key("no"), &etag, &key("x"), &new, &Expect::Absent).await;
+        assert_eq!(kind(missing), Kind::NotFound);
+        // In place: only the metadata changes.
+        let tag = Expect::Tag(etag.clone());
+        store.copy(&from, &etag, &from, &new, &tag).await.unwrap();
+        assert_eq!(store.head(&from).await.unwrap().user, new.user);
+    }
+}
+
+async fn parts(store: &dyn ObjectStore, k: &ObjectKey, id: &str) -> Vec<UploadedPart> {
+    let large = Bytes::from(vec![1; 5 << 20]);
+    let last = Bytes::from_static(b"end");
+    vec![
+        store.put_part(k, id, 1, large).await.unwrap(),
+        store.put_part(k, id, 2, last).await.unwrap(),
+    ]
+}
+
+#[tokio::test]
+async fn contract_an_upload_in_parts_appears_whole_and_on_its_condition() {
+    for (_s3, store) in stores().await {
+        let k = key("large");
+        let id = store.create_multipart(&k, &options()).await.unwrap();
+        let sent = parts(&store, &k, &id).await;
+        assert_eq!(kind(store.head(&k).await), Kind::NotFound, "not before it is completed");
+        let pending = store.list_multipart("lar").await.unwrap();
+        assert_eq!((pending.len(), pending[0].upload_id.as_str()), (1, id.as_str()));
+        let etag = store.complete_multipart(&k, &id, &sent, &Expect::Absent).await.unwrap();
+        let head = store.head(&k).await.unwrap();
+        assert_eq!((head.size, head.etag, head.user), ((5 << 20) + 3, etag, options().user));
+        let id = store.create_multipart(&k, &options()).await.unwrap();
+        let sent = parts(&store, &k, &id).await;
+        let refused = store.complete_multipart(&k, &id, &sent, &Expect::Absent).await;
+        assert_eq!(kind(refused), Kind::Changed);
+        store.abort_multipart(&k, &id).await.unwrap();
+        store.abort_multipart(&k, &id).await.unwrap();
+        assert!(store.list_multipart("").await.unwrap().is_empty());
+        let late = store.put_part(&k, &id, 1, Bytes::from_static(b"x")).await;
+        assert_eq!(kind(late), Kind::NotFound);
+    }
+}
+
+#[tokio::test]
+async fn contract_parts_can_be_copied_within_the_store() {
+    for (_s3, store) in stores().await {
+        let body: Vec<u8> = (0..6 << 20).map(|i: u32| (i % 251) as u8).collect();
+        let from = put(&store, "from", &body).await;
+        let k = key("to");
+        let id = store.create_multipart(&k, &options()).await.unwrap();
+        let half = 5 << 20;
+        let size = body.len() as u64;
+        let one = store.copy_part(&k, &id, 1, &key("from"), &from, 0..half).await.unwrap();
+        let two = store.copy_part(&k, &id, 2, &key("from"), &from, half..size).await.unwrap();
+        let etag = store.complete_multipart(&k, &id, &[one, two], &Expect::Absent).await.unwrap();
+        assert!(store.get(&k, 0..size, &etag).await.unwrap() == body);
+    }
+}
+
+#[tokio::test]
+async fn contract_part_numbers_beyond_s3_s_are_refused_before_they_are_sent() {
+    for (s3, store) in stores().await {
+        let sent = store.put_part(&key("k"), "id", 10_001, Bytes::new()).await;
+        assert_eq!(kind(sent), Kind::TooLarge);
+        assert_eq!(s3.request_counts().get("UploadPart"), None);
+    }
+}
+
+#[tokio::test]
+async fn contract_wrong_credentials_and_buckets_are_told_apart() {
+    let s3 = server().await;
+    let bucket =
+        |settings: &S3Settings, name: &str| S3Bucket::new(settings, &name.parse().unwrap());
+    let wrong = S3Settings { secret_access_key: Secret::new("wrong"), ..settings(&s3) };
+    let refused = bucket(&wrong, "bucket").list("", None).await;
+    assert_eq!(kind(refused), Kind::Credentials);
+    assert_eq!(kind(bucket(&settings(&s3), "missing").head_bucket().await), Kind::NoBucket);
+    assert_eq!(kind(bucket(&settings(&s3), "missing").list("", None).await), Kind::NoBucket);
+    let nowhere = S3Settings { endpoint: "http://127.0.0.1:9".to_owned(), ..settings(&s3) };
+    assert_eq!(kind(bucket(&nowhere, "bucket").head_bucket().await), Kind::Unavailable);
+}
