@@ -2,6 +2,7 @@
 //!
 //! `init` as PID 1 runs stage 1 in the initramfs and stage 2 in the root file system; `init network`,
 //! `init console TTY`, `init exec-gateway` and `init exec-console TTY` are what PID 1 starts.
+mod claim;
 mod console;
 mod control;
 mod disks;

@@ -4,6 +4,8 @@
 //! that a disk is blank does not format it.
 use std::io::{self, Read, Seek, SeekFrom};
 
+use crate::claim;
+
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 /// Bytes looked at in full at either end: every known signature is in there.
@@ -24,6 +26,9 @@ pub(crate) enum Content {
         /// Its UUID, as hexadecimal digits.
         uuid: String,
     },
+    /// A claim of ours: formatting it was begun and not ended, and nothing else of it counts. The UUID
+    /// of the XFS file system on it, if there is one.
+    Claimed(Option<String>),
     /// Something else of a known kind.
     Known(&'static str),
     /// Bytes that are not zero, of no known kind.
@@ -70,7 +75,14 @@ const MAGICS: &[(u64, &[u8], &str)] = &[
 /// The disk cannot be read: it is not blank as far as anybody knows.
 pub(crate) fn probe(disk: &mut (impl Read + Seek), size: u64) -> io::Result<Content> {
     let start = read_at(disk, 0, END_BYTES.min(size))?;
-    if let Some(found) = known(&start) {
+    let known = known(&start);
+    if claim::is_claimed(disk, size)? {
+        return Ok(Content::Claimed(match known {
+            Some(Content::Xfs { uuid, .. }) => Some(uuid),
+            Some(_) | None => None,
+        }));
+    }
+    if let Some(found) = known {
         return Ok(found);
     }
     if !is_zero(&start) {
@@ -169,6 +181,22 @@ mod tests {
         block[108..115].copy_from_slice(b"TGCACHE");
         let expected = Content::Xfs { label: "TGCACHE".to_owned(), uuid: "ab".repeat(16) };
         assert_eq!(disk_with(0, &block), expected);
+    }
+
+    #[test]
+    fn a_claim_makes_everything_else_worthless() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(SIZE).unwrap();
+        claim::claim(file.path(), SIZE).unwrap();
+        assert_eq!(probe(&mut file, SIZE).unwrap(), Content::Claimed(None));
+        let mut block = vec![0; 512];
+        block[..4].copy_from_slice(b"XFSB");
+        block[32..48].copy_from_slice(&[0xab; 16]);
+        file.seek(SeekFrom::Start(0)).unwrap();
+        file.write_all(&block).unwrap();
+        assert_eq!(probe(&mut file, SIZE).unwrap(), Content::Claimed(Some("ab".repeat(16))));
+        claim::release(file.path(), SIZE).unwrap();
+        assert!(matches!(probe(&mut file, SIZE).unwrap(), Content::Xfs { .. }));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use nix::{
 };
 
 use crate::{
-    disks,
+    disks::{self, Partition},
     modules::Modules,
     mounts, shutdown,
     sys::{self, CommandLine},
@@ -39,10 +39,9 @@ fn to_root() -> Result<()> {
         modules.load(module);
     }
     let partition = root_partition(&line, &mut modules)?;
-    let device = match line.get("tidegate.verity") {
-        Some(spec) => verity::open(&partition, &verity::Spec::parse(spec)?)?,
-        None => partition,
-    };
+    disks::note_system_disk(&partition.disk).context("noting the system disk")?;
+    let spec = line.get("tidegate.verity").context("the command line has no tidegate.verity")?;
+    let device = verity::open(&partition.device, &verity::Spec::parse(spec)?)?;
     fs::create_dir_all("/newroot")?;
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV;
     mount(Some(device.as_str()), "/newroot", Some("squashfs"), flags, None::<&str>)
@@ -50,15 +49,15 @@ fn to_root() -> Result<()> {
     switch()
 }
 
-fn root_partition(line: &CommandLine, modules: &mut Modules) -> Result<String> {
+fn root_partition(line: &CommandLine, modules: &mut Modules) -> Result<Partition> {
     let root = line.get("tidegate.root").context("the command line has no tidegate.root")?;
     let Some(label) = root.strip_prefix("PARTLABEL=") else {
         bail!("tidegate.root must be PARTLABEL=NAME");
     };
     for _ in 0..ROOT_ATTEMPTS {
         modules.coldplug();
-        if let Some(device) = disks::by_partition_label(label) {
-            return Ok(device);
+        if let Some(partition) = disks::partitions(label).into_iter().next() {
+            return Ok(partition);
         }
         thread::sleep(ROOT_PAUSE);
     }
