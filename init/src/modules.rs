@@ -26,8 +26,16 @@ pub(crate) struct Modules {
     base: PathBuf,
     /// Module name → its file and those of its dependencies.
     files: HashMap<String, Vec<String>>,
-    aliases: Vec<(String, String)>,
+    /// Bus (the text before the first `:` or `*`) → pattern, module name.
+    aliases: HashMap<String, Vec<(String, String)>>,
     loaded: HashSet<String>,
+    /// Aliases of hardware that were looked up before: with them nothing is new.
+    known: HashSet<String>,
+}
+
+/// The part of an alias that no pattern leaves open: `pci` of `pci:v000015ADd*`.
+fn bus_of(alias: &str) -> &str {
+    alias.split([':', '*', '?', '[']).next().unwrap_or(alias)
 }
 
 /// `kernel/drivers/net/vmxnet3/vmxnet3.ko.xz` → `vmxnet3`.
@@ -53,21 +61,23 @@ impl Modules {
             let order = needs.split_whitespace().rev().chain([file]).map(str::to_owned).collect();
             (name_of(file), order)
         });
-        let aliases = alias.lines().filter_map(|line| {
+        let mut aliases: HashMap<String, Vec<(String, String)>> = HashMap::new();
+        for line in alias.lines() {
             let mut words = line.split(' ');
-            match (words.next(), words.next(), words.next()) {
-                (Some("alias"), Some(pattern), Some(name)) => {
-                    Some((pattern.to_owned(), name.to_owned()))
-                }
-                _ => None,
+            if let (Some("alias"), Some(pattern), Some(name)) =
+                (words.next(), words.next(), words.next())
+            {
+                let of_bus = aliases.entry(bus_of(pattern).to_owned()).or_default();
+                of_bus.push((pattern.to_owned(), name.to_owned()));
             }
-        });
+        }
         let loaded = loaded.lines().filter_map(|line| line.split(' ').next());
         Self {
             base: PathBuf::new(),
             files: files.collect(),
-            aliases: aliases.collect(),
+            aliases,
             loaded: loaded.map(str::to_owned).collect(),
+            known: HashSet::new(),
         }
     }
 
@@ -93,15 +103,18 @@ impl Modules {
 
     /// Loads what drives a device with this modalias.
     pub(crate) fn load_alias(&mut self, alias: &str) {
-        let wanted: Vec<String> = self
-            .aliases
-            .iter()
-            .filter(|(pattern, _)| matches(pattern.as_bytes(), alias.as_bytes()))
-            .map(|(_, name)| name.clone())
-            .collect();
-        for name in wanted {
+        for name in self.drivers_of(alias) {
             self.load(&name);
         }
+    }
+
+    /// Modules that drive a device with this modalias.
+    fn drivers_of(&self, alias: &str) -> Vec<String> {
+        let of_bus = self.aliases.get(bus_of(alias)).into_iter().flatten();
+        of_bus
+            .filter(|(pattern, _)| matches(pattern.as_bytes(), alias.as_bytes()))
+            .map(|(_, name)| name.clone())
+            .collect()
     }
 
     /// Loads drivers for all hardware there is, again for what they bring up.
@@ -111,7 +124,9 @@ impl Modules {
             let mut found = HashSet::new();
             collect_aliases(Path::new("/sys/devices"), &mut found, 0);
             for alias in found {
-                self.load_alias(&alias);
+                if self.known.insert(alias.clone()) {
+                    self.load_alias(&alias);
+                }
             }
             if self.loaded.len() == before {
                 return;
@@ -214,6 +229,20 @@ mod tests {
             ["kernel/crypto/crc-x.ko.xz", "kernel/lib/libcrc32c.ko.xz", "kernel/fs/xfs/xfs.ko.xz"]
         );
         assert!(modules.loaded.contains("crc_x"));
+    }
+
+    #[test]
+    fn drivers_are_found_by_the_bus_and_the_pattern() {
+        let alias = "alias pci:v000015ADd000007C0sv*sd*bc*sc*i* vmw_pvscsi\n\
+                     alias pci:v000015ADd000007B0sv*sd*bc*sc*i* vmxnet3\n\
+                     alias acpi*:PNP0C0C:* button\n";
+        let modules = Modules::parse("", alias, "");
+        assert_eq!(
+            modules.drivers_of("pci:v000015ADd000007C0sv000015ADsd0bc01sc07i00"),
+            ["vmw_pvscsi"]
+        );
+        assert_eq!(modules.drivers_of("acpi:PNP0C0C:"), ["button"]);
+        assert!(modules.drivers_of("usb:v1").is_empty());
     }
 
     #[test]
