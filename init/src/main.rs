@@ -1,7 +1,8 @@
 //! PID 1 of the appliance, its network service and its console: one static binary, several entries.
 //!
 //! `init` as PID 1 runs stage 1 in the initramfs and stage 2 in the root file system; `init network`,
-//! `init console TTY`, `init exec-gateway` and `init exec-console TTY` are what PID 1 starts.
+//! `init console TTY`, `init guestinfo`, `init exec-gateway` and `init exec-console TTY` are what PID 1
+//! starts.
 mod claim;
 mod console;
 mod control;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     let done = match arguments.as_slice() {
         ["console", tty] => console::run(tty),
         ["network"] => network::run(),
+        ["guestinfo"] => seed::print_guestinfo(),
         ["exec-gateway", rest @ ..] => service::exec_gateway(rest),
         ["exec-console", tty] => service::exec_console(tty),
         _ if std::process::id() == 1 => {

@@ -31,6 +31,8 @@ pub(crate) struct Boot {
     pub(crate) modules: Modules,
     pub(crate) machine: Machine,
     pub(crate) state: MachineState,
+    /// Name of the mounted cache disk: `sdb`.
+    pub(crate) cache_device: String,
 }
 
 /// One phase.
@@ -142,6 +144,7 @@ pub(crate) fn mount_cache(boot: &mut Boot) -> Result<()> {
         Ok(disk) => {
             boot.state.cache = format!("{} on {}", disk.size, disk.device);
             boot.state.cache_mounted = true;
+            disk.device.trim_start_matches("/dev/").clone_into(&mut boot.cache_device);
             sys::say(&format!("cache disk {} mounted", boot.state.cache));
         }
         Err(error) => {

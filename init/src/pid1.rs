@@ -42,6 +42,8 @@ use crate::{
 const TICK_MS: u16 = 1000;
 /// Time for journald to become ready before the rest starts without it.
 const JOURNALD_TIME: Duration = Duration::from_secs(20);
+/// Quiet time after the last disk that came or went.
+const DISKS_SETTLE: Duration = Duration::from_secs(2);
 /// Time for a service to stop.
 const STOP_TIME: Duration = Duration::from_secs(30);
 /// Kernel messages up to this level still reach the consoles once the menu owns them: emergencies.
@@ -87,6 +89,8 @@ struct Running {
     uevents: Uevents,
     power_buttons: Vec<File>,
     ntp: Option<Vec<String>>,
+    /// When the disks are to be looked at again.
+    disks_due: Option<Duration>,
     shown: Option<MachineState>,
     ending: Option<Ending>,
 }
@@ -118,6 +122,8 @@ impl Running {
             uevents: Uevents::open()?,
             power_buttons: power_buttons(),
             ntp: None,
+            // One may have come after the boot looked and before anybody listened.
+            disks_due: Some(sys::since_boot()),
             shown: None,
             ending: None,
         })
@@ -175,6 +181,7 @@ impl Running {
             let action = self.supervised(service).tick(now);
             self.act(service, action);
         }
+        self.follow_disks(now);
         self.follow_ntp();
         self.show();
     }
@@ -296,16 +303,34 @@ impl Running {
     }
 
     fn take_uevents(&mut self) {
-        let mut disks_changed = false;
         for event in self.uevents.take() {
             if event.action == "add"
                 && let Some(alias) = &event.modalias
             {
                 self.boot.modules.load_alias(alias);
             }
-            disks_changed |= event.concerns_disks();
+            if !event.concerns_disks() {
+                continue;
+            }
+            // Several may come one after another: they are judged together.
+            self.disks_due = Some(sys::since_boot() + DISKS_SETTLE);
+            if event.action == "remove" && self.boot.cache_device == event.device {
+                tracing::error!(device = event.device, "the cache disk was removed");
+                self.boot.state.cache =
+                    "removed while in use: attach it again and reboot. It may hold \
+                                         files that are not in the bucket yet"
+                        .to_owned();
+            }
         }
-        if disks_changed && !self.boot.state.cache_mounted {
+    }
+
+    /// Looks for the cache disk again when disks have come or gone.
+    fn follow_disks(&mut self, now: Duration) {
+        if self.disks_due.is_none_or(|due| now < due) {
+            return;
+        }
+        self.disks_due = None;
+        if !self.boot.state.cache_mounted {
             if let Err(error) = phases::mount_cache(&mut self.boot) {
                 tracing::error!(%error, "cache disk");
             }

@@ -16,18 +16,23 @@ use std::{
 use anyhow::{Context, Result};
 use nix::{
     fcntl::{FcntlArg, fcntl},
-    sys::signal::SigSet,
+    sys::{
+        resource::{Resource, setrlimit},
+        signal::SigSet,
+    },
     unistd::{Gid, Group, Uid, User, setgid, setgroups, setsid, setuid},
 };
 
 use crate::{disks, journald, seed, time};
 
 /// This program, in the root file system.
-const INIT: &str = "/usr/sbin/init";
+pub(crate) const INIT: &str = "/usr/sbin/init";
 /// The gateway.
 const GATEWAY: &str = "/usr/bin/gateway";
 /// Longest silence of the gateway.
 const GATEWAY_WATCHDOG: Duration = Duration::from_secs(60);
+/// Descriptors that the gateway may have: one for each connection and each cached file in use.
+const GATEWAY_FILES_MAX: u64 = 65_536;
 /// First descriptor that is handed over (sd_listen_fds(3)).
 const FIRST_FD: RawFd = 3;
 /// Ports of NFS and the portmapper.
@@ -184,6 +189,8 @@ pub(crate) fn exec_gateway(arguments: &[&str]) -> Result<()> {
         .or_else(|_no_ipv6| UdpSocket::bind(("0.0.0.0", PORTMAP_PORT)))
         .context("UDP port 111")?;
     hand_over([nfs.into(), portmap.into(), udp.into()])?;
+    setrlimit(Resource::RLIMIT_NOFILE, GATEWAY_FILES_MAX, GATEWAY_FILES_MAX)
+        .context("descriptors for the gateway")?;
     become_user("gateway", &[])?;
     let error = Command::new(GATEWAY)
         .args(arguments)

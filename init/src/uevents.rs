@@ -17,6 +17,8 @@ pub(crate) struct Uevent {
     pub(crate) action: String,
     pub(crate) subsystem: String,
     pub(crate) device_type: String,
+    /// Name of the device's file under /dev, if it has one.
+    pub(crate) device: String,
     pub(crate) modalias: Option<String>,
 }
 
@@ -67,6 +69,7 @@ impl Uevent {
                 Some(("ACTION", value)) => value.clone_into(&mut event.action),
                 Some(("SUBSYSTEM", value)) => value.clone_into(&mut event.subsystem),
                 Some(("DEVTYPE", value)) => value.clone_into(&mut event.device_type),
+                Some(("DEVNAME", value)) => value.clone_into(&mut event.device),
                 Some(("MODALIAS", value)) => event.modalias = Some(value.to_owned()),
                 Some(_) | None => {}
             }
@@ -86,9 +89,10 @@ mod tests {
 
     #[test]
     fn messages_are_fields_after_a_title() {
-        let message = b"add@/devices/x\0ACTION=add\0SUBSYSTEM=block\0DEVTYPE=disk\0SEQNUM=9\0";
+        let message = b"add@/devices/x\0ACTION=add\0SUBSYSTEM=block\0DEVTYPE=disk\0DEVNAME=sdb\0";
         let event = Uevent::parse(message);
         assert_eq!(event.action, "add");
+        assert_eq!(event.device, "sdb");
         assert!(event.concerns_disks());
         assert_eq!(event.modalias, None);
         let pci = Uevent::parse(b"add@/x\0ACTION=add\0SUBSYSTEM=pci\0MODALIAS=pci:v1\0");
