@@ -129,7 +129,7 @@ impl Catalog {
                         namespace::touch(txn.db, dir, now)?;
                     }
                     if next.is_none() {
-                        end_listing(txn.db, &row, seq, marker_seen, now)?;
+                        end_listing(txn.db, &row, (&prefix, seq), marker_seen, now)?;
                     }
                     Ok((next, removed))
                 })
@@ -300,15 +300,17 @@ fn merge_marker(
     Ok(())
 }
 
-/// Notes the end of a listing in the directory's row.
+/// Notes the end of a listing of `prefix` in the directory's row.
 fn end_listing(
     db: &Connection,
     dir: &Inode,
-    seq: u64,
+    (prefix, seq): (&str, u64),
     marker_seen: bool,
     now: Timestamp,
 ) -> Result<(), CatalogError> {
-    if !marker_seen && !dir.dirty && synced_seq(db, dir.ino)? <= seq {
+    // A marker that is still at the place that the directory was renamed from is not missed here.
+    let elsewhere = dir.object_key.as_ref().is_some_and(|key| key.as_str() != prefix);
+    if !marker_seen && !elsewhere && !dir.dirty && synced_seq(db, dir.ino)? <= seq {
         db.prepare_cached(
             "UPDATE inode SET object_key = NULL, etag = NULL, needs_head = 0 WHERE ino = ?1",
         )?

@@ -150,3 +150,23 @@ async fn attributes_come_from_the_object_s_metadata_and_else_from_the_share() {
     let theirs = load("theirs").await;
     assert_eq!((theirs.mode, theirs.uid, theirs.gid), (0o666, 65534, 65534));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_below_a_renamed_directory_leaves_no_marker_behind() {
+    let mut w = World::new().await;
+    let docs = w.create(w.share.root, "docs", NewKind::Directory).await;
+    let deep = w.create(docs, "deep", NewKind::Directory).await;
+    let er = w.create(deep, "er", NewKind::Directory).await;
+    w.drain().await;
+    w.halt().await;
+    w.rename("docs", "papers").await;
+    // A client looks around before anything has moved in the bucket.
+    for dir in [docs, deep, er] {
+        w.refresher.now(dir).await.unwrap();
+    }
+    w.start();
+    w.drain().await;
+    assert_eq!(w.keys(), ["p/papers/", "p/papers/deep/", "p/papers/deep/er/"]);
+    w.refresher.now(w.share.root).await.unwrap();
+    assert_eq!(w.names().await, ["papers"]);
+}
