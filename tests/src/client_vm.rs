@@ -1,13 +1,13 @@
 //! The NFS client of the tests: a virtual machine with Debian's stock kernel and Debian's own
 //! `mount`, in which shell scripts are run from outside.
 //!
-//! Owns the wire to the guest (`guest/init.sh` speaks the other end) and the virtual LAN: the user
+//! Owns the wire to the guest (`guest/init.sh` speaks the other end) and the virtual LAN. The user
 //! network (DHCP; the host at 10.0.2.2) lives in this machine, so that it outlives an appliance
 //! whose power is cut.
 use std::{
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -18,6 +18,7 @@ use crate::{
     accel::Accelerator,
     client_image::ClientImage,
     qemu::{Arguments, Machine},
+    switch::Switch,
     wait::poll_until,
 };
 
@@ -43,7 +44,7 @@ pub struct Answer {
 pub struct ClientVm {
     machine: Machine,
     wire: BufReader<UnixStream>,
-    lan: PathBuf,
+    lan: Switch,
     next_id: u64,
 }
 
@@ -61,9 +62,10 @@ impl ClientVm {
                 std::fs::remove_file(stale)?;
             }
         }
+        let switch = Switch::start(&lan).context("the virtual LAN")?;
         let machine = Machine::start("client", folder, arguments(image, &lan, &wire, accelerator))?;
         let stream = UnixStream::connect(&wire).context("the wire to the client")?;
-        let mut client = Self { machine, wire: BufReader::new(stream), lan, next_id: 0 };
+        let mut client = Self { machine, wire: BufReader::new(stream), lan: switch, next_id: 0 };
         let greeting = client
             .line(Instant::now() + BOOT_LIMIT)
             .map_err(|error| error.context(client.last_words()))?;
@@ -75,7 +77,7 @@ impl ClientVm {
 
     /// The Unix socket of the virtual LAN, for a second machine's `stream` network device.
     pub fn lan(&self) -> &Path {
-        &self.lan
+        self.lan.socket()
     }
 
     /// Runs a shell script (bash) in the client and waits for its end.
@@ -185,15 +187,13 @@ fn arguments(image: &ClientImage, lan: &Path, wire: &Path, accelerator: Accelera
         .options(&[("-device", "virtio-rng-pci"), ("-device", "virtio-serial-pci")])
         .path("-chardev", "socket,id=wire,path=", wire, ",server=on,wait=off")
         .option("-device", format!("virtserialport,chardev=wire,name={PORT_NAME}"))
-        // One hub joins the user network, the appliance's cable and our own card.
+        .path("-netdev", "stream,id=card,server=off,addr.type=unix,addr.path=", lan, "")
+        .option("-device", "virtio-net-pci,netdev=card,mac=52:54:00:7a:00:02")
+        // A second cable joins the user network to the switch.
         .options(&[
             ("-netdev", "user,id=outside"),
             ("-netdev", "hubport,id=hub-outside,hubid=0,netdev=outside"),
         ])
-        .path("-netdev", "stream,id=lan,server=on,addr.type=unix,addr.path=", lan, "")
-        .options(&[
-            ("-netdev", "hubport,id=hub-lan,hubid=0,netdev=lan"),
-            ("-netdev", "hubport,id=hub-card,hubid=0"),
-            ("-device", "virtio-net-pci,netdev=hub-card,mac=52:54:00:7a:00:02"),
-        ])
+        .path("-netdev", "stream,id=uplink,server=off,addr.type=unix,addr.path=", lan, "")
+        .option("-netdev", "hubport,id=hub-uplink,hubid=0,netdev=uplink")
 }

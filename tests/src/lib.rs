@@ -23,6 +23,7 @@ pub mod run_state;
 pub mod screen;
 pub mod seed;
 pub mod stop_signal;
+pub mod switch;
 pub mod test_count;
 pub mod wait;
 pub mod workspace;
