@@ -10,6 +10,7 @@ mod disks;
 mod journald;
 mod log;
 mod machine;
+mod memory;
 mod modules;
 mod mounts;
 mod network;

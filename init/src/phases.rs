@@ -33,6 +33,8 @@ pub(crate) struct Boot {
     pub(crate) state: MachineState,
     /// Name of the mounted cache disk: `sdb`.
     pub(crate) cache_device: String,
+    /// How long each phase took, in seconds.
+    pub(crate) took: Vec<(&'static str, f64)>,
 }
 
 /// One phase.
@@ -59,7 +61,10 @@ pub(crate) const PHASES: &[Phase] = &[
 /// Runs all phases.
 pub(crate) fn run(boot: &mut Boot) {
     for phase in PHASES {
-        if let Err(error) = (phase.run)(boot) {
+        let begun = sys::since_boot();
+        let done = (phase.run)(boot);
+        boot.took.push((phase.name, sys::since_boot().saturating_sub(begun).as_secs_f64()));
+        if let Err(error) = done {
             let problem = format!("{}: {error:#}", phase.name);
             sys::say(&problem);
             boot.state.problems.push(problem);

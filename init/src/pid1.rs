@@ -140,7 +140,7 @@ impl Running {
             self.wait(100);
         }
         log::install("init");
-        tracing::info!(problems = ?self.boot.state.problems, "stage 2");
+        tracing::info!(seconds = ?self.boot.took, problems = ?self.boot.state.problems, "stage 2");
         self.want(Service::Network);
         self.want_gateway();
         for console in [Service::Screen, Service::Serial] {

@@ -1,5 +1,9 @@
 //! What a share's part of the bucket must come to look like, and waiting until it does.
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, Result, ensure};
 use s3_store::{S3Store, StoredObject};
@@ -99,6 +103,24 @@ impl<'a> Bucket<'a> {
             .filter(|path| !path.is_empty())
             .map(str::to_owned)
             .collect()
+    }
+
+    /// At most how many seconds after `written` the last of the objects came to be what it is: S3
+    /// tells whole seconds. Zero if nothing was changed since.
+    pub fn seconds_behind(&self, written: SystemTime) -> u64 {
+        let times = self.paths().into_iter().filter_map(|path| self.object(&path));
+        let last = times.map(|object| object.last_modified + Duration::from_secs(1)).max();
+        last.and_then(|last| last.duration_since(written).ok()).map_or(0, |late| late.as_secs())
+    }
+
+    /// Waits until there is an object at `path`.
+    ///
+    /// # Errors
+    /// When there is none within [`UPLOAD_LIMIT`].
+    pub fn wait_for_key(&self, path: &str) -> Result<()> {
+        poll_until(&format!("an object {path}"), UPLOAD_LIMIT, || {
+            Ok(self.paths().iter().any(|known| known == path).then_some(()))
+        })
     }
 
     /// Waits until the object at `path` has these bytes.

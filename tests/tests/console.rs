@@ -66,7 +66,7 @@ fn console() -> Result<()> {
 
     println!("the journal, on serial");
     appliance.serial.send("3")?;
-    appliance.serial.expect("Support: clock and journal", KEY_LIMIT)?;
+    appliance.serial.expect("Support: clock, memory and journal", KEY_LIMIT)?;
     appliance.serial.send(&"\x1b[A".repeat(250))?;
     let top = appliance.serial.expect("date: ", KEY_LIMIT)?;
     ensure!(top.contains("Support"), "{top}");

@@ -6,7 +6,7 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -114,6 +114,7 @@ fn laptop() -> Result<()> {
     drop(gateway);
     ensure!(bucket.object("precious.bin").is_none(), "it was uploaded already");
     store.faults().clear();
+    let cleared = SystemTime::now();
     let _gateway = Gateway::start(&program, &folder, port)?;
     let read = client.sh_until(
         "the file after the kill",
@@ -122,7 +123,7 @@ fn laptop() -> Result<()> {
     )?;
     ensure!(read.starts_with(&sha256(&content)), "{read}");
     bucket.wait_for("precious.bin", &content)?;
-    settle(&mut client, bucket)
+    settle(&mut client, bucket, "after the kill", cleared)
 }
 
 mod in_a_vm {

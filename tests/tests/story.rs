@@ -1,6 +1,6 @@
 //! The story of a new user, from the blank cache disk to the files in the bucket: an appliance with
 //! VMware's virtual hardware, a stock Linux client on the same LAN, an S3 store on the host.
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
@@ -47,8 +47,24 @@ fn power_is_cut_right_after_fsync(lab: &mut Lab) -> Result<()> {
     ensure!(waited.starts_with(&sha256(&content)), "after the power cut: {waited}");
     ensure!(Bucket::new(&lab.store).object("precious.bin").is_none(), "the store let it pass");
     lab.store.faults().clear();
+    let cleared = SystemTime::now();
     Bucket::new(&lab.store).wait_for("precious.bin", &content)?;
-    settle(&mut lab.client, Bucket::new(&lab.store))
+    settle(&mut lab.client, Bucket::new(&lab.store), "after the power cut", cleared)
+}
+
+/// What the support page says of the memory in use.
+fn memory(lab: &mut Lab) -> Result<String> {
+    let serial = &mut lab.appliance()?.serial;
+    serial.skip();
+    serial.send("3")?;
+    serial.expect("Support: clock, memory and journal", SCRIPT_LIMIT)?;
+    // The page opens at the journal's end.
+    serial.send(&"\x1b[A".repeat(250))?;
+    serial.expect("date: ", SCRIPT_LIMIT)?;
+    serial.expect("memory: ", SCRIPT_LIMIT)?;
+    let words = serial.expect("\n", SCRIPT_LIMIT)?;
+    serial.send("q")?;
+    Ok(words.trim().to_owned())
 }
 
 fn tell(lab: &Lab) -> Result<()> {
@@ -81,7 +97,9 @@ fn story() -> Result<()> {
     copy_and_read_back(&mut lab.client, Bucket::new(&lab.store))?;
     change_everything(&mut lab.client, Bucket::new(&lab.store))?;
     an_object_by_another_client_appears(&mut lab.client, Bucket::new(&lab.store))?;
+    println!("memory: {}", memory(&mut lab)?);
     power_is_cut_right_after_fsync(&mut lab)?;
+    println!("memory after the second boot: {}", memory(&mut lab)?);
     tell(&lab)
 }
 

@@ -157,7 +157,7 @@ impl Menu {
     /// Shows what support may ask for, its end first.
     pub(super) fn show_support(&mut self, lines: Vec<String>) {
         let from = lines.len().saturating_sub(TEXT_LINES);
-        let title = "Support: clock and journal".to_owned();
+        let title = "Support: clock, memory and journal".to_owned();
         self.page = Page::Text { title, lines, from };
     }
 

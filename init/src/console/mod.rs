@@ -18,6 +18,7 @@ use gateway_api::{GatewayStatus, admin::ADMIN_SOCKET, client::AdminClient};
 
 use crate::{
     control::{self, Request},
+    memory,
     observed::{self, MachineState, NetworkState},
     shutdown::Ending,
     time,
@@ -109,9 +110,12 @@ fn grant(wish: Wish, menu: &mut Menu) {
     }
 }
 
-/// The clock and the last lines of the journal of this boot.
+/// The clock, the memory in use, and the last lines of the journal of this boot.
 fn support() -> Vec<String> {
-    let mut lines = vec![format!("date: {}", output("/usr/bin/date", &[]))];
+    let mut lines = vec![
+        format!("date: {}", output("/usr/bin/date", &[])),
+        format!("memory: {}", memory::in_words()),
+    ];
     let journal = ["-b", "--no-pager", "-n", JOURNAL_LINES, "-o", "short"];
     lines.extend(output("/usr/bin/journalctl", &journal).lines().map(str::to_owned));
     lines

@@ -87,7 +87,7 @@ fn gateway(status: &GatewayStatus, host: Option<&str>, lines: &mut Vec<String>) 
             ShareState::Unavailable(reason) => format!("{place}: {reason}"),
         };
         lines.extend(field("Share", &state));
-        if let Some(host) = host {
+        if let Some(host) = host.filter(|_| share.state != ShareState::Starting) {
             lines.push(format!("   {}", GatewayStatus::mount_command(host, &share.name)));
         }
     }

@@ -37,8 +37,10 @@ impl Terminal {
         if page == self.drawn {
             return Ok(());
         }
-        let mut bytes = String::from("\x1b[H\x1b[2J");
-        bytes.push_str(&page.replace('\n', "\r\n"));
+        // Line by line over the old page: clearing the whole screen first would flicker.
+        let mut bytes = String::from("\x1b[?25l\x1b[H\x1b[K");
+        bytes.push_str(&page.replace('\n', "\r\n\x1b[K"));
+        bytes.push_str("\x1b[J");
         let mut out = io::stdout().lock();
         out.write_all(bytes.as_bytes())?;
         out.flush()?;

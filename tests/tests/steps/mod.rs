@@ -1,6 +1,6 @@
 //! What a user does on the mounted share, and what the bucket must come to: steps that hold in the
 //! appliance as on a laptop.
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, ensure};
 use e2e::{
@@ -28,12 +28,18 @@ echo odd > 'plus+percent%20&question?.txt'
 seq 1 20000000 | head -c 104857600 > big.bin
 "#;
 
-/// The share's tree, in the words of [`parse_tree`], and the bucket equal to it.
-pub(crate) fn settle(client: &mut ClientVm, bucket: Bucket<'_>) -> Result<()> {
-    let begun = Instant::now();
+/// The share's tree, in the words of [`parse_tree`], and the bucket equal to it. `written` is when
+/// the client's last change returned.
+pub(crate) fn settle(
+    client: &mut ClientVm,
+    bucket: Bucket<'_>,
+    what: &str,
+    written: SystemTime,
+) -> Result<()> {
     let listing = client.sh(&format!("cd /mnt/sales\n{LIST_TREE}"), SCRIPT_LIMIT)?;
     bucket.wait_until_equal(&parse_tree(&listing)?)?;
-    println!("the bucket is as the share, {:.1} s later", begun.elapsed().as_secs_f64());
+    let seconds = bucket.seconds_behind(written);
+    println!("{what}: the last object was written within {seconds} s of the last change");
     Ok(())
 }
 
@@ -45,19 +51,19 @@ touch "a name with spaces" > me.txt
 echo "test storage gateway mount" > mount_test.txt"#,
         SCRIPT_LIMIT,
     )?;
-    let written = Instant::now();
+    let written = SystemTime::now();
     bucket.wait_for("a name with spaces", b"")?;
     bucket.wait_for("me.txt", b"")?;
     bucket.wait_for("mount_test.txt", b"test storage gateway mount\n")?;
-    println!("three objects {:.1} s after the last write", written.elapsed().as_secs_f64());
-    settle(client, bucket)
+    settle(client, bucket, "touch and echo", written)
 }
 
 pub(crate) fn copy_and_read_back(client: &mut ClientVm, bucket: Bucket<'_>) -> Result<()> {
     client.sh(MAKE_TREE, SCRIPT_LIMIT)?;
     // The share squashes root, so ownership cannot be kept.
     client.sh("cp -r --preserve=mode,timestamps /tmp/tree /mnt/sales/", SCRIPT_LIMIT)?;
-    let written = Instant::now();
+    let written = SystemTime::now();
+    bucket.wait_for_key("tree/big.bin")?;
     let listed = client.sh("cd /mnt/sales/tree && find . -type f | wc -l", SCRIPT_LIMIT)?;
     ensure!(listed.trim() == "7", "{listed} files are listed");
     let read_back = client.sh(
@@ -68,8 +74,7 @@ pub(crate) fn copy_and_read_back(client: &mut ClientVm, bucket: Bucket<'_>) -> R
     let expected = sha256(&numbers(BIG_BYTES));
     ensure!(read_back.starts_with(&expected), "read back {read_back}, expected {expected}");
     bucket.wait_for("tree/big.bin", &numbers(BIG_BYTES))?;
-    println!("100 MiB in the bucket {:.1} s after the copy", written.elapsed().as_secs_f64());
-    settle(client, bucket)
+    settle(client, bucket, "a tree with 100 MiB", written)
 }
 
 pub(crate) fn change_everything(client: &mut ClientVm, bucket: Bucket<'_>) -> Result<()> {
@@ -91,7 +96,7 @@ ln -s mount_test.txt link 2>/dev/null && rm link || true
 [ ! -e "a name with spaces" ]"#,
         SCRIPT_LIMIT,
     )?;
-    settle(client, bucket)?;
+    settle(client, bucket, "renames, appends, truncates, deletions", SystemTime::now())?;
     let mut expected = numbers(BIG_BYTES);
     expected.truncate(70_000_000);
     expected[12_345_678] = b'X';
