@@ -5,7 +5,7 @@
 //! everybody, and QEMU's user network answers what was meant for another machine with a reset.
 use std::{
     collections::HashMap,
-    io::{self, Read, Write},
+    io::{self, BufReader, Read, Write},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     sync::{
@@ -17,6 +17,8 @@ use std::{
 
 /// Frames that wait for one machine; more are lost, as on any switch.
 const QUEUE_FRAMES: usize = 1024;
+/// Bytes that go to a machine in one write, and that are read from it at once.
+const BURST_BYTES: usize = 256 << 10;
 /// Longest frame: QEMU's largest packet with all offloads.
 const FRAME_BYTES_MAX: usize = 68 << 10;
 const ADDRESS_BYTES: usize = 6;
@@ -96,7 +98,7 @@ fn plug(number: PortNumber, cable: UnixStream, table: &Arc<Mutex<Table>>) -> io:
     thread::spawn(move || send(outgoing, &frames));
     let table = Arc::clone(table);
     thread::spawn(move || {
-        let mut cable = cable;
+        let mut cable = BufReader::with_capacity(BURST_BYTES, cable);
         while let Ok(frame) = receive(&mut cable) {
             let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
             for to in table.route(number, &frame) {
@@ -110,7 +112,7 @@ fn plug(number: PortNumber, cable: UnixStream, table: &Arc<Mutex<Table>>) -> io:
 }
 
 /// Each frame comes after its length, 32 bits big-endian.
-fn receive(cable: &mut UnixStream) -> io::Result<Arc<[u8]>> {
+fn receive(cable: &mut impl Read) -> io::Result<Arc<[u8]>> {
     let mut length = [0; 4];
     cable.read_exact(&mut length)?;
     let length = usize::try_from(u32::from_be_bytes(length)).map_err(io::Error::other)?;
@@ -122,14 +124,28 @@ fn receive(cable: &mut UnixStream) -> io::Result<Arc<[u8]>> {
     Ok(frame.into())
 }
 
+/// Sends what waits in bursts: most frames are short, and a write costs as much as one of them.
 fn send(mut cable: UnixStream, frames: &Receiver<Arc<[u8]>>) {
-    for frame in frames {
-        let Ok(length) = u32::try_from(frame.len()) else { continue };
-        let sent = cable.write_all(&length.to_be_bytes()).and_then(|()| cable.write_all(&frame));
-        if sent.is_err() {
+    let mut burst = Vec::with_capacity(BURST_BYTES + FRAME_BYTES_MAX);
+    while let Ok(first) = frames.recv() {
+        burst.clear();
+        append(&mut burst, &first);
+        while burst.len() < BURST_BYTES
+            && let Ok(frame) = frames.try_recv()
+        {
+            append(&mut burst, &frame);
+        }
+        if cable.write_all(&burst).is_err() {
             // The machine is gone; whoever reads from it notices as well.
             return;
         }
+    }
+}
+
+fn append(burst: &mut Vec<u8>, frame: &[u8]) {
+    if let Ok(length) = u32::try_from(frame.len()) {
+        burst.extend_from_slice(&length.to_be_bytes());
+        burst.extend_from_slice(frame);
     }
 }
 
