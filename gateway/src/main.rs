@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, "the gateway cannot go on");
+            tracing::error!("the gateway cannot go on: {error}");
             eprintln!("gateway: {error}");
             if error.needs_operator() {
                 ExitCode::from(EXIT_NEEDS_OPERATOR)

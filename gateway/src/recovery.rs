@@ -5,6 +5,8 @@
 //! removed → dirty files whose bytes are gone are reported and never uploaded. Run it before shares
 //! are served and before the movers start; may be interrupted at any point and run again.
 //! Multipart uploads and publishes of unknown outcome are the movers' part.
+use std::fmt;
+
 use gateway_api::status::{HealthEvent, HealthEventKind};
 
 use crate::{
@@ -41,6 +43,17 @@ pub struct Recovered {
     pub orphans: u64,
     /// What the operator must know: one event per lost file.
     pub events: Vec<HealthEvent>,
+}
+
+impl fmt::Display for Recovered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.was_clean { "stopped in order" } else { "was cut off" };
+        write!(
+            f,
+            "the last run {how}; {} bursts of writes open, {} files journalled anew, {} orphans removed",
+            self.open_bursts, self.rejournalled, self.orphans
+        )
+    }
 }
 
 /// Runs all steps.
@@ -107,7 +120,7 @@ async fn report_lost(
                  check the disk, then copy the file to the share again",
                 inode.size
             );
-            tracing::error!(ino = inode.ino.0, message, "data lost");
+            tracing::error!(ino = inode.ino.0, "data lost: {message}");
             catalog.forget_lost(inode.ino, now).await?;
             cache.remove(inode.ino).await?;
             events.push(HealthEvent {

@@ -67,7 +67,7 @@ pub fn stopping() {
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the supervisor was not told");
+        tracing::warn!("the supervisor was not told: {error}");
     }
 }
 

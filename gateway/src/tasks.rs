@@ -44,7 +44,8 @@ impl Tasks {
         self.tracker.spawn(async move {
             let ended = inner.await;
             if !stop.is_cancelled() {
-                tracing::error!(task = name, panicked = ended.is_err(), "critical task ended");
+                let how = if ended.is_err() { "panicked" } else { "ended" };
+                tracing::error!(task = name, "the task {name} {how}; the gateway cannot go on");
                 died.cancel();
             }
         });

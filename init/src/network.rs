@@ -37,7 +37,7 @@ pub(crate) fn run() -> Result<()> {
         loop {
             if let Err(error) = follow_lease(&handle).await {
                 let problem = format!("{error:#}");
-                tracing::warn!(problem, "network");
+                tracing::warn!("network: {problem}");
                 note(&NetworkState { problem: Some(problem), ..NetworkState::default() });
             }
             tokio::time::sleep(PAUSE).await;
@@ -47,7 +47,7 @@ pub(crate) fn run() -> Result<()> {
 
 fn note(state: &NetworkState) {
     if let Err(error) = observed::write(observed::NETWORK, state) {
-        tracing::error!(%error, "the network's state cannot be shown");
+        tracing::error!("the network's state cannot be shown: {error}");
     }
 }
 
@@ -102,7 +102,7 @@ async fn follow_lease(handle: &Handle) -> Result<()> {
     loop {
         match client.run().await {
             Ok(DhcpV4State::Done(lease)) => apply(handle, &adapter, index, &lease).await?,
-            Ok(state) => tracing::debug!(%state, "DHCP"),
+            Ok(state) => tracing::debug!("DHCP: {state}"),
             Err(error) => bail!("DHCP on {adapter}: {error}"),
         }
     }
@@ -135,7 +135,7 @@ async fn apply(handle: &Handle, adapter: &str, index: u32, lease: &DhcpV4Lease) 
     let before: NetworkState = observed::read(observed::NETWORK);
     if before.address != state.address {
         sys::say(&format!("address {} on {adapter}", state.address));
-        tracing::info!(address = state.address, gateway = state.gateway, adapter, "network is up");
+        tracing::info!("network: {} on {adapter}, gateway {}", state.address, state.gateway);
     }
     note(&state);
     Ok(())

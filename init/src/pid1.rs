@@ -140,7 +140,12 @@ impl Running {
             self.wait(100);
         }
         log::install("init");
-        tracing::info!(seconds = ?self.boot.took, problems = ?self.boot.state.problems, "stage 2");
+        let took: Vec<String> =
+            self.boot.took.iter().map(|(phase, s)| format!("{phase} {s:.1} s")).collect();
+        tracing::info!("stage 2 is over: {}", took.join(", "));
+        for problem in &self.boot.state.problems {
+            tracing::warn!("{problem}");
+        }
         self.want(Service::Network);
         self.want_gateway();
         for console in [Service::Screen, Service::Serial] {
@@ -149,7 +154,7 @@ impl Running {
             }
         }
         if let Err(error) = fs::write("/proc/sys/kernel/printk", QUIET_PRINTK) {
-            tracing::warn!(%error, "kernel messages will go over the menu");
+            tracing::warn!("kernel messages will go over the menu: {error}");
         }
     }
 
@@ -195,7 +200,8 @@ impl Running {
                     let pid = i32::try_from(child.id()).expect("pids are positive i32");
                     self.pids.insert(pid, service);
                     self.supervised(service).started(now);
-                    tracing::info!(service = service.name(), pid, "started");
+                    let name = service.name();
+                    tracing::info!(service = name, "{name} started as process {pid}");
                 }
                 Err(error) => {
                     sys::say(&format!("{} cannot be started: {error}", service.name()));
@@ -203,7 +209,8 @@ impl Running {
                 }
             },
             Action::Abort => {
-                tracing::error!(service = service.name(), "silent for too long; aborting it");
+                let name = service.name();
+                tracing::error!(service = name, "{name} is silent for too long; aborting it");
                 self.signal(service, Signal::SIGABRT);
             }
             Action::Kill => self.signal(service, Signal::SIGKILL),
@@ -213,7 +220,8 @@ impl Running {
     fn signal(&self, service: Service, signal: Signal) {
         for (pid, _) in self.pids.iter().filter(|(_, s)| **s == service) {
             if let Err(error) = kill(Pid::from_raw(*pid), signal) {
-                tracing::warn!(service = service.name(), %error, "signal");
+                let name = service.name();
+                tracing::warn!(service = name, "{signal} does not reach {name}: {error}");
             }
         }
     }
@@ -256,7 +264,8 @@ impl Running {
                 Ok(_) => continue,
             };
             if let Some(service) = self.pids.remove(&pid.as_raw()) {
-                tracing::warn!(service = service.name(), ?code, "ended");
+                let name = service.name();
+                tracing::warn!(service = name, "{name} ended ({code:?})");
                 self.supervised(service).ended(sys::since_boot(), code);
             }
         }
@@ -298,7 +307,7 @@ impl Running {
         match served {
             Ok(()) => self.show(),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => tracing::warn!(%error, "a request broke off"),
+            Err(error) => tracing::warn!("a request broke off: {error}"),
         }
     }
 
@@ -315,7 +324,7 @@ impl Running {
             // Several may come one after another: they are judged together.
             self.disks_due = Some(sys::since_boot() + DISKS_SETTLE);
             if event.action == "remove" && self.boot.cache_device == event.device {
-                tracing::error!(device = event.device, "the cache disk was removed");
+                tracing::error!("the cache disk {} was removed", event.device);
                 self.boot.state.cache =
                     "removed while in use: attach it again and reboot. It may hold \
                                          files that are not in the bucket yet"
@@ -332,7 +341,7 @@ impl Running {
         self.disks_due = None;
         if !self.boot.state.cache_mounted {
             if let Err(error) = phases::mount_cache(&mut self.boot) {
-                tracing::error!(%error, "cache disk");
+                tracing::error!("cache disk: {error}");
             }
             self.want_gateway();
         }
@@ -362,7 +371,7 @@ impl Running {
         let host_clock = time::has_host_clock();
         let conf = time::chrony_conf(&servers, host_clock);
         if let Err(error) = fs::write(time::CHRONY_CONF, conf) {
-            tracing::error!(%error, "chrony's configuration");
+            tracing::error!("chrony's configuration: {error}");
             return;
         }
         let any = !servers.is_empty() || host_clock;
@@ -392,7 +401,7 @@ impl Running {
         }
         match observed::write(observed::MACHINE, &state) {
             Ok(()) => self.shown = Some(state),
-            Err(error) => tracing::error!(%error, "the machine's state cannot be shown"),
+            Err(error) => tracing::error!("the machine's state cannot be shown: {error}"),
         }
     }
 
@@ -422,7 +431,7 @@ fn set_timezone(boot: &mut Boot, zone: &str) -> Result<(), String> {
     time::set_zone(zone).map_err(|error| error.to_string())?;
     boot.machine = machine;
     zone.clone_into(&mut boot.state.timezone);
-    tracing::info!(zone, "time zone");
+    tracing::info!("the time zone is {zone}");
     Ok(())
 }
 

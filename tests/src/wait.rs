@@ -5,6 +5,8 @@ use anyhow::{Result, bail};
 
 /// Pause between two looks: short against anything a person or a VM does.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Pause as a multiple of what the look took: whoever is waited for needs the processors, too.
+const PAUSE_PER_LOOK: u32 = 10;
 
 /// Calls `look` until it finds something.
 ///
@@ -17,13 +19,15 @@ pub fn poll_until<T>(
 ) -> Result<T> {
     let end = Instant::now() + limit;
     loop {
+        let begun = Instant::now();
         if let Some(found) = look()? {
             return Ok(found);
         }
-        if Instant::now() >= end {
+        let looked = begun.elapsed();
+        if begun >= end {
             bail!("{what}: not within {} s", limit.as_secs());
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(PAUSE.max(looked * PAUSE_PER_LOOK));
     }
 }
 

@@ -14,6 +14,8 @@ fn uefi() -> Result<()> {
     alone.wait_for_nfs(&mut appliance.machine)?;
     let page = status_on_serial(&appliance.serial, ":/sales /mnt/sales", BOOT_LIMIT)?;
     ensure!(field(&page, "Cache disk")?.contains("150"), "{page}");
+    // The screen's console looks as often as the serial line's.
+    status_on_serial(&appliance.serial, ":/sales /mnt/sales", BOOT_LIMIT)?;
     let picture = alone.parts.workspace.out().join("console-uefi.png");
     appliance.machine.picture(&picture)?;
     println!("a picture of the screen is in {}", picture.display());

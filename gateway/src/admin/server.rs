@@ -62,7 +62,7 @@ impl Server {
             .with_graceful_shutdown(stop.cancelled_owned())
             .await;
         if let Err(error) = served {
-            tracing::error!(%error, "the admin socket failed");
+            tracing::error!("the admin socket failed: {error}");
         }
     }
 }

@@ -197,7 +197,7 @@ fn commit_batch(
         if !connection.is_autocommit()
             && let Err(rollback) = connection.execute_batch("ROLLBACK")
         {
-            tracing::error!(%rollback, "catalog rollback failed");
+            tracing::error!("catalog rollback failed: {rollback}");
         }
         match error {
             rusqlite::Error::InvalidQuery => {

@@ -251,7 +251,11 @@ impl Refresher {
             let page = self.shown(&prefix, page, &mut odd);
             let merged = self.catalog.merge_listing_page(&mut token, page).await?;
             for ino in merged.conflicts {
-                tracing::info!(ino = ino.0, "the object changed while its file is dirty here");
+                tracing::info!(
+                    ino = ino.0,
+                    "the object of inode {} changed while the file is dirty here",
+                    ino.0
+                );
             }
             if next.is_none() {
                 break;
@@ -260,7 +264,7 @@ impl Refresher {
         for gone in self.catalog.finish_listing(token, self.clock.now()).await? {
             if let Err(error) = self.cache.remove(gone).await {
                 // The next start removes cache files that belong to nobody.
-                tracing::warn!(%error, "a cache file of a removed object stays behind");
+                tracing::warn!("a cache file of a removed object stays behind: {error}");
             }
         }
         self.share.health.met_unrepresentable(&prefix, &odd);

@@ -128,7 +128,7 @@ impl Control for Gateway {
         let state = self.state.lock().await;
         let parts = state.shares.parts();
         let space = parts.cache.space().now().unwrap_or_else(|error| {
-            tracing::error!(%error, "the cache disk's space is unknown");
+            tracing::error!("the cache disk's space is unknown: {error}");
             crate::cache::DiskSpace::default()
         });
         let upload = match parts.catalog.pending(None).await {

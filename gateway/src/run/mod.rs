@@ -145,7 +145,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
     let catalog = Catalog::open(&args.cache)?;
     let cache = CacheStore::open(Arc::new(HostDisk), &args.cache)?;
     let recovered = recovery::recover(&catalog, &cache, clock.as_ref()).await?;
-    tracing::info!(?recovered, "catalog and cache are in order");
+    tracing::info!("catalog and cache are in order: {recovered}");
     let events = Events::new(Arc::clone(&clock));
     for event in recovered.events {
         events.add(event.kind, event.share, event.message);
@@ -188,7 +188,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
     gateway.now_serving();
     for address in &serving {
         println!("serving NFS on {address}");
-        tracing::info!(%address, "serving NFS");
+        tracing::info!("serving NFS on {address}");
     }
     systemd::ready("serving");
 
@@ -201,7 +201,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
     tracing::info!("stopping");
     tasks.stop().await;
     let flushed = write_back.flush_all().await;
-    tracing::info!(flushed, "written bytes are on the cache disk");
+    tracing::info!("stopped; written bytes of {flushed} files were brought to the cache disk");
     catalog.close().await?;
     ended
 }
@@ -216,7 +216,7 @@ fn open_settings(args: &ServeArgs) -> Result<SettingsStore, RunError> {
     };
     let store = SettingsStore::open(&args.state, seed.as_deref())?;
     if let Some(problem) = store.problem() {
-        tracing::error!(problem, "settings");
+        tracing::error!("settings: {problem}");
     }
     Ok(store)
 }
@@ -273,7 +273,7 @@ impl Listeners {
                 addresses.push(address);
                 tasks.spawn_critical("nfs", async move {
                     if let Err(error) = server.serve(listener, stop).await {
-                        tracing::error!(%address, %error, "cannot serve");
+                        tracing::error!("cannot serve on {address}: {error}");
                     }
                 });
             }

@@ -46,7 +46,8 @@ impl Events {
         if let Some(known) = known {
             list.remove(known);
         } else {
-            tracing::warn!(kind = ?event.kind, share = ?event.share, "{}", event.message);
+            let share = event.share.as_ref().map(|share| format!("/{share}: ")).unwrap_or_default();
+            tracing::warn!(kind = ?event.kind, "{share}{}", event.message);
         }
         list.push_front(event);
         list.truncate(EVENTS_MAX);
@@ -88,7 +89,7 @@ impl ShareHealth {
     pub fn answered(&self) {
         let mut state = self.lock();
         if state.0 != ShareState::Available {
-            tracing::info!(share = %self.name, "the bucket answers");
+            tracing::info!(share = %self.name, "the bucket of /{} answers", self.name);
             *state = (ShareState::Available, None);
         }
     }

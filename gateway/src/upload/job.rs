@@ -84,7 +84,7 @@ impl Tools {
         if let JobError::Store(error) = &error {
             self.share.health.failed(error, now);
         }
-        tracing::warn!(op = op.0, attempts, %error, "{what} failed and will be tried again");
+        tracing::warn!(op = op.0, attempts, "{what} failed and will be tried again: {error}");
         let pause = RETRY_MS_MIN.saturating_mul(1 << attempts.min(16)).min(RETRY_MS_MAX);
         // Spread over a quarter, so that what failed together does not come back together.
         let spread = pause / 4 * (op.0 % 16) / 16;
@@ -156,7 +156,7 @@ impl Tools {
     fn log(&self, ended: Result<(), CatalogError>) {
         if let Err(error) = ended {
             // The claim lives in memory: the next start claims the job again.
-            tracing::error!(share = %self.share.settings.name, %error, "a job's end was not noted");
+            tracing::error!(share = %self.share.settings.name, "a job's end was not noted: {error}");
         }
     }
 }

@@ -313,7 +313,7 @@ async fn copy_aside(
     if copied.is_err()
         && let Err(error) = store.abort_multipart(aside, &upload_id).await
     {
-        tracing::warn!(%error, upload_id, "an unfinished conflict copy stays behind");
+        tracing::warn!(upload_id, "an unfinished conflict copy stays behind: {error}");
     }
     copied.map(|_| ())
 }

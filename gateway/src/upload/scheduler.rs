@@ -114,7 +114,7 @@ impl Uploader {
                 Ok(pause) => pause,
                 Err(CatalogError::Closed) => return,
                 Err(error) => {
-                    tracing::error!(%error, "the upload journal cannot be read");
+                    tracing::error!("the upload journal cannot be read: {error}");
                     CATALOG_PAUSE
                 }
             };
@@ -136,10 +136,10 @@ impl Uploader {
             Err(error) => (error.id(), Some(error)),
         };
         let (Some(op), Some(panicked)) = (running.ops.remove(&id), panicked) else { return };
-        tracing::error!(op = op.0, %panicked, "an upload job died; it will be tried again");
+        tracing::error!(op = op.0, "an upload job died and will be tried again: {panicked}");
         let later = self.inner.clock.now().plus_millis(DIED_MS);
         if let Err(error) = self.inner.catalog.fail_job(op, "internal error", later).await {
-            tracing::error!(op = op.0, %error, "the next start tries the job again");
+            tracing::error!(op = op.0, "the next start tries the job again: {error}");
         }
     }
 

@@ -98,7 +98,7 @@ impl Vfs {
 
     pub(super) fn do_statfs(&self) -> Result<FsStat, FsError> {
         let space = self.shared.cache.space().now().map_err(|error| {
-            tracing::error!(%error, "cannot ask the cache disk for its space");
+            tracing::error!("cannot ask the cache disk for its space: {error}");
             FsError::Io
         })?;
         let free = space.available.saturating_sub(reserve_bytes(space.total));

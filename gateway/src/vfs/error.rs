@@ -64,7 +64,7 @@ impl From<CatalogError> for FsError {
             | CatalogError::SqliteTooOld { .. }
             | CatalogError::NewerSchema { .. }
             | CatalogError::ShareBusy { .. } => {
-                tracing::error!(%error, "catalog operation failed");
+                tracing::error!("catalog operation failed: {error}");
                 Self::Io
             }
         }
@@ -73,7 +73,7 @@ impl From<CatalogError> for FsError {
 
 impl From<CacheError> for FsError {
     fn from(error: CacheError) -> Self {
-        tracing::error!(%error, "cache operation failed");
+        tracing::error!("cache operation failed: {error}");
         if error.is_no_space() { Self::NoSpace } else { Self::Io }
     }
 }

@@ -57,7 +57,7 @@ impl From<FetchError> for FsError {
             FetchError::Changed => Self::TryLater,
             FetchError::Gone => Self::Stale,
             FetchError::Local(what) => {
-                tracing::error!(what, "bytes of an object could not be kept");
+                tracing::error!("bytes of an object could not be kept: {what}");
                 Self::Io
             }
         }

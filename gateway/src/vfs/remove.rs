@@ -71,7 +71,7 @@ impl Vfs {
         if gone.kind == FileKind::File
             && let Err(error) = self.shared.cache.remove(gone.ino).await
         {
-            tracing::warn!(ino = gone.ino.0, %error, "cache file of a removed file stays for now");
+            tracing::warn!(ino = gone.ino.0, "cache file of a removed file stays for now: {error}");
         }
     }
 }

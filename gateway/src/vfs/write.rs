@@ -60,7 +60,7 @@ impl Vfs {
     pub(super) async fn make_room(&self, len: u64) -> Result<(), FsError> {
         let space = self.shared.cache.space();
         let ask = |error: std::io::Error| {
-            tracing::error!(%error, "cannot ask the cache disk for its space");
+            tracing::error!("cannot ask the cache disk for its space: {error}");
             FsError::Io
         };
         if space.admit(len).map_err(ask)? {

@@ -159,7 +159,7 @@ impl WriteBack {
             match self.commit(ino).await {
                 Ok(()) => done += 1,
                 // Logged where it became an FsError; a client's COMMIT will meet it too.
-                Err(error) => tracing::warn!(ino = ino.0, %error, "background commit failed"),
+                Err(error) => tracing::warn!(ino = ino.0, "background commit failed: {error}"),
             }
         }
         done

@@ -1,4 +1,5 @@
 //! What keys do: a pure state machine. The wishes it utters are granted by the console.
+use super::pages::{COLUMNS, wrapped};
 use crate::shutdown::Ending;
 
 /// Lines of a list that fit on a page.
@@ -15,6 +16,10 @@ pub(super) enum Key {
     Escape,
     Up,
     Down,
+    PageUp,
+    PageDown,
+    Home,
+    End,
     /// The line was hung up.
     EndOfInput,
 }
@@ -86,8 +91,12 @@ impl Menu {
                     Key::Down | Key::Enter | Key::Char(' ') if *from + TEXT_LINES < lines.len() => {
                         *from += if key == Key::Down { 1 } else { TEXT_LINES };
                     }
+                    Key::PageDown if *from + TEXT_LINES < lines.len() => *from += TEXT_LINES,
                     Key::Up => *from = from.saturating_sub(1),
-                    Key::Down | Key::Backspace | Key::EndOfInput => {}
+                    Key::PageUp => *from = from.saturating_sub(TEXT_LINES),
+                    Key::Home => *from = 0,
+                    Key::End => *from = lines.len().saturating_sub(TEXT_LINES),
+                    Key::Down | Key::PageDown | Key::Backspace | Key::EndOfInput => {}
                     Key::Char(_) | Key::Enter | Key::Escape => self.page = Page::Main,
                 }
                 None
@@ -97,7 +106,7 @@ impl Menu {
                 match key {
                     Key::Char('y' | 'Y') => return Some(Wish::End(ending)),
                     Key::Char('n' | 'N') | Key::Escape | Key::Enter => self.page = Page::Main,
-                    Key::Char(_) | Key::Backspace | Key::Up | Key::Down | Key::EndOfInput => {}
+                    _ => {}
                 }
                 None
             }
@@ -119,7 +128,9 @@ impl Menu {
                 self.selected = entry;
                 return self.choose(entry);
             }
-            Key::Backspace | Key::Escape | Key::EndOfInput => {}
+            Key::Home => self.selected = 0,
+            Key::End => self.selected = MAIN.len() - 1,
+            Key::PageUp | Key::PageDown | Key::Backspace | Key::Escape | Key::EndOfInput => {}
         }
         None
     }
@@ -155,7 +166,8 @@ impl Menu {
     }
 
     /// Shows what support may ask for, its end first.
-    pub(super) fn show_support(&mut self, lines: Vec<String>) {
+    pub(super) fn show_support(&mut self, lines: &[String]) {
+        let lines: Vec<String> = lines.iter().flat_map(|line| wrapped(line, COLUMNS)).collect();
         let from = lines.len().saturating_sub(TEXT_LINES);
         let title = "Support: clock, memory and journal".to_owned();
         self.page = Page::Text { title, lines, from };
@@ -175,11 +187,14 @@ enum Pressed {
 
 impl List {
     fn press(&mut self, key: Key) -> Pressed {
+        let last = self.entries.len().saturating_sub(1);
         match key {
             Key::Up => self.selected = self.selected.saturating_sub(1),
-            Key::Down => {
-                self.selected = (self.selected + 1).min(self.entries.len().saturating_sub(1));
-            }
+            Key::Down => self.selected = (self.selected + 1).min(last),
+            Key::PageUp => self.selected = self.selected.saturating_sub(LIST_LINES),
+            Key::PageDown => self.selected = (self.selected + LIST_LINES).min(last),
+            Key::Home => self.selected = 0,
+            Key::End => self.selected = last,
             Key::Escape => return Pressed::Back,
             Key::Backspace => {
                 self.typed.pop();
@@ -288,7 +303,7 @@ mod tests {
     #[test]
     fn long_texts_are_paged_from_their_end() {
         let mut menu = Menu::default();
-        menu.show_support((0..50).map(|n| n.to_string()).collect());
+        menu.show_support(&(0..50).map(|n| n.to_string()).collect::<Vec<_>>());
         let from = |menu: &Menu| match menu.page {
             Page::Text { from, .. } => from,
             _ => panic!("no text"),
@@ -296,6 +311,13 @@ mod tests {
         assert_eq!(from(&menu), 50 - TEXT_LINES);
         menu.press(Key::Up);
         assert_eq!(from(&menu), 50 - TEXT_LINES - 1);
+        menu.press(Key::Home);
+        assert_eq!(from(&menu), 0);
+        menu.press(Key::PageDown);
+        assert_eq!(from(&menu), TEXT_LINES);
+        menu.press(Key::End);
+        menu.press(Key::PageUp);
+        assert_eq!(from(&menu), 50 - 2 * TEXT_LINES);
         menu.press(Key::Char('q'));
         assert_eq!(menu.page, Page::Main);
     }

@@ -8,13 +8,18 @@ mod pages;
 mod term;
 
 use std::{
+    io,
     path::Path,
     process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
-use gateway_api::{GatewayStatus, admin::ADMIN_SOCKET, client::AdminClient};
+use gateway_api::{
+    GatewayStatus,
+    admin::ADMIN_SOCKET,
+    client::{AdminClient, ClientError},
+};
 
 use crate::{
     control::{self, Request},
@@ -75,8 +80,22 @@ fn look() -> View {
     View {
         machine: observed::read(observed::MACHINE),
         network: observed::read(observed::NETWORK),
-        gateway: client.status().map_err(|error| error.to_string()),
+        gateway: client.status().map_err(|error| why(&error)),
         clock: output("/usr/bin/date", &["+%Y-%m-%d %H:%M:%S %Z (%z)"]),
+    }
+}
+
+/// Why the gateway does not tell its status. PID 1 starts it whenever it does not run, and lists what
+/// goes wrong with that among the problems.
+fn why(error: &ClientError) -> String {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    match error {
+        ClientError::Unreachable { source, .. }
+            if matches!(source.kind(), NotFound | ConnectionRefused) =>
+        {
+            "is being started".to_owned()
+        }
+        other => other.to_string(),
     }
 }
 
@@ -96,7 +115,7 @@ fn grant(wish: Wish, menu: &mut Menu) {
             };
             menu.say(said);
         }
-        Wish::Support => menu.show_support(support()),
+        Wish::Support => menu.show_support(&support()),
         Wish::End(ending) => {
             if let Err(why) = control::ask(&Request::End(ending)) {
                 menu.say(why);

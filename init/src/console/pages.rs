@@ -7,7 +7,7 @@ use super::{
 };
 use crate::shutdown::Ending;
 
-const COLUMNS: usize = 80;
+pub(super) const COLUMNS: usize = 80;
 /// Shares whose mount commands fit on the status page.
 const SHARES_SHOWN: usize = 3;
 const PROBLEMS_SHOWN: usize = 3;
@@ -23,8 +23,8 @@ pub(super) fn render(menu: &Menu, view: &View) -> String {
         Page::Text { title, lines: text, from } => {
             lines.push(format!(" {title} ({} lines)", text.len()));
             lines.push(String::new());
-            lines.extend(text.iter().skip(*from).take(TEXT_LINES).map(|line| cut(line, COLUMNS)));
-            lines.push(" arrows: scroll   space: next page   q: back".to_owned());
+            lines.extend(text.iter().skip(*from).take(TEXT_LINES).cloned());
+            lines.push(" arrows, page up and down, Home, End: scroll   q: back".to_owned());
         }
         Page::Ask(ending) => ask(*ending, view, &mut lines),
         Page::Said(message) => {
@@ -149,7 +149,7 @@ fn cut(text: &str, columns: usize) -> String {
 }
 
 /// Breaks text into lines of at most `width` characters, at spaces where there are any.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in cut(text, 10_000).split(' ') {
         let line = lines.last_mut().expect("there is always a line");
@@ -266,7 +266,7 @@ mod tests {
         view.machine.cache = "x".repeat(300);
         let mut menus = vec![Menu::default(), Menu::default(), Menu::default(), Menu::default()];
         menus[1].show_regions((0..60).map(|n| format!("Region{n}")).collect());
-        menus[2].show_support(vec!["y".repeat(500); 100]);
+        menus[2].show_support(&vec!["y".repeat(500); 100]);
         menus[3].say("z ".repeat(200));
         for menu in &menus {
             for line in render(menu, &view).replace("\x1b[7m", "").replace("\x1b[0m", "").lines() {

@@ -56,25 +56,38 @@ impl Terminal {
             None => Some(Key::EndOfInput),
             Some(b'\r' | b'\n') => Some(Key::Enter),
             Some(0x7f | 0x08) => Some(Key::Backspace),
-            Some(0x1b) => Some(self.escape()?),
+            Some(0x1b) => escape(next_byte)?,
             Some(byte) if byte.is_ascii_graphic() || byte == b' ' => {
                 Some(Key::Char(char::from(byte)))
             }
             Some(_) => None,
         })
     }
+}
 
-    fn escape(&self) -> io::Result<Key> {
-        match next_byte(ESCAPE_TIME_MS)? {
-            Some(Some(b'[' | b'O')) => {}
-            Some(_) | None => return Ok(Key::Escape),
-        }
-        Ok(match next_byte(ESCAPE_TIME_MS)? {
-            Some(Some(b'A')) => Key::Up,
-            Some(Some(b'B')) => Key::Down,
-            Some(_) | None => Key::Escape,
-        })
+/// The key whose sequence follows ESC: the key Escape itself when nothing does, no key when it is one
+/// that means nothing here. Linux's console and xterm disagree about Home and End.
+fn escape(mut next: impl FnMut(u16) -> io::Result<Option<Option<u8>>>) -> io::Result<Option<Key>> {
+    match next(ESCAPE_TIME_MS)? {
+        Some(Some(b'[' | b'O')) => {}
+        Some(_) | None => return Ok(Some(Key::Escape)),
     }
+    let mut parameters = Vec::new();
+    // A sequence ends with a byte from 0x40 on (ECMA-48 §5.4); none is longer than this.
+    for _ in 0..16 {
+        let Some(Some(byte)) = next(ESCAPE_TIME_MS)? else { return Ok(None) };
+        match (byte, parameters.as_slice()) {
+            (b'A', []) => return Ok(Some(Key::Up)),
+            (b'B', []) => return Ok(Some(Key::Down)),
+            (b'H', []) | (b'~', b"1" | b"7") => return Ok(Some(Key::Home)),
+            (b'F', []) | (b'~', b"4" | b"8") => return Ok(Some(Key::End)),
+            (b'~', b"5") => return Ok(Some(Key::PageUp)),
+            (b'~', b"6") => return Ok(Some(Key::PageDown)),
+            (0x40..=0x7e, _) => return Ok(None),
+            (parameter, _) => parameters.push(parameter),
+        }
+    }
+    Ok(None)
 }
 
 /// One byte of input: `None` when the time is over, `Some(None)` at its end.
@@ -86,4 +99,31 @@ fn next_byte(ms: u16) -> io::Result<Option<Option<u8>>> {
     }
     let mut byte = [0];
     Ok(Some((read(&stdin, &mut byte)? == 1).then_some(byte[0])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The key of the bytes after ESC.
+    fn key_of(bytes: &[u8]) -> Option<Key> {
+        let mut bytes = bytes.iter();
+        escape(|_| Ok(bytes.next().map(|byte| Some(*byte)))).unwrap()
+    }
+
+    #[test]
+    fn keys_are_known_by_the_sequences_of_both_kinds_of_terminal() {
+        assert_eq!(key_of(b""), Some(Key::Escape));
+        assert_eq!((key_of(b"[A"), key_of(b"OB")), (Some(Key::Up), Some(Key::Down)));
+        assert_eq!((key_of(b"[1~"), key_of(b"[H")), (Some(Key::Home), Some(Key::Home)));
+        assert_eq!((key_of(b"[4~"), key_of(b"OF")), (Some(Key::End), Some(Key::End)));
+        assert_eq!((key_of(b"[5~"), key_of(b"[6~")), (Some(Key::PageUp), Some(Key::PageDown)));
+    }
+
+    #[test]
+    fn sequences_that_mean_nothing_here_are_no_keys() {
+        for bytes in [b"[C".as_slice(), b"[15~", b"[1;5C", b"[", b"[1111111111111111111"] {
+            assert_eq!(key_of(bytes), None, "{bytes:?}");
+        }
+    }
 }

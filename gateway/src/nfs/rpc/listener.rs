@@ -59,7 +59,7 @@ pub async fn serve(
                 tracing::debug!(%error, "connection lost before it was accepted");
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections; trying again in {backoff:?}");
+                tracing::warn!("cannot accept connections; trying again in {backoff:?}: {error}");
                 tokio::select! {
                     () = tokio::time::sleep(backoff) => {}
                     () = stop.cancelled() => break,
