@@ -218,16 +218,20 @@ impl CacheStore {
     /// Callers share syncs. A file that is not there has nothing to sync.
     ///
     /// # Errors
-    /// [`CacheError::Disk`]: writes may be lost. Never call again and take success for it: the
-    /// kernel forgets failed pages (D7).
+    /// [`CacheError::Disk`]: writes may be lost, and the overlay has fenced all that were not
+    /// committed. Never call again and take success for it: the kernel forgets failed pages (D7).
     pub async fn sync(&self, ino: Ino) -> Result<(), CacheError> {
         let open = self.blocking(ino, "open", move |inner| inner.existing(ino)).await?;
         let Some(open) = open else { return Ok(()) };
         let failed = |source| CacheError::Disk { ino, action: "sync", source };
-        open.syncs.sync(Arc::clone(&open.file)).await.map_err(failed)?;
+        let inner = Arc::clone(&self.inner);
+        let fence = move || inner.overlay.sync_failed(ino);
+        open.syncs.sync(Arc::clone(&open.file), fence).await.map_err(failed)?;
         if !open.entry_synced.load(Ordering::Acquire) {
             self.blocking(ino, "sync the directory", move |inner| {
-                inner.disk.sync_dir(&disk::shard_of(&inner.data, ino.0))
+                inner.disk.sync_dir(&disk::shard_of(&inner.data, ino.0)).inspect_err(|_| {
+                    inner.overlay.sync_failed(ino);
+                })
             })
             .await?;
             open.entry_synced.store(true, Ordering::Release);
@@ -348,8 +352,9 @@ impl Inner {
             syncs: Arc::default(),
         });
         if open.len() >= OPEN_FILES_MAX {
-            // Those in use stay: their sync queue must stay the only one of the file.
-            open.retain(|_, file| Arc::strong_count(file) > 1);
+            // Those in use stay: their sync queue must stay the only one of the file. So do those
+            // with uncommitted writes: a file opened anew may not be told of an earlier failure.
+            open.retain(|ino, file| Arc::strong_count(file) > 1 || self.overlay.has(*ino));
         }
         open.insert(ino, Arc::clone(&file));
         Ok(file)

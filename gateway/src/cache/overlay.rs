@@ -5,7 +5,10 @@
 use std::{
     collections::HashMap,
     ops::Range,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crate::{clock::Timestamp, ids::Ino, ranges::RangeSet};
@@ -32,8 +35,20 @@ pub struct Pending {
     pub burst: Option<u64>,
     /// Writes that have begun and not ended.
     pub in_flight: u32,
-    /// Counts writes.
-    pub writes: u64,
+    /// The last write's number; no two writes of this process, to whatever files, have one number.
+    pub last_write: u64,
+    /// How often a sync of the file has failed.
+    pub failed_syncs: u64,
+    /// How many of these clients have been told of.
+    pub told_syncs: u64,
+}
+
+/// A write that has begun: handed back at its end.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct WriteBegun {
+    /// Syncs that had failed by then.
+    failed_syncs: u64,
 }
 
 /// What a commit is to make durable, as taken at its beginning.
@@ -44,19 +59,25 @@ pub struct Taken {
     pub size: u64,
     pub mtime: Timestamp,
     pub clear_set_id: bool,
-    writes: u64,
+    last_write: u64,
 }
 
 /// All files' uncommitted writes.
 #[derive(Debug, Default)]
 pub struct Overlay {
     files: Mutex<HashMap<Ino, Pending>>,
+    writes: AtomicU64,
 }
 
 impl Overlay {
     /// What is pending for `ino`.
     pub fn get(&self, ino: Ino) -> Option<Pending> {
         self.lock().get(&ino).cloned()
+    }
+
+    /// Whether anything is pending for `ino`.
+    pub fn has(&self, ino: Ino) -> bool {
+        self.lock().contains_key(&ino)
     }
 
     /// Size and modification time, where a write has changed them, and whether setuid and setgid
@@ -85,18 +106,16 @@ impl Overlay {
     }
 
     /// Joins the open burst, if there is one: the write may begin.
-    pub fn join(&self, ino: Ino) -> bool {
-        match self.lock().get_mut(&ino) {
-            Some(pending) if pending.burst.is_some() => {
-                pending.in_flight += 1;
-                true
-            }
-            _ => false,
-        }
+    pub fn join(&self, ino: Ino) -> Option<WriteBegun> {
+        let mut files = self.lock();
+        let pending = files.get_mut(&ino).filter(|pending| pending.burst.is_some())?;
+        pending.in_flight += 1;
+        Some(WriteBegun { failed_syncs: pending.failed_syncs })
     }
 
     /// Notes a burst that the catalog has begun; the write may begin.
-    pub fn begin(&self, ino: Ino, burst: u64, size: u64, mtime: Timestamp) {
+    pub fn begin(&self, ino: Ino, burst: u64, size: u64, mtime: Timestamp) -> WriteBegun {
+        let last_write = self.number();
         let mut files = self.lock();
         let pending = files.entry(ino).or_insert_with(|| Pending {
             ranges: RangeSet::new(),
@@ -106,32 +125,49 @@ impl Overlay {
             clear_set_id: false,
             burst: None,
             in_flight: 0,
-            writes: 0,
+            last_write,
+            failed_syncs: 0,
+            told_syncs: 0,
         });
         pending.burst = Some(burst);
         pending.in_flight += 1;
+        WriteBegun { failed_syncs: pending.failed_syncs }
     }
 
-    /// Notes the end of a write. A hole that it leaves behind the old end counts as written.
-    pub fn wrote(&self, ino: Ino, range: &Range<u64>, mtime: Timestamp, clear_set_id: bool) {
+    /// Notes the end of a write. A hole that it leaves behind the old end counts as written. If a sync
+    /// has failed since it began, its bytes may be among those that the failure lost: they are fenced.
+    pub fn wrote(
+        &self,
+        ino: Ino,
+        begun: WriteBegun,
+        range: &Range<u64>,
+        mtime: Timestamp,
+        clear_set_id: bool,
+    ) {
+        let number = self.number();
         if let Some(pending) = self.lock().get_mut(&ino) {
             pending.in_flight = pending.in_flight.saturating_sub(1);
-            pending.writes += 1;
+            pending.last_write = pending.last_write.max(number);
             let grown = pending.size..range.end;
             pending.ranges.insert(grown);
             pending.ranges.insert(range.clone());
             pending.size = pending.size.max(range.end);
             pending.mtime = pending.mtime.max(mtime);
             pending.clear_set_id |= clear_set_id;
-            pending.fenced.remove(range.clone());
+            if pending.failed_syncs == begun.failed_syncs {
+                pending.fenced.remove(range.clone());
+            } else {
+                pending.fenced.insert(range.clone());
+            }
         }
     }
 
     /// Notes that a write failed: the bytes may be anything until they are written again.
     pub fn write_failed(&self, ino: Ino, range: &Range<u64>) {
+        let number = self.number();
         if let Some(pending) = self.lock().get_mut(&ino) {
             pending.in_flight = pending.in_flight.saturating_sub(1);
-            pending.writes += 1;
+            pending.last_write = pending.last_write.max(number);
             pending.fenced.insert(range.clone());
         }
     }
@@ -143,7 +179,7 @@ impl Overlay {
             size: pending.size,
             mtime: pending.mtime,
             clear_set_id: pending.clear_set_id,
-            writes: pending.writes,
+            last_write: pending.last_write,
         })
     }
 
@@ -152,18 +188,28 @@ impl Overlay {
         self.lock().get(&ino).is_some_and(|pending| !pending.fenced.is_empty())
     }
 
-    /// The sync of `taken` failed: its bytes are lost unless written again.
-    pub fn fence(&self, ino: Ino, taken: &Taken) {
+    /// A sync of the file failed. Nobody knows which bytes that lost, and no later sync tells: all that
+    /// is written and not committed is lost unless written again. To be called before the next sync
+    /// of the file begins.
+    pub fn sync_failed(&self, ino: Ino) {
         if let Some(pending) = self.lock().get_mut(&ino) {
-            pending.fenced.extend(&taken.ranges);
+            pending.failed_syncs += 1;
+            pending.fenced.extend(&pending.ranges);
         }
+    }
+
+    /// Whether a sync has failed since the last time that this was asked.
+    pub fn is_news(&self, ino: Ino) -> bool {
+        self.lock().get_mut(&ino).is_some_and(|pending| {
+            std::mem::replace(&mut pending.told_syncs, pending.failed_syncs) != pending.failed_syncs
+        })
     }
 
     /// Ends the burst if nothing was written since `taken`, and answers which: the next write begins
     /// another.
     pub fn close(&self, ino: Ino, taken: &Taken) -> Option<u64> {
         match self.lock().get_mut(&ino) {
-            Some(pending) if pending.writes == taken.writes && pending.in_flight == 0 => {
+            Some(pending) if pending.last_write == taken.last_write && pending.in_flight == 0 => {
                 pending.burst.take()
             }
             _ => None,
@@ -181,7 +227,9 @@ impl Overlay {
     pub fn committed(&self, ino: Ino, taken: &Taken) {
         let mut files = self.lock();
         if files.get(&ino).is_some_and(|pending| {
-            pending.writes == taken.writes && pending.in_flight == 0 && pending.burst.is_none()
+            pending.last_write == taken.last_write
+                && pending.in_flight == 0
+                && pending.burst.is_none()
         }) {
             files.remove(&ino);
         }
@@ -190,6 +238,10 @@ impl Overlay {
     /// Forgets the file: it was removed.
     pub fn forget(&self, ino: Ino) {
         self.lock().remove(&ino);
+    }
+
+    fn number(&self) -> u64 {
+        self.writes.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Ino, Pending>> {

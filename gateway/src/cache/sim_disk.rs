@@ -4,8 +4,9 @@
 //! sectors written since, chosen by the seed; and it is there only if its directory was synced (or
 //! the seed says that the entry happened to reach the disk).
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -37,6 +38,23 @@ struct SimFile {
     now: Vec<u8>,
     synced: Vec<u8>,
     entry_synced: bool,
+    /// Sectors that the next sync brings to the disk. A failed sync forgets them.
+    dirty: BTreeSet<usize>,
+}
+
+impl SimFile {
+    fn touch(&mut self, bytes: Range<usize>) {
+        self.dirty.extend(bytes.start / SECTOR..bytes.end.div_ceil(SECTOR));
+    }
+
+    fn sync(&mut self) {
+        self.synced.resize(self.now.len(), 0);
+        for sector in std::mem::take(&mut self.dirty) {
+            let start = (sector * SECTOR).min(self.now.len());
+            let end = (start + SECTOR).min(self.now.len());
+            self.synced[start..end].copy_from_slice(&self.now[start..end]);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -78,12 +96,13 @@ impl SimDisk {
             }
             file.synced.clone_from(&kept);
             file.now = kept;
+            file.dirty.clear();
             file.entry_synced = true;
         }
     }
 
-    /// Lets the next `count` syncs fail; what they should have made durable is lost at a power cut
-    /// (as Linux marks pages clean after a failed write-back).
+    /// Lets the next `count` syncs fail; what they should have made durable is not, and no later sync
+    /// does it, until it is written again (as Linux marks pages clean after a failed write-back).
     pub fn fail_syncs(&self, count: u32) {
         self.lock().fail_syncs = count;
     }
@@ -139,19 +158,22 @@ impl DiskFile for Handle {
 
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
         self.with(|state, path| {
-            let now = &mut file(state, path)?.now;
-            let start = index(offset)?;
-            if now.len() < start + data.len() {
-                now.resize(start + data.len(), 0);
-            }
-            now[start..start + data.len()].copy_from_slice(data);
+            let file = file(state, path)?;
+            let (start, before) = (index(offset)?, file.now.len());
+            let end = start + data.len();
+            file.now.resize(before.max(end), 0);
+            file.now[start..end].copy_from_slice(data);
+            file.touch(start.min(before)..end);
             Ok(())
         })
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.with(|state, path| {
-            file(state, path)?.now.resize(index(len)?, 0);
+            let file = file(state, path)?;
+            let (len, before) = (index(len)?, file.now.len());
+            file.now.resize(len, 0);
+            file.touch(before.min(len)..before.max(len));
             Ok(())
         })
     }
@@ -165,10 +187,10 @@ impl DiskFile for Handle {
             state.syncs += 1;
             if state.fail_syncs > 0 {
                 state.fail_syncs -= 1;
+                file(state, path)?.dirty.clear();
                 return Err(io::Error::other("injected sync failure"));
             }
-            let file = file(state, path)?;
-            file.synced.clone_from(&file.now);
+            file(state, path)?.sync();
             Ok(())
         })
     }

@@ -23,8 +23,13 @@ struct State {
 }
 
 impl SyncQueue {
-    /// Returns after a sync that began after this call. Cancel safe: a sync under way goes on.
-    pub(super) async fn sync(self: &Arc<Self>, file: Arc<dyn DiskFile>) -> io::Result<()> {
+    /// Returns after a sync that began after this call. Cancel safe: a sync under way goes on. `failed`
+    /// is called for a sync that fails, before the next one begins.
+    pub(super) async fn sync(
+        self: &Arc<Self>,
+        file: Arc<dyn DiskFile>,
+        failed: impl Fn() + Send + 'static,
+    ) -> io::Result<()> {
         let (answer, done) = oneshot::channel();
         let lead = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -33,7 +38,7 @@ impl SyncQueue {
         };
         if lead {
             let queue = Arc::clone(self);
-            tokio::task::spawn_blocking(move || queue.run(file.as_ref()));
+            tokio::task::spawn_blocking(move || queue.run(file.as_ref(), &failed));
         }
         match done.await {
             Ok(result) => result.map_err(io::Error::other),
@@ -42,7 +47,7 @@ impl SyncQueue {
     }
 
     /// Syncs until nobody waits.
-    fn run(&self, file: &dyn DiskFile) {
+    fn run(&self, file: &dyn DiskFile, failed: &dyn Fn()) {
         loop {
             let group = {
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,6 +58,9 @@ impl SyncQueue {
                 std::mem::take(&mut state.waiting)
             };
             let result = file.sync_data().map_err(|error| error.to_string());
+            if result.is_err() {
+                failed();
+            }
             for waiter in group {
                 // A caller that has gone away needs no answer.
                 drop(waiter.send(result.clone()));

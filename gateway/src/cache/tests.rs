@@ -100,14 +100,14 @@ async fn the_host_disk_keeps_what_the_simulated_one_keeps() {
 fn a_burst_closes_only_when_nothing_was_written_since() {
     let overlay = Overlay::default();
     let now = crate::clock::Timestamp::from_nanos(1);
-    assert!(!overlay.join(FILE));
-    overlay.begin(FILE, 7, 10, now);
-    overlay.wrote(FILE, &(20..30), now, false);
+    assert!(overlay.join(FILE).is_none());
+    let write = overlay.begin(FILE, 7, 10, now);
+    overlay.wrote(FILE, write, &(20..30), now, false);
     let taken = overlay.take(FILE).unwrap();
     assert_eq!((taken.size, &taken.ranges), (30, &std::iter::once(10..30).collect()));
-    assert!(overlay.join(FILE));
+    let write = overlay.join(FILE).unwrap();
     assert_eq!(overlay.close(FILE, &taken), None);
-    overlay.wrote(FILE, &(0..1), now, false);
+    overlay.wrote(FILE, write, &(0..1), now, false);
     let taken = overlay.take(FILE).unwrap();
     assert_eq!(overlay.close(FILE, &taken), Some(7));
     overlay.committed(FILE, &taken);
@@ -115,16 +115,35 @@ fn a_burst_closes_only_when_nothing_was_written_since() {
 }
 
 #[test]
+fn a_commit_that_comes_late_closes_no_later_burst() {
+    let overlay = Overlay::default();
+    let now = crate::clock::Timestamp::from_nanos(1);
+    let write = overlay.begin(FILE, 7, 0, now);
+    overlay.wrote(FILE, write, &(0..10), now, false);
+    let (late, timely) = (overlay.take(FILE).unwrap(), overlay.take(FILE).unwrap());
+    assert_eq!(overlay.close(FILE, &timely), Some(7));
+    overlay.committed(FILE, &timely);
+    let write = overlay.begin(FILE, 8, 10, now);
+    overlay.wrote(FILE, write, &(10..20), now, false);
+    assert_eq!(overlay.close(FILE, &late), None);
+    overlay.committed(FILE, &late);
+    assert_eq!(overlay.get(FILE).unwrap().burst, Some(8));
+}
+
+#[test]
 fn fenced_bytes_hold_until_written_again() {
     let overlay = Overlay::default();
     let now = crate::clock::Timestamp::from_nanos(1);
-    overlay.begin(FILE, 1, 0, now);
-    overlay.wrote(FILE, &(0..10), now, false);
-    let taken = overlay.take(FILE).unwrap();
-    overlay.fence(FILE, &taken);
+    let write = overlay.begin(FILE, 1, 0, now);
+    overlay.wrote(FILE, write, &(0..10), now, false);
+    let under_way = overlay.join(FILE).unwrap();
+    overlay.sync_failed(FILE);
     assert!(overlay.is_fenced(FILE));
-    overlay.wrote(FILE, &(0..4), now, false);
-    assert!(overlay.is_fenced(FILE));
-    overlay.wrote(FILE, &(4..10), now, false);
-    assert!(!overlay.is_fenced(FILE));
+    // Its bytes may have been among those that the failed sync has lost.
+    overlay.wrote(FILE, under_way, &(20..30), now, false);
+    for (range, is_fenced) in [(0..4, true), (4..10, true), (10..30, false)] {
+        let write = overlay.join(FILE).unwrap();
+        overlay.wrote(FILE, write, &range, now, false);
+        assert_eq!(overlay.is_fenced(FILE), is_fenced, "{range:?}");
+    }
 }

@@ -33,12 +33,12 @@ impl Vfs {
         let before = self.wcc(&row);
         let count = u32::try_from(len).map_err(|_| FsError::Invalid)?;
         if !range.is_empty() {
-            self.shared.begin(ino).await?;
+            let begun = self.shared.begin(ino).await?;
             let overlay = self.shared.cache.overlay();
             match self.shared.cache.write_at(ino, offset, data).await {
                 Ok(()) => {
                     let clears = permissions::write_clears_set_id(&row, who);
-                    overlay.wrote(ino, &range, self.tick(&row), clears);
+                    overlay.wrote(ino, begun, &range, self.tick(&row), clears);
                 }
                 Err(error) => {
                     overlay.write_failed(ino, &range);

@@ -13,7 +13,7 @@ use std::{
 
 use super::{FsError, verifier::Verifier};
 use crate::{
-    cache::{CacheStore, evict::Evictor},
+    cache::{CacheStore, evict::Evictor, overlay::WriteBegun},
     catalog::{Catalog, Stamp, WriteCommit},
     clock::Clock,
     ids::Ino,
@@ -73,41 +73,41 @@ impl WriteBack {
     }
 
     /// Begins a write, and the burst if none is open. Call with the inode's shared lock held.
-    pub(super) async fn begin(&self, ino: Ino) -> Result<(), FsError> {
+    pub(super) async fn begin(&self, ino: Ino) -> Result<WriteBegun, FsError> {
         let overlay = self.cache.overlay();
-        if overlay.join(ino) {
-            return Ok(());
+        if let Some(begun) = overlay.join(ino) {
+            return Ok(begun);
         }
         let _gate = self.bursts.exclusive(ino).await;
-        if overlay.join(ino) {
-            return Ok(());
+        if let Some(begun) = overlay.join(ino) {
+            return Ok(begun);
         }
         let begun = self.catalog.begin_write(ino).await?;
-        if overlay.get(ino).is_none() {
+        if !overlay.has(ino) {
             // What an earlier run or a longer object left beyond the end must read as zero.
             self.cache.cut(ino, begun.inode.size).await?;
         }
-        overlay.begin(ino, begun.version, begun.inode.size, begun.inode.mtime);
-        Ok(())
+        Ok(overlay.begin(ino, begun.version, begun.inode.size, begun.inode.mtime))
     }
 
     /// Makes everything written to the file until now durable. Call with the inode locked.
     pub(super) async fn commit(&self, ino: Ino) -> Result<(), FsError> {
         let overlay = self.cache.overlay();
         let Some(taken) = overlay.take(ino) else { return Ok(()) };
-        if overlay.is_fenced(ino) {
-            return Err(FsError::Io);
-        }
+        self.refuse_fenced(ino)?;
         if let Err(error) = self.cache.sync(ino).await {
-            overlay.fence(ino, &taken);
+            overlay.is_news(ino);
             self.verifier.rotate();
             return Err(error.into());
         }
         let _gate = self.bursts.exclusive(ino).await;
-        if overlay.get(ino).is_none() {
+        if !overlay.has(ino) {
             // Another commit that began no earlier has done it all.
             return Ok(());
         }
+        // A sync that somebody else asked for may have failed, and with bytes of ours. That the one
+        // after it succeeded says nothing.
+        self.refuse_fenced(ino)?;
         let closed = overlay.close(ino, &taken);
         let commit = WriteCommit {
             version: closed.unwrap_or(0),
@@ -131,6 +131,18 @@ impl WriteBack {
                 Err(error.into())
             }
         }
+    }
+
+    /// Fails while bytes of the file are fenced. The verifier changes once for each failed sync.
+    fn refuse_fenced(&self, ino: Ino) -> Result<(), FsError> {
+        let overlay = self.cache.overlay();
+        if !overlay.is_fenced(ino) {
+            return Ok(());
+        }
+        if overlay.is_news(ino) {
+            self.verifier.rotate();
+        }
+        Err(FsError::Io)
     }
 
     /// Commits files that were written, never committed, and quiet for the upload delay, so that

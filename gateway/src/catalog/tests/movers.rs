@@ -82,6 +82,26 @@ async fn a_commit_of_an_older_burst_leaves_the_newer_one_open() {
 }
 
 #[tokio::test]
+async fn a_commit_that_comes_late_takes_nothing_back() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "f").await;
+    let burst = f.catalog.begin_write(file).await.unwrap();
+    let commit = |size: u64, seconds| WriteCommit {
+        version: burst.version,
+        size,
+        mtime: at(seconds),
+        clear_set_id: false,
+        ranges: std::iter::once(0..size).collect(),
+        closes: false,
+        due: at(6),
+    };
+    f.catalog.commit_write(file, commit(200, 8)).await.unwrap();
+    let inode = f.catalog.commit_write(file, commit(100, 7)).await.unwrap();
+    assert_eq!((inode.size, inode.mtime), (200, at(8)));
+    assert_eq!(f.catalog.ranges(file).await.unwrap(), std::iter::once(0..200).collect());
+}
+
+#[tokio::test]
 async fn a_removed_file_that_was_never_sent_costs_no_request() {
     let f = Fixture::new().await;
     f.file(f.share.root, "f").await;

@@ -60,6 +60,24 @@ async fn a_failed_sync_fences_the_bytes_until_they_are_written_again() {
     assert_eq!(f.content(file).await, b"precious");
 }
 
+/// Goal: a sync that another caller asked for and that fails is nobody's success. Method: the sync
+/// between a write and its commit fails; after it the disk takes everything but what it has lost.
+#[tokio::test]
+async fn a_sync_that_failed_for_somebody_else_fails_the_next_commit() {
+    let f = Fixture::new().await;
+    let file = f.create("f").await;
+    f.write(file, 0, b"lost?", Stability::Unstable).await;
+    let before = f.shared.verifier.get();
+    f.disk.fail_syncs(1);
+    f.shared.cache.sync(file).await.unwrap_err();
+    assert_eq!(f.fs.commit(&owner(), file).await.unwrap_err(), FsError::Io);
+    assert_ne!(f.shared.verifier.get(), before, "clients send everything again");
+    f.write(file, 0, b"again", Stability::Unstable).await;
+    f.fs.commit(&owner(), file).await.unwrap();
+    let f = f.power_cut(2).await;
+    assert_eq!(f.content(file).await, b"again");
+}
+
 #[tokio::test]
 async fn files_never_committed_are_committed_when_quiet() {
     let f = Fixture::new().await;
