@@ -163,7 +163,7 @@ async fn a_read_that_is_refused_becomes_its_kind() {
 
 #[tokio::test]
 async fn an_answer_without_words_counts_by_its_status() {
-    for (status, head, head_bucket) in [
+    for (status, head, probe) in [
         ("404 Not Found", Kind::NotFound, Kind::NoBucket),
         ("403 Forbidden", Kind::Denied, Kind::Denied),
         ("412 Precondition Failed", Kind::Changed, Kind::Changed),
@@ -174,7 +174,7 @@ async fn an_answer_without_words_counts_by_its_status() {
         let canned = Canned::new(reply(status, "", "")).await;
         let store = canned.bucket();
         assert_eq!(store.head(&key()).await.unwrap_err().kind, head, "{status}");
-        assert_eq!(store.head_bucket().await.unwrap_err().kind, head_bucket, "{status}");
+        assert_eq!(store.probe("p/").await.unwrap_err().kind, probe, "{status}");
     }
 }
 

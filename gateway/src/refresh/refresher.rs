@@ -13,7 +13,7 @@ use crate::{
     ids::{FileKind, Ino},
     object::ObjectKey,
     share::{
-        Share,
+        OddKeys, Share,
         keymap::{self, Listed},
         metadata,
     },
@@ -236,7 +236,7 @@ impl Refresher {
     async fn list_through(&self, dir: Ino) -> Result<(), RefreshError> {
         let mut token = self.catalog.begin_listing(dir).await?;
         let prefix = token.prefix.clone();
-        let mut odd = Vec::new();
+        let mut odd = OddKeys::default();
         let mut next: Option<String> = None;
         loop {
             let mut page = match self.share.store.list(&prefix, next.as_deref()).await {
@@ -267,12 +267,12 @@ impl Refresher {
                 tracing::warn!("a cache file of a removed object stays behind: {error}");
             }
         }
-        self.share.health.met_unrepresentable(&prefix, &odd);
+        self.share.health.met_unrepresentable(&prefix, odd);
         Ok(())
     }
 
     /// What of a page can be shown; the rest goes to `odd`.
-    fn shown(&self, prefix: &str, page: ListPage, odd: &mut Vec<String>) -> ListedPage {
+    fn shown(&self, prefix: &str, page: ListPage, odd: &mut OddKeys) -> ListedPage {
         let mut shown = ListedPage {
             entries: Vec::with_capacity(page.objects.len() + page.prefixes.len()),
             marker: None,
@@ -284,7 +284,7 @@ impl Refresher {
                 Listed::Name(name) => shown
                     .entries
                     .push(ListedEntry { name: name.to_owned(), kind: ListedKind::Directory }),
-                Listed::Marker | Listed::Unrepresentable => odd.push(common),
+                Listed::Marker | Listed::Unrepresentable => odd.met(common),
             }
         }
         for object in page.objects {
@@ -298,7 +298,7 @@ impl Refresher {
                     };
                     shown.entries.push(ListedEntry { name: name.to_owned(), kind });
                 }
-                Listed::Unrepresentable => odd.push(object.key),
+                Listed::Unrepresentable => odd.met(object.key),
             }
         }
         shown

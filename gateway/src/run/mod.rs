@@ -35,6 +35,9 @@ use shares::Shares;
 
 /// How often files that nobody committed are looked for.
 const FLUSH_IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Time for tasks to end at a stop, requests in flight included; what is written is committed after
+/// that. PID 1 waits for half a minute.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
 
 /// Why the gateway cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -199,7 +202,11 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
     };
     systemd::stopping();
     tracing::info!("stopping");
-    tasks.stop().await;
+    if tokio::time::timeout(STOP_LIMIT, tasks.stop()).await.is_err() {
+        tracing::warn!(
+            "some tasks still wait for S3; what they were doing is done at the next start"
+        );
+    }
     let flushed = write_back.flush_all().await;
     tracing::info!("stopped; written bytes of {flushed} files were brought to the cache disk");
     catalog.close().await?;

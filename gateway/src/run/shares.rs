@@ -2,7 +2,10 @@
 //!
 //! Level-triggered: [`Shares::reconcile`] compares what runs with what is wanted, does the
 //! difference, and may be called again at any time. A share that is unchanged is not touched.
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use gateway_api::{
     Settings, ShareName, ShareSettings,
@@ -31,6 +34,8 @@ use crate::{
 const UPLOAD_BYTES_MAX: u64 = 64 << 20;
 /// Memory for bodies on their way from S3, in bytes.
 const FETCH_BYTES_MAX: u64 = 48 << 20;
+/// Pause between two looks at a share whose bucket does not answer.
+const PROBE_PAUSE: Duration = Duration::from_secs(5);
 
 /// What every share is made of.
 #[derive(Clone, Debug)]
@@ -183,7 +188,7 @@ impl Shares {
         let mode = if wanted.read_only { ShareMode::ReadOnly } else { ShareMode::ReadWrite };
         let source = Arc::clone(&movers) as _;
         let fs = Arc::new(Vfs::new(&row, Arc::clone(&parts.write_back), source, mode));
-        self.parts.tasks.spawn("ask the bucket", ask_bucket(Arc::clone(&share), parts.clone()));
+        self.parts.tasks.spawn("probe the bucket", probe(Arc::downgrade(&share), parts.clone()));
         Ok(Running { s3: settings.s3.clone(), share, fetcher, movers, fs })
     }
 
@@ -232,14 +237,25 @@ fn status_of(
     }
 }
 
-/// Asks whether the bucket may be used, so that the status says so before anybody reads or writes.
-async fn ask_bucket(share: Arc<Share>, parts: Parts) {
-    let asked = tokio::select! {
-        asked = share.store.head_bucket() => asked,
-        () = parts.tasks.stopping().cancelled() => return,
-    };
-    match asked {
-        Ok(()) => share.health.answered(),
-        Err(error) => share.health.failed(&error, parts.clock.now()),
+/// Asks whether the bucket may be used, at the start and whenever it did not answer the last time, so
+/// that the status is true although nobody reads or writes. Ends with the share.
+async fn probe(share: Weak<Share>, parts: Parts) {
+    let stopping = parts.tasks.stopping();
+    while let Some(share) = share.upgrade() {
+        if share.health.state() != ShareState::Available {
+            let asked = tokio::select! {
+                asked = share.store.probe(share.settings.prefix.as_str()) => asked,
+                () = stopping.cancelled() => return,
+            };
+            match asked {
+                Ok(()) => share.health.answered(),
+                Err(error) => share.health.refused(&error, parts.clock.now()),
+            }
+        }
+        drop(share);
+        tokio::select! {
+            () = tokio::time::sleep(PROBE_PAUSE) => {}
+            () = stopping.cancelled() => return,
+        }
     }
 }

@@ -135,7 +135,7 @@ impl SettingsStore {
                 fs::rename(&path, &aside)
                     .map_err(|source| StoreError::Io { path: path.clone(), source })?;
                 self.problem = Some(format!(
-                    "the settings file was not usable ({problem}); it was kept as {} and no share is served until new settings are given",
+                    "the settings file was not usable ({problem}); it was kept as {} and its settings are not in force: give them anew",
                     aside.display()
                 ));
             }
@@ -152,7 +152,10 @@ impl SettingsStore {
             Ok(settings) => {
                 let revision = self.current.revision + 1;
                 self.write(Stored { revision, seed_sha256: digest, settings })?;
-                self.problem = None;
+                // What was lost before is still said: it may have been more than the seed.
+                if let Some(problem) = &mut self.problem {
+                    problem.push_str("; now the settings given at start are in force");
+                }
             }
             Err(problem) => {
                 self.problem =

@@ -59,6 +59,22 @@ impl Events {
     }
 }
 
+/// Keys of one listing that no file name can stand for: how many, and one to be named. A bucket may
+/// hold any number of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OddKeys {
+    count: u64,
+    first: Option<String>,
+}
+
+impl OddKeys {
+    /// Notes one.
+    pub fn met(&mut self, key: String) {
+        self.count += 1;
+        self.first.get_or_insert(key);
+    }
+}
+
 /// One share's health.
 #[derive(Debug)]
 pub struct ShareHealth {
@@ -66,7 +82,7 @@ pub struct ShareHealth {
     events: Events,
     state: Mutex<(ShareState, Option<Timestamp>)>,
     /// Per directory prefix, how many keys of its latest listing no file name can stand for.
-    unrepresentable: Mutex<HashMap<String, usize>>,
+    unrepresentable: Mutex<HashMap<String, u64>>,
 }
 
 impl ShareHealth {
@@ -128,9 +144,30 @@ impl ShareHealth {
             | StoreErrorKind::Invalid => return,
         };
         let until = block.then(|| now.plus_millis(PROBE_INTERVAL_MS));
-        let reason = format!("{} ({advice})", error.message);
-        *self.lock() = (ShareState::Unavailable(reason.clone()), until);
-        self.events.add(event, Some(self.name.clone()), reason);
+        self.unavailable(event, &format!("{} ({advice})", error.message), until);
+    }
+
+    /// The probe of the bucket failed. Whatever the reason is, the share does not work.
+    pub fn refused(&self, error: &StoreError, now: Timestamp) {
+        match error.kind {
+            StoreErrorKind::Archived
+            | StoreErrorKind::NotFound
+            | StoreErrorKind::Changed
+            | StoreErrorKind::TooLarge
+            | StoreErrorKind::Integrity
+            | StoreErrorKind::Invalid => {
+                let advice = "check endpoint, region, addressing and bucket";
+                let reason = format!("{} ({advice})", error.message);
+                let until = now.plus_millis(PROBE_INTERVAL_MS);
+                self.unavailable(HealthEventKind::AccessDenied, &reason, Some(until));
+            }
+            _ => self.failed(error, now),
+        }
+    }
+
+    fn unavailable(&self, event: HealthEventKind, reason: &str, until: Option<Timestamp>) {
+        *self.lock() = (ShareState::Unavailable(reason.to_owned()), until);
+        self.events.add(event, Some(self.name.clone()), reason.to_owned());
     }
 
     /// Adds an event of this share.
@@ -141,21 +178,21 @@ impl ShareHealth {
     /// Keys met in the latest listings that no file name can stand for.
     pub fn unrepresentable_keys(&self) -> u64 {
         let met = self.unrepresentable.lock().unwrap_or_else(PoisonError::into_inner);
-        met.values().map(|count| *count as u64).sum()
+        met.values().sum()
     }
 
     /// Takes the keys below `prefix` that no file name can stand for, as its listing has just
-    /// shown them; the first is named in an event.
-    pub fn met_unrepresentable(&self, prefix: &str, keys: &[String]) {
+    /// shown them.
+    pub fn met_unrepresentable(&self, prefix: &str, keys: OddKeys) {
         {
             let mut met = self.unrepresentable.lock().unwrap_or_else(PoisonError::into_inner);
-            if keys.is_empty() {
+            if keys.count == 0 {
                 met.remove(prefix);
             } else if met.len() < ODD_DIRECTORIES_MAX || met.contains_key(prefix) {
-                met.insert(prefix.to_owned(), keys.len());
+                met.insert(prefix.to_owned(), keys.count);
             }
         }
-        let Some(first) = keys.first() else { return };
+        let Some(first) = keys.first else { return };
         self.event(
             HealthEventKind::UnrepresentableKey,
             format!("object {first:?} cannot be shown as a file and is left alone"),
@@ -196,6 +233,18 @@ mod tests {
         assert_eq!(health.blocked_until(until), None);
         health.answered();
         assert_eq!((health.state(), health.blocked_until(now)), (ShareState::Available, None));
+    }
+
+    #[test]
+    fn a_probe_that_fails_is_said_whatever_the_reason() {
+        let events = Events::new(Arc::new(ManualClock::default()));
+        let health = ShareHealth::new("sales".parse().unwrap(), events);
+        for kind in [StoreErrorKind::Invalid, StoreErrorKind::Changed, StoreErrorKind::NoBucket] {
+            health.refused(&error(kind), Timestamp::default());
+            let ShareState::Unavailable(reason) = health.state() else { panic!("not unavailable") };
+            assert!(reason.contains("refused") && reason.contains("endpoint"), "{reason}");
+            health.answered();
+        }
     }
 
     #[test]

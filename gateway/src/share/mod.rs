@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc};
 
 use gateway_api::settings::ShareSettings;
 
-pub use health::{Events, ShareHealth};
+pub use health::{Events, OddKeys, ShareHealth};
 
 use crate::{
     catalog::{Inode, ListDefaults},

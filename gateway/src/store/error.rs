@@ -5,7 +5,6 @@ use crate::object::ObjectKey;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "S3's own operation names")]
 pub enum StoreOp {
-    HeadBucket,
     HeadObject,
     GetObject,
     ListObjects,

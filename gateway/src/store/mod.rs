@@ -112,8 +112,9 @@ pub struct PendingUpload {
 /// Every method: [`StoreError`]; its `kind` says what to do.
 #[async_trait]
 pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
-    /// Whether the bucket is there and may be used (HeadBucket).
-    async fn head_bucket(&self) -> Result<(), StoreError>;
+    /// Whether objects below `prefix` may be listed (ListObjectsV2 of one key). Unlike HeadBucket it
+    /// needs no right beyond the prefix, and a refusal comes with S3's code.
+    async fn probe(&self, prefix: &str) -> Result<(), StoreError>;
     /// HeadObject.
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError>;
     /// Bytes `range` of the object with exactly the tag `etag` (GetObject, Range, If-Match); never

@@ -49,8 +49,8 @@ where
 
 #[async_trait]
 impl ObjectStore for RetryingStore {
-    async fn head_bucket(&self) -> Result<(), StoreError> {
-        repeat(|| self.inner.head_bucket()).await
+    async fn probe(&self, prefix: &str) -> Result<(), StoreError> {
+        repeat(|| self.inner.probe(prefix)).await
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {

@@ -19,7 +19,7 @@ use aws_sdk_s3::{
         MetadataDirective, StorageClass,
     },
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use gateway_api::{
     BucketName,
     settings::{Addressing, S3Settings},
@@ -192,12 +192,14 @@ fn tag(etag: Option<&str>, at: At<'_>) -> Result<ETag, StoreError> {
 
 #[async_trait]
 impl ObjectStore for S3Bucket {
-    async fn head_bucket(&self) -> Result<(), StoreError> {
-        let at = At::bucket(StoreOp::HeadBucket);
+    async fn probe(&self, prefix: &str) -> Result<(), StoreError> {
+        let at = At::bucket(StoreOp::ListObjects);
         let sent = self
             .client
-            .head_bucket()
+            .list_objects_v2()
             .bucket(&self.bucket)
+            .prefix(prefix)
+            .max_keys(1)
             .customize()
             .config_override(quick())
             .send()
@@ -240,16 +242,30 @@ impl ObjectStore for S3Bucket {
             .send()
             .await
             .map_err(|e| s3_error::from_sdk(at, e))?;
-        let body = got.body.collect().await.map_err(|e| {
-            at.error(StoreErrorKind::Unavailable, &format!("the body broke off: {e}"))
-        })?;
-        let body = body.into_bytes();
+        // Before a byte is read: a server that ignores ranges answers with the whole object.
         let expected = range.end - range.start;
-        if body.len() as u64 != expected {
-            let what = format!("{} bytes came instead of {expected}", body.len());
-            return Err(at.error(StoreErrorKind::Integrity, &what));
+        let wrong = |came: u64| {
+            let what = format!("{came} bytes came instead of {expected}");
+            at.error(StoreErrorKind::Integrity, &what)
+        };
+        if let Some(came) = got.content_length().filter(|length| size(Some(*length)) != expected) {
+            return Err(wrong(size(Some(came))));
         }
-        Ok(body)
+        let broke_off = |error: &dyn std::fmt::Display| {
+            at.error(StoreErrorKind::Unavailable, &format!("the body broke off: {error}"))
+        };
+        let mut body = got.body;
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = body.next().await {
+            bytes.extend_from_slice(&chunk.map_err(|e| broke_off(&e))?);
+            if bytes.len() as u64 > expected {
+                return Err(wrong(bytes.len() as u64));
+            }
+        }
+        if bytes.len() as u64 != expected {
+            return Err(wrong(bytes.len() as u64));
+        }
+        Ok(bytes.freeze())
     }
 
     async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage, StoreError> {

@@ -109,7 +109,7 @@ fn kind_of(op: StoreOp, status: u16, code: Option<&str>) -> StoreErrorKind {
 fn kind_of_status(op: StoreOp, status: u16) -> StoreErrorKind {
     use StoreErrorKind as Kind;
     match status {
-        404 if matches!(op, StoreOp::HeadBucket) => Kind::NoBucket,
+        404 if matches!(op, StoreOp::ListObjects) => Kind::NoBucket,
         404 => Kind::NotFound,
         301 | 307 | 308 => Kind::NoBucket,
         409 | 412 => Kind::Changed,
@@ -132,9 +132,9 @@ mod tests {
         let put = StoreOp::PutObject;
         for (op, status, code, kind) in [
             (StoreOp::HeadObject, 404, None, Kind::NotFound),
-            (StoreOp::HeadBucket, 404, None, Kind::NoBucket),
+            (StoreOp::ListObjects, 404, None, Kind::NoBucket),
             (put, 404, Some("NoSuchBucket"), Kind::NoBucket),
-            (StoreOp::HeadBucket, 301, None, Kind::NoBucket),
+            (StoreOp::ListObjects, 301, None, Kind::NoBucket),
             (put, 412, Some("PreconditionFailed"), Kind::Changed),
             (put, 409, Some("ConditionalRequestConflict"), Kind::Changed),
             (put, 403, Some("AccessDenied"), Kind::Denied),

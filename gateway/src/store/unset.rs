@@ -35,8 +35,8 @@ impl UnsetStore {
 
 #[async_trait]
 impl ObjectStore for UnsetStore {
-    async fn head_bucket(&self) -> Result<(), StoreError> {
-        self.refuse(StoreOp::HeadBucket, None)
+    async fn probe(&self, _: &str) -> Result<(), StoreError> {
+        self.refuse(StoreOp::ListObjects, None)
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
