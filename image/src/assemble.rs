@@ -22,8 +22,6 @@ use crate::{esp, gpt, rootfs, squashfs, uki, verity};
 
 /// Times in the image when `SOURCE_DATE_EPOCH` is not set: 2025-01-01.
 const DEFAULT_EPOCH: u32 = 1_735_689_600;
-/// Boot attempts before systemd-boot falls back to the other slot (`+3` in the file name).
-const BOOT_TRIES: u32 = 3;
 /// Zero blocks of this size are left out of the sparse image.
 const SPARSE_BLOCK_BYTES: usize = 1 << 16;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -147,7 +145,7 @@ pub fn build(inputs: &BuildInputs, progress: &mut dyn Progress) -> Result<BuildR
     let letter = slot.letter();
     let mut esp_files = vec![
         ("EFI/BOOT/BOOTX64.EFI".to_owned(), read(&boot.join("systemd-bootx64.efi"))?),
-        (format!("EFI/Linux/tidegate-{letter}+{BOOT_TRIES}.efi"), unified),
+        (format!("EFI/Linux/tidegate-{letter}.efi"), unified),
         ("loader/loader.conf".to_owned(), b"timeout 0\neditor no\nconsole-mode keep\n".to_vec()),
         (format!("vmlinuz-{letter}"), kernel.image.clone()),
         (format!("initrd-{letter}"), initramfs),

@@ -15,6 +15,7 @@ mod modules;
 mod mounts;
 mod network;
 mod observed;
+mod ovf_environment;
 mod phases;
 mod pid1;
 mod seed;

@@ -12,7 +12,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use futures_util::TryStreamExt;
 use mozim::{DhcpV4Client, DhcpV4Config, DhcpV4Lease, DhcpV4State};
-use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder, new_connection};
+use rtnetlink::{
+    Handle, LinkUnspec, RouteMessageBuilder, new_connection,
+    packet_route::address::AddressAttribute,
+};
 
 use crate::{
     log,
@@ -79,7 +82,7 @@ fn has_carrier(adapter: &str) -> bool {
     sys::read_line(Path::new(ADAPTERS).join(adapter).join("carrier")) == "1"
 }
 
-/// Gets a lease and keeps it; returns when the adapter has lost its link or the client gives up.
+/// Gets a lease and keeps it; returns when the client gives up.
 async fn follow_lease(handle: &Handle) -> Result<()> {
     let Some(adapter) = adapter() else {
         bail!("the VM has no network adapter: add one (VMXNET3)");
@@ -117,6 +120,7 @@ async fn apply(handle: &Handle, adapter: &str, index: u32, lease: &DhcpV4Lease) 
         .execute()
         .await
         .with_context(|| format!("setting the address {}", state.address))?;
+    drop_other_addresses(handle, index, lease.yiaddr).await.context("removing an old address")?;
     if let Some(gateway) = lease.gateways.as_ref().and_then(|all| all.first()) {
         let route = RouteMessageBuilder::<Ipv4Addr>::new()
             .gateway(*gateway)
@@ -138,6 +142,21 @@ async fn apply(handle: &Handle, adapter: &str, index: u32, lease: &DhcpV4Lease) 
         tracing::info!("network: {} on {adapter}, gateway {}", state.address, state.gateway);
     }
     note(&state);
+    Ok(())
+}
+
+/// Takes away what an earlier lease has left: somebody else may have that address by now.
+async fn drop_other_addresses(handle: &Handle, index: u32, keep: Ipv4Addr) -> Result<()> {
+    let mut all = handle.address().get().set_link_index_filter(index).execute();
+    while let Some(message) = all.try_next().await? {
+        let address = message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(IpAddr::V4(address)) => Some(*address),
+            _ => None,
+        });
+        if address.is_some_and(|address| address != keep) {
+            handle.address().del(message).execute().await?;
+        }
+    }
     Ok(())
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct MachineState {
     pub(crate) hostname: String,
     /// Time zone.
     pub(crate) timezone: String,
+    /// What keeps the clock right, in words.
+    pub(crate) clock: String,
     /// The cache disk, in words: what it is, or why there is none and what to do.
     pub(crate) cache: String,
     /// Whether the cache disk is mounted.

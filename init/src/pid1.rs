@@ -375,6 +375,7 @@ impl Running {
             return;
         }
         let any = !servers.is_empty() || host_clock;
+        self.boot.state.clock = time::keeper(&servers, host_clock);
         self.ntp = Some(servers);
         if any {
             // One that runs ends, and starts again with the new servers.

@@ -4,6 +4,7 @@
 //! not interpreted here). Sources, the first that has one: QEMU's fw_cfg, the kernel command line,
 //! VMware's guestinfo.
 use std::{
+    collections::BTreeMap,
     fs,
     io::{self, Write},
     os::unix::fs::chown,
@@ -17,12 +18,14 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use crate::{
     machine::Machine,
     modules::Modules,
-    service,
+    ovf_environment, service,
     sys::{self, CommandLine},
 };
 
 const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/tidegate/seed/raw";
 const GUESTINFO: &str = "guestinfo.tidegate.seed";
+/// What the import's wizard was told, as XML.
+const OVF_ENVIRONMENT: &str = "guestinfo.ovfEnv";
 /// A copy of the seed that was last applied.
 const APPLIED: &str = "seed.toml";
 /// The gateway's part, where the gateway reads it.
@@ -109,8 +112,31 @@ fn guestinfo() -> Result<Option<Vec<u8>>> {
 pub(crate) fn print_guestinfo() -> Result<()> {
     let mut backdoor = vmw_backdoor::access_backdoor().context("VMware's backdoor")?;
     let mut channel = backdoor.open_enhanced_chan().context("VMware's guest channel")?;
-    let found = channel.get_guestinfo(GUESTINFO.as_bytes()).context(GUESTINFO)?;
-    Ok(io::stdout().write_all(&found.unwrap_or_default())?)
+    let seed = channel.get_guestinfo(GUESTINFO.as_bytes()).context(GUESTINFO)?;
+    let environment = channel.get_guestinfo(OVF_ENVIRONMENT.as_bytes()).context(OVF_ENVIRONMENT)?;
+    let properties = match environment {
+        Some(xml) => ovf_environment::properties(&String::from_utf8_lossy(&xml))?,
+        None => BTreeMap::new(),
+    };
+    let seed = seed.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Ok(io::stdout().write_all(combined(seed, &properties).as_bytes())?)
+}
+
+/// The seed document with what else the import's wizard was told: host name and time zone, where the
+/// document says nothing of them. A document that is not TOML is left as it is, to be reported.
+fn combined(seed: Option<String>, properties: &BTreeMap<String, String>) -> String {
+    let told = |key: &str| properties.get(key).filter(|value| !value.trim().is_empty());
+    let text = plain(seed.or_else(|| told(GUESTINFO).cloned()).unwrap_or_default());
+    let Ok(mut document) = text.parse::<toml::Table>() else { return text };
+    let empty = || toml::Value::Table(toml::Table::new());
+    for key in ["hostname", "timezone"] {
+        if let Some(value) = told(key)
+            && let toml::Value::Table(machine) = document.entry("machine").or_insert_with(empty)
+        {
+            machine.entry(key).or_insert_with(|| value.trim().to_owned().into());
+        }
+    }
+    document.to_string()
 }
 
 /// Applies a seed that is another one than last time: writes the gateway's part for the gateway, hands
@@ -223,6 +249,28 @@ mod tests {
             let error = format!("{:#}", Seed::parse(text, zones.path()).unwrap_err());
             assert!(error.contains(says), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn what_the_wizard_was_told_completes_the_seed() {
+        let told = |hostname: &str, seed: &str| {
+            BTreeMap::from([
+                ("hostname".to_owned(), hostname.to_owned()),
+                ("timezone".to_owned(), "UTC".to_owned()),
+                (GUESTINFO.to_owned(), seed.to_owned()),
+            ])
+        };
+        let zones = zones();
+        let machine = |text: &str| Seed::parse(text, zones.path()).unwrap().machine.unwrap();
+        assert_eq!(machine(&combined(None, &told("gate7", ""))).hostname, "gate7");
+        let packed = STANDARD.encode(TEXT);
+        let both = combined(None, &told("gate7", &packed));
+        assert_eq!(machine(&both).hostname, "tidegate", "the document has the last word");
+        assert!(Seed::parse(&both, zones.path()).unwrap().gateway.is_some());
+        let direct = combined(Some("[machine]\ntimezone = \"UTC\"".to_owned()), &told("gate7", ""));
+        assert_eq!(machine(&direct).hostname, "gate7");
+        assert_eq!(combined(Some("[machine".to_owned()), &told("gate7", "")), "[machine");
+        assert_eq!(combined(None, &BTreeMap::new()), "");
     }
 
     #[test]

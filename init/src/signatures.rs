@@ -10,8 +10,8 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 /// Bytes looked at in full at either end: every known signature is in there.
 const END_BYTES: u64 = 2 * MIB;
-/// Places in between that are sampled.
-const SAMPLES: u64 = 512;
+/// Places in between that are sampled, besides those of [`backups`].
+const SAMPLES: u64 = 1024;
 const SAMPLE_BYTES: u64 = 4 * KIB;
 
 /// What was found.
@@ -94,15 +94,27 @@ pub(crate) fn probe(disk: &mut (impl Read + Seek), size: u64) -> io::Result<Cont
             return Ok(Content::Data);
         }
         let step = (size / SAMPLES).max(SAMPLE_BYTES) / SAMPLE_BYTES * SAMPLE_BYTES;
-        let mut at = END_BYTES;
-        while at + SAMPLE_BYTES <= from {
+        let samples = (1..).map(|n| END_BYTES + n * step).take_while(|at| *at < from);
+        let inside = |at: &u64| *at >= END_BYTES && at + SAMPLE_BYTES <= from;
+        for at in backups(size).chain(samples).filter(inside) {
             if !is_zero(&read_at(disk, at, SAMPLE_BYTES)?) {
                 return Ok(Content::Data);
             }
-            at += step;
         }
     }
     Ok(Content::Blank)
+}
+
+/// Where file systems keep copies of their superblock: what is left when only the start of a disk was
+/// wiped. ext4 in block groups 1 and powers of 3, 5 and 7 (`sparse_super`, blocks of 1, 2 or 4 KiB),
+/// XFS at each of four allocation groups, btrfs at 64 MiB and 256 GiB.
+fn backups(size: u64) -> impl Iterator<Item = u64> {
+    let groups = [1, 3, 5, 7, 9, 25, 27, 49, 81, 125, 243, 343];
+    let ext4 = [8 * MIB, 32 * MIB, 128 * MIB]
+        .into_iter()
+        .flat_map(move |group| groups.into_iter().map(move |n| n * group));
+    let xfs = (1..4).map(move |n| size / 4 / SAMPLE_BYTES * SAMPLE_BYTES * n);
+    ext4.chain(xfs).chain([64 * MIB, 256 << 30])
 }
 
 fn known(start: &[u8]) -> Option<Content> {
@@ -170,6 +182,14 @@ mod tests {
         let step = SIZE / SAMPLES;
         for at in [100_000, END_BYTES - 1, END_BYTES + 7 * step + 11, SIZE - 1, SIZE - END_BYTES] {
             assert_eq!(disk_with(at, b"x"), Content::Data, "at {at}");
+        }
+        for (at, whose) in [
+            (128 * MIB, "ext4's"),
+            (3 * 32 * MIB, "ext4's"),
+            (SIZE / 4, "XFS's"),
+            (64 * MIB, "btrfs'"),
+        ] {
+            assert_eq!(disk_with(at + 1, b"x"), Content::Data, "{whose} copy at {at}");
         }
     }
 

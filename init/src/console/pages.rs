@@ -11,6 +11,10 @@ pub(super) const COLUMNS: usize = 80;
 /// Shares whose mount commands fit on the status page.
 const SHARES_SHOWN: usize = 3;
 const PROBLEMS_SHOWN: usize = 3;
+/// Lines of one field: what S3 and the network library say of an error can be long.
+const FIELD_LINES: usize = 3;
+/// Lines of the status above the menu.
+const STATUS_LINES: usize = 24 - 1 - MAIN.len();
 /// The first words of every page.
 pub(super) const TITLE: &str = " Tidegate - S3 File Gateway";
 
@@ -38,7 +42,12 @@ pub(super) fn render(menu: &Menu, view: &View) -> String {
 
 fn field(name: &str, value: &str) -> Vec<String> {
     let width = COLUMNS - 14;
-    wrapped(value, width)
+    let mut lines = wrapped(value, width);
+    if lines.len() > FIELD_LINES {
+        lines.truncate(FIELD_LINES);
+        lines[FIELD_LINES - 1] = format!("{} ...", cut(&lines[FIELD_LINES - 1], width - 4));
+    }
+    lines
         .into_iter()
         .enumerate()
         .map(
@@ -58,6 +67,7 @@ fn main(menu: &Menu, view: &View, lines: &mut Vec<String>) {
     lines.extend(field("Name", &view.machine.hostname));
     lines.extend(field("Address", &address));
     lines.extend(field("Time zone", &format!("{}, {}", view.machine.timezone, view.clock)));
+    lines.extend(field("Clock", &view.machine.clock));
     lines.extend(field("Cache disk", &view.machine.cache));
     match &view.gateway {
         Ok(status) => gateway(status, view.network.host(), lines),
@@ -66,6 +76,10 @@ fn main(menu: &Menu, view: &View, lines: &mut Vec<String>) {
     }
     for problem in view.machine.problems.iter().chain(&view.machine.services).take(PROBLEMS_SHOWN) {
         lines.extend(field("Problem", problem));
+    }
+    if lines.len() > STATUS_LINES {
+        lines.truncate(STATUS_LINES - 1);
+        lines.push(" ... the rest is in the journal (3: Support)".to_owned());
     }
     lines.push(String::new());
     for (i, entry) in MAIN.iter().enumerate() {
@@ -196,6 +210,7 @@ mod tests {
             machine: MachineState {
                 hostname: "tidegate".to_owned(),
                 timezone: "Asia/Seoul".to_owned(),
+                clock: "follows NTP: 10.0.2.2".to_owned(),
                 cache: "150 GiB on /dev/sdb".to_owned(),
                 cache_mounted: true,
                 ..MachineState::default()
@@ -219,6 +234,7 @@ mod tests {
  Name         tidegate
  Address      10.0.2.15/24 on eth0
  Time zone    Asia/Seoul, 2026-11-23 18:00:00 KST (+0900)
+ Clock        follows NTP: 10.0.2.2
  Cache disk   150 GiB on /dev/sdb
  To upload    nothing: everything written is in S3
  Share        /sales = sales-backup/onprem/
@@ -248,6 +264,24 @@ mod tests {
     }
 
     #[test]
+    fn wrong_s3_settings_are_said_beside_the_share() {
+        let mut view = story();
+        let status = view.gateway.as_mut().unwrap();
+        status.settings_problem = Some("[s3] access_key_id is not set".to_owned());
+        let why = "HTTP 403 SignatureDoesNotMatch (check access key and secret)";
+        status.shares[0].state = ShareState::Unavailable(why.to_owned());
+        let page = render(&Menu::default(), &view);
+        for words in [
+            "Settings     [s3] access_key_id is not set",
+            "sales-backup/onprem/: HTTP 403 Sig",
+            "check access key and",
+            "mount -t nfs",
+        ] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
+    }
+
+    #[test]
     fn the_question_before_the_end_says_what_is_not_in_s3() {
         let mut view = story();
         let menu = Menu { page: Page::Ask(Ending::PowerOff), ..Menu::default() };
@@ -264,6 +298,10 @@ mod tests {
         let mut view = story();
         view.machine.problems = vec!["a long problem ".repeat(20); 9];
         view.machine.cache = "x".repeat(300);
+        let status = view.gateway.as_mut().unwrap();
+        status.settings_problem = Some("a long story ".repeat(50));
+        status.shares[0].state = ShareState::Unavailable("dispatch failure: ".repeat(60));
+        status.shares = vec![status.shares[0].clone(); 5];
         let mut menus = vec![Menu::default(), Menu::default(), Menu::default(), Menu::default()];
         menus[1].show_regions((0..60).map(|n| format!("Region{n}")).collect());
         menus[2].show_support(&vec!["y".repeat(500); 100]);
@@ -273,8 +311,11 @@ mod tests {
                 assert!(line.chars().count() <= COLUMNS, "{line}");
             }
         }
-        for menu in &menus[1..] {
-            assert!(render(menu, &view).lines().count() <= 25);
+        for menu in &menus {
+            let page = render(menu, &view);
+            assert!(page.lines().count() <= 24, "{page}");
         }
+        let status = render(&menus[0], &view);
+        assert!(status.contains("5: Shut down") && status.contains("the rest is in"), "{status}");
     }
 }
