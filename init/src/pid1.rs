@@ -148,6 +148,9 @@ impl Running {
         }
         self.want(Service::Network);
         self.want_gateway();
+        self.follow_ntp();
+        // Before the consoles look.
+        self.show();
         for console in [Service::Screen, Service::Serial] {
             if console.tty().is_some_and(service::has_terminal) {
                 self.want(console);
