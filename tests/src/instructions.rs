@@ -42,7 +42,8 @@ Console, in another terminal (Ctrl-] leaves):
             f,
             "
 Stop it: Ctrl-C here shuts it down in order. The next `cargo appliance` goes on with what is there
-(out/appliance); `cargo appliance --fresh` starts with blank disks and an empty bucket."
+({}); `cargo appliance --fresh` starts with blank disks and an empty bucket.",
+            self.state.folder().display()
         )
     }
 }

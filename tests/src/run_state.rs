@@ -1,12 +1,12 @@
 //! What `cargo appliance` keeps between runs in `out/appliance`: disks, bucket, ports, and which
 //! image the boot disk was made from.
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use image::plan::{Role, partition};
 
 use crate::{
@@ -25,6 +25,26 @@ pub struct RunState {
     pub nfs_port: u16,
     /// Leads to the guest's 111.
     pub portmapper_port: u16,
+}
+
+/// Makes this process the only one that uses the state in `folder`, until the file is dropped. The lock
+/// stands beside the folder, so that the folder can be removed under it.
+///
+/// # Errors
+/// When another process has it.
+pub fn lock(folder: &Path) -> Result<File> {
+    let path = folder.with_extension("lock");
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let file = File::create(&path).with_context(|| path.display().to_string())?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!("it runs already with the state in {}: stop it there first", folder.display())
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
+    }
 }
 
 impl RunState {
@@ -55,6 +75,11 @@ impl RunState {
             nfs_port: port("nfs")?,
             portmapper_port: port("portmapper")?,
         })
+    }
+
+    /// Where all of it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The folder that the S3 store keeps its objects in.
@@ -101,10 +126,14 @@ impl RunState {
             true => Some(read_config(&self.boot_disk())?),
             false => None,
         };
-        new_boot_disk(image, &self.boot_disk())?;
+        // Complete before it takes the old one's place: until then the old one holds the only copy of
+        // the settings, without which nobody knows the cache disk.
+        let fresh = self.folder.join("boot.img.new");
+        new_boot_disk(image, &fresh)?;
         if let Some(config) = &config {
-            write_config(&self.boot_disk(), config)?;
+            write_config(&fresh, config)?;
         }
+        fs::rename(&fresh, self.boot_disk())?;
         fs::write(made_from, image_sha256)?;
         Ok(match config {
             Some(_) => "disks: new boot disk, settings and cache disk kept from the last run",
@@ -135,6 +164,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn two_runs_never_share_a_state() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let first = lock(&state).unwrap();
+        assert!(lock(&state).unwrap_err().to_string().contains("runs already"));
+        drop(first);
+        lock(&state).unwrap();
+    }
+
+    #[test]
     fn a_new_image_keeps_the_settings_and_the_cache_disk() {
         let folder = tempfile::tempdir().unwrap();
         let image = folder.path().join("image");
@@ -149,6 +188,10 @@ mod tests {
         assert!(did.contains("settings and cache disk kept"), "{did}");
         assert!(read_config(&state.boot_disk()).unwrap().starts_with(b"settings"));
         assert_eq!(fs::read(state.cache_disk()).unwrap(), b"dirty data");
+
+        fs::write(folder.path().join("state/boot.img.new"), "of a run that was cut off").unwrap();
+        state.prepare(&image, "three").unwrap();
+        assert!(read_config(&state.boot_disk()).unwrap().starts_with(b"settings"));
 
         let again = RunState::open(&folder.path().join("state")).unwrap();
         assert_eq!(again.s3_port, state.s3_port);

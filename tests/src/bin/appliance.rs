@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     process::ExitCode,
     sync::mpsc,
     time::{Duration, Instant},
@@ -17,7 +18,7 @@ use e2e::{
     instructions::Instructions,
     lab::{self, start_store},
     qemu::Machine,
-    run_state::RunState,
+    run_state::{self, RunState},
     stop_signal,
     workspace::Workspace,
 };
@@ -49,6 +50,9 @@ struct Arguments {
     /// Shut it down again as soon as it serves NFS.
     #[arg(long)]
     exit_when_ready: bool,
+    /// Where disks, settings and bucket are kept [default: out/appliance].
+    #[arg(long, value_name = "FOLDER", global = true)]
+    state: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -57,13 +61,15 @@ enum Command {
     Console,
 }
 
+/// The serial line's socket, below the state.
+const SERIAL: &str = "run/appliance.serial";
 /// How long a guest may take to stop its services and switch itself off.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
-        Some(Command::Console) => attach_console(),
+        Some(Command::Console) => attach::serial(&state_folder(&arguments).join(SERIAL)),
         None => run(&arguments),
     };
     match outcome {
@@ -75,9 +81,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn attach_console() -> Result<()> {
-    let folder = Workspace::find().out().join("appliance/run");
-    attach::serial(&folder.join("appliance.serial"))
+fn state_folder(arguments: &Arguments) -> PathBuf {
+    arguments.state.clone().unwrap_or_else(|| Workspace::find().out().join("appliance"))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -85,7 +90,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut progress = PrintProgress::new();
     let (image, sha256) = image(&workspace, arguments.no_build, &mut progress)?;
     let accelerator = accelerator(&workspace, &mut progress)?;
-    let folder = workspace.out().join("appliance");
+    let folder = state_folder(arguments);
+    let _alone = run_state::lock(&folder)?;
     if arguments.fresh && folder.exists() {
         fs::remove_dir_all(&folder)?;
         progress.step("state of earlier runs removed");
@@ -96,7 +102,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     // From here on Ctrl-C is a wish to be carried out in order.
     let stop = stop_signal::channel()?;
     let store = start_store(state.s3_port, Some(state.bucket_folder())).with_context(|| {
-        format!("port {} was free at the first run; free it, or use --fresh", state.s3_port)
+        format!(
+            "port {} was free at the first run and another program has it now: end that, or give up \
+             what is kept here (--fresh)",
+            state.s3_port
+        )
     })?;
     progress.step(&format!("S3 store: {}", store.endpoint()));
 
@@ -142,7 +152,7 @@ fn image(
     workspace: &Workspace,
     no_build: bool,
     progress: &mut PrintProgress,
-) -> Result<(std::path::PathBuf, String)> {
+) -> Result<(PathBuf, String)> {
     host::ensure_packages(&[host::QEMU, host::COMPILER, &host::for_image()].concat())?;
     if no_build {
         let image = workspace.image();
