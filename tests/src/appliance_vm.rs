@@ -98,6 +98,8 @@ pub struct ApplianceVm {
     pub network: Network,
     /// Where a VNC viewer finds the screen: a display number of 127.0.0.1.
     pub vnc_display: Option<u16>,
+    /// What its clock shows at power on, in UTC, such as `2020-02-03T04:05:06`; the time by default.
+    pub clock: Option<String>,
 }
 
 impl ApplianceVm {
@@ -112,6 +114,7 @@ impl ApplianceVm {
             seed,
             network,
             vnc_display: None,
+            clock: None,
         }
     }
 
@@ -189,6 +192,9 @@ impl ApplianceVm {
             ),
         }
         .option("-device", "vmxnet3,netdev=lan,mac=52:54:00:7a:00:01");
+        if let Some(clock) = &self.clock {
+            arguments = arguments.option("-rtc", format!("base={clock}"));
+        }
         if let Some(display) = self.vnc_display {
             arguments = arguments.option("-vnc", format!("127.0.0.1:{display}"));
         }

@@ -27,6 +27,7 @@ const PINS: &str = include_str!("../client-packages.lock");
 /// Packages by name, without the kernel.
 const PACKAGES: &[&str] = &[
     "bash",
+    "chrony",
     "coreutils",
     "dash",
     "diffutils",
@@ -70,6 +71,19 @@ const PACKAGES: &[&str] = &[
     "libxtables12",
     "libzstd1",
     "zlib1g",
+    // chrony's.
+    "libbsd0",
+    "libedit2",
+    "libffi8",
+    "libgnutls30t64",
+    "libhogweed6t64",
+    "libidn2-0",
+    "libmd0",
+    "libnettle8t64",
+    "libp11-kit0",
+    "libseccomp2",
+    "libtasn1-6",
+    "libunistring5",
 ];
 
 /// Programs of the client, by their path in the packages.
@@ -195,7 +209,7 @@ fn contents(tree: &Path, modules: &KernelModules) -> Result<Tree> {
         files.dir(folder);
     }
     let mut programs: Vec<String> = PROGRAMS.iter().map(|name| format!("usr/bin/{name}")).collect();
-    programs.extend(["usr/sbin/ip".to_owned(), "usr/sbin/mount.nfs".to_owned()]);
+    programs.extend(["chronyd", "ip", "mount.nfs"].map(|name| format!("usr/sbin/{name}")));
     let mut roots = Vec::new();
     for program in &programs {
         let file = tree.join(program);

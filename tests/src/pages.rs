@@ -53,9 +53,37 @@ pub fn field(page: &str, name: &str) -> Result<String> {
     Ok(value)
 }
 
+/// `2026-11-23 18:00:00` as seconds since 1970, as if it were UTC.
+///
+/// # Errors
+/// When it is not written so.
+pub fn seconds_of(text: &str) -> Result<i64> {
+    let numbers: Vec<i64> = text
+        .split(['-', ' ', ':'])
+        .map(|word| word.parse().with_context(|| format!("not a date and time: {text:?}")))
+        .collect::<Result<_>>()?;
+    let [year, month, day, hour, minute, second] = numbers.as_slice() else {
+        anyhow::bail!("not a date and time: {text:?}");
+    };
+    // Days from civil: years begin in March, so that a leap day is a year's last.
+    let shifted_year = if *month <= 2 { year - 1 } else { *year };
+    let shifted_month = (month + 9) % 12;
+    let leap_days = shifted_year / 4 - shifted_year / 100 + shifted_year / 400;
+    let days = shifted_year * 365 + leap_days + (shifted_month * 306 + 5) / 10 + day - 1 - 719_468;
+    Ok(days * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_are_counted_as_the_calendar_has_them() {
+        assert_eq!(seconds_of("1970-01-01 00:00:00").unwrap(), 0);
+        assert_eq!(seconds_of("2000-02-29 12:34:56").unwrap(), 951_827_696);
+        assert_eq!(seconds_of("2026-11-23 18:00:00").unwrap(), 1_795_456_800);
+        assert!(seconds_of("yesterday").is_err());
+    }
 
     #[test]
     fn fields_are_read_with_their_continuation() {

@@ -5,8 +5,10 @@ use anyhow::{Result, bail};
 
 /// Pause between two looks: short against anything a person or a VM does.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Pause as a multiple of what the look took: whoever is waited for needs the processors, too.
+/// Pause as a multiple of what the look took, up to a second: whoever is waited for needs the
+/// processors, too.
 const PAUSE_PER_LOOK: u32 = 10;
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Calls `look` until it finds something.
 ///
@@ -27,7 +29,7 @@ pub fn poll_until<T>(
         if begun >= end {
             bail!("{what}: not within {} s", limit.as_secs());
         }
-        std::thread::sleep(PAUSE.max(looked * PAUSE_PER_LOOK));
+        std::thread::sleep(PAUSE.max((looked * PAUSE_PER_LOOK).min(PAUSE_MAX)));
     }
 }
 

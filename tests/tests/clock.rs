@@ -1,0 +1,83 @@
+//! The clock is kept right: an appliance whose hypervisor set it wrong by years follows the NTP server that
+//! the seed names, and then S3 takes its requests.
+use std::{
+    fs,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    bucket::Bucket,
+    client_vm::CLIENT_ADDRESS,
+    lab::{BOOT_LIMIT, Lab},
+    pages::{field, seconds_of, status_on_serial},
+    seed,
+    wait::poll_until,
+};
+
+const SCRIPT_LIMIT: Duration = Duration::from_secs(300);
+const CLOCK_LIMIT: Duration = Duration::from_secs(300);
+const WRONG: &str = "2020-02-03T04:05:06";
+const SEOUL: i64 = 9 * 3600;
+/// A page is read some seconds after it was drawn; a clock that nobody sets right is off by years.
+const TOLERANCE_SECONDS: i64 = 60;
+
+/// An NTP server in the client: it gives its own clock away, which is this machine's.
+const NTP_SERVER: &str = "cat > /tmp/chrony.conf <<'END'
+user root
+local stratum 8
+allow all
+cmdport 0
+pidfile /run/chronyd.pid
+driftfile /run/chrony.drift
+END
+chronyd -x -f /tmp/chrony.conf";
+
+fn clock() -> Result<()> {
+    let mut lab = Lab::new("clock")?;
+    lab.client.sh(NTP_SERVER, SCRIPT_LIMIT)?;
+    let mut document: toml::Table = fs::read_to_string(&lab.hardware.seed)?.parse()?;
+    let machine = document.get_mut("machine").and_then(|table| table.as_table_mut());
+    machine
+        .context("the seed's [machine]")?
+        .insert("ntp_servers".to_owned(), vec![CLIENT_ADDRESS].into());
+    fs::write(&lab.hardware.seed, toml::to_string(&document)?)?;
+    lab.hardware.clock = Some(WRONG.to_owned());
+    lab.power_on()?;
+
+    let serial = &lab.appliance()?.serial;
+    let mut page = String::new();
+    let off = poll_until("the right time on the console", CLOCK_LIMIT, || {
+        page = status_on_serial(serial, "Asia/Seoul, ", BOOT_LIMIT)?;
+        let zone = field(&page, "Time zone")?;
+        let shown = zone.trim_start_matches("Asia/Seoul, ").split(" KST").next();
+        let shown = seconds_of(shown.unwrap_or_default())?;
+        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
+        let off = shown - (now + SEOUL);
+        Ok((off.abs() < TOLERANCE_SECONDS).then_some(off))
+    });
+    let off = off.with_context(|| format!("the page was:\n{page}"))?;
+    println!("the clock, wrong by years at power on, is off by {off} s at most");
+    let page = status_on_serial(serial, ":/sales /mnt/sales", BOOT_LIMIT)?;
+    ensure!(field(&page, "Clock")? == format!("follows NTP: {CLIENT_ADDRESS}"), "{page}");
+
+    let mount = format!("mkdir -p /mnt/sales && {}", lab.mount_command()?);
+    lab.client.sh(&mount, SCRIPT_LIMIT)?;
+    lab.client.sh("echo in time > /mnt/sales/clock.txt", SCRIPT_LIMIT)?;
+    let object = Bucket::new(&lab.store).wait_for("clock.txt", b"in time\n")?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let mtime = object.user_meta.get("file-mtime").context("file-mtime")?;
+    let written: u64 = mtime.trim_end_matches("ns").parse::<u64>()? / 1_000_000_000;
+    ensure!(written.abs_diff(now) < 300, "written at {written}, now it is {now}");
+    ensure!(seed::TIME_ZONE == "Asia/Seoul", "the zone that this test reads");
+    Ok(())
+}
+
+mod in_a_vm {
+    #[test]
+    fn a_clock_wrong_by_years_is_set_right() {
+        if let Err(error) = super::clock() {
+            panic!("{error:?}");
+        }
+    }
+}
