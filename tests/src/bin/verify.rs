@@ -1,6 +1,7 @@
 //! `cargo verify`: every check and every test, one after another; stops at the first failure.
 use std::{
     io::{BufRead, BufReader},
+    path::PathBuf,
     process::{Command, ExitCode, Stdio},
     time::Instant,
 };
@@ -21,10 +22,28 @@ struct Arguments {
     /// Leave out what needs virtual machines.
     #[arg(long)]
     quick: bool,
+    /// DMTF's and VMware's OVF schemas (all.xsd), which this repository does not hold: the OVA's
+    /// descriptor is checked against them.
+    #[arg(long, value_name = "FOLDER")]
+    ovf_schema: Option<PathBuf>,
 }
 
 /// Programs of e2e's tests; each test in them is in a module of this name.
-const VM_TESTS: &[&str] = &["trial", "laptop", "story", "console", "disks", "firmware", "ova"];
+const VM_TESTS: &[&str] = &[
+    "trial",
+    "laptop",
+    "story",
+    "console",
+    "disks",
+    "settings",
+    "clock",
+    "firmware",
+    "ova",
+    "appliance",
+];
+/// Against the schemas; the other checks of the OVA run again with it.
+const OVA_TESTS: [&str; 9] =
+    ["test", "--release", "--workspace", TESTING[0], TESTING[1], "--test", "ova", "--", "schemas"];
 const VM_MODULE: &str = "in_a_vm::";
 
 /// The gateway's fakes, which its protocol tests need.
@@ -50,6 +69,7 @@ fn main() -> ExitCode {
         begun: Instant::now(),
         count: TestCount::default(),
         steps: Vec::new(),
+        left_out: Vec::new(),
     };
     let outcome = verify.run(&Arguments::parse());
     println!();
@@ -57,6 +77,9 @@ fn main() -> ExitCode {
         println!("{seconds:>7.1} s  {step}");
     }
     println!("{:>7.1} s  in all", verify.begun.elapsed().as_secs_f64());
+    for what in &verify.left_out {
+        println!("left out: {what}");
+    }
     if let Err(error) = &outcome {
         println!("cargo verify: {error:#}");
     }
@@ -65,6 +88,8 @@ fn main() -> ExitCode {
 }
 
 struct Verify {
+    /// What was not checked, and how it would be.
+    left_out: Vec<&'static str>,
     workspace: Workspace,
     begun: Instant,
     count: TestCount,
@@ -106,13 +131,29 @@ impl Verify {
             ]))
         })?;
         self.step("tests", |verify| verify.tests(&["--no-fail-fast", "--", "--skip", VM_MODULE]))?;
+        match &arguments.ovf_schema {
+            Some(folder) => self.step("the OVA's descriptor against its schemas", |verify| {
+                let folder = folder.canonicalize().context("the folder of the schemas")?;
+                host::run(verify.cargo(&OVA_TESTS).env("TIDEGATE_OVF_SCHEMA", folder))
+            })?,
+            None => self.left_out.push("the OVF schemas (--ovf-schema FOLDER)"),
+        }
         if arguments.quick {
+            self.left_out.push("the appliance in virtual machines (--quick)");
             return Ok(());
         }
         self.step("the appliance in virtual machines", |verify| {
+            let before = verify.count.passed;
             let mut words: Vec<&str> = VM_TESTS.iter().flat_map(|name| ["--test", name]).collect();
             words.extend(["--", VM_MODULE, "--nocapture", "--test-threads", "1"]);
-            verify.tests(&words)
+            verify.tests(&words)?;
+            let ran = verify.count.passed - before;
+            anyhow::ensure!(
+                ran >= VM_TESTS.len() as u64,
+                "{ran} tests ran in virtual machines; there are {} programs of them",
+                VM_TESTS.len()
+            );
+            Ok(())
         })
     }
 
@@ -160,7 +201,7 @@ impl Verify {
 }
 
 /// The gateway that was compiled for the workspace's tests: beside this program.
-fn built_gateway() -> Result<std::path::PathBuf> {
+fn built_gateway() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let gateway = own.with_file_name("gateway");
     anyhow::ensure!(gateway.exists(), "cargo test has not built {}", gateway.display());
