@@ -90,7 +90,7 @@ impl Catalog {
     /// [`CatalogError::SqliteTooOld`], [`CatalogError::NewerSchema`]; [`CatalogError::Sqlite`] when
     /// the file cannot be opened, [`CatalogError::Commit`] when another gateway has it open.
     pub fn open(cache: &Path) -> Result<Self, CatalogError> {
-        pragmas::check_version()?;
+        pragmas::check_version(rusqlite::version_number(), rusqlite::version())?;
         let lock = lock_directory(cache)?;
         let path = cache.join(CATALOG_FILE);
         let mut connection = Connection::open(&path)?;

@@ -16,10 +16,10 @@ const CHECKPOINT_PAGES: i64 = 4096;
 /// Prepared statements kept per connection; more than the catalog has.
 const STATEMENTS_MAX: usize = 160;
 
-/// Refuses a library that can lose commits.
-pub(super) fn check_version() -> Result<(), CatalogError> {
-    if rusqlite::version_number() < SQLITE_VERSION_MIN {
-        return Err(CatalogError::SqliteTooOld { found: rusqlite::version() });
+/// Refuses a library that can lose commits: its version as a number and in words.
+pub(super) fn check_version(number: i32, found: &'static str) -> Result<(), CatalogError> {
+    if number < SQLITE_VERSION_MIN {
+        return Err(CatalogError::SqliteTooOld { found });
     }
     Ok(())
 }
@@ -54,4 +54,21 @@ fn common(connection: &Connection, cache_kib: i64) -> Result<(), CatalogError> {
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_can_lose_commits_is_refused() {
+        for (number, found, is_good) in [
+            (3_040_001, "3.40.1", false),
+            (3_051_002, "3.51.2", false),
+            (3_051_003, "3.51.3", true),
+        ] {
+            assert_eq!(check_version(number, found).is_ok(), is_good, "{found}");
+        }
+        check_version(rusqlite::version_number(), rusqlite::version()).unwrap();
+    }
 }
