@@ -25,6 +25,8 @@ use crate::{
 
 const RESOLV_CONF: &str = "/run/etc/resolv.conf";
 const ADAPTERS: &str = "/sys/class/net";
+/// Every host must take datagrams of this length (RFC 791 §3.1): a shorter MTU is a mistake.
+const MTU_BYTES_MIN: u16 = 576;
 /// Pause before trying again what failed.
 const PAUSE: Duration = Duration::from_secs(2);
 const CARRIER_PAUSE: Duration = Duration::from_millis(50);
@@ -111,8 +113,37 @@ async fn follow_lease(handle: &Handle) -> Result<()> {
     }
 }
 
+fn mtu_of(adapter: &str) -> String {
+    sys::read_line(Path::new(ADAPTERS).join(adapter).join("mtu"))
+}
+
+/// Takes the longest packet that the network's DHCP server names (RFC 2132 §5.1): jumbo frames, or
+/// shorter ones where a tunnel is on the way. What the adapter cannot do is said and left alone: TCP
+/// finds the length that both ends can do.
+async fn set_mtu(handle: &Handle, adapter: &str, index: u32, wanted: u16) {
+    let now = mtu_of(adapter);
+    if now == wanted.to_string() {
+        return;
+    }
+    if wanted < MTU_BYTES_MIN {
+        tracing::warn!("network: DHCP names an MTU of {wanted} bytes, which is none; {now} stays");
+        return;
+    }
+    let link = LinkUnspec::new_with_index(index).mtu(u32::from(wanted)).build();
+    match handle.link().set(link).execute().await {
+        Ok(()) => tracing::info!("network: MTU {wanted} on {adapter}, was {now}"),
+        Err(error) => tracing::warn!(
+            "network: DHCP names an MTU of {wanted} bytes, which {adapter} refuses ({error}); {now} stays"
+        ),
+    }
+}
+
 async fn apply(handle: &Handle, adapter: &str, index: u32, lease: &DhcpV4Lease) -> Result<()> {
-    let state = state_of(adapter, lease);
+    let mut state = state_of(adapter, lease);
+    if let Some(mtu) = lease.mtu {
+        set_mtu(handle, adapter, index, mtu).await;
+    }
+    state.mtu = mtu_of(adapter);
     handle
         .address()
         .add(index, IpAddr::V4(lease.yiaddr), lease.prefix_length())
@@ -167,6 +198,7 @@ fn state_of(adapter: &str, lease: &DhcpV4Lease) -> NetworkState {
     NetworkState {
         adapter: adapter.to_owned(),
         address: format!("{}/{}", lease.yiaddr, lease.prefix_length()),
+        mtu: String::new(),
         gateway: texts(&lease.gateways).into_iter().next().unwrap_or_default(),
         dns: texts(&lease.dns_srvs),
         ntp: texts(&lease.ntp_srvs),
@@ -186,6 +218,21 @@ mod tests {
     fn name_servers_become_lines() {
         let servers = ["10.0.2.3".to_owned(), "192.0.2.53".to_owned()];
         assert_eq!(resolv_conf(&servers), "nameserver 10.0.2.3\nnameserver 192.0.2.53\n");
+    }
+
+    #[test]
+    fn the_support_page_tells_the_network_in_one_line() {
+        let mut state = NetworkState {
+            adapter: "eth0".to_owned(),
+            address: "10.0.2.15/24".to_owned(),
+            mtu: "9000".to_owned(),
+            ntp: vec!["192.0.2.1".to_owned(), "192.0.2.2".to_owned()],
+            ..NetworkState::default()
+        };
+        let line = "eth0, 10.0.2.15/24, MTU 9000, gateway none, DNS none, NTP 192.0.2.1 192.0.2.2";
+        assert_eq!(state.in_words(), line);
+        state.problem = Some("eth0 has no link: connect the adapter".to_owned());
+        assert_eq!(state.in_words(), "eth0 has no link: connect the adapter");
     }
 
     #[test]

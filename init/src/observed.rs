@@ -38,6 +38,8 @@ pub(crate) struct NetworkState {
     pub(crate) adapter: String,
     /// Its address with prefix length; empty while there is none.
     pub(crate) address: String,
+    /// Longest packet, in bytes.
+    pub(crate) mtu: String,
     /// Default gateway.
     pub(crate) gateway: String,
     /// Name servers.
@@ -53,6 +55,26 @@ impl NetworkState {
     pub(crate) fn host(&self) -> Option<&str> {
         self.address.split('/').next().filter(|host| !host.is_empty())
     }
+
+    /// All that was configured, on one line.
+    pub(crate) fn in_words(&self) -> String {
+        match &self.problem {
+            Some(problem) => problem.clone(),
+            None => format!(
+                "{}, {}, MTU {}, gateway {}, DNS {}, NTP {}",
+                self.adapter,
+                self.address,
+                self.mtu,
+                if self.gateway.is_empty() { "none" } else { &self.gateway },
+                listed(&self.dns),
+                listed(&self.ntp)
+            ),
+        }
+    }
+}
+
+fn listed(servers: &[String]) -> String {
+    if servers.is_empty() { "none".to_owned() } else { servers.join(" ") }
 }
 
 /// Writes what is seen.

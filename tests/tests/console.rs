@@ -51,7 +51,7 @@ fn console() -> Result<()> {
 
     println!("the journal, on serial");
     appliance.serial.send("3")?;
-    appliance.serial.expect("Support: clock, memory and journal", KEY_LIMIT)?;
+    appliance.serial.expect("Support: clock, network, memory and journal", KEY_LIMIT)?;
     appliance.serial.send(HOME_KEY)?;
     let top = appliance.serial.expect("date: ", KEY_LIMIT)?;
     ensure!(top.contains("Support"), "{top}");

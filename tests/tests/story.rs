@@ -57,7 +57,7 @@ fn memory(lab: &mut Lab) -> Result<String> {
     let serial = &mut lab.appliance()?.serial;
     serial.skip();
     serial.send("3")?;
-    serial.expect("Support: clock, memory and journal", SCRIPT_LIMIT)?;
+    serial.expect("Support: clock, network, memory and journal", SCRIPT_LIMIT)?;
     // The page opens at the journal's end; this is the key Home.
     serial.send("\x1b[1~")?;
     serial.expect("date: ", SCRIPT_LIMIT)?;

@@ -169,7 +169,7 @@ impl Menu {
     pub(super) fn show_support(&mut self, lines: &[String]) {
         let lines: Vec<String> = lines.iter().flat_map(|line| wrapped(line, COLUMNS)).collect();
         let from = lines.len().saturating_sub(TEXT_LINES);
-        let title = "Support: clock, memory and journal".to_owned();
+        let title = "Support: clock, network, memory and journal".to_owned();
         self.page = Page::Text { title, lines, from };
     }
 

@@ -129,10 +129,11 @@ fn grant(wish: Wish, menu: &mut Menu) {
     }
 }
 
-/// The clock, the memory in use, and the last lines of the journal of this boot.
+/// The clock, the network, the memory in use, and the last lines of the journal of this boot.
 fn support() -> Vec<String> {
     let mut lines = vec![
         format!("date: {}", output("/usr/bin/date", &[])),
+        format!("network: {}", observed::read::<NetworkState>(observed::NETWORK).in_words()),
         format!("memory: {}", memory::in_words()),
     ];
     let journal = ["-b", "--no-pager", "-n", JOURNAL_LINES, "-o", "short"];
