@@ -142,7 +142,11 @@ impl ApplianceVm {
             },
         };
         let mut arguments = Arguments::new()
-            .options(&[("-accel", accelerator.option()), ("-cpu", "max"), ("-M", machine)])
+            .options(&[
+                ("-accel", accelerator.option()),
+                ("-cpu", accelerator.cpu()),
+                ("-M", machine),
+            ])
             .options(&[("-smp", "2"), ("-vga", "std")])
             .option("-m", self.memory_mib.to_string())
             .path("-fw_cfg", &format!("name={SEED_NAME},file="), &self.seed, "");

@@ -173,7 +173,7 @@ impl ClientVm {
 
 fn arguments(image: &ClientImage, lan: &Path, wire: &Path, accelerator: Accelerator) -> Arguments {
     Arguments::new()
-        .options(&[("-accel", accelerator.option()), ("-cpu", "max"), ("-M", "q35"), ("-smp", "1")])
+        .options(&[("-accel", accelerator.option()), ("-cpu", accelerator.cpu()), ("-M", "q35"), ("-smp", "1")])
         .option("-m", MEMORY_MIB.to_string())
         .flag("-no-reboot")
         .path("-kernel", "", &image.kernel, "")
