@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     accel::Accelerator,
     qemu::{Arguments, Machine},
+    uplink::Guest,
 };
 
 /// Size of a new, blank cache disk in bytes; sparse, so that it takes only what is written.
@@ -195,7 +196,7 @@ impl ApplianceVm {
                 "",
             ),
         }
-        .option("-device", "vmxnet3,netdev=lan,mac=52:54:00:7a:00:01");
+        .option("-device", format!("vmxnet3,netdev=lan,mac={}", Guest::Appliance.mac()));
         if let Some(clock) = &self.clock {
             arguments = arguments.option("-rtc", format!("base={clock}"));
         }

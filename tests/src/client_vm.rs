@@ -1,9 +1,8 @@
 //! The NFS client of the tests: a virtual machine with Debian's stock kernel and Debian's own
 //! `mount`, in which shell scripts are run from outside.
 //!
-//! Owns the wire to the guest (`guest/init.sh` speaks the other end) and the virtual LAN. The user
-//! network (DHCP; the host at 10.0.2.2) lives in this machine, so that it outlives an appliance
-//! whose power is cut.
+//! Owns the wire to the guest (`guest/init.sh` speaks the other end) and the virtual LAN with its way
+//! out, which outlive an appliance whose power is cut.
 use std::{
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
@@ -17,8 +16,11 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use crate::{
     accel::Accelerator,
     client_image::ClientImage,
+    host,
     qemu::{Arguments, Machine},
+    seed::HOST_FROM_GUEST,
     switch::Switch,
+    uplink::{Guest, MTU_BYTES, Uplink},
     wait::poll_until,
 };
 
@@ -45,15 +47,23 @@ pub struct ClientVm {
     machine: Machine,
     wire: BufReader<UnixStream>,
     lan: Switch,
+    _uplink: Uplink,
     next_id: u64,
 }
 
 impl ClientVm {
-    /// Boots the client and waits until it takes requests.
+    /// Boots the client and waits until it takes requests. `outward` is the one machine on the LAN that
+    /// reaches the host.
     ///
     /// # Errors
     /// When it does not come up; with its console's last words.
-    pub fn start(image: &ClientImage, folder: &Path, accelerator: Accelerator) -> Result<Self> {
+    pub fn start(
+        image: &ClientImage,
+        folder: &Path,
+        accelerator: Accelerator,
+        outward: Guest,
+    ) -> Result<Self> {
+        host::ensure_packages(host::VIRTUAL_LAN)?;
         std::fs::create_dir_all(folder)?;
         let lan = folder.join("lan");
         let wire = folder.join("client.wire");
@@ -63,9 +73,11 @@ impl ClientVm {
             }
         }
         let switch = Switch::start(&lan).context("the virtual LAN")?;
+        let uplink = Uplink::start(&switch, outward, &folder.join("uplink.log"))?;
         let machine = Machine::start("client", folder, arguments(image, &lan, &wire, accelerator))?;
         let stream = UnixStream::connect(&wire).context("the wire to the client")?;
-        let mut client = Self { machine, wire: BufReader::new(stream), lan: switch, next_id: 0 };
+        let wire = BufReader::new(stream);
+        let mut client = Self { machine, wire, lan: switch, _uplink: uplink, next_id: 0 };
         let greeting = client
             .line(Instant::now() + BOOT_LIMIT)
             .map_err(|error| error.context(client.last_words()))?;
@@ -173,7 +185,8 @@ impl ClientVm {
 
 fn arguments(image: &ClientImage, lan: &Path, wire: &Path, accelerator: Accelerator) -> Arguments {
     Arguments::new()
-        .options(&[("-accel", accelerator.option()), ("-cpu", accelerator.cpu()), ("-M", "q35"), ("-smp", "1")])
+        .options(&[("-accel", accelerator.option()), ("-cpu", accelerator.cpu()), ("-M", "q35")])
+        .options(&[("-smp", "1")])
         .option("-m", MEMORY_MIB.to_string())
         .flag("-no-reboot")
         .path("-kernel", "", &image.kernel, "")
@@ -181,19 +194,13 @@ fn arguments(image: &ClientImage, lan: &Path, wire: &Path, accelerator: Accelera
         .option(
             "-append",
             format!(
-                "console=ttyS0 panic=-1 quiet client.address={CLIENT_ADDRESS}/24 client.gateway=10.0.2.2"
+                "console=ttyS0 panic=-1 quiet client.address={CLIENT_ADDRESS}/24 \
+                 client.gateway={HOST_FROM_GUEST} client.mtu={MTU_BYTES}"
             ),
         )
         .options(&[("-device", "virtio-rng-pci"), ("-device", "virtio-serial-pci")])
         .path("-chardev", "socket,id=wire,path=", wire, ",server=on,wait=off")
         .option("-device", format!("virtserialport,chardev=wire,name={PORT_NAME}"))
         .path("-netdev", "stream,id=card,server=off,addr.type=unix,addr.path=", lan, "")
-        .option("-device", "virtio-net-pci,netdev=card,mac=52:54:00:7a:00:02")
-        // A second cable joins the user network to the switch.
-        .options(&[
-            ("-netdev", "user,id=outside"),
-            ("-netdev", "hubport,id=hub-outside,hubid=0,netdev=outside"),
-        ])
-        .path("-netdev", "stream,id=uplink,server=off,addr.type=unix,addr.path=", lan, "")
-        .option("-netdev", "hubport,id=hub-uplink,hubid=0,netdev=uplink")
+        .option("-device", format!("virtio-net-pci,netdev=card,mac={}", Guest::Client.mac()))
 }

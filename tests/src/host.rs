@@ -39,6 +39,13 @@ pub const QEMU: &[Need] = &[
     },
 ];
 
+/// What the virtual LAN of the tests takes.
+pub const VIRTUAL_LAN: &[Need] = &[Need {
+    package: "passt",
+    why: "joins the virtual LAN of the tests to this machine",
+    file: "/usr/bin/passt",
+}];
+
 /// Compiling our own C parts (SQLite, cryptography) and linking.
 pub const COMPILER: &[Need] = &[Need {
     package: "build-essential",

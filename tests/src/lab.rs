@@ -23,6 +23,7 @@ use crate::{
     host, net,
     qemu::Machine,
     seed,
+    uplink::Guest,
     wait::poll_until,
     workspace::Workspace,
 };
@@ -119,7 +120,7 @@ impl Lab {
         let parts = Parts::build()?;
         let folder = new_folder(&parts.workspace, name)?;
         let client_image = ClientImage::build(&parts.workspace, &mut PrintProgress::new())?;
-        let client = ClientVm::start(&client_image, &folder, parts.accelerator)?;
+        let client = ClientVm::start(&client_image, &folder, parts.accelerator, Guest::Appliance)?;
         let store = start_store(0, None)?;
         let network = Network::Lan(client.lan().to_owned());
         let hardware = new_appliance(&parts, &folder, &store, network)?;

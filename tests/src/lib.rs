@@ -25,5 +25,6 @@ pub mod seed;
 pub mod stop_signal;
 pub mod switch;
 pub mod test_count;
+pub mod uplink;
 pub mod wait;
 pub mod workspace;

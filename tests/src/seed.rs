@@ -6,7 +6,7 @@ use gateway_api::{
     settings::{Addressing, S3Settings, Settings, ShareSettings},
 };
 
-/// Host, as seen from a guest on QEMU's user network.
+/// Host, as seen from a guest on QEMU's user network and on the virtual LAN of the tests.
 pub const HOST_FROM_GUEST: &str = "10.0.2.2";
 /// The one share.
 pub const SHARE: &str = "sales";

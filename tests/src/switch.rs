@@ -5,6 +5,7 @@
 //! everybody, and QEMU's user network answers what was meant for another machine with a reset.
 use std::{
     collections::HashMap,
+    fmt,
     io::{self, BufReader, Read, Write},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
@@ -25,13 +26,17 @@ const ADDRESS_BYTES: usize = 6;
 /// Destination and source address, and the type.
 const HEADER_BYTES: usize = 14;
 
-type Address = [u8; ADDRESS_BYTES];
+/// An Ethernet address.
+pub type Address = [u8; ADDRESS_BYTES];
+/// Whether a frame goes into a cable.
+pub type Filter = Box<dyn Fn(&[u8]) -> bool + Send>;
 type PortNumber = u64;
 
 /// A running switch; it ends with the process.
 #[derive(Debug)]
 pub struct Switch {
     socket: PathBuf,
+    table: Arc<Mutex<Table>>,
 }
 
 impl Switch {
@@ -42,15 +47,24 @@ impl Switch {
     pub fn start(socket: &Path) -> io::Result<Self> {
         let listener = UnixListener::bind(socket)?;
         let table = Arc::new(Mutex::new(Table::default()));
+        let switch = Self { socket: socket.to_owned(), table: Arc::clone(&table) };
         thread::Builder::new().name("switch".to_owned()).spawn(move || {
-            for (number, cable) in (0..).zip(listener.incoming()) {
-                let plugged = cable.and_then(|cable| plug(number, cable, &table));
+            for cable in listener.incoming() {
+                let plugged = cable.and_then(|cable| plug(cable, &table, None));
                 if let Err(error) = plugged {
                     eprintln!("switch: {error}");
                 }
             }
         })?;
-        Ok(Self { socket: socket.to_owned() })
+        Ok(switch)
+    }
+
+    /// Plugs in something that is to hear only the frames that `hears` lets pass.
+    ///
+    /// # Errors
+    /// When the cable cannot be read and written by two threads.
+    pub fn plug_filtered(&self, cable: UnixStream, hears: Filter) -> io::Result<()> {
+        plug(cable, &self.table, Some(hears))
     }
 
     /// Where machines plug in.
@@ -60,10 +74,18 @@ impl Switch {
 }
 
 /// Who is where.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Table {
     ports: HashMap<PortNumber, SyncSender<Arc<[u8]>>>,
     addresses: HashMap<Address, PortNumber>,
+    filters: HashMap<PortNumber, Filter>,
+    next: PortNumber,
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
 }
 
 impl Table {
@@ -73,16 +95,28 @@ impl Table {
             return Vec::new();
         };
         self.addresses.insert(source, from);
-        match self.addresses.get(&to) {
-            Some(port) if *port == from => Vec::new(),
+        let mut ports: Vec<_> = match self.addresses.get(&to) {
             Some(port) => vec![*port],
             // Broadcast, multicast, or not heard of yet.
-            None => self.ports.keys().copied().filter(|port| *port != from).collect(),
-        }
+            None => self.ports.keys().copied().collect(),
+        };
+        ports.retain(|port| {
+            *port != from && self.filters.get(port).is_none_or(|hears| hears(frame))
+        });
+        ports
+    }
+
+    fn plug(&mut self, port: SyncSender<Arc<[u8]>>, hears: Option<Filter>) -> PortNumber {
+        let number = self.next;
+        self.next += 1;
+        self.ports.insert(number, port);
+        self.filters.extend(hears.map(|hears| (number, hears)));
+        number
     }
 
     fn unplug(&mut self, port: PortNumber) {
         self.ports.remove(&port);
+        self.filters.remove(&port);
         self.addresses.retain(|_, at| *at != port);
     }
 }
@@ -91,10 +125,10 @@ fn address(frame: &[u8], at: usize) -> Option<Address> {
     (frame.len() >= HEADER_BYTES).then(|| frame.get(at..at + ADDRESS_BYTES)?.try_into().ok())?
 }
 
-fn plug(number: PortNumber, cable: UnixStream, table: &Arc<Mutex<Table>>) -> io::Result<()> {
+fn plug(cable: UnixStream, table: &Arc<Mutex<Table>>, hears: Option<Filter>) -> io::Result<()> {
     let (sender, frames) = sync_channel(QUEUE_FRAMES);
     let outgoing = cable.try_clone()?;
-    table.lock().unwrap_or_else(PoisonError::into_inner).ports.insert(number, sender);
+    let number = table.lock().unwrap_or_else(PoisonError::into_inner).plug(sender, hears);
     thread::spawn(move || send(outgoing, &frames));
     let table = Arc::clone(table);
     thread::spawn(move || {
@@ -111,8 +145,8 @@ fn plug(number: PortNumber, cable: UnixStream, table: &Arc<Mutex<Table>>) -> io:
     Ok(())
 }
 
-/// Each frame comes after its length, 32 bits big-endian.
-fn receive(cable: &mut impl Read) -> io::Result<Arc<[u8]>> {
+/// The next frame. Each comes after its length, 32 bits big-endian.
+pub(crate) fn receive(cable: &mut impl Read) -> io::Result<Arc<[u8]>> {
     let mut length = [0; 4];
     cable.read_exact(&mut length)?;
     let length = usize::try_from(u32::from_be_bytes(length)).map_err(io::Error::other)?;
@@ -142,7 +176,8 @@ fn send(mut cable: UnixStream, frames: &Receiver<Arc<[u8]>>) {
     }
 }
 
-fn append(burst: &mut Vec<u8>, frame: &[u8]) {
+/// Puts a frame with its length at the end of `burst`.
+pub(crate) fn append(burst: &mut Vec<u8>, frame: &[u8]) {
     if let Ok(length) = u32::try_from(frame.len()) {
         burst.extend_from_slice(&length.to_be_bytes());
         burst.extend_from_slice(frame);
@@ -203,9 +238,9 @@ mod tests {
     fn addresses_are_learned_and_forgotten_with_their_cable() {
         let mut table = Table::default();
         let mut ends = Vec::new();
-        for number in 0..3 {
+        for _ in 0..3 {
             let (sender, end) = sync_channel(1);
-            table.ports.insert(number, sender);
+            table.plug(sender, None);
             ends.push(end);
         }
         let mut to_all = table.route(0, &frame(7, 1, b'x'));
@@ -217,5 +252,20 @@ mod tests {
         table.unplug(2);
         assert_eq!(table.route(0, &frame(7, 1, b'x')), [1]);
         assert!(table.route(0, b"short").is_empty());
+    }
+
+    #[test]
+    fn a_port_with_a_filter_hears_what_passes_it() {
+        let mut table = Table::default();
+        let plug = |table: &mut Table, hears| table.plug(sync_channel(1).0, hears);
+        let (one, two) = (plug(&mut table, None), plug(&mut table, None));
+        let filtered = plug(&mut table, Some(Box::new(|frame| frame.ends_with(b"x"))));
+        assert_eq!(table.route(two, &frame(ALL, 2, b'y')), [one]);
+        let mut to_all = table.route(one, &frame(ALL, 1, b'x'));
+        to_all.sort_unstable();
+        assert_eq!(to_all, [two, filtered]);
+        assert_eq!(table.route(filtered, &frame(2, 9, b'y')), [two]);
+        assert!(table.route(two, &frame(9, 2, b'y')).is_empty(), "nobody else is to hear it");
+        assert_eq!(table.route(one, &frame(9, 1, b'x')), [filtered]);
     }
 }

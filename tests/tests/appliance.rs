@@ -20,6 +20,7 @@ use e2e::{
     lab::{Parts, new_folder},
     pages::status_on_serial,
     seed::HOST_FROM_GUEST,
+    uplink::Guest,
     wait::poll_until,
 };
 use image::PrintProgress;
@@ -138,7 +139,7 @@ fn twice() -> Result<()> {
     let parts = Parts::build()?;
     let folder = new_folder(&parts.workspace, "appliance")?;
     let image = ClientImage::build(&parts.workspace, &mut PrintProgress::new())?;
-    let mut client = ClientVm::start(&image, &folder, parts.accelerator)?;
+    let mut client = ClientVm::start(&image, &folder, parts.accelerator, Guest::Client)?;
     let state = folder.join("state");
 
     let first = Appliance::start(&state)?;

@@ -19,6 +19,7 @@ use e2e::{
     lab::{choose_accelerator, new_folder, start_store},
     numbers::{numbers, sha256},
     seed,
+    uplink::Guest,
     workspace::Workspace,
 };
 use image::PrintProgress;
@@ -83,7 +84,7 @@ fn laptop() -> Result<()> {
     let folder = new_folder(&workspace, "laptop")?;
     let image = ClientImage::build(&workspace, &mut PrintProgress::new())?;
     let accelerator = choose_accelerator(&workspace, &image.kernel)?;
-    let mut client = ClientVm::start(&image, &folder, accelerator)?;
+    let mut client = ClientVm::start(&image, &folder, accelerator, Guest::Client)?;
     let program = artifacts::gateway(&workspace)?;
     let store = start_store(0, None)?;
     let bucket = Bucket::new(&store);

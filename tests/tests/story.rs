@@ -8,6 +8,7 @@ use e2e::{
     lab::Lab,
     numbers::{numbers, sha256},
     seed,
+    uplink::MTU_BYTES,
 };
 use s3_store::FaultRule;
 use steps::{
@@ -52,7 +53,7 @@ fn power_is_cut_right_after_fsync(lab: &mut Lab) -> Result<()> {
     settle(&mut lab.client, Bucket::new(&lab.store), "after the power cut", cleared)
 }
 
-/// What the support page says of the memory in use.
+/// What the support page says of the memory in use. DHCP's jumbo frames must have come into use.
 fn memory(lab: &mut Lab) -> Result<String> {
     let serial = &mut lab.appliance()?.serial;
     serial.skip();
@@ -61,6 +62,7 @@ fn memory(lab: &mut Lab) -> Result<String> {
     // The page opens at the journal's end; this is the key Home.
     serial.send("\x1b[1~")?;
     serial.expect("date: ", SCRIPT_LIMIT)?;
+    serial.expect(&format!("10.0.2.15/24, MTU {MTU_BYTES}, "), SCRIPT_LIMIT)?;
     serial.expect("memory: ", SCRIPT_LIMIT)?;
     let words = serial.expect("\n", SCRIPT_LIMIT)?;
     serial.send("q")?;

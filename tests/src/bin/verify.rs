@@ -211,7 +211,7 @@ fn built_gateway() -> Result<PathBuf> {
 fn install(quick: bool) -> Result<()> {
     let mut needs = host::COMPILER.to_vec();
     if !quick {
-        needs.extend([host::QEMU, CHECKERS].concat());
+        needs.extend([host::QEMU, host::VIRTUAL_LAN, CHECKERS].concat());
         needs.extend(host::for_image());
         host::ensure_musl_target()?;
     }

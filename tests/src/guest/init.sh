@@ -3,7 +3,7 @@
 #
 # The host sends one request per line over a virtio serial port, `ID BASE64-OF-A-SHELL-SCRIPT`, and
 # gets `begin ID`, the base64 of what the script printed (standard output and error), and
-# `end ID EXIT-CODE`. Kernel command line: client.address=ADDRESS/BITS client.gateway=ADDRESS.
+# `end ID EXIT-CODE`. Kernel command line: client.address=ADDRESS/BITS client.gateway=ADDRESS client.mtu=BYTES.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/root
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -21,6 +21,7 @@ for word in $(cat /proc/cmdline); do
     case $word in
     client.address=*) address=${word#*=} ;;
     client.gateway=*) gateway=${word#*=} ;;
+    client.mtu=*) mtu=${word#*=} ;;
     esac
 done
 for device in /sys/class/net/*; do
@@ -29,7 +30,7 @@ for device in /sys/class/net/*; do
 done
 ip link set lo up
 ip address add "$address" dev "$nic"
-ip link set "$nic" up
+ip link set "$nic" mtu "$mtu" up || state=broken
 ip route add default via "$gateway" || state=broken
 
 for port in /sys/class/virtio-ports/*; do
