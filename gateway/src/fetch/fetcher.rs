@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    single_flight::{Lead, SingleFlight},
+    single_flight::{Block, Lead, SingleFlight},
     window::Window,
 };
 use crate::{
@@ -145,10 +145,10 @@ impl Fetcher {
         let ahead = blocks(&ranges.missing(ahead.start..ahead.end.min(inode.size)));
         let mut batches = wanted.chunks(BLOCKS_AT_ONCE).peekable();
         while let Some(batch) = batches.next() {
-            let flights: Vec<_> = batch.iter().map(|block| self.fly(ino, *block)).collect();
+            let flights: Vec<_> = batch.iter().map(|block| self.fly(&inode, *block)).collect();
             if batches.peek().is_none() {
                 // Their errors show when somebody asks for these bytes.
-                ahead.iter().for_each(|block| drop(self.fly(ino, *block)));
+                ahead.iter().for_each(|block| drop(self.fly(&inode, *block)));
             }
             for flight in flights {
                 flight.await?;
@@ -158,11 +158,16 @@ impl Fetcher {
     }
 
     /// Starts or joins the fetch of a block; the answer may be awaited or not.
-    fn fly(&self, ino: Ino, block: u64) -> impl Future<Output = Result<(), FetchError>> + use<> {
-        let (waiting, lead) = self.inner.flights.join((ino, block));
+    fn fly(
+        &self,
+        inode: &Inode,
+        number: u64,
+    ) -> impl Future<Output = Result<(), FetchError>> + use<> {
+        let block = Block { ino: inode.ino, number, etag: inode.etag.clone() };
+        let (waiting, lead) = self.inner.flights.join(block.clone());
         if let Some(lead) = lead {
             let inner = Arc::clone(&self.inner);
-            self.inner.tasks.spawn("fetch block", inner.lead(ino, block, lead));
+            self.inner.tasks.spawn("fetch block", inner.lead(block, lead));
         }
         async move { waiting.result().await.unwrap_or(Err(FetchError::Changed)) }
     }
@@ -177,15 +182,19 @@ impl Inner {
         readers.entry(ino).or_default().miss(range)
     }
 
-    async fn lead(self: Arc<Self>, ino: Ino, block: u64, lead: Lead<Result<(), FetchError>>) {
-        let result = self.block(ino, block).await;
+    async fn lead(self: Arc<Self>, block: Block, lead: Lead<Result<(), FetchError>>) {
+        let result = self.block(block).await;
         lead.done(result);
     }
 
     /// Brings what is missing of one block.
-    async fn block(&self, ino: Ino, block: u64) -> Result<(), FetchError> {
+    async fn block(&self, block: Block) -> Result<(), FetchError> {
+        let Block { ino, number, etag } = block;
         let (inode, ranges) = self.catalog.inode_and_ranges(ino).await?;
-        let whole = block * BLOCK_BYTES..((block + 1) * BLOCK_BYTES).min(inode.size);
+        if inode.etag != etag {
+            return Err(FetchError::Changed);
+        }
+        let whole = number * BLOCK_BYTES..((number + 1) * BLOCK_BYTES).min(inode.size);
         if whole.is_empty() {
             return Ok(());
         }

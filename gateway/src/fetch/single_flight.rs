@@ -6,10 +6,17 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::ids::Ino;
+use crate::{ids::Ino, object::ETag};
 
-/// A block of a file: its number counts [`super::fetcher::BLOCK_BYTES`].
-pub(super) type Block = (Ino, u64);
+/// A block of a file as one version of its object has it: who knows of a newer version must not
+/// wait for bytes of an older one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Block {
+    pub(super) ino: Ino,
+    /// Counts [`super::fetcher::BLOCK_BYTES`].
+    pub(super) number: u64,
+    pub(super) etag: Option<ETag>,
+}
 
 type Flying<R> = Arc<Mutex<HashMap<Block, watch::Receiver<Option<R>>>>>;
 
@@ -45,7 +52,7 @@ impl<R: Clone> SingleFlight<R> {
             return (Waiting(result.clone()), None);
         }
         let (sender, receiver) = watch::channel(None);
-        flying.insert(block, receiver.clone());
+        flying.insert(block.clone(), receiver.clone());
         let lead = Lead { flying: Arc::clone(&self.flying), block, result: sender };
         (Waiting(receiver), Some(lead))
     }
@@ -81,9 +88,9 @@ mod tests {
     #[tokio::test]
     async fn followers_get_the_leader_s_result_and_the_next_leads_again() {
         let flights = SingleFlight::default();
-        let block = (Ino(1), 0);
-        let (first, lead) = flights.join(block);
-        let (second, none) = flights.join(block);
+        let block = Block { ino: Ino(1), number: 0, etag: None };
+        let (first, lead) = flights.join(block.clone());
+        let (second, none) = flights.join(block.clone());
         assert!(none.is_none(), "the second follows");
         lead.expect("the first leads").done(5);
         assert_eq!((first.result().await, second.result().await), (Some(5), Some(5)));
