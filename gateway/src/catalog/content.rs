@@ -2,7 +2,7 @@
 use rusqlite::params;
 
 use super::{
-    Catalog,
+    Catalog, done,
     error::CatalogError,
     inode, journal, range,
     types::{AttrChange, HeadAttr, Inode, Stamp, WriteCommit},
@@ -151,6 +151,7 @@ impl Catalog {
             } else {
                 range::insert(txn.db, ino, before.size..size)?;
             }
+            done::note(txn, stamp, Some(ino))?;
             inode::get(txn.db, ino)
         })
         .await

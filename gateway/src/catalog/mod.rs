@@ -8,10 +8,11 @@
 //! Must not know: S3, the cache's files, protocols. Lock rank: last; never calls back.
 //!
 //! Files: `namespace` (create, remove, rename), `content` (writes, attributes), `range`, `journal`
-//! and `claim` (what the movers do), `listing` (what S3 shows), `share`, `counts`, `verify`.
+//! and `claim` (what the movers do), `listing` (what S3 shows), `share`, `done`, `counts`, `verify`.
 mod claim;
 mod content;
 mod counts;
+mod done;
 mod error;
 mod flush;
 mod inode;
@@ -72,6 +73,7 @@ struct Inner {
     journal: watch::Sender<u64>,
     was_clean: bool,
     generation: u64,
+    done: done::Done,
     /// Held so that no second gateway opens the same cache.
     _lock: File,
 }
@@ -109,6 +111,7 @@ impl Catalog {
             [],
             |row| row.get(0),
         )?;
+        let done = done::load(&connection)?;
         let (sender, mut operations) = mpsc::channel(writer::QUEUE_OPERATIONS_MAX);
         let journal = watch::Sender::new(0);
         let signal = journal.clone();
@@ -124,6 +127,7 @@ impl Catalog {
                 journal,
                 was_clean: clean == 1,
                 generation,
+                done,
                 _lock: lock,
             }),
         })

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{
     Catalog,
     content::{Touches, mark_dirty},
+    done,
     error::CatalogError,
     inode, journal, range,
     types::{Inode, NewInode, NewKind, Stamp},
@@ -116,6 +117,7 @@ impl Catalog {
             }
             journal::enqueue_sync(txn, ino, stamp.due)?;
             touch(txn.db, dir.ino, stamp.now)?;
+            done::note(txn, stamp, Some(ino))?;
             Ok(Placed { inode: created, dir: inode::get(txn.db, dir.ino)? })
         })
         .await
@@ -153,6 +155,7 @@ impl Catalog {
             bury(txn, &entry, stamp)?;
             touch(txn.db, dir, stamp.now)?;
             keep_directory(txn, dir, stamp)?;
+            done::note(txn, stamp, None)?;
             Ok(Removed { inode: entry, dir: inode::get(txn.db, dir)? })
         })
         .await
@@ -209,6 +212,7 @@ fn rename(txn: &mut Txn<'_>, spec: &RenameSpec, stamp: Stamp) -> Result<Renamed,
     touch(db, from_dir.ino, stamp.now)?;
     touch(db, to_dir.ino, stamp.now)?;
     keep_directory(txn, from_dir.ino, stamp)?;
+    done::note(txn, stamp, Some(entry.ino))?;
     Ok(Renamed {
         inode: inode::get(db, entry.ino)?,
         replaced: target,

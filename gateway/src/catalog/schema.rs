@@ -6,10 +6,11 @@ use rusqlite::Connection;
 use super::error::CatalogError;
 
 /// The schema that this gateway writes.
-pub(super) const SCHEMA_VERSION: u32 = 1;
+pub(super) const SCHEMA_VERSION: u32 = 2;
 
 /// One step per version: `MIGRATIONS[n]` leads from version n to n + 1.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [include_str!("schema/0001.sql")];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] =
+    [include_str!("schema/0001.sql"), include_str!("schema/0002.sql")];
 
 /// Brings the database to [`SCHEMA_VERSION`], each step in its own transaction.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), CatalogError> {

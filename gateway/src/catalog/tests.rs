@@ -22,7 +22,7 @@ pub(super) fn at(nanos: i64) -> Timestamp {
 }
 
 pub(super) fn stamp(nanos: i64) -> Stamp {
-    Stamp { now: at(nanos), due: at(nanos) }
+    Stamp { now: at(nanos), due: at(nanos), request: None }
 }
 
 pub(super) fn tag(text: &str) -> ETag {
@@ -200,7 +200,7 @@ async fn a_newer_schema_is_refused_without_a_write() {
     let before = std::fs::read(&path).unwrap();
     assert!(matches!(
         Catalog::open(dir.path()),
-        Err(CatalogError::NewerSchema { found: 99, known: 1 })
+        Err(CatalogError::NewerSchema { found: 99, known: schema::SCHEMA_VERSION })
     ));
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }

@@ -3,17 +3,19 @@ use std::{ops::Range, sync::Arc};
 
 use crate::{
     clock::Timestamp,
-    ids::{FileKind, Ino, ShareId},
+    ids::{FileKind, Ino, RequestId, ShareId},
     object::{ETag, ObjectKey},
 };
 
-/// When a change happens, and when its upload may begin.
+/// When a change happens, when its upload may begin, and who asked for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp {
     /// The change's time: ctime, and a directory's mtime.
     pub now: Timestamp,
     /// Earliest time to send it to S3 (now + the share's upload delay).
     pub due: Timestamp,
+    /// The request that the change answers: noted with it ([`super::Catalog::done_before`]).
+    pub request: Option<RequestId>,
 }
 
 /// One inode's row, as it was at one moment.

@@ -3,13 +3,13 @@
 //! executed, the repetition waits for it.
 //!
 //! Owns: which replies are remembered, for how long (by number, not by time: an entry leaves when
-//! its peer, or all peers, have too many). Must not know: what the calls do. In memory; a cache
-//! that survives restarts stands behind this one and is asked where [`ReplyCache::once`] would
-//! execute.
+//! its peer, or all peers, have too many). Must not know: what the calls do. In memory: over a
+//! restart the catalog remembers which requests were done ([`ReplyKey::request`]), in the
+//! transaction of each change, and what a share answers to those is made anew from what it has.
 use std::{
     collections::{HashMap, VecDeque},
     future::Future,
-    hash::{Hash, Hasher},
+    hash::Hasher,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -19,6 +19,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use tokio::sync::OnceCell;
 
 use super::rpc::{auth::Caller, call::Call, limits::Limits, reply::Reply};
+use crate::vfs::RequestId;
 
 /// How far into a peer's entries is looked for one whose reply is known, to forget it. Entries
 /// before it are calls in execution, which are few.
@@ -42,8 +43,15 @@ impl ReplyKey {
         // Not a defence: whoever makes two of his own calls collide harms himself.
         let mut hasher = SipHasher13::new();
         match caller {
-            Caller::Anonymous => hasher.write_u8(0),
-            Caller::Sys(who) => (1u8, who.uid, who.gid, &who.groups).hash(&mut hasher),
+            Caller::Anonymous => hasher.write(&[0]),
+            Caller::Sys(who) => {
+                hasher.write(&[1]);
+                for id in [who.uid, who.gid].iter().chain(&who.groups) {
+                    hasher.write(&id.to_be_bytes());
+                }
+                // Groups end where the arguments begin.
+                hasher.write(&who.groups.len().to_be_bytes());
+            }
         }
         hasher.write(call.args.rest());
         Self {
@@ -54,6 +62,20 @@ impl ReplyKey {
             procedure: call.procedure,
             content: hasher.finish128().as_u128(),
         }
+    }
+
+    /// The key in one number, the same in every run of the gateway.
+    pub fn request(&self) -> RequestId {
+        let mut hasher = SipHasher13::new();
+        match self.peer {
+            IpAddr::V4(address) => hasher.write(&address.octets()),
+            IpAddr::V6(address) => hasher.write(&address.octets()),
+        }
+        for number in [self.xid, self.program, self.version, self.procedure] {
+            hasher.write(&number.to_be_bytes());
+        }
+        hasher.write(&self.content.to_be_bytes());
+        RequestId(hasher.finish128().as_u128())
     }
 }
 

@@ -122,7 +122,7 @@ impl Mount {
         let share = names.next().ok_or(MountStatus::NoEntry)?;
         let export = self.exports.by_name(share).ok_or(MountStatus::NoEntry)?;
         export.policy.admit(call.peer).map_err(|_| MountStatus::Access)?;
-        let cx = context(&export, caller, call.peer);
+        let cx = context(&export, caller, call.peer, None);
         let mut ino = export.fs.root();
         for name in names {
             if name.len() > NAME_BYTES_MAX {

@@ -30,7 +30,7 @@ impl StockAdapter {
     /// Every call is made as `credentials`.
     pub fn new(fs: Arc<dyn ShareFs>, credentials: Credentials) -> Self {
         let peer = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { fs, cx: RequestContext { peer, credentials } }
+        Self { fs, cx: RequestContext { peer, credentials, request: None } }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
 
 async fn committed_file(catalog: &Catalog, cache: &CacheStore, root: Ino, name: &str) -> Ino {
     let now = Timestamp::from_nanos(5);
-    let stamp = Stamp { now, due: now };
+    let stamp = Stamp { now, due: now, request: None };
     let new = NewInode {
         parent: root,
         name: name.to_owned(),

@@ -1,11 +1,11 @@
 //! GETATTR, SETATTR, ACCESS, FSSTAT.
 use super::{
-    Attr, Change, Credentials, FileKind, FsError, FsStat, Ino, SetAttr, SetTime, Vfs, permissions,
-    write,
+    Attr, Change, Credentials, FileKind, FsError, FsStat, Ino, RequestContext, SetAttr, SetTime,
+    Vfs, permissions, write,
 };
 use crate::{
     cache::space::reserve_bytes,
-    catalog::{AttrChange, Inode, Stamp},
+    catalog::{AttrChange, Inode},
     clock::Timestamp,
 };
 
@@ -36,11 +36,15 @@ impl Vfs {
 
     pub(super) async fn do_setattr(
         &self,
-        who: &Credentials,
+        cx: &RequestContext,
         ino: Ino,
         set: SetAttr,
         guard: Option<Timestamp>,
     ) -> Result<Change, FsError> {
+        if self.done_before(cx).is_some() {
+            return self.changed_before(ino).await;
+        }
+        let who = &cx.credentials;
         self.check_writable()?;
         if set.size.is_some_and(|size| size > write::FILE_BYTES_MAX) {
             return Err(FsError::FileTooBig);
@@ -62,21 +66,22 @@ impl Vfs {
                 FileKind::Symlink => return Err(FsError::Invalid),
             }
         }
-        let after = self.apply(who, &row, &set).await?;
+        let after = self.apply(cx, &row, &set).await?;
         Ok(self.change(before, &after))
     }
 
     /// Sets attributes that were checked. Call with the inode locked and nothing uncommitted.
     pub(super) async fn apply(
         &self,
-        who: &Credentials,
+        cx: &RequestContext,
         row: &Inode,
         set: &SetAttr,
     ) -> Result<Inode, FsError> {
-        let now = self.tick(row);
+        let stamp = self.stamp(row, cx.request);
+        let now = stamp.now;
         let size = set.size.filter(|size| *size != row.size);
         let change = AttrChange {
-            mode: permissions::mode_after(row, who, set),
+            mode: permissions::mode_after(row, &cx.credentials, set),
             uid: set.uid.filter(|uid| *uid != row.uid),
             gid: set.gid.filter(|gid| *gid != row.gid),
             size,
@@ -88,7 +93,6 @@ impl Vfs {
             self.shared.cache.set_len(row.ino, row.size, size).await?;
             self.shared.cache.sync(row.ino).await?;
         }
-        let stamp = Stamp { now, due: self.shared.stamp().due };
         let after = self.shared.catalog.set_attr(row.ino, change, stamp).await?;
         if let Some(size) = size.filter(|size| *size < row.size) {
             self.shared.cache.cut(row.ino, size).await?;

@@ -1,9 +1,9 @@
 //! CREATE, MKDIR, SYMLINK.
 use super::{
-    CreateHow, Created, Credentials, FileKind, FsError, Ino, SetAttr, Vfs, attr::resolve, names,
-    permissions, write,
+    CreateHow, Created, Credentials, FileKind, FsError, Ino, RequestContext, RequestId, SetAttr,
+    Vfs, attr::resolve, names, permissions, write,
 };
-use crate::catalog::{Inode, NewInode, NewKind, Stamp};
+use crate::catalog::{Inode, NewInode, NewKind};
 
 /// Mode of a file created without one.
 const FILE_MODE: u32 = 0o644;
@@ -18,11 +18,15 @@ const SETGID: u32 = 0o2000;
 impl Vfs {
     pub(super) async fn do_create(
         &self,
-        who: &Credentials,
+        cx: &RequestContext,
         dir: Ino,
         name: &[u8],
         how: CreateHow,
     ) -> Result<Created, FsError> {
+        if let Some(ino) = self.done_before(cx) {
+            return self.created_before(dir, ino).await;
+        }
+        let who = &cx.credentials;
         self.check_writable()?;
         let name = names::for_new(name)?;
         let (set, verifier) = match how {
@@ -38,14 +42,17 @@ impl Vfs {
         let _held = self.shared.locks.exclusive(dir).await;
         let dir_row = self.row(dir).await?;
         match self.shared.catalog.child(dir, name).await? {
-            Some(entry) => self.open_existing(who, &dir_row, entry, how).await,
+            Some(entry) => self.open_existing(cx, &dir_row, entry, how).await,
             None => {
                 let new = self.new_inode(who, &dir_row, name, NewKind::File { verifier }, &set)?;
-                let created = self.place(&dir_row, new).await?;
-                let Some(size) = set.size.filter(|size| *size > 0) else { return Ok(created) };
+                let Some(size) = set.size.filter(|size| *size > 0) else {
+                    return self.place(&dir_row, new, cx.request).await;
+                };
+                // The request is done with the second step.
+                let created = self.place(&dir_row, new, None).await?;
                 let row = self.row(created.attr.ino).await?;
                 let sized = SetAttr { size: Some(size), ..SetAttr::default() };
-                let after = self.apply(who, &row, &sized).await?;
+                let after = self.apply(cx, &row, &sized).await?;
                 Ok(Created { attr: self.attr(&after), dir: created.dir })
             }
         }
@@ -53,17 +60,17 @@ impl Vfs {
 
     pub(super) async fn do_mkdir(
         &self,
-        who: &Credentials,
+        cx: &RequestContext,
         dir: Ino,
         name: &[u8],
         set: SetAttr,
     ) -> Result<Created, FsError> {
-        self.create_new(who, dir, name, NewKind::Directory, set).await
+        self.create_new(cx, dir, name, NewKind::Directory, set).await
     }
 
     pub(super) async fn do_symlink(
         &self,
-        who: &Credentials,
+        cx: &RequestContext,
         dir: Ino,
         name: &[u8],
         target: &[u8],
@@ -75,17 +82,21 @@ impl Vfs {
         if target.len() > TARGET_BYTES_MAX {
             return Err(FsError::NameTooLong);
         }
-        self.create_new(who, dir, name, NewKind::Symlink(target.to_vec()), set).await
+        self.create_new(cx, dir, name, NewKind::Symlink(target.to_vec()), set).await
     }
 
     async fn create_new(
         &self,
-        who: &Credentials,
+        cx: &RequestContext,
         dir: Ino,
         name: &[u8],
         kind: NewKind,
         set: SetAttr,
     ) -> Result<Created, FsError> {
+        if let Some(ino) = self.done_before(cx) {
+            return self.created_before(dir, ino).await;
+        }
+        let who = &cx.credentials;
         self.check_writable()?;
         let name = names::for_new(name)?;
         let dir_row = self.directory(dir).await?;
@@ -96,17 +107,25 @@ impl Vfs {
         let _held = self.shared.locks.exclusive(dir).await;
         let dir_row = self.row(dir).await?;
         let new = self.new_inode(who, &dir_row, name, kind, &set)?;
-        self.place(&dir_row, new).await
+        self.place(&dir_row, new, cx.request).await
+    }
+
+    /// The answer to a request that made `ino` in `dir` before the gateway's last start.
+    async fn created_before(&self, dir: Ino, ino: Option<Ino>) -> Result<Created, FsError> {
+        let made = self.row(ino.ok_or(FsError::Stale)?).await?;
+        let dir = self.changed_before(dir).await?;
+        Ok(Created { attr: self.attr(&made), dir })
     }
 
     /// CREATE of a name that is there (RFC 1813 §3.3.8).
     async fn open_existing(
         &self,
-        who: &Credentials,
+        cx: &RequestContext,
         dir: &Inode,
         entry: Inode,
         how: CreateHow,
     ) -> Result<Created, FsError> {
+        let who = &cx.credentials;
         let set = match how {
             CreateHow::Unchecked(set) if entry.kind == FileKind::File => set,
             CreateHow::Exclusive(verifier) if entry.create_verifier == Some(verifier) => {
@@ -126,7 +145,7 @@ impl Vfs {
                 self.shared.commit(entry.ino).await?;
                 let row = self.row(entry.ino).await?;
                 let only = SetAttr { size: Some(size), ..SetAttr::default() };
-                self.apply(who, &row, &only).await?
+                self.apply(cx, &row, &only).await?
             }
             None => self.row_with_best_attr(entry).await?,
         };
@@ -177,9 +196,14 @@ impl Vfs {
         })
     }
 
-    async fn place(&self, dir: &Inode, new: NewInode) -> Result<Created, FsError> {
+    async fn place(
+        &self,
+        dir: &Inode,
+        new: NewInode,
+        request: Option<RequestId>,
+    ) -> Result<Created, FsError> {
         let before = self.wcc(dir);
-        let stamp = Stamp { now: self.tick(dir), due: self.shared.stamp().due };
+        let stamp = self.stamp(dir, request);
         let placed = self.shared.catalog.create(new, stamp).await?;
         Ok(Created { attr: self.attr(&placed.inode), dir: self.change(before, &placed.dir) })
     }

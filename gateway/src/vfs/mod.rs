@@ -31,7 +31,7 @@ use std::{fmt, net::SocketAddr};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use crate::ids::{FileKind, Ino, ShareId};
+pub use crate::ids::{FileKind, Ino, RequestId, ShareId};
 pub use error::FsError;
 pub use movers::Movers;
 pub use source::Source;
@@ -60,6 +60,9 @@ pub struct RequestContext {
     pub peer: SocketAddr,
     /// Who asks.
     pub credentials: Credentials,
+    /// Of a change that must not be made twice: one that was made and has this id is not made again,
+    /// not even after a restart.
+    pub request: Option<RequestId>,
 }
 
 /// An inode's attributes.
@@ -91,9 +94,10 @@ pub struct WccAttr {
 
 /// An object before and after a change (RFC 1813 §2.6 wcc_data).
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "as the name says")]
 pub struct Change {
-    pub before: WccAttr,
+    /// `None` for a change that was made before the gateway's last start.
+    pub before: Option<WccAttr>,
+    /// Afterwards.
     pub after: Attr,
 }
 

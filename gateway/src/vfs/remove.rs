@@ -1,6 +1,6 @@
 //! REMOVE and RMDIR.
-use super::{Change, Credentials, FileKind, FsError, Ino, Vfs, names, permissions};
-use crate::catalog::{Inode, RemoveKind, Stamp};
+use super::{Change, FileKind, FsError, Ino, RequestContext, Vfs, names, permissions};
+use crate::catalog::{Inode, RemoveKind};
 
 /// How often an entry may be replaced between looking it up and locking it.
 const RACES_MAX: usize = 8;
@@ -8,7 +8,7 @@ const RACES_MAX: usize = 8;
 impl Vfs {
     pub(super) async fn do_remove(
         &self,
-        who: &Credentials,
+        cx: &RequestContext,
         dir: Ino,
         name: &[u8],
     ) -> Result<Change, FsError> {
@@ -16,12 +16,12 @@ impl Vfs {
         if names::is_dot(name) {
             return Err(FsError::IsDirectory);
         }
-        self.take_out(who, dir, name, RemoveKind::NotDirectory).await
+        self.take_out(cx, dir, name, RemoveKind::NotDirectory).await
     }
 
     pub(super) async fn do_rmdir(
         &self,
-        who: &Credentials,
+        cx: &RequestContext,
         dir: Ino,
         name: &[u8],
     ) -> Result<Change, FsError> {
@@ -29,17 +29,21 @@ impl Vfs {
             "." => Err(FsError::Invalid),
             // The parent holds at least this directory.
             ".." => Err(FsError::NotEmpty),
-            name => self.take_out(who, dir, name, RemoveKind::EmptyDirectory).await,
+            name => self.take_out(cx, dir, name, RemoveKind::EmptyDirectory).await,
         }
     }
 
     async fn take_out(
         &self,
-        who: &Credentials,
+        cx: &RequestContext,
         dir: Ino,
         name: &str,
         kind: RemoveKind,
     ) -> Result<Change, FsError> {
+        if self.done_before(cx).is_some() {
+            return self.changed_before(dir).await;
+        }
+        let who = &cx.credentials;
         self.check_writable()?;
         let dir_row = self.directory(dir).await?;
         permissions::check(&dir_row, who, permissions::EXECUTE)?;
@@ -57,7 +61,7 @@ impl Vfs {
             let dir_row = self.row(dir).await?;
             permissions::check_removal(&dir_row, &entry, who)?;
             let before = self.wcc(&dir_row);
-            let stamp = Stamp { now: self.tick(&dir_row), due: self.shared.stamp().due };
+            let stamp = self.stamp(&dir_row, cx.request);
             let removed = self.shared.catalog.remove(dir, name, kind, stamp).await?;
             self.drop_file(&removed.inode).await;
             return Ok(self.change(before, &removed.dir));

@@ -1,6 +1,6 @@
 //! RENAME.
-use super::{Credentials, FileKind, FsError, Ino, Renamed, Vfs, names, permissions};
-use crate::catalog::{Inode, RenameSpec, Stamp};
+use super::{FileKind, FsError, Ino, Renamed, RequestContext, Vfs, names, permissions};
+use crate::catalog::{Inode, RenameSpec};
 
 /// How often entries may be replaced between looking them up and locking them.
 const RACES_MAX: usize = 8;
@@ -8,10 +8,15 @@ const RACES_MAX: usize = 8;
 impl Vfs {
     pub(super) async fn do_rename(
         &self,
-        who: &Credentials,
+        cx: &RequestContext,
         (from_dir, from_name): (Ino, &[u8]),
         (to_dir, to_name): (Ino, &[u8]),
     ) -> Result<Renamed, FsError> {
+        if self.done_before(cx).is_some() {
+            let from_dir = self.changed_before(from_dir).await?;
+            return Ok(Renamed { from_dir, to_dir: self.changed_before(to_dir).await? });
+        }
+        let who = &cx.credentials;
         self.check_writable()?;
         let (from_name, to_name) = (names::parse(from_name)?, names::parse(to_name)?);
         if names::is_dot(from_name) || names::is_dot(to_name) {
@@ -46,18 +51,19 @@ impl Vfs {
                 to_dir,
                 to_name: to_name.to_owned(),
             };
-            return self.rename_locked(who, spec, &entry, target.as_ref()).await;
+            return self.rename_locked(cx, spec, &entry, target.as_ref()).await;
         }
         Err(FsError::TryLater)
     }
 
     async fn rename_locked(
         &self,
-        who: &Credentials,
+        cx: &RequestContext,
         spec: RenameSpec,
         entry: &Inode,
         target: Option<&Inode>,
     ) -> Result<Renamed, FsError> {
+        let who = &cx.credentials;
         let (from_row, to_row) = (self.row(spec.from_dir).await?, self.row(spec.to_dir).await?);
         permissions::check_removal(&from_row, entry, who)?;
         match target {
@@ -69,8 +75,8 @@ impl Vfs {
             permissions::check(entry, who, permissions::WRITE)?;
         }
         let (from_before, to_before) = (self.wcc(&from_row), self.wcc(&to_row));
-        let now = self.tick(&from_row).max(self.tick(&to_row));
-        let stamp = Stamp { now, due: self.shared.stamp().due };
+        let mut stamp = self.stamp(&from_row, cx.request);
+        stamp.now = stamp.now.max(self.tick(&to_row));
         let renamed = self.shared.catalog.rename(spec, stamp).await?;
         if let Some(replaced) = &renamed.replaced {
             self.drop_file(replaced).await;

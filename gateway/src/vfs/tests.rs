@@ -1,6 +1,7 @@
 //! The file system over the real catalog, a simulated disk and a source that is a map of objects.
 mod data;
 mod names_and_rights;
+mod repeated;
 
 use std::{
     collections::HashMap,
@@ -108,6 +109,7 @@ pub(super) fn user(uid: u32) -> RequestContext {
     RequestContext {
         peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 900)),
         credentials: Credentials { uid, gid: uid, groups: vec![50] },
+        request: None,
     }
 }
 

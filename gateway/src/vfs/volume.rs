@@ -9,11 +9,11 @@ use bytes::Bytes;
 
 use super::{
     Attr, Change, CreateHow, Created, DirPage, FsError, FsStat, Ino, ReadData, ReadDir, Renamed,
-    RequestContext, SetAttr, ShareFs, ShareId, Stability, WccAttr, WriteVerifier, Written,
-    source::Source, write_back::WriteBack,
+    RequestContext, RequestId, SetAttr, ShareFs, ShareId, Stability, WccAttr, WriteVerifier,
+    Written, source::Source, write_back::WriteBack,
 };
 use crate::{
-    catalog::{Inode, ShareRow},
+    catalog::{Inode, ShareRow, Stamp},
     clock::Timestamp,
 };
 
@@ -125,7 +125,22 @@ impl Vfs {
     }
 
     pub(super) fn change(&self, before: WccAttr, after: &Inode) -> Change {
-        Change { before, after: self.attr(after) }
+        Change { before: Some(before), after: self.attr(after) }
+    }
+
+    /// The stamp of a change to `row` that answers `request`.
+    pub(super) fn stamp(&self, row: &Inode, request: Option<RequestId>) -> Stamp {
+        Stamp { now: self.tick(row), due: self.shared.due(), request }
+    }
+
+    /// What a request made or changed that was done before the gateway's last start.
+    pub(super) fn done_before(&self, cx: &RequestContext) -> Option<Option<Ino>> {
+        self.shared.catalog.done_before(cx.request?)
+    }
+
+    /// The directory as it is, in answer to a request that changed it before the last start.
+    pub(super) async fn changed_before(&self, ino: Ino) -> Result<Change, FsError> {
+        Ok(Change { before: None, after: self.attr(&self.row(ino).await?) })
     }
 
     /// The time for a change to `row`: never the one it has, so that clients see every change.
@@ -157,7 +172,7 @@ impl ShareFs for Vfs {
         set: SetAttr,
         guard: Option<Timestamp>,
     ) -> Result<Change, FsError> {
-        self.do_setattr(&cx.credentials, ino, set, guard).await
+        self.do_setattr(cx, ino, set, guard).await
     }
 
     async fn lookup(&self, cx: &RequestContext, dir: Ino, name: &[u8]) -> Result<Attr, FsError> {
@@ -213,7 +228,7 @@ impl ShareFs for Vfs {
         name: &[u8],
         how: CreateHow,
     ) -> Result<Created, FsError> {
-        self.do_create(&cx.credentials, dir, name, how).await
+        self.do_create(cx, dir, name, how).await
     }
 
     async fn mkdir(
@@ -223,7 +238,7 @@ impl ShareFs for Vfs {
         name: &[u8],
         set: SetAttr,
     ) -> Result<Created, FsError> {
-        self.do_mkdir(&cx.credentials, dir, name, set).await
+        self.do_mkdir(cx, dir, name, set).await
     }
 
     async fn symlink(
@@ -234,15 +249,15 @@ impl ShareFs for Vfs {
         target: &[u8],
         set: SetAttr,
     ) -> Result<Created, FsError> {
-        self.do_symlink(&cx.credentials, dir, name, target, set).await
+        self.do_symlink(cx, dir, name, target, set).await
     }
 
     async fn remove(&self, cx: &RequestContext, dir: Ino, name: &[u8]) -> Result<Change, FsError> {
-        self.do_remove(&cx.credentials, dir, name).await
+        self.do_remove(cx, dir, name).await
     }
 
     async fn rmdir(&self, cx: &RequestContext, dir: Ino, name: &[u8]) -> Result<Change, FsError> {
-        self.do_rmdir(&cx.credentials, dir, name).await
+        self.do_rmdir(cx, dir, name).await
     }
 
     async fn rename(
@@ -254,7 +269,7 @@ impl ShareFs for Vfs {
         to_name: &[u8],
     ) -> Result<Renamed, FsError> {
         let (from, to) = ((from_dir, from_name), (to_dir, to_name));
-        self.do_rename(&cx.credentials, from, to).await
+        self.do_rename(cx, from, to).await
     }
 
     async fn readdir(

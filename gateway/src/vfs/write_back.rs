@@ -14,8 +14,8 @@ use std::{
 use super::{FsError, verifier::Verifier};
 use crate::{
     cache::{CacheStore, evict::Evictor, overlay::WriteBegun},
-    catalog::{Catalog, Stamp, WriteCommit},
-    clock::Clock,
+    catalog::{Catalog, WriteCommit},
+    clock::{Clock, Timestamp},
     ids::Ino,
     locks::InodeLocks,
 };
@@ -66,10 +66,9 @@ impl WriteBack {
         self.upload_delay_ms.store(upload_delay_ms, Ordering::Relaxed);
     }
 
-    /// Now, and when a change made now may be uploaded.
-    pub(super) fn stamp(&self) -> Stamp {
-        let now = self.clock.now();
-        Stamp { now, due: now.plus_millis(self.upload_delay_ms.load(Ordering::Relaxed)) }
+    /// When a change that is made now may be uploaded.
+    pub(super) fn due(&self) -> Timestamp {
+        self.clock.now().plus_millis(self.upload_delay_ms.load(Ordering::Relaxed))
     }
 
     /// Begins a write, and the burst if none is open. Call with the inode's shared lock held.
@@ -116,7 +115,7 @@ impl WriteBack {
             clear_set_id: taken.clear_set_id,
             ranges: taken.ranges.iter().collect(),
             closes: closed.is_some(),
-            due: self.stamp().due,
+            due: self.due(),
         };
         match self.catalog.commit_write(ino, commit).await {
             Ok(_) => {

@@ -206,7 +206,7 @@ impl World {
     }
 
     pub(crate) fn stamp(&self) -> Stamp {
-        Stamp { now: self.clock.now(), due: self.clock.now() }
+        Stamp { now: self.clock.now(), due: self.clock.now(), request: None }
     }
 
     pub(crate) async fn create(&self, dir: Ino, name: &str, kind: NewKind) -> Ino {

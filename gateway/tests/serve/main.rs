@@ -2,6 +2,9 @@
 //! what docs/semantics.md promises, seen from outside.
 mod mount;
 mod process;
+#[path = "../nfs_protocol/raw.rs"]
+#[expect(dead_code, clippy::unwrap_used, reason = "shared with the protocol's own tests")]
+mod raw;
 
 use mount::Mount;
 use process::{Gateway, Home, settings, store, until};
@@ -156,4 +159,36 @@ fn sigterm_stops_cleanly_and_nothing_is_left_behind() {
     let gateway = Gateway::start(&home, &settings(&store));
     gateway.flush();
     object_with(&store, "late", b"not uploaded yet");
+}
+
+/// semantics.md "Acknowledged means on the cache disk": a change whose reply was lost, repeated after
+/// kill -9, is answered as made.
+#[test]
+fn a_change_that_is_repeated_after_a_killed_process_is_not_made_twice() {
+    use raw::{Call, NFS, Raw, call, opaque, word, words};
+    let (store, home) = (store(), Home::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let ask = |gateway: &Gateway, xid: u32, procedure: u32, args: &[&[u8]]| {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], gateway.port));
+        let call = Call { xid, ..call(NFS, procedure, args.concat()) };
+        let reply = runtime.block_on(async { Raw::connect(address).await.ask(&call).await });
+        word(&reply.expect("an answer"), 6)
+    };
+    let gateway = Gateway::start(&home, &settings(&store));
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], gateway.port));
+    let root = opaque(&runtime.block_on(raw::mount(address, "/sales")).unwrap());
+    let (mkdir, rmdir, no_attributes) = (9, 13, words(&[0; 6]));
+    for (xid, name) in [(70, b"made"), (71, b"gone")] {
+        assert_eq!(ask(&gateway, xid, mkdir, &[&root, &opaque(name), &no_attributes]), 0);
+    }
+    assert_eq!(ask(&gateway, 72, rmdir, &[&root, &opaque(b"gone")]), 0);
+    gateway.kill();
+
+    let gateway = Gateway::start(&home, &settings(&store));
+    assert_eq!(ask(&gateway, 70, mkdir, &[&root, &opaque(b"made"), &no_attributes]), 0);
+    assert_eq!(ask(&gateway, 72, rmdir, &[&root, &opaque(b"gone")]), 0);
+    let (exists, no_entry) = (17, 2);
+    assert_eq!(ask(&gateway, 80, mkdir, &[&root, &opaque(b"made"), &no_attributes]), exists);
+    assert_eq!(ask(&gateway, 82, rmdir, &[&root, &opaque(b"gone")]), no_entry);
+    assert_eq!(Mount::new(gateway.port, "sales").list(""), ["made"]);
 }

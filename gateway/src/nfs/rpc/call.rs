@@ -9,6 +9,7 @@ use super::{
     limits::AUTH_BYTES_MAX,
     reply::Rejection,
 };
+use crate::vfs::RequestId;
 
 const CALL: u32 = 0;
 const RPC_VERSION: u32 = 2;
@@ -28,6 +29,8 @@ pub struct Call {
     pub procedure: u32,
     /// Who sent it, as the call says; an error is answered except for procedure 0 (NULL).
     pub caller: Result<Caller, AuthError>,
+    /// What tells it from other calls, where it must not be executed twice.
+    pub request: Option<RequestId>,
     /// The arguments.
     pub args: Decoder,
 }
@@ -73,7 +76,7 @@ impl Call {
         let _verifier_flavour = header.u32().map_err(bad_auth)?;
         let _verifier = header.opaque(AUTH_BYTES_MAX).map_err(bad_auth)?;
         let caller = Caller::from_credential(flavour, credential);
-        Ok(Self { peer, xid, program, version, procedure, caller, args: header })
+        Ok(Self { peer, xid, program, version, procedure, caller, request: None, args: header })
     }
 }
 

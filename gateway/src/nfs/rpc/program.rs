@@ -82,6 +82,7 @@ impl Programs {
             return execute(program, caller, call).await;
         }
         let key = ReplyKey::of(&call, &caller);
+        call.request = Some(key.request());
         self.replies.once(key, execute(program, caller, call)).await
     }
 }

@@ -112,7 +112,7 @@ impl ShareFs for MemoryFs {
             return Err(FsError::NotOwner);
         }
         tree.set(ino, set)?;
-        Ok(Change { before, after: tree.attr(ino)? })
+        Ok(Change { before: Some(before), after: tree.attr(ino)? })
     }
 
     async fn lookup(&self, cx: &RequestContext, dir: Ino, name: &[u8]) -> Result<Attr, FsError> {
@@ -207,7 +207,7 @@ impl ShareFs for MemoryFs {
         ino: Ino,
     ) -> Result<(Change, WriteVerifier), FsError> {
         let tree = self.tree();
-        Ok((Change { before: tree.wcc(ino)?, after: tree.attr(ino)? }, self.verifier))
+        Ok((Change { before: Some(tree.wcc(ino)?), after: tree.attr(ino)? }, self.verifier))
     }
 
     async fn create(

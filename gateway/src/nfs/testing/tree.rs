@@ -86,7 +86,7 @@ impl Tree {
         let now = self.now();
         let attr = &mut self.node_mut(ino)?.attr;
         (attr.mtime, attr.ctime) = (now, now);
-        Ok(Change { before, after: attr.clone() })
+        Ok(Change { before: Some(before), after: self.attr(ino)? })
     }
 
     pub(super) fn entries(&self, dir: Ino) -> Result<&BTreeMap<u64, (Vec<u8>, Ino)>, FsError> {

@@ -68,7 +68,8 @@ fn post_op_attr3(of: Option<(&Target, &Attr)>) -> post_op_attr {
     }
 }
 
-fn before(before: WccAttr) -> pre_op_attr {
+fn before(before: Option<WccAttr>) -> pre_op_attr {
+    let Some(before) = before else { return pre_op_attr::Void };
     pre_op_attr::attributes(wcc_attr {
         size: before.size,
         mtime: time(before.mtime),

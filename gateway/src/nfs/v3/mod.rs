@@ -35,7 +35,7 @@ use super::{
         reply::{Rejection, Reply},
     },
 };
-use crate::vfs::{Attr, Change, Ino, RequestContext};
+use crate::vfs::{Attr, Change, Ino, RequestContext, RequestId};
 
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use {args::set_attr, attr::fattr};
@@ -66,6 +66,7 @@ struct Request<'a> {
     peer: SocketAddr,
     xid: u32,
     caller: Caller,
+    request: Option<RequestId>,
 }
 
 /// An object that a handle names, and under which context its share is asked.
@@ -77,12 +78,17 @@ struct Target {
 }
 
 /// The context of a peer's operations on a share.
-pub(crate) fn context(export: &Export, caller: &Caller, peer: SocketAddr) -> RequestContext {
+pub(crate) fn context(
+    export: &Export,
+    caller: &Caller,
+    peer: SocketAddr,
+    request: Option<RequestId>,
+) -> RequestContext {
     let credentials = match caller {
         Caller::Anonymous => export.policy.anonymous(),
         Caller::Sys(credentials) => export.policy.squash(credentials.clone()),
     };
-    RequestContext { peer, credentials }
+    RequestContext { peer, credentials, request }
 }
 
 impl Nfs3 {
@@ -104,7 +110,7 @@ impl Request<'_> {
         if intent == Intent::Change && export.policy.read_only {
             return Err(nfsstat3::NFS3ERR_ROFS);
         }
-        let cx = context(&export, &self.caller, self.peer);
+        let cx = context(&export, &self.caller, self.peer, self.request);
         Ok(Target { export, ino, cx })
     }
 
@@ -190,7 +196,8 @@ impl Program for Nfs3 {
     }
 
     async fn execute(&self, caller: Caller, call: Call) -> Result<Reply, Rejection> {
-        let request = Request { nfs: self, peer: call.peer, xid: call.xid, caller };
+        let Call { peer, xid, request, .. } = call;
+        let request = Request { nfs: self, peer, xid, caller, request };
         let args: Decoder = call.args;
         let done: Result<Reply, DecodeError> = match call.procedure {
             1 => request.getattr(args).await,

@@ -7,7 +7,7 @@ async fn unstable_writes_are_seen_at_once_and_committed_by_commit() {
     let file = f.create("f").await;
     let written = f.write(file, 0, b"hello", Stability::Unstable).await;
     assert_eq!((written.committed, written.count), (Stability::Unstable, 5));
-    assert_eq!((written.change.before.size, written.change.after.size), (0, 5));
+    assert_eq!((written.change.before.unwrap().size, written.change.after.size), (0, 5));
     assert_eq!(f.fs.getattr(&owner(), file).await.unwrap().size, 5);
     assert_eq!(f.catalog.inode(file).await.unwrap().size, 0);
     assert_eq!(f.content(file).await, b"hello");

@@ -11,8 +11,8 @@ async fn creates_follow_rfc_1813() {
     let (root, who) = (f.root(), owner());
     let create = |name: &'static [u8], how| f.fs.create(&who, root, name, how);
     let first = create(b"f", CreateHow::Exclusive([7; 8])).await.unwrap();
-    assert_eq!(first.dir.before.size, first.dir.after.size);
-    assert!(first.dir.after.mtime > first.dir.before.mtime);
+    assert_eq!(first.dir.before.unwrap().size, first.dir.after.size);
+    assert!(first.dir.after.mtime > first.dir.before.unwrap().mtime);
     let again = create(b"f", CreateHow::Exclusive([7; 8])).await.unwrap();
     assert_eq!(again.attr.ino, first.attr.ino);
     let other = create(b"f", CreateHow::Exclusive([8; 8])).await;
