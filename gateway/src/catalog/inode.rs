@@ -13,7 +13,7 @@ macro_rules! columns {
     () => {
         "ino, share, parent, name, kind, mode, uid, gid, size, atime, mtime, ctime, target, \
          verifier, dirty, version, content_version, synced_version, writing, etag, object_key, \
-         needs_head, listed_at"
+         needs_head, listed_at, subdirectories"
     };
 }
 pub(super) use columns;
@@ -65,6 +65,7 @@ pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Inode> {
         object_key: row.get::<_, Option<String>>(20)?.and_then(ObjectKey::new),
         needs_head: row.get(21)?,
         listed_at: row.get::<_, Option<i64>>(22)?.map(Timestamp::from_nanos),
+        subdirectories: row.get(23)?,
     })
 }
 

@@ -6,11 +6,14 @@ use rusqlite::Connection;
 use super::error::CatalogError;
 
 /// The schema that this gateway writes.
-pub(super) const SCHEMA_VERSION: u32 = 2;
+pub(super) const SCHEMA_VERSION: u32 = 3;
 
 /// One step per version: `MIGRATIONS[n]` leads from version n to n + 1.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] =
-    [include_str!("schema/0001.sql"), include_str!("schema/0002.sql")];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
+    include_str!("schema/0001.sql"),
+    include_str!("schema/0002.sql"),
+    include_str!("schema/0003.sql"),
+];
 
 /// Brings the database to [`SCHEMA_VERSION`], each step in its own transaction.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), CatalogError> {
@@ -30,4 +33,48 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), CatalogError> {
 /// The database's schema version; 0 for a new one.
 pub(super) fn version(connection: &Connection) -> Result<u32, CatalogError> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory `at` in `parent` (itself for the root), or a file.
+    fn insert(db: &Connection, at: u64, parent: u64, kind: u8) {
+        db.execute(
+            "INSERT INTO inode (ino, share, parent, name, kind, mode, uid, gid, size, atime, mtime,
+                 ctime, dirty, version, content_version, synced_version)
+             VALUES (?1, 1, ?2, 'n' || ?1, ?3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
+            [at, parent, u64::from(kind)],
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn directories_of_an_older_catalog_are_counted_and_then_followed() {
+        let mut db = Connection::open_in_memory().unwrap();
+        for step in &MIGRATIONS[..2] {
+            db.execute_batch(step).unwrap();
+        }
+        db.pragma_update(None, "user_version", 2).unwrap();
+        for (at, parent, kind) in [(16, 16, 1), (17, 16, 1), (18, 16, 1), (19, 17, 1), (20, 17, 0)]
+        {
+            insert(&db, at, parent, kind);
+        }
+        migrate(&mut db).unwrap();
+        let counts = |db: &Connection| -> Vec<u64> {
+            let mut query =
+                db.prepare("SELECT subdirectories FROM inode WHERE kind = 1 ORDER BY ino").unwrap();
+            query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        assert_eq!(counts(&db), [2, 1, 0, 0]);
+        insert(&db, 21, 18, 1);
+        insert(&db, 22, 18, 0);
+        assert_eq!(counts(&db), [2, 1, 1, 0, 0]);
+        db.execute("UPDATE inode SET parent = 17, name = 'moved' WHERE ino = 18", []).unwrap();
+        assert_eq!(counts(&db), [1, 2, 1, 0, 0]);
+        db.execute("UPDATE inode SET name = 'again' WHERE ino = 18", []).unwrap();
+        db.execute("DELETE FROM inode WHERE ino IN (19, 20)", []).unwrap();
+        assert_eq!(counts(&db), [1, 1, 1, 0]);
+    }
 }

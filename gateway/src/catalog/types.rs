@@ -56,6 +56,8 @@ pub struct Inode {
     pub needs_head: bool,
     /// When the directory was last listed to its end.
     pub listed_at: Option<Timestamp>,
+    /// Directories in it that are known.
+    pub subdirectories: u32,
 }
 
 /// What a new inode is.

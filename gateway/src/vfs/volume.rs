@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Attr, Change, CreateHow, Created, DirPage, FsError, FsStat, Ino, ReadData, ReadDir, Renamed,
-    RequestContext, RequestId, SetAttr, ShareFs, ShareId, Stability, WccAttr, WriteVerifier,
-    Written, source::Source, write_back::WriteBack,
+    Attr, Change, CreateHow, Created, DirPage, FileKind, FsError, FsStat, Ino, ReadData, ReadDir,
+    Renamed, RequestContext, RequestId, SetAttr, ShareFs, ShareId, Stability, WccAttr,
+    WriteVerifier, Written, source::Source, write_back::WriteBack,
 };
 use crate::{
     catalog::{Inode, ShareRow, Stamp},
@@ -109,6 +109,7 @@ impl Vfs {
             ino: row.ino,
             kind: row.kind,
             mode: mode & 0o7777,
+            links: links(row),
             uid: row.uid,
             gid: row.gid,
             size,
@@ -283,5 +284,12 @@ impl ShareFs for Vfs {
 
     async fn statfs(&self, _cx: &RequestContext) -> Result<FsStat, FsError> {
         self.do_statfs()
+    }
+}
+
+fn links(row: &Inode) -> u32 {
+    match row.kind {
+        FileKind::Directory => row.subdirectories.saturating_add(2),
+        FileKind::File | FileKind::Symlink => 1,
     }
 }

@@ -59,7 +59,8 @@ impl Tree {
         };
         let times = (now, now, now);
         let (atime, mtime, ctime) = times;
-        let attr = Attr { ino, kind, mode, uid, gid, size, used: size, atime, mtime, ctime };
+        let (links, used) = (1, size);
+        let attr = Attr { ino, kind, mode, links, uid, gid, size, used, atime, mtime, ctime };
         self.nodes.insert(ino, Node { attr, content });
         ino
     }
@@ -73,7 +74,14 @@ impl Tree {
     }
 
     pub(super) fn attr(&self, ino: Ino) -> Result<Attr, FsError> {
-        Ok(self.node(ino)?.attr.clone())
+        let Node { attr, content } = self.node(ino)?;
+        let Content::Directory { entries, .. } = content else { return Ok(attr.clone()) };
+        let is_directory = |ino: &Ino| {
+            self.nodes.get(ino).is_some_and(|node| node.attr.kind == FileKind::Directory)
+        };
+        let below = entries.values().filter(|(_, ino)| is_directory(ino)).count();
+        let links = u32::try_from(below + 2).unwrap_or(u32::MAX);
+        Ok(Attr { links, ..attr.clone() })
     }
 
     pub(super) fn wcc(&self, ino: Ino) -> Result<WccAttr, FsError> {

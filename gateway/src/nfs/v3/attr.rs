@@ -10,21 +10,17 @@ use crate::{
     vfs::{Attr, Change, FileKind, ShareId, Stability, WccAttr},
 };
 
-/// Hard links are not served, but a directory has its own `.` and its name.
-const FILE_LINKS: u32 = 1;
-const DIRECTORY_LINKS: u32 = 2;
-
 /// An object's attributes. Each share is a file system of its own to clients.
 pub(crate) fn fattr(share: ShareId, attr: &Attr) -> fattr3 {
-    let (ftype, nlink) = match attr.kind {
-        FileKind::File => (ftype3::NF3REG, FILE_LINKS),
-        FileKind::Directory => (ftype3::NF3DIR, DIRECTORY_LINKS),
-        FileKind::Symlink => (ftype3::NF3LNK, FILE_LINKS),
+    let ftype = match attr.kind {
+        FileKind::File => ftype3::NF3REG,
+        FileKind::Directory => ftype3::NF3DIR,
+        FileKind::Symlink => ftype3::NF3LNK,
     };
     fattr3 {
         ftype,
         mode: attr.mode,
-        nlink,
+        nlink: attr.links,
         uid: attr.uid,
         gid: attr.gid,
         size: attr.size,

@@ -244,3 +244,23 @@ async fn an_inode_of_another_share_is_stale() {
     let other = f.catalog.ensure_share("other", "bucket2", "", root).await.unwrap();
     assert_eq!(f.fs.getattr(&owner(), other.root).await.unwrap_err(), FsError::Stale);
 }
+
+#[tokio::test]
+async fn a_directory_has_a_link_for_each_directory_in_it() {
+    let f = Fixture::new().await;
+    let (root, who) = (f.root(), owner());
+    let mkdir = |dir, name: &'static [u8]| f.fs.mkdir(&who, dir, name, SetAttr::default());
+    let (a, b) = (mkdir(root, b"a").await.unwrap(), mkdir(root, b"b").await.unwrap());
+    assert_eq!((a.attr.links, b.dir.after.links), (2, 4));
+    let (a, b) = (a.attr.ino, b.attr.ino);
+    let inner = mkdir(a, b"inner").await.unwrap();
+    assert_eq!(inner.dir.after.links, 3);
+    assert_eq!(f.fs.getattr(&who, f.create("file").await).await.unwrap().links, 1);
+    let moved = f.fs.rename(&who, a, b"inner", b, b"inner").await.unwrap();
+    assert_eq!((moved.from_dir.after.links, moved.to_dir.after.links), (2, 3));
+    let moved = f.fs.rename(&who, b, b"inner", root, b"a").await.unwrap();
+    assert_eq!((moved.from_dir.after.links, moved.to_dir.after.links), (2, 4), "in place of a");
+    assert_eq!(f.fs.rmdir(&who, root, b"b").await.unwrap().after.links, 3);
+    let f = f.power_cut(5).await;
+    assert_eq!(f.fs.getattr(&who, root).await.unwrap().links, 3);
+}
