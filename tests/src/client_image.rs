@@ -136,6 +136,15 @@ const PROGRAMS: &[&str] = &[
     "wc",
 ];
 
+const USERS: &str = "root:x:0:0::/root:/bin/sh
+tests:x:1000:1000::/:/bin/sh
+nobody:x:65534:65534::/:/bin/sh
+";
+const GROUPS: &str = "root:x:0:
+tests:x:1000:
+nogroup:x:65534:
+";
+
 const MODULES: &[&str] = &["virtio_net", "nfs", "nfsv3", "virtio_rng"];
 
 /// Kernel and initramfs, ready for QEMU.
@@ -167,7 +176,8 @@ impl ClientImage {
             initramfs: folder.join("client.initramfs"),
         };
         let taken: Vec<Package> = debs.iter().map(|deb| deb.package.clone()).collect();
-        let stamp = fingerprint(&[lock::format(&taken).as_str(), INIT, &PROGRAMS.join(" ")]);
+        let listed = [PROGRAMS.join(" "), MODULES.join(" ")].concat();
+        let stamp = fingerprint(&[&lock::format(&taken), INIT, &listed, USERS, GROUPS]);
         let stamp_file = folder.join("client.stamp");
         if fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) {
             return Ok(built);
@@ -182,6 +192,26 @@ impl ClientImage {
         fs::write(&built.initramfs, contents(&tree, &modules)?.to_initramfs(0)?)?;
         fs::write(stamp_file, stamp)?;
         Ok(built)
+    }
+
+    /// This image with more programs in `/usr/bin`: static ones, as their libraries stay behind. Its
+    /// initramfs is written to `file`.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn with_programs(&self, programs: &[PathBuf], file: &Path) -> Result<Self> {
+        let mut more = Tree::new();
+        for program in programs {
+            let name = program.file_name().and_then(|name| name.to_str()).context("its name")?;
+            let content = fs::read(program).with_context(|| program.display().to_string())?;
+            more.file(&format!("usr/bin/{name}"), 0o755, content);
+        }
+        // Linux unpacks one archive after the other; each begins at a multiple of four bytes.
+        let mut initramfs = fs::read(&self.initramfs)?;
+        initramfs.resize(initramfs.len().next_multiple_of(4), 0);
+        initramfs.extend(more.to_initramfs(0)?);
+        fs::write(file, initramfs)?;
+        Ok(Self { kernel: self.kernel.clone(), initramfs: file.to_owned() })
     }
 }
 
@@ -230,8 +260,9 @@ fn contents(tree: &Path, modules: &KernelModules) -> Result<Tree> {
     for table in ["etc/netconfig", "etc/protocols", "etc/services"] {
         files.file(table, 0o644, fs::read(tree.join(table)).context(table)?);
     }
-    files.file("etc/passwd", 0o644, b"root:x:0:0::/root:/bin/sh\n".to_vec());
-    files.file("etc/group", 0o644, b"root:x:0:\n".to_vec());
+    for (file, text) in [("etc/passwd", USERS), ("etc/group", GROUPS)] {
+        files.file(file, 0o644, text.as_bytes().to_vec());
+    }
     let modules = modules.closure(MODULES)?.files();
     files.file("modules.list", 0o644, load_order(&modules, MODULES)?.into_bytes());
     for (path, content) in modules {

@@ -34,6 +34,11 @@ pub const BOOT_LIMIT: Duration = Duration::from_secs(600);
 /// Held by the test whose turn it is.
 static TURN: Mutex<()> = Mutex::new(());
 
+/// Waits for the turn of the calling test.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What every set-up is built from, built once.
 #[derive(Debug)]
 pub struct Parts {
@@ -116,7 +121,7 @@ impl Lab {
     /// # Errors
     /// When anything of that fails.
     pub fn new(name: &str) -> Result<Self> {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn();
         let parts = Parts::build()?;
         let folder = new_folder(&parts.workspace, name)?;
         let client_image = ClientImage::build(&parts.workspace, &mut PrintProgress::new())?;
@@ -197,7 +202,7 @@ impl Alone {
     /// # Errors
     /// When anything of that fails.
     pub fn new(name: &str) -> Result<Self> {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn();
         let parts = Parts::build()?;
         let folder = new_folder(&parts.workspace, name)?;
         let store = start_store(0, None)?;

@@ -47,7 +47,15 @@ pub fn document(port: u16) -> Result<String> {
 /// # Errors
 /// As [`document`].
 pub fn gateway_settings(endpoint: &str) -> Result<String> {
-    let settings = Settings {
+    Ok(settings(endpoint)?.to_toml()?)
+}
+
+/// The settings of a gateway that finds the store at `endpoint`.
+///
+/// # Errors
+/// As [`document`].
+pub fn settings(endpoint: &str) -> Result<Settings> {
+    Ok(Settings {
         s3: S3Settings {
             endpoint: endpoint.to_owned(),
             region: REGION.to_owned(),
@@ -59,8 +67,7 @@ pub fn gateway_settings(endpoint: &str) -> Result<String> {
         },
         shares: vec![ShareSettings::new(SHARE.parse()?, BUCKET.parse()?, PREFIX.parse()?)],
         ..Settings::default()
-    };
-    Ok(settings.to_toml()?)
+    })
 }
 
 #[cfg(test)]

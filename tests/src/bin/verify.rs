@@ -32,6 +32,7 @@ struct Arguments {
 const VM_TESTS: &[&str] = &[
     "trial",
     "laptop",
+    "conformance",
     "story",
     "console",
     "disks",

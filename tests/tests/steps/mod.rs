@@ -43,7 +43,7 @@ pub(crate) fn settle(
     Ok(())
 }
 
-/// Issue 2's own words: two commands, three files.
+/// The story's own words: two commands, three files.
 pub(crate) fn touch_and_echo(client: &mut ClientVm, bucket: Bucket<'_>) -> Result<()> {
     client.sh(
         r#"cd /mnt/sales
