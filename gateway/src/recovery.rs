@@ -1,12 +1,14 @@
 //! What is put right between opening the catalog and serving, each step a function with a test.
 //!
-//! Order: the database's own check (only after an unclean end) → open bursts end with what was
+//! Order: the database's own check (only after an unclean end) → bytes that the catalog carries go to
+//! their cache files → open bursts end with what was
 //! committed of them, dirty inodes without a journal entry get one → cache files of no inode are
 //! removed → dirty files whose bytes are gone are reported and never uploaded. Run it before shares
 //! are served and before the movers start; may be interrupted at any point and run again.
 //! Multipart uploads and publishes of unknown outcome are the movers' part.
 use std::fmt;
 
+use bytes::Bytes;
 use gateway_api::status::{HealthEvent, HealthEventKind};
 
 use crate::{
@@ -35,6 +37,8 @@ pub enum RecoveryError {
 pub struct Recovered {
     /// Whether the last gateway ended in order.
     pub was_clean: bool,
+    /// Small files whose bytes only the catalog had for sure.
+    pub restored: u64,
     /// Bursts of writes that no commit had closed.
     pub open_bursts: u64,
     /// Dirty inodes that had no journal entry.
@@ -50,8 +54,9 @@ impl fmt::Display for Recovered {
         let how = if self.was_clean { "stopped in order" } else { "was cut off" };
         write!(
             f,
-            "the last run {how}; {} bursts of writes open, {} files journalled anew, {} orphans removed",
-            self.open_bursts, self.rejournalled, self.orphans
+            "the last run {how}; {} small files restored, {} bursts of writes open, {} files journalled \
+             anew, {} orphans removed",
+            self.restored, self.open_bursts, self.rejournalled, self.orphans
         )
     }
 }
@@ -70,11 +75,27 @@ pub async fn recover(
     if !was_clean {
         catalog.quick_check().await?;
     }
+    let restored = restore_carried(catalog, cache).await?;
     let now = clock.now();
     let (open_bursts, rejournalled) = catalog.recover_journal(now).await?;
     let orphans = remove_orphans(catalog, cache).await?;
     let events = report_lost(catalog, cache, now).await?;
-    Ok(Recovered { was_clean, open_bursts, rejournalled, orphans, events })
+    Ok(Recovered { was_clean, restored, open_bursts, rejournalled, orphans, events })
+}
+
+/// Writes the bytes that the catalog carries to their cache files; answers of how many files.
+async fn restore_carried(catalog: &Catalog, cache: &CacheStore) -> Result<u64, RecoveryError> {
+    let (mut restored, mut seq) = (0, 0);
+    while let Some(carried) = catalog.carried(seq).await? {
+        seq = carried.seq;
+        cache.write_at(carried.ino, 0, Bytes::from(carried.bytes)).await?;
+        restored += 1;
+    }
+    if restored > 0 {
+        cache.sync_all().await?;
+        catalog.forget_carried(seq).await?;
+    }
+    Ok(restored)
 }
 
 /// Removes cache files whose inode is gone; answers how many.

@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
 /// Space of the file system under the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskSpace {
@@ -21,13 +23,16 @@ pub struct DiskSpace {
     pub files_free: u64,
 }
 
-/// One open file. Every method blocks.
+/// One open file. Every method blocks, but for [`DiskFile::read_cached`].
 ///
 /// # Errors
 /// Every method: what the operating system says.
 pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Reads into `buffer` from `offset`; fewer bytes only at the end of the file.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Reads into `buffer` from `offset` without waiting for the disk: `None` where not all of it is in
+    /// memory. Does not block.
+    fn read_cached(&self, buffer: &mut [u8], offset: u64) -> io::Result<Option<usize>>;
     /// Writes all of `data` at `offset`. Not durable before [`DiskFile::sync_data`].
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
     /// Cuts or extends (with a hole) to `len` bytes.
@@ -36,6 +41,17 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn size(&self) -> io::Result<u64>;
     /// Returns when all earlier writes are on the disk (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;
+}
+
+/// A file system as a whole.
+pub trait FileSystem: fmt::Debug + Send + Sync {
+    /// Returns when everything that was written to it before is on the disk, names included
+    /// (`syncfs`). Blocks.
+    ///
+    /// # Errors
+    /// What the operating system says; also of write-backs that failed since the last call. Nobody
+    /// knows then which files have lost something.
+    fn sync_all(&self) -> io::Result<()>;
 }
 
 /// A file system. Every method blocks.
@@ -53,6 +69,8 @@ pub trait DiskIo: fmt::Debug + Send + Sync + 'static {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Names in a directory.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// The file system that `path` is on.
+    fn file_system(&self, path: &Path) -> io::Result<Arc<dyn FileSystem>>;
     /// Space at `path`.
     fn space(&self, path: &Path) -> io::Result<DiskSpace>;
 }
@@ -73,6 +91,19 @@ impl DiskFile for File {
             }
         }
         Ok(done)
+    }
+
+    fn read_cached(&self, buffer: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+        let wanted = buffer.len();
+        let mut slices = [io::IoSliceMut::new(buffer)];
+        match preadv2(self, &mut slices, offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) if read == wanted => Ok(Some(read)),
+            // The end of the file, or of what is in memory: the one that may wait finds out.
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+            // Not every file system and kernel has it.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
@@ -124,6 +155,10 @@ impl DiskIo for HostDisk {
             .collect())
     }
 
+    fn file_system(&self, path: &Path) -> io::Result<Arc<dyn FileSystem>> {
+        Ok(Arc::new(HostFileSystem(File::open(path)?)))
+    }
+
     fn space(&self, path: &Path) -> io::Result<DiskSpace> {
         let stat = nix::sys::statvfs::statvfs(path)?;
         let block = stat.fragment_size();
@@ -133,6 +168,16 @@ impl DiskIo for HostDisk {
             files_total: stat.files(),
             files_free: stat.files_available(),
         })
+    }
+}
+
+/// Held open: failed write-backs are told to descriptors that were there before.
+#[derive(Debug)]
+struct HostFileSystem(File);
+
+impl FileSystem for HostFileSystem {
+    fn sync_all(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.0)?)
     }
 }
 

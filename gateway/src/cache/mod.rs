@@ -4,6 +4,7 @@
 //! written and not committed is in the [`overlay`]. Must not know: the catalog, S3, names.
 //!
 //! Lock rank: a file's own state, below the inode locks. Blocking work runs on the blocking pool.
+mod buffers;
 pub mod disk;
 pub mod evict;
 pub mod overlay;
@@ -31,11 +32,15 @@ pub use space::Space;
 
 use crate::ids::Ino;
 pub use crate::ranges::{self, RangeSet};
-use disk::DiskFile;
+use buffers::{Buffer, Buffers};
+use disk::{DiskFile, FileSystem};
 use sync::SyncQueue;
 
 /// Open cache files kept at hand.
 const OPEN_FILES_MAX: usize = 512;
+/// Bytes that are copied from memory where they are asked for: the most that one READ gives. More, or
+/// what is not in memory, is read on the blocking pool.
+const READ_AT_ONCE_BYTES_MAX: usize = 1 << 20;
 /// Files whose last use is remembered, per generation of two.
 const RECENT_FILES_MAX: usize = 32_768;
 
@@ -95,9 +100,11 @@ pub struct CacheStore {
 struct Inner {
     disk: Arc<dyn DiskIo>,
     data: PathBuf,
+    file_system: Arc<dyn FileSystem>,
     open: Mutex<HashMap<Ino, Arc<OpenFile>>>,
     overlay: Overlay,
     space: Space,
+    buffers: Buffers,
     recent: Mutex<[HashMap<Ino, u64>; 2]>,
     uses: AtomicU64,
 }
@@ -129,13 +136,18 @@ impl CacheStore {
             disk.sync_dir(path)
                 .map_err(|source| CacheError::Directory { path: path.to_owned(), source })?;
         }
+        let file_system = disk
+            .file_system(&data)
+            .map_err(|source| CacheError::Directory { path: data.clone(), source })?;
         Ok(Self {
             inner: Arc::new(Inner {
                 space: Space::new(Arc::clone(&disk), data.clone()),
                 disk,
                 data,
+                file_system,
                 open: Mutex::default(),
                 overlay: Overlay::default(),
+                buffers: Buffers::default(),
                 recent: Mutex::default(),
                 uses: AtomicU64::new(0),
             }),
@@ -163,15 +175,24 @@ impl CacheStore {
         self.note_use(ino);
         let short = CacheError::Short { ino, end: range.end };
         let Ok(count) = usize::try_from(range.end - range.start) else { return Err(short) };
+        let mut buffer = self.inner.buffers.take(count);
+        if count <= READ_AT_ONCE_BYTES_MAX
+            && let Some(open) = self.inner.already_open(ino)
+        {
+            let read = open.file.read_cached(&mut buffer, range.start);
+            let failed = |source| CacheError::Disk { ino, action: "read", source };
+            if read.map_err(failed)? == Some(count) {
+                return Ok(buffer.freeze());
+            }
+        }
         let found = self
             .blocking(ino, "read", move |inner| {
                 let Some(open) = inner.existing(ino)? else { return Ok(None) };
-                let mut buffer = vec![0; count];
                 let read = open.file.read_at(&mut buffer, range.start)?;
                 Ok((read == count).then_some(buffer))
             })
             .await?;
-        found.map(Bytes::from).ok_or(short)
+        found.map(Buffer::freeze).ok_or(short)
     }
 
     /// Writes `data` at `offset`, making the file if need be. Durable after [`CacheStore::sync`].
@@ -237,6 +258,19 @@ impl CacheStore {
             open.entry_synced.store(true, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// Returns when all earlier writes of all files, and their names, are on the disk.
+    ///
+    /// # Errors
+    /// [`CacheError::Directory`]: some may be lost, and nobody knows which. Files with uncommitted
+    /// writes find out by themselves ([`CacheStore::sync`]).
+    pub async fn sync_all(&self) -> Result<(), CacheError> {
+        let inner = Arc::clone(&self.inner);
+        tokio::task::spawn_blocking(move || inner.file_system.sync_all())
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("the disk thread panicked")))
+            .map_err(|source| CacheError::Directory { path: self.inner.data.clone(), source })
     }
 
     /// Bytes from the file's start to its end; 0 when it is not there.
@@ -327,6 +361,10 @@ impl Inner {
 
     fn lock_open(&self) -> MutexGuard<'_, HashMap<Ino, Arc<OpenFile>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn already_open(&self, ino: Ino) -> Option<Arc<OpenFile>> {
+        self.lock_open().get(&ino).map(Arc::clone)
     }
 
     fn opened(&self, ino: Ino) -> io::Result<Arc<OpenFile>> {

@@ -4,9 +4,10 @@
 //! bytes written here. Bounded: the file system commits at once when [`Overlay::is_full`].
 use std::{
     collections::HashMap,
+    fmt,
     ops::Range,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -17,6 +18,15 @@ use crate::{clock::Timestamp, ids::Ino, ranges::RangeSet};
 const FILES_MAX: usize = 4096;
 /// Separate ranges of one file.
 const RANGES_MAX: usize = 4096;
+
+/// Writes of one file from the first to the commit after the last: no upload of it meanwhile.
+#[derive(Clone, Debug)]
+pub enum Burst {
+    /// The catalog knows of it, by this number.
+    Noted(u64),
+    /// It is held back in memory as long as this lives.
+    Held(Arc<dyn fmt::Debug + Send + Sync>),
+}
 
 /// One file's uncommitted writes.
 #[derive(Clone, Debug)]
@@ -31,8 +41,8 @@ pub struct Pending {
     pub mtime: Timestamp,
     /// Whether a write took setuid and setgid away.
     pub clear_set_id: bool,
-    /// The burst that the catalog knows; `None` when the next write must begin one.
-    pub burst: Option<u64>,
+    /// The burst that is open; `None` when the next write must begin one.
+    pub burst: Option<Burst>,
     /// Writes that have begun and not ended.
     pub in_flight: u32,
     /// The last write's number; no two writes of this process, to whatever files, have one number.
@@ -92,6 +102,15 @@ impl Overlay {
         self.lock().get(&ino).map(|pending| pending.ranges.clone()).unwrap_or_default()
     }
 
+    /// Whether `committed` and what has been written since cover `wanted` together.
+    pub fn covers(&self, ino: Ino, committed: &RangeSet, wanted: &Range<u64>) -> bool {
+        self.lock().get(&ino).is_some_and(|pending| {
+            let mut present = pending.ranges.clone();
+            present.extend(committed);
+            present.covers(wanted)
+        })
+    }
+
     /// Files with uncommitted writes.
     pub fn inos(&self) -> Vec<Ino> {
         self.lock().keys().copied().collect()
@@ -113,8 +132,8 @@ impl Overlay {
         Some(WriteBegun { failed_syncs: pending.failed_syncs })
     }
 
-    /// Notes a burst that the catalog has begun; the write may begin.
-    pub fn begin(&self, ino: Ino, burst: u64, size: u64, mtime: Timestamp) -> WriteBegun {
+    /// Notes a burst that has begun; the write may begin.
+    pub fn begin(&self, ino: Ino, burst: Burst, size: u64, mtime: Timestamp) -> WriteBegun {
         let last_write = self.number();
         let mut files = self.lock();
         let pending = files.entry(ino).or_insert_with(|| Pending {
@@ -207,7 +226,7 @@ impl Overlay {
 
     /// Ends the burst if nothing was written since `taken`, and answers which: the next write begins
     /// another.
-    pub fn close(&self, ino: Ino, taken: &Taken) -> Option<u64> {
+    pub fn close(&self, ino: Ino, taken: &Taken) -> Option<Burst> {
         match self.lock().get_mut(&ino) {
             Some(pending) if pending.last_write == taken.last_write && pending.in_flight == 0 => {
                 pending.burst.take()
@@ -216,8 +235,13 @@ impl Overlay {
         }
     }
 
+    /// The burst that is open.
+    pub fn burst(&self, ino: Ino) -> Option<Burst> {
+        self.lock().get(&ino)?.burst.clone()
+    }
+
     /// The commit that was to close `burst` failed: it is still open.
-    pub fn reopen(&self, ino: Ino, burst: u64) {
+    pub fn reopen(&self, ino: Ino, burst: Burst) {
         if let Some(pending) = self.lock().get_mut(&ino) {
             pending.burst.get_or_insert(burst);
         }

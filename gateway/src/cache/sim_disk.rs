@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::disk::{DiskFile, DiskIo, DiskSpace};
+use super::disk::{DiskFile, DiskIo, DiskSpace, FileSystem};
 
 const SECTOR: usize = 512;
 
@@ -156,6 +156,10 @@ impl DiskFile for Handle {
         })
     }
 
+    fn read_cached(&self, buffer: &mut [u8], offset: u64) -> io::Result<Option<usize>> {
+        self.read_at(buffer, offset).map(Some)
+    }
+
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
         self.with(|state, path| {
             let file = file(state, path)?;
@@ -196,6 +200,23 @@ impl DiskFile for Handle {
     }
 }
 
+impl FileSystem for SimDisk {
+    fn sync_all(&self) -> io::Result<()> {
+        let mut state = self.lock();
+        let failed = state.fail_syncs > 0;
+        state.fail_syncs = state.fail_syncs.saturating_sub(1);
+        for file in state.files.values_mut() {
+            if failed {
+                file.dirty.clear();
+            } else {
+                file.sync();
+                file.entry_synced = true;
+            }
+        }
+        if failed { Err(io::Error::other("the disk failed")) } else { Ok(()) }
+    }
+}
+
 impl DiskIo for SimDisk {
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.lock();
@@ -233,6 +254,10 @@ impl DiskIo for SimDisk {
         let state = self.lock();
         let here = state.files.keys().filter(|file| file.parent() == Some(path));
         Ok(here.filter_map(|file| Some(file.file_name()?.to_str()?.to_owned())).collect())
+    }
+
+    fn file_system(&self, _path: &Path) -> io::Result<Arc<dyn FileSystem>> {
+        Ok(Arc::new(self.clone()))
     }
 
     fn space(&self, _path: &Path) -> io::Result<DiskSpace> {

@@ -69,6 +69,8 @@ enum Decision {
     Claim(Job, Vec<String>),
     /// Something else must be done first.
     Wait,
+    /// The file is being written: the commit of that sets a time.
+    WaitForCommit,
     /// A job that is out holds its key.
     Busy,
 }
@@ -85,6 +87,8 @@ impl Catalog {
         self.write(move |txn| {
             expand_moves(txn, now)?;
             let mut jobs = Vec::new();
+            // Those that are decided otherwise are not out.
+            txn.state.claims.note_release();
             for due in due_rows(txn, now, limit)? {
                 if jobs.len() >= limit {
                     break;
@@ -95,13 +99,19 @@ impl Catalog {
                 match decide(txn, &due, now)? {
                     Decision::Claim(job, keys) => {
                         let keys = keys.into_iter().map(|key| (due.share, key)).collect();
-                        txn.state.claims.claim(due.op, keys);
+                        let uploads = due.ino.filter(|_| due.kind == KIND_SYNC);
+                        txn.state.claims.claim(due.op, keys, uploads);
                         jobs.push(job);
                     }
                     Decision::Wait => {
                         txn.db
                             .prepare_cached("UPDATE journal SET not_before = ?2 WHERE op = ?1")?
                             .execute(params![due.op.0, now.plus_millis(WAIT_MILLIS).as_nanos()])?;
+                    }
+                    Decision::WaitForCommit => {
+                        txn.db
+                            .prepare_cached("UPDATE journal SET not_before = ?2 WHERE op = ?1")?
+                            .execute(params![due.op.0, NEVER.as_nanos()])?;
                     }
                     Decision::Busy => {}
                 }
@@ -152,6 +162,8 @@ fn due_rows(txn: &Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Due>, Cat
 
 fn decide(txn: &mut Txn<'_>, due: &Due, now: Timestamp) -> Result<Decision, CatalogError> {
     match (due.kind, &due.ino, &due.key) {
+        // From here on nobody can hold it; given back with the claim, or after this transaction.
+        (KIND_SYNC, Some(ino), _) if !txn.state.held.claim(*ino) => Ok(Decision::WaitForCommit),
         (KIND_SYNC, Some(ino), _) => decide_sync(txn, due, *ino, now),
         (KIND_DELETE, _, Some(key)) => decide_delete(txn, due, key),
         (KIND_ABORT, _, Some(key)) => {

@@ -2,10 +2,10 @@
 use rusqlite::params;
 
 use super::{
-    Catalog, done,
+    Catalog, carried, done,
     error::CatalogError,
     inode, journal, range,
-    types::{AttrChange, HeadAttr, Inode, Stamp, WriteCommit},
+    types::{AttrChange, DurableBytes, HeadAttr, Inode, Stamp, WriteCommit},
     writer::Txn,
 };
 use crate::{
@@ -73,8 +73,8 @@ impl Catalog {
     }
 
     /// Makes what was written the file's content: size, time and ranges in one transaction with the
-    /// row that promises the upload (I2). The bytes must have been `fdatasync`ed (I1). Bytes
-    /// between the old size and the new that nobody wrote are zero and present. Commits of one file
+    /// row that promises the upload (I2). The bytes must have been `fdatasync`ed, or come along (I1).
+    /// Bytes between the old size and the new that nobody wrote are zero and present. Commits of one file
     /// may come in any order: an older one takes nothing back.
     ///
     /// # Errors
@@ -94,14 +94,26 @@ impl Catalog {
                      WHERE ino = ?1",
                 )?
                 .execute(params![ino.0, commit.size, commit.mtime.as_nanos(), mode])?;
-            if commit.closes {
-                let closed = txn
-                    .db
-                    .prepare_cached("UPDATE inode SET writing = 0 WHERE ino = ?1 AND writing = ?2")?
-                    .execute(params![ino.0, commit.version])?;
-                if closed > 0 {
-                    journal::enqueue_sync(txn, ino, commit.due)?;
+            match &commit.bytes {
+                DurableBytes::Synced(carried) => carried::forget(txn.db, ino, *carried)?,
+                DurableBytes::Carried(bytes) => carried::set(txn.db, ino, bytes)?,
+            }
+            match commit.noted {
+                None if commit.closes => mark_dirty(txn, ino, Touches::Content, commit.due)?,
+                // The time that its upload has is of no use while it is held.
+                None => mark_dirty(txn, ino, Touches::Content, journal::NEVER)?,
+                Some(version) if commit.closes => {
+                    let closed = txn
+                        .db
+                        .prepare_cached(
+                            "UPDATE inode SET writing = 0 WHERE ino = ?1 AND writing = ?2",
+                        )?
+                        .execute(params![ino.0, version])?;
+                    if closed > 0 {
+                        journal::enqueue_sync(txn, ino, commit.due)?;
+                    }
                 }
+                Some(_) => {}
             }
             inode::get(txn.db, ino)
         })

@@ -1,4 +1,6 @@
 //! The inode table: rows, lookups, and the key that a place in the tree means.
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Catalog, error::CatalogError, types::Inode};
@@ -182,21 +184,39 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError::Gone`].
-    pub async fn inode(&self, ino: Ino) -> Result<Inode, CatalogError> {
-        self.read(move |db| get(db, ino)).await
+    pub async fn inode(&self, ino: Ino) -> Result<Arc<Inode>, CatalogError> {
+        let rows = &self.inner.rows;
+        if let Some(row) = rows.get(ino) {
+            return Ok(row);
+        }
+        let since = rows.since();
+        let row = Arc::new(self.read(move |db| get(db, ino)).await?);
+        rows.keep(since, &row, None);
+        Ok(row)
     }
 
     /// The entry `name` of the directory `dir`; `None` if it has none.
     ///
     /// # Errors
     /// [`CatalogError::Gone`], [`CatalogError::NotDirectory`] for `dir`.
-    pub async fn child(&self, dir: Ino, name: &str) -> Result<Option<Inode>, CatalogError> {
+    pub async fn child(&self, dir: Ino, name: &str) -> Result<Option<Arc<Inode>>, CatalogError> {
+        let rows = &self.inner.rows;
+        if let Some(row) = rows.child(dir, name) {
+            return Ok(Some(row));
+        }
+        let since = rows.since();
         let name = name.to_owned();
-        self.read(move |db| {
-            get_directory(db, dir)?;
-            child(db, dir, &name)
-        })
-        .await
+        let found = self
+            .read(move |db| {
+                get_directory(db, dir)?;
+                child(db, dir, &name)
+            })
+            .await?;
+        let found = found.map(Arc::new);
+        if let Some(row) = &found {
+            rows.keep(since, row, None);
+        }
+        Ok(found)
     }
 
     /// At most `limit` entries of `dir` whose ino is above `after`, by ino: a position that stays

@@ -8,13 +8,16 @@
 //! Must not know: S3, the cache's files, protocols. Lock rank: last; never calls back.
 //!
 //! Files: `namespace` (create, remove, rename), `content` (writes, attributes), `range`, `journal`
-//! and `claim` (what the movers do), `listing` (what S3 shows), `share`, `done`, `counts`, `verify`.
+//! and `claim` (what the movers do), `listing` (what S3 shows), `carried`, `share`, `done`, `counts`, `verify`. `rows` keeps what
+//! is asked for most in memory.
+mod carried;
 mod claim;
 mod content;
 mod counts;
 mod done;
 mod error;
 mod flush;
+mod held;
 mod inode;
 mod journal;
 mod listing;
@@ -22,6 +25,7 @@ mod namespace;
 mod pragmas;
 mod range;
 mod reader;
+mod rows;
 mod schema;
 mod share;
 #[cfg(test)]
@@ -41,20 +45,24 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use carried::{CARRIED_BYTES_MAX, Carried};
 pub use content::WriteBegun;
 pub use error::CatalogError;
 pub use flush::Watermark;
+pub use held::Hold;
 pub use namespace::{Placed, RemoveKind, Removed, RenameSpec, Renamed};
 pub use range::ChangedObject;
 pub use share::RootAttr;
 pub use types::{
-    AttrChange, DeleteJob, Expected, Finish, HeadAttr, Inode, Job, ListDefaults, ListedEntry,
-    ListedKind, ListedPage, ListingToken, Merged, MultipartState, NewInode, NewKind, OpId,
-    PartRecord, PendingCounts, ShareRow, Stamp, SyncJob, WriteCommit,
+    AttrChange, DeleteJob, DurableBytes, Expected, Finish, HeadAttr, Inode, Job, ListDefaults,
+    ListedEntry, ListedKind, ListedPage, ListingToken, Merged, MultipartState, NewInode, NewKind,
+    OpId, PartRecord, PendingCounts, ShareRow, Stamp, SyncJob, WriteCommit,
 };
 
+use held::Held;
 use reader::Readers;
-use writer::{Operation, Txn};
+use rows::{Rows, Touched};
+use writer::{Operation, Txn, Writer};
 
 /// The catalog's file below the cache directory.
 pub const CATALOG_FILE: &str = "catalog.db";
@@ -70,6 +78,8 @@ struct Inner {
     sender: Mutex<Option<mpsc::Sender<Operation>>>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
     readers: Arc<Readers>,
+    rows: Arc<Rows>,
+    held: Held,
     journal: watch::Sender<u64>,
     was_clean: bool,
     generation: u64,
@@ -112,18 +122,24 @@ impl Catalog {
             |row| row.get(0),
         )?;
         let done = done::load(&connection)?;
+        let touched = Touched::watch(&connection)?;
+        let rows = Arc::new(Rows::default());
         let (sender, mut operations) = mpsc::channel(writer::QUEUE_OPERATIONS_MAX);
         let journal = watch::Sender::new(0);
-        let signal = journal.clone();
+        let held = Held::default();
+        let writer =
+            Writer::new(connection, touched, Arc::clone(&rows), held.clone(), journal.clone());
         let thread = thread::Builder::new()
             .name("catalog".to_owned())
-            .spawn(move || writer::run(&connection, &mut operations, &signal))
+            .spawn(move || writer.run(&mut operations))
             .map_err(|error| CatalogError::Commit(format!("cannot start its thread: {error}")))?;
         Ok(Self {
             inner: Arc::new(Inner {
                 sender: Mutex::new(Some(sender)),
                 thread: Mutex::new(Some(thread)),
                 readers: Arc::new(Readers::new(path)),
+                rows,
+                held,
                 journal,
                 was_clean: clean == 1,
                 generation,
@@ -162,6 +178,7 @@ impl Catalog {
             })
             .await;
         self.inner.readers.close();
+        self.inner.rows.doubt_all();
         self.inner.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
         let thread = self.inner.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {

@@ -1,9 +1,9 @@
 //! The range table: which bytes of a cache file are the inode's content.
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Catalog, error::CatalogError, inode, journal, types::OpId, writer::Txn};
+use super::{Catalog, carried, error::CatalogError, inode, journal, types::OpId, writer::Txn};
 use crate::{
     ids::{FileKind, Ino},
     object::{ETag, ObjectKey},
@@ -49,11 +49,12 @@ pub(super) fn truncate(db: &Connection, ino: Ino, size: u64) -> Result<(), Catal
         .execute(params![ino.0, size])?;
     db.prepare_cached("UPDATE range SET end = ?2 WHERE ino = ?1 AND end > ?2")?
         .execute(params![ino.0, size])?;
-    Ok(())
+    carried::truncate(db, ino, size)
 }
 
 /// Takes everything out; whether there was anything.
 pub(super) fn clear(db: &Connection, ino: Ino) -> Result<bool, CatalogError> {
+    carried::clear(db, ino)?;
     Ok(db.prepare_cached("DELETE FROM range WHERE ino = ?1")?.execute([ino.0])? > 0)
 }
 
@@ -73,8 +74,16 @@ impl Catalog {
     pub async fn inode_and_ranges(
         &self,
         ino: Ino,
-    ) -> Result<(super::Inode, RangeSet), CatalogError> {
-        self.read(move |db| Ok((inode::get(db, ino)?, of(db, ino)?))).await
+    ) -> Result<(Arc<super::Inode>, Arc<RangeSet>), CatalogError> {
+        let rows = &self.inner.rows;
+        if let Some(known) = rows.get_with_ranges(ino) {
+            return Ok(known);
+        }
+        let since = rows.since();
+        let (row, ranges) = self.read(move |db| Ok((inode::get(db, ino)?, of(db, ino)?))).await?;
+        let (row, ranges) = (Arc::new(row), Arc::new(ranges));
+        rows.keep(since, &row, Some(&ranges));
+        Ok((row, ranges))
     }
 
     /// Marks fetched bytes of the object `etag` present. They must have been `fdatasync`ed (I1).

@@ -6,13 +6,14 @@ use rusqlite::Connection;
 use super::error::CatalogError;
 
 /// The schema that this gateway writes.
-pub(super) const SCHEMA_VERSION: u32 = 3;
+pub(super) const SCHEMA_VERSION: u32 = 4;
 
 /// One step per version: `MIGRATIONS[n]` leads from version n to n + 1.
 const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
     include_str!("schema/0001.sql"),
     include_str!("schema/0002.sql"),
     include_str!("schema/0003.sql"),
+    include_str!("schema/0004.sql"),
 ];
 
 /// Brings the database to [`SCHEMA_VERSION`], each step in its own transaction.

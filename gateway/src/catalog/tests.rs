@@ -1,6 +1,7 @@
 //! Transitions on the real SQLite; a crash is a catalog dropped without close and opened again.
 mod listing;
 mod movers;
+mod writing;
 
 use tempfile::TempDir;
 
@@ -80,7 +81,8 @@ impl Fixture {
     pub(super) async fn write(&self, ino: Ino, size: u64) {
         let begun = self.catalog.begin_write(ino).await.unwrap();
         let commit = WriteCommit {
-            version: begun.version,
+            noted: Some(begun.version),
+            bytes: DurableBytes::Synced(None),
             size,
             mtime: at(6),
             clear_set_id: false,
@@ -158,6 +160,14 @@ impl Fixture {
 
     pub(super) async fn verify(&self) {
         assert_eq!(self.catalog.verify().await.unwrap(), Vec::<String>::new());
+        for (row, ranges) in self.catalog.inner.rows.all() {
+            let ino = row.ino;
+            let true_row = self.catalog.read(move |db| inode::get(db, ino)).await.unwrap();
+            assert_eq!(*row, true_row, "in memory, and in the database");
+            if let Some(ranges) = ranges {
+                assert_eq!(*ranges, self.catalog.ranges(ino).await.unwrap(), "of {ino:?}");
+            }
+        }
     }
 }
 

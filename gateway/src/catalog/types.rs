@@ -1,6 +1,8 @@
 //! What the catalog's transitions take and give.
 use std::{ops::Range, sync::Arc};
 
+use bytes::Bytes;
+
 use crate::{
     clock::Timestamp,
     ids::{FileKind, Ino, RequestId, ShareId},
@@ -115,8 +117,9 @@ impl AttrChange {
 /// What a commit makes durable. The bytes of `ranges` must have been `fdatasync`ed (I1).
 #[derive(Clone, Debug)]
 pub struct WriteCommit {
-    /// The version that [`begin_write`](super::Catalog::begin_write) gave.
-    pub version: u64,
+    /// The version that [`begin_write`](super::Catalog::begin_write) gave; `None` for a burst that was
+    /// only held ([`hold`](super::Catalog::hold)).
+    pub noted: Option<u64>,
     /// The file's size, in bytes.
     pub size: u64,
     /// Its modification time (ctime too).
@@ -125,11 +128,24 @@ pub struct WriteCommit {
     pub clear_set_id: bool,
     /// What was written since the last commit; zeros in holes included.
     pub ranges: Vec<Range<u64>>,
+    /// Where they are.
+    pub bytes: DurableBytes,
     /// Whether nothing has been written since `ranges` were taken: the burst ends and the upload
     /// may begin at `due`.
     pub closes: bool,
     /// Earliest time to upload.
     pub due: Timestamp,
+}
+
+/// How the bytes of a [`WriteCommit`] are durable.
+#[derive(Clone, Debug)]
+pub enum DurableBytes {
+    /// The cache file was `fdatasync`ed after they were written, and after the catalog carried bytes
+    /// of it under this number ([`carried_of`](super::Catalog::carried_of)).
+    Synced(Option<u64>),
+    /// The commit makes them so: all of the file's bytes, as they are now,
+    /// [`CARRIED_BYTES_MAX`](super::CARRIED_BYTES_MAX) at most.
+    Carried(Bytes),
 }
 
 /// What must hold of a key for a publish.

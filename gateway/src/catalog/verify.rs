@@ -4,7 +4,7 @@ use rusqlite::Connection;
 use super::{Catalog, error::CatalogError};
 
 /// Rule in words, and a query that counts the rows that break it.
-const RULES: [(&str, &str); 9] = [
+const RULES: [(&str, &str); 10] = [
     (
         "a parent that is no directory",
         "SELECT count(*) FROM inode WHERE NOT EXISTS
@@ -37,6 +37,12 @@ const RULES: [(&str, &str); 9] = [
         "a range of no file, or beyond its end",
         "SELECT count(*) FROM range WHERE NOT EXISTS
              (SELECT 1 FROM inode i WHERE i.ino = range.ino AND i.kind = 0 AND range.end <= i.size)",
+    ),
+    (
+        "carried bytes of no file, or beyond its end",
+        "SELECT count(*) FROM carried WHERE NOT EXISTS
+             (SELECT 1 FROM inode i WHERE i.ino = carried.ino AND i.kind = 0
+                  AND length(carried.bytes) <= i.size)",
     ),
     (
         "ranges of one file that touch",

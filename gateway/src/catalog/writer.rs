@@ -12,8 +12,13 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::{mpsc, watch};
 
-use super::{error::CatalogError, types::OpId};
-use crate::ids::ShareId;
+use super::{
+    error::CatalogError,
+    held::Held,
+    rows::{Changes, Rows, Touched},
+    types::OpId,
+};
+use crate::ids::{Ino, ShareId};
 
 /// Operations that may wait for the writer; further callers wait for room.
 pub(super) const QUEUE_OPERATIONS_MAX: usize = 1024;
@@ -36,18 +41,33 @@ pub(super) struct Txn<'a> {
 /// A key of a share.
 pub(super) type ShareKey = (ShareId, String);
 
+/// A job that is out.
+#[derive(Clone, Debug)]
+struct Claim {
+    keys: Vec<ShareKey>,
+    /// What it uploads, if it does.
+    ino: Option<Ino>,
+}
+
 /// Jobs handed out and not yet answered. In memory: a restart hands them out again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Claims {
-    by_op: HashMap<OpId, Vec<ShareKey>>,
+    by_op: HashMap<OpId, Claim>,
     busy: HashSet<ShareKey>,
+    /// Whether any was given back since this was last asked.
+    released: bool,
 }
 
 impl Claims {
-    /// Claims `op`, which works on `keys` (I7).
-    pub(super) fn claim(&mut self, op: OpId, keys: Vec<ShareKey>) {
+    /// Claims `op`, which works on `keys` (I7) and uploads `ino`.
+    pub(super) fn claim(&mut self, op: OpId, keys: Vec<ShareKey>, ino: Option<Ino>) {
         self.busy.extend(keys.iter().cloned());
-        self.by_op.insert(op, keys);
+        self.by_op.insert(op, Claim { keys, ino });
+    }
+
+    /// Whether a job that uploads `ino` is out.
+    fn has_upload_of(&self, ino: Ino) -> bool {
+        self.by_op.values().any(|claim| claim.ino == Some(ino))
     }
 
     /// Whether the job is out.
@@ -57,7 +77,7 @@ impl Claims {
 
     /// The share of a job that is out.
     pub(super) fn share_of(&self, op: OpId) -> Option<ShareId> {
-        self.by_op.get(&op).and_then(|keys| keys.first()).map(|(share, _)| *share)
+        self.by_op.get(&op).and_then(|claim| claim.keys.first()).map(|(share, _)| *share)
     }
 
     /// Whether a job works on `key`.
@@ -65,11 +85,17 @@ impl Claims {
         self.busy.contains(key)
     }
 
+    /// Lets what is claimed be compared with what is out after this transaction.
+    pub(super) fn note_release(&mut self) {
+        self.released = true;
+    }
+
     /// Gives the job's keys back.
     pub(super) fn release(&mut self, op: OpId) {
-        for key in self.by_op.remove(&op).unwrap_or_default() {
+        for key in self.by_op.remove(&op).into_iter().flat_map(|claim| claim.keys) {
             self.busy.remove(&key);
         }
+        self.released = true;
     }
 
     /// How many jobs are out.
@@ -140,73 +166,107 @@ impl Listings {
 /// What the writer remembers between transactions.
 #[derive(Debug, Default)]
 pub(super) struct WriterState {
+    pub(super) held: Held,
     pub(super) claims: Claims,
     pub(super) listings: Listings,
     /// Set by operations that make work for the movers.
     pub(super) journal_changed: bool,
 }
 
-/// Serves operations until the last sender is gone.
-pub(super) fn run(
-    connection: &Connection,
-    operations: &mut mpsc::Receiver<Operation>,
-    journal: &watch::Sender<u64>,
-) {
-    let mut state = WriterState::default();
-    while let Some(first) = operations.blocking_recv() {
-        let claims_before = state.claims.clone();
-        let (completions, outcome) = commit_batch(connection, &mut state, first, operations);
-        if outcome.is_err() {
-            state.claims = claims_before;
-        }
-        for completion in completions {
-            completion(outcome.clone());
-        }
-        if std::mem::take(&mut state.journal_changed) {
-            journal.send_modify(|changes| *changes += 1);
-        }
-    }
+/// The writing end.
+#[derive(Debug)]
+pub(super) struct Writer {
+    connection: Connection,
+    touched: Touched,
+    rows: Arc<Rows>,
+    journal: watch::Sender<u64>,
+    state: WriterState,
 }
 
-fn commit_batch(
-    connection: &Connection,
-    state: &mut WriterState,
-    first: Operation,
-    operations: &mut mpsc::Receiver<Operation>,
-) -> (Vec<Completion>, Result<(), String>) {
-    let mut completions = Vec::new();
-    let begun = connection.execute_batch("BEGIN IMMEDIATE");
-    let mut next = Some(first);
-    while let Some(operation) = next {
-        completions.push(operation(&mut Txn { db: connection, state }));
-        // An error such as a full disk rolls the whole transaction back inside SQLite.
-        let lost = connection.is_autocommit();
-        next = if lost || completions.len() >= BATCH_OPERATIONS_MAX {
-            None
-        } else {
-            operations.try_recv().ok()
-        };
+impl Writer {
+    /// Writes through `connection`, whose changes `touched` notes and `rows` follows.
+    pub(super) fn new(
+        connection: Connection,
+        touched: Touched,
+        rows: Arc<Rows>,
+        held: Held,
+        journal: watch::Sender<u64>,
+    ) -> Self {
+        let state = WriterState { held, ..WriterState::default() };
+        Self { connection, touched, rows, journal, state }
     }
-    let outcome = begun.and_then(|()| {
-        if connection.is_autocommit() {
-            return Err(rusqlite::Error::InvalidQuery);
-        }
-        connection.execute_batch("COMMIT")
-    });
-    let outcome = outcome.map_err(|error| {
-        if !connection.is_autocommit()
-            && let Err(rollback) = connection.execute_batch("ROLLBACK")
-        {
-            tracing::error!("catalog rollback failed: {rollback}");
-        }
-        match error {
-            rusqlite::Error::InvalidQuery => {
-                "SQLite gave the transaction up (is the cache disk full or failing?)".to_owned()
+
+    /// Serves operations until the last sender is gone.
+    pub(super) fn run(mut self, operations: &mut mpsc::Receiver<Operation>) {
+        while let Some(first) = operations.blocking_recv() {
+            let claims_before = self.state.claims.clone();
+            let (completions, outcome) = self.commit_batch(first, operations);
+            let outcome = match outcome {
+                Ok(changes) => {
+                    self.rows.committed(changes);
+                    Ok(())
+                }
+                Err(why) => {
+                    self.rows.doubt_all();
+                    self.state.claims = claims_before;
+                    self.state.claims.released = true;
+                    Err(why)
+                }
+            };
+            if std::mem::take(&mut self.state.claims.released) {
+                let claims = &self.state.claims;
+                self.state.held.keep_claims(|ino| claims.has_upload_of(ino));
             }
-            other => other.to_string(),
+            for completion in completions {
+                completion(outcome.clone());
+            }
+            if std::mem::take(&mut self.state.journal_changed) {
+                self.journal.send_modify(|changes| *changes += 1);
+            }
         }
-    });
-    (completions, outcome)
+    }
+
+    fn commit_batch(
+        &mut self,
+        first: Operation,
+        operations: &mut mpsc::Receiver<Operation>,
+    ) -> (Vec<Completion>, Result<Changes, String>) {
+        let db = &self.connection;
+        let mut completions = Vec::new();
+        let begun = db.execute_batch("BEGIN IMMEDIATE");
+        let mut next = Some(first);
+        while let Some(operation) = next {
+            completions.push(operation(&mut Txn { db, state: &mut self.state }));
+            // An error such as a full disk rolls the whole transaction back inside SQLite.
+            let lost = db.is_autocommit();
+            next = if lost || completions.len() >= BATCH_OPERATIONS_MAX {
+                None
+            } else {
+                operations.try_recv().ok()
+            };
+        }
+        let changes = Changes::of(db, &self.touched);
+        let outcome = begun.and_then(|()| {
+            if db.is_autocommit() {
+                return Err(rusqlite::Error::InvalidQuery);
+            }
+            db.execute_batch("COMMIT")
+        });
+        let outcome = outcome.map_err(|error| {
+            if !db.is_autocommit()
+                && let Err(rollback) = db.execute_batch("ROLLBACK")
+            {
+                tracing::error!("catalog rollback failed: {rollback}");
+            }
+            match error {
+                rusqlite::Error::InvalidQuery => {
+                    "SQLite gave the transaction up (is the cache disk full or failing?)".to_owned()
+                }
+                other => other.to_string(),
+            }
+        });
+        (completions, outcome.map(|()| changes))
+    }
 }
 
 /// Runs `transition` so that its error undoes all of it and nothing else of the batch.

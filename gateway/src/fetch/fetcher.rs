@@ -216,7 +216,7 @@ impl Inner {
             return Err(FetchError::Changed);
         }
         // What was written here meanwhile, committed or not, is newer than the object.
-        let mut present = ranges;
+        let mut present = Arc::unwrap_or_clone(ranges);
         present.extend(&self.cache.overlay().ranges(ino));
         let install = present.missing(hull.start..hull.end.min(now.size));
         for part in &install {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     cache::sim_disk::SimDisk,
-    catalog::{NewInode, NewKind, RootAttr, Stamp, WriteCommit},
+    catalog::{DurableBytes, NewInode, NewKind, RootAttr, Stamp, WriteCommit},
     clock::ManualClock,
 };
 
@@ -28,7 +28,8 @@ async fn committed_file(catalog: &Catalog, cache: &CacheStore, root: Ino, name: 
     cache.write_at(ino, 0, Bytes::from_static(b"data")).await.unwrap();
     cache.sync(ino).await.unwrap();
     let commit = WriteCommit {
-        version: begun.version,
+        noted: Some(begun.version),
+        bytes: DurableBytes::Synced(None),
         size: 4,
         mtime: now,
         clear_set_id: false,

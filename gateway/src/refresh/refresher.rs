@@ -145,17 +145,18 @@ impl Refresher {
     ///
     /// # Errors
     /// [`RefreshError`].
-    pub async fn load_attr(&self, ino: Ino) -> Result<Inode, RefreshError> {
+    pub async fn load_attr(&self, ino: Ino) -> Result<(), RefreshError> {
         let inode = self.catalog.inode(ino).await?;
         if !inode.needs_head {
-            return Ok(inode);
+            return Ok(());
         }
         let key = match &inode.object_key {
             Some(key) => Some(key.clone()),
             None => ObjectKey::new(self.catalog.key(ino).await?),
         };
         let Some(key) = key else {
-            return Ok(self.catalog.apply_head(ino, None).await?);
+            self.catalog.apply_head(ino, None).await?;
+            return Ok(());
         };
         let head = match self.share.store.head(&key).await {
             Ok(head) => head,
@@ -171,7 +172,7 @@ impl Refresher {
         Ok(self.took(&inode, head).await?)
     }
 
-    async fn took(&self, inode: &Inode, head: ObjectMeta) -> Result<Inode, CatalogError> {
+    async fn took(&self, inode: &Inode, head: ObjectMeta) -> Result<(), CatalogError> {
         let attr =
             metadata::to_attr(&head.user, inode.kind, self.share.defaults(), head.last_modified);
         match self.catalog.apply_head(inode.ino, Some((head.etag.clone(), attr))).await {
@@ -185,21 +186,24 @@ impl Refresher {
                     };
                     self.catalog.mark_changed(inode.ino, was, is).await?;
                 }
-                self.catalog.inode(inode.ino).await
+                Ok(())
             }
-            done => done,
+            done => done.map(drop),
         }
     }
 
-    async fn no_object(&self, inode: &Inode) -> Result<Inode, CatalogError> {
+    async fn no_object(&self, inode: &Inode) -> Result<(), CatalogError> {
         match (&inode.etag, inode.kind) {
             (Some(was), FileKind::File | FileKind::Symlink) => {
                 self.catalog.mark_gone(inode.ino, was).await?;
-                self.catalog.inode(inode.ino).await
             }
-            (_, FileKind::Directory) => self.catalog.apply_head(inode.ino, None).await,
-            (None, FileKind::File | FileKind::Symlink) => self.catalog.inode(inode.ino).await,
+            (_, FileKind::Directory) => {
+                self.catalog.apply_head(inode.ino, None).await?;
+            }
+            // Nothing is known of an object: there is nothing to take back.
+            (None, FileKind::File | FileKind::Symlink) => {}
         }
+        Ok(())
     }
 
     fn is_stale(&self, listed_at: Option<Timestamp>) -> bool {

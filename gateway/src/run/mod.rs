@@ -208,6 +208,9 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
         );
     }
     let flushed = write_back.flush_all().await;
+    if let Err(error) = write_back.settle().await {
+        tracing::warn!("some small files go to the cache disk at the next start: {error}");
+    }
     tracing::info!("stopped; written bytes of {flushed} files were brought to the cache disk");
     catalog.close().await?;
     ended
@@ -234,7 +237,12 @@ async fn flush_idle(write_back: Arc<WriteBack>, tasks: Tasks) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = ticks.tick() => { write_back.flush_idle().await; }
+            _ = ticks.tick() => {
+                write_back.flush_idle().await;
+                if let Err(error) = write_back.settle().await {
+                    tracing::error!("the cache disk cannot be synced, trying again: {error}");
+                }
+            }
             () = tasks.stopping().cancelled() => return,
         }
     }

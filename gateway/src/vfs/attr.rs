@@ -21,7 +21,7 @@ impl Vfs {
                 row
             }
         };
-        Ok(self.attr(&self.row_with_best_attr(row).await?))
+        Ok(self.attr(self.row_with_best_attr(row).await?.as_ref()))
     }
 
     pub(super) async fn do_access(

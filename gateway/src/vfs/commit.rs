@@ -8,7 +8,7 @@ impl Vfs {
         Self::check_file(&row)?;
         let before = self.wcc(&row);
         self.shared.commit(ino).await?;
-        let change = self.change(before, &self.row(ino).await?);
+        let change = self.change(before, self.row(ino).await?.as_ref());
         // After the commit: if writes were lost until now, the client must see that.
         Ok((change, self.shared.verifier.get()))
     }

@@ -1,4 +1,6 @@
 //! CREATE, MKDIR, SYMLINK.
+use std::sync::Arc;
+
 use super::{
     CreateHow, Created, Credentials, FileKind, FsError, Ino, RequestContext, RequestId, SetAttr,
     Vfs, attr::resolve, names, permissions, write,
@@ -122,7 +124,7 @@ impl Vfs {
         &self,
         cx: &RequestContext,
         dir: &Inode,
-        entry: Inode,
+        entry: Arc<Inode>,
         how: CreateHow,
     ) -> Result<Created, FsError> {
         let who = &cx.credentials;
@@ -145,7 +147,7 @@ impl Vfs {
                 self.shared.commit(entry.ino).await?;
                 let row = self.row(entry.ino).await?;
                 let only = SetAttr { size: Some(size), ..SetAttr::default() };
-                self.apply(cx, &row, &only).await?
+                Arc::new(self.apply(cx, &row, &only).await?)
             }
             None => self.row_with_best_attr(entry).await?,
         };

@@ -1,4 +1,6 @@
 //! READDIR and READDIRPLUS.
+use std::sync::Arc;
+
 use tokio::task::JoinSet;
 
 use super::{Credentials, DirEntry, DirPage, FileKind, FsError, Ino, ReadDir, Vfs, permissions};
@@ -34,8 +36,11 @@ impl Vfs {
         let mut entries = Vec::new();
         for (cookie, name, ino) in [(DOT, ".", dir), (DOT_DOT, "..", row.parent)] {
             if ask.cookie < cookie && entries.len() < most {
-                let attr =
-                    if ask.want_attr { Some(self.attr(&self.row(ino).await?)) } else { None };
+                let attr = if ask.want_attr {
+                    Some(self.attr(self.row(ino).await?.as_ref()))
+                } else {
+                    None
+                };
                 entries.push(DirEntry { ino, name: name.into(), cookie, attr });
             }
         }
@@ -87,7 +92,7 @@ impl Vfs {
                 continue;
             }
             match self.row(row.ino).await {
-                Ok(row) => fresh.push(row),
+                Ok(row) => fresh.push(Arc::unwrap_or_clone(row)),
                 // Gone meanwhile: not an entry any more.
                 Err(FsError::Stale) => {}
                 Err(error) => return Err(error),

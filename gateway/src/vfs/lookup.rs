@@ -1,4 +1,6 @@
 //! LOOKUP and READLINK.
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{Attr, Credentials, FileKind, FsError, Ino, Vfs, names, permissions};
@@ -20,7 +22,7 @@ impl Vfs {
             ".." => self.row(row.parent).await?,
             _ => self.entry(dir, name).await?.ok_or(FsError::NotFound)?,
         };
-        Ok(self.attr(&self.row_with_best_attr(entry).await?))
+        Ok(self.attr(self.row_with_best_attr(entry).await?.as_ref()))
     }
 
     pub(super) async fn do_readlink(&self, ino: Ino) -> Result<(Bytes, Attr), FsError> {
@@ -34,7 +36,7 @@ impl Vfs {
     }
 
     /// The row of a directory, with its real attributes.
-    pub(super) async fn directory(&self, dir: Ino) -> Result<Inode, FsError> {
+    pub(super) async fn directory(&self, dir: Ino) -> Result<Arc<Inode>, FsError> {
         let row = self.row(dir).await?;
         if row.kind != FileKind::Directory {
             return Err(FsError::NotDirectory);
@@ -43,7 +45,7 @@ impl Vfs {
     }
 
     /// The entry `name` of the directory, as S3 has it if what is known is stale.
-    pub(super) async fn entry(&self, dir: Ino, name: &str) -> Result<Option<Inode>, FsError> {
+    pub(super) async fn entry(&self, dir: Ino, name: &str) -> Result<Option<Arc<Inode>>, FsError> {
         let listed = self.source.refresh_dir(dir).await;
         let entry = self.shared.catalog.child(dir, name).await?;
         // An entry that is known is served; one that is not may exist in S3 (I13).

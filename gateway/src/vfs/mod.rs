@@ -18,6 +18,7 @@ pub mod permissions;
 mod read;
 mod remove;
 mod rename;
+mod settle;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -22,16 +22,15 @@ impl Vfs {
         for _ in 0..TRIES_MAX {
             let wanted = {
                 let _held = self.shared.locks.shared(ino).await;
-                let (row, mut present) = self.shared.catalog.inode_and_ranges(ino).await?;
+                let (row, present) = self.shared.catalog.inode_and_ranges(ino).await?;
                 let size = overlay.attr(ino).map_or(row.size, |(size, _, _)| size);
                 let end = offset.saturating_add(u64::from(count)).min(size);
                 if offset >= end {
                     let attr = self.attr(&row);
                     return Ok(ReadData { data: Bytes::new(), eof: offset >= size, attr });
                 }
-                present.extend(&overlay.ranges(ino));
                 let wanted = offset..end;
-                if present.covers(&wanted) {
+                if present.covers(&wanted) || overlay.covers(ino, &present, &wanted) {
                     let data = match self.shared.cache.read_at(ino, wanted).await {
                         Ok(data) => data,
                         // The cache lost a clean file: S3 has it.

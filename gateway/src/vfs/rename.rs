@@ -1,4 +1,6 @@
 //! RENAME.
+use std::sync::Arc;
+
 use super::{FileKind, FsError, Ino, Renamed, RequestContext, Vfs, names, permissions};
 use crate::catalog::{Inode, RenameSpec};
 
@@ -23,7 +25,7 @@ impl Vfs {
             return Err(FsError::Invalid);
         }
         for dir in [from_dir, to_dir] {
-            permissions::check(&self.directory(dir).await?, who, permissions::EXECUTE)?;
+            permissions::check(self.directory(dir).await?.as_ref(), who, permissions::EXECUTE)?;
         }
         for _ in 0..RACES_MAX {
             let entry = self.entry(from_dir, from_name).await?.ok_or(FsError::NotFound)?;
@@ -38,7 +40,8 @@ impl Vfs {
             let mut inos = vec![from_dir, to_dir, entry.ino];
             inos.extend(target.as_ref().map(|row| row.ino));
             let _held = self.shared.locks.exclusive_many(&inos).await;
-            let still = |row: &Option<Inode>, was: Option<Ino>| row.as_ref().map(|r| r.ino) == was;
+            let still =
+                |row: &Option<Arc<Inode>>, was: Option<Ino>| row.as_ref().map(|r| r.ino) == was;
             let catalog = &self.shared.catalog;
             let unchanged = still(&catalog.child(from_dir, from_name).await?, Some(entry.ino))
                 && still(&catalog.child(to_dir, to_name).await?, target.as_ref().map(|r| r.ino));
@@ -51,7 +54,7 @@ impl Vfs {
                 to_dir,
                 to_name: to_name.to_owned(),
             };
-            return self.rename_locked(cx, spec, &entry, target.as_ref()).await;
+            return self.rename_locked(cx, spec, &entry, target.as_deref()).await;
         }
         Err(FsError::TryLater)
     }

@@ -2,6 +2,7 @@
 mod data;
 mod names_and_rights;
 mod repeated;
+mod small;
 
 use std::{
     collections::HashMap,
@@ -53,7 +54,8 @@ impl Source for FakeSource {
     async fn fetch(&self, ino: Ino, range: Range<u64>) -> Result<(), FsError> {
         self.check()?;
         let held = self.locks.exclusive(ino).await;
-        let (row, mut present) = self.catalog.inode_and_ranges(ino).await?;
+        let (row, ranges) = self.catalog.inode_and_ranges(ino).await?;
+        let mut present = Arc::unwrap_or_clone(ranges);
         present.extend(&self.cache.overlay().ranges(ino));
         let missing = present.missing(range);
         for gap in &missing {
@@ -65,7 +67,7 @@ impl Source for FakeSource {
         }
         drop(held);
         self.cache.sync(ino).await?;
-        self.catalog.add_clean_ranges(ino, &row.etag.ok_or(FsError::Io)?, missing).await?;
+        self.catalog.add_clean_ranges(ino, row.etag.as_ref().ok_or(FsError::Io)?, missing).await?;
         Ok(())
     }
 
@@ -127,7 +129,7 @@ impl Fixture {
     async fn start(dir: TempDir, disk: SimDisk, clock: Arc<ManualClock>) -> Self {
         let catalog = Catalog::open(dir.path()).unwrap();
         let cache = CacheStore::open(Arc::new(disk.clone()), Path::new("/cache")).unwrap();
-        catalog.recover_journal(clock.now()).await.unwrap();
+        crate::recovery::recover(&catalog, &cache, clock.as_ref()).await.unwrap();
         let root = RootAttr { mode: 0o777, uid: 0, gid: 0, now: clock.now() };
         let share = catalog.ensure_share("s", "bucket", "", root).await.unwrap();
         let locks = InodeLocks::default();

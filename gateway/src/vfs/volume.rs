@@ -67,16 +67,16 @@ impl Vfs {
     }
 
     /// The inode's row; an inode of another share is as good as gone.
-    pub(super) async fn row(&self, ino: Ino) -> Result<Inode, FsError> {
+    pub(super) async fn row(&self, ino: Ino) -> Result<Arc<Inode>, FsError> {
         self.of_this_share(self.shared.catalog.inode(ino).await?)
     }
 
-    pub(super) fn of_this_share(&self, inode: Inode) -> Result<Inode, FsError> {
+    pub(super) fn of_this_share(&self, inode: Arc<Inode>) -> Result<Arc<Inode>, FsError> {
         if inode.share == self.share { Ok(inode) } else { Err(FsError::Stale) }
     }
 
     /// The row with its real attributes.
-    pub(super) async fn row_with_attr(&self, ino: Ino) -> Result<Inode, FsError> {
+    pub(super) async fn row_with_attr(&self, ino: Ino) -> Result<Arc<Inode>, FsError> {
         let row = self.row(ino).await?;
         if !row.needs_head {
             return Ok(row);
@@ -86,7 +86,7 @@ impl Vfs {
     }
 
     /// The row with its real attributes, or with defaults while S3 does not tell them.
-    pub(super) async fn row_with_best_attr(&self, row: Inode) -> Result<Inode, FsError> {
+    pub(super) async fn row_with_best_attr(&self, row: Arc<Inode>) -> Result<Arc<Inode>, FsError> {
         if !row.needs_head {
             return Ok(row);
         }
@@ -141,7 +141,7 @@ impl Vfs {
 
     /// The directory as it is, in answer to a request that changed it before the last start.
     pub(super) async fn changed_before(&self, ino: Ino) -> Result<Change, FsError> {
-        Ok(Change { before: None, after: self.attr(&self.row(ino).await?) })
+        Ok(Change { before: None, after: self.attr(self.row(ino).await?.as_ref()) })
     }
 
     /// The time for a change to `row`: never the one it has, so that clients see every change.

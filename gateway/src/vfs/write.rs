@@ -52,7 +52,7 @@ impl Vfs {
             self.shared.commit(ino).await?;
         }
         let committed = if durable { Stability::FileSync } else { Stability::Unstable };
-        let change = self.change(before, &self.row(ino).await?);
+        let change = self.change(before, self.row(ino).await?.as_ref());
         Ok(Written { count, committed, verifier, change })
     }
 

@@ -13,8 +13,12 @@ use std::{
 
 use super::{FsError, verifier::Verifier};
 use crate::{
-    cache::{CacheStore, evict::Evictor, overlay::WriteBegun},
-    catalog::{Catalog, WriteCommit},
+    cache::{
+        CacheStore,
+        evict::Evictor,
+        overlay::{Burst, Taken, WriteBegun},
+    },
+    catalog::{CARRIED_BYTES_MAX, Catalog, DurableBytes, WriteCommit},
     clock::{Clock, Timestamp},
     ids::Ino,
     locks::InodeLocks,
@@ -81,39 +85,55 @@ impl WriteBack {
         if let Some(begun) = overlay.join(ino) {
             return Ok(begun);
         }
-        let begun = self.catalog.begin_write(ino).await?;
+        let (burst, row) = match self.catalog.hold(ino) {
+            Some((hold, row)) => (Burst::Held(Arc::new(hold)), row),
+            None => {
+                let begun = self.catalog.begin_write(ino).await?;
+                (Burst::Noted(begun.version), Arc::new(begun.inode))
+            }
+        };
         if !overlay.has(ino) {
             // What an earlier run or a longer object left beyond the end must read as zero.
-            self.cache.cut(ino, begun.inode.size).await?;
+            self.cache.cut(ino, row.size).await?;
         }
-        Ok(overlay.begin(ino, begun.version, begun.inode.size, begun.inode.mtime))
+        Ok(overlay.begin(ino, burst, row.size, row.mtime))
     }
 
     /// Makes everything written to the file until now durable. Call with the inode locked.
     pub(super) async fn commit(&self, ino: Ino) -> Result<(), FsError> {
         let overlay = self.cache.overlay();
-        let Some(taken) = overlay.take(ino) else { return Ok(()) };
+        let Some(mut taken) = overlay.take(ino) else { return Ok(()) };
         self.refuse_fenced(ino)?;
-        if let Err(error) = self.cache.sync(ino).await {
-            overlay.is_news(ino);
-            self.verifier.rotate();
-            return Err(error.into());
-        }
+        // Commits of one file share this sync, so it comes before they take turns.
+        let synced = if is_small(&taken) { None } else { Some(self.sync(ino).await?) };
         let _gate = self.bursts.exclusive(ino).await;
         if !overlay.has(ino) {
             // Another commit that began no earlier has done it all.
             return Ok(());
         }
+        let bytes = match synced {
+            Some(synced) => synced,
+            None => {
+                // As it is in this turn: no commit carries less than one that came before it.
+                taken = overlay.take(ino).ok_or(FsError::Stale)?;
+                self.carry(ino, &taken).await?
+            }
+        };
         // A sync that somebody else asked for may have failed, and with bytes of ours. That the one
         // after it succeeded says nothing.
         self.refuse_fenced(ino)?;
         let closed = overlay.close(ino, &taken);
+        let noted = match closed.clone().or_else(|| overlay.burst(ino)) {
+            Some(Burst::Noted(version)) => Some(version),
+            Some(Burst::Held(_)) | None => None,
+        };
         let commit = WriteCommit {
-            version: closed.unwrap_or(0),
+            noted,
             size: taken.size,
             mtime: taken.mtime,
             clear_set_id: taken.clear_set_id,
             ranges: taken.ranges.iter().collect(),
+            bytes,
             closes: closed.is_some(),
             due: self.due(),
         };
@@ -130,6 +150,28 @@ impl WriteBack {
                 Err(error.into())
             }
         }
+    }
+
+    /// Brings the cache file to the disk.
+    async fn sync(&self, ino: Ino) -> Result<DurableBytes, FsError> {
+        let carried = self.catalog.carried_of(ino).await?;
+        if let Err(error) = self.cache.sync(ino).await {
+            self.cache.overlay().is_news(ino);
+            self.verifier.rotate();
+            return Err(error.into());
+        }
+        Ok(DurableBytes::Synced(carried))
+    }
+
+    /// All bytes of a small file that has been written as a whole are made durable with its row, and
+    /// wait for no sync of their own. Call it in the file's turn.
+    async fn carry(&self, ino: Ino, taken: &Taken) -> Result<DurableBytes, FsError> {
+        if is_small(taken)
+            && let Ok(bytes) = self.cache.read_at(ino, 0..taken.size).await
+        {
+            return Ok(DurableBytes::Carried(bytes));
+        }
+        self.sync(ino).await
     }
 
     /// Fails while bytes of the file are fenced. The verifier changes once for each failed sync.
@@ -175,4 +217,9 @@ impl WriteBack {
         }
         done
     }
+}
+
+/// Whether the file's bytes can go with its row.
+fn is_small(taken: &Taken) -> bool {
+    (1..=CARRIED_BYTES_MAX).contains(&taken.size) && taken.ranges.covers(&(0..taken.size))
 }

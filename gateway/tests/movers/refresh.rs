@@ -141,7 +141,8 @@ async fn attributes_come_from_the_object_s_metadata_and_else_from_the_share() {
     refresher.on_access(row.root).await.unwrap();
     let load = async |name: &str| {
         let found = catalog.child(row.root, name).await.unwrap().unwrap();
-        refresher.load_attr(found.ino).await.unwrap()
+        refresher.load_attr(found.ino).await.unwrap();
+        catalog.inode(found.ino).await.unwrap()
     };
     let ours = load("ours").await;
     assert_eq!((ours.mode, ours.uid, ours.gid), (0o4711, 1000, 1001));

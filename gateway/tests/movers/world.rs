@@ -6,8 +6,8 @@ use gateway::{
     budget::MemoryBudget,
     cache::{CacheStore, HostDisk},
     catalog::{
-        AttrChange, Catalog, Inode, NewInode, NewKind, RemoveKind, RenameSpec, RootAttr, Stamp,
-        WriteCommit,
+        AttrChange, Catalog, DurableBytes, Inode, NewInode, NewKind, RemoveKind, RenameSpec,
+        RootAttr, Stamp, WriteCommit,
     },
     clock::{Clock, ManualClock, Timestamp},
     fetch::Fetcher,
@@ -241,7 +241,8 @@ impl World {
         self.cache.write_at(ino, offset, Bytes::copy_from_slice(body)).await.unwrap();
         self.cache.sync(ino).await.unwrap();
         let commit = WriteCommit {
-            version: begun.version,
+            noted: Some(begun.version),
+            bytes: DurableBytes::Synced(None),
             size: begun.inode.size.max(end),
             mtime: self.clock.now(),
             clear_set_id: false,
@@ -281,7 +282,7 @@ impl World {
     }
 
     /// The entry `name` of the root.
-    pub(crate) async fn entry(&self, name: &str) -> Option<Inode> {
+    pub(crate) async fn entry(&self, name: &str) -> Option<Arc<Inode>> {
         self.catalog.child(self.share.root, name).await.unwrap()
     }
 

@@ -68,7 +68,8 @@ async fn a_commit_of_an_older_burst_leaves_the_newer_one_open() {
     let old = f.catalog.begin_write(file).await.unwrap();
     let new = f.catalog.begin_write(file).await.unwrap();
     let commit = |version| WriteCommit {
-        version,
+        noted: Some(version),
+        bytes: DurableBytes::Synced(None),
         size: 1,
         mtime: at(6),
         clear_set_id: false,
@@ -87,7 +88,8 @@ async fn a_commit_that_comes_late_takes_nothing_back() {
     let file = f.file(f.share.root, "f").await;
     let burst = f.catalog.begin_write(file).await.unwrap();
     let commit = |size: u64, seconds| WriteCommit {
-        version: burst.version,
+        noted: Some(burst.version),
+        bytes: DurableBytes::Synced(None),
         size,
         mtime: at(seconds),
         clear_set_id: false,
@@ -259,7 +261,7 @@ async fn swapped_files_do_not_wait_for_each_other_forever() {
     f.verify().await;
     for name in ["a", "b"] {
         let row = f.catalog.child(root, name).await.unwrap().unwrap();
-        assert_eq!(row.object_key.unwrap().as_str(), format!("p/{name}"));
+        assert_eq!(row.object_key.as_ref().unwrap().as_str(), format!("p/{name}"));
     }
 }
 
@@ -354,7 +356,7 @@ async fn fetched_ranges_of_another_object_are_refused() {
     let file = f.file(f.share.root, "f").await;
     f.write(file, 10).await;
     f.drain().await;
-    let etag = f.catalog.inode(file).await.unwrap().etag.unwrap();
+    let etag = f.catalog.inode(file).await.unwrap().etag.clone().unwrap();
     assert!(f.catalog.drop_ranges(file).await.unwrap());
     f.catalog.add_clean_ranges(file, &etag, vec![0..4, 4..99]).await.unwrap();
     assert_eq!(f.catalog.ranges(file).await.unwrap(), std::iter::once(0..10).collect());

@@ -29,17 +29,17 @@ async fn crash_write_then_commit_survives_power_loss() {
     for seed in 0..12 {
         let f = Fixture::new().await;
         let file = f.create("f").await;
-        let verifier = f.write(file, 0, &[1; 3000], Stability::Unstable).await.verifier;
+        let verifier = f.write(file, 0, &[1; 30_000], Stability::Unstable).await.verifier;
         f.fs.commit(&owner(), file).await.unwrap();
-        f.write(file, 3000, &[2; 3000], Stability::Unstable).await;
+        f.write(file, 30_000, &[2; 3000], Stability::Unstable).await;
         let f = f.power_cut(seed).await;
         assert_ne!(f.fs.verifier(), verifier);
         let found = f.fs.lookup(&owner(), f.root(), b"f").await.unwrap();
-        assert_eq!((found.ino, found.size), (file, 3000), "seed {seed}");
-        assert_eq!(f.content(file).await, [1; 3000], "seed {seed}");
-        let extend = SetAttr { size: Some(5000), ..SetAttr::default() };
+        assert_eq!((found.ino, found.size), (file, 30_000), "seed {seed}");
+        assert_eq!(f.content(file).await, [1; 30_000], "seed {seed}");
+        let extend = SetAttr { size: Some(32_000), ..SetAttr::default() };
         f.fs.setattr(&owner(), file, extend, None).await.unwrap();
-        let tail = f.fs.read(&owner(), file, 3000, 2000).await.unwrap().data;
+        let tail = f.fs.read(&owner(), file, 30_000, 2000).await.unwrap().data;
         assert!(tail.iter().all(|byte| *byte == 0), "seed {seed}: old bytes beyond the end");
         assert_eq!(f.catalog.verify().await.unwrap(), Vec::<String>::new());
     }
@@ -49,15 +49,16 @@ async fn crash_write_then_commit_survives_power_loss() {
 async fn a_failed_sync_fences_the_bytes_until_they_are_written_again() {
     let f = Fixture::new().await;
     let file = f.create("f").await;
-    let written = f.write(file, 0, b"precious", Stability::Unstable).await;
+    let precious = vec![b'p'; 20_000];
+    let written = f.write(file, 0, &precious, Stability::Unstable).await;
     f.disk.fail_syncs(1);
     assert_eq!(f.fs.commit(&owner(), file).await.unwrap_err(), FsError::Io);
     assert_ne!(f.fs.verifier(), written.verifier, "the client must send it again");
     assert_eq!(f.fs.commit(&owner(), file).await.unwrap_err(), FsError::Io);
-    f.write(file, 0, b"precious", Stability::Unstable).await;
+    f.write(file, 0, &precious, Stability::Unstable).await;
     f.fs.commit(&owner(), file).await.unwrap();
     let f = f.power_cut(1).await;
-    assert_eq!(f.content(file).await, b"precious");
+    assert_eq!(f.content(file).await, precious);
 }
 
 /// Goal: a sync that another caller asked for and that fails is nobody's success. Method: the sync
@@ -66,16 +67,16 @@ async fn a_failed_sync_fences_the_bytes_until_they_are_written_again() {
 async fn a_sync_that_failed_for_somebody_else_fails_the_next_commit() {
     let f = Fixture::new().await;
     let file = f.create("f").await;
-    f.write(file, 0, b"lost?", Stability::Unstable).await;
+    f.write(file, 0, &[1; 20_000], Stability::Unstable).await;
     let before = f.shared.verifier.get();
     f.disk.fail_syncs(1);
     f.shared.cache.sync(file).await.unwrap_err();
     assert_eq!(f.fs.commit(&owner(), file).await.unwrap_err(), FsError::Io);
     assert_ne!(f.shared.verifier.get(), before, "clients send everything again");
-    f.write(file, 0, b"again", Stability::Unstable).await;
+    f.write(file, 0, &[2; 20_000], Stability::Unstable).await;
     f.fs.commit(&owner(), file).await.unwrap();
     let f = f.power_cut(2).await;
-    assert_eq!(f.content(file).await, b"again");
+    assert_eq!(f.content(file).await, [2; 20_000]);
 }
 
 #[tokio::test]

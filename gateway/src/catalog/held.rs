@@ -1,0 +1,86 @@
+//! Files that wait for S3 and are being written again: held back in memory.
+//!
+//! Before the first byte of a clean file changes, the catalog durably knows it as dirty (I3). A dirty
+//! one, a new file first of all, is that already: nothing needs to be on the disk before its next
+//! byte, and only its upload must be kept away until what is written now is committed. After a crash
+//! nothing is held, and what was committed is uploaded.
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{Catalog, types::Inode};
+use crate::ids::Ino;
+
+/// Which inodes are held, and which have been handed out for upload: never both.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Held(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// With the number of holds.
+    held: HashMap<Ino, u32>,
+    claimed: HashSet<Ino>,
+}
+
+/// Keeps one inode's upload away until it is dropped.
+#[derive(Debug)]
+pub struct Hold {
+    held: Held,
+    ino: Ino,
+}
+
+impl Held {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the inode for an upload, unless it is held.
+    pub(super) fn claim(&self, ino: Ino) -> bool {
+        let mut state = self.lock();
+        if state.held.contains_key(&ino) {
+            return false;
+        }
+        state.claimed.insert(ino);
+        true
+    }
+
+    /// Gives all claims back for which `is_out` is not true. What they led to has been committed, and
+    /// can be read, before this is called.
+    pub(super) fn keep_claims(&self, is_out: impl Fn(Ino) -> bool) {
+        self.lock().claimed.retain(|ino| is_out(*ino));
+    }
+}
+
+impl Catalog {
+    /// Keeps the upload of `ino` away, if its bytes are durably dirty already and no upload is under
+    /// way. `None`: call [`Catalog::begin_write`]. Needs no disk and does not wait.
+    pub fn hold(&self, ino: Ino) -> Option<(Hold, Arc<Inode>)> {
+        let held = &self.inner.held;
+        let mut state = held.lock();
+        if state.claimed.contains(&ino) {
+            return None;
+        }
+        // Looked at under the lock: a job that had it before was given back after its end could be
+        // read, and none can have it now.
+        let row = self.inner.rows.get(ino)?;
+        if !(row.dirty && row.content_dirty) || row.writing {
+            return None;
+        }
+        *state.held.entry(ino).or_default() += 1;
+        drop(state);
+        Some((Hold { held: held.clone(), ino }, row))
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut state = self.held.lock();
+        if let Some(holds) = state.held.get_mut(&self.ino) {
+            *holds -= 1;
+            if *holds == 0 {
+                state.held.remove(&self.ino);
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Bursts of writes: held in memory or noted, and bytes carried or synced.
+use super::*;
+use bytes::Bytes;
+
+fn carrying(bytes: &'static [u8], noted: Option<u64>) -> WriteCommit {
+    let size = bytes.len() as u64;
+    WriteCommit {
+        noted,
+        size,
+        mtime: at(6),
+        clear_set_id: false,
+        ranges: std::iter::once(0..size).collect(),
+        bytes: DurableBytes::Carried(Bytes::from_static(bytes)),
+        closes: true,
+        due: at(6),
+    }
+}
+
+#[tokio::test]
+async fn a_new_file_is_held_without_a_transaction_and_not_uploaded_before_its_commit() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "f").await;
+    f.catalog.inode(file).await.unwrap();
+    let (hold, row) = f.catalog.hold(file).expect("dirty, and known");
+    assert!(row.dirty && !row.writing);
+    assert!(f.claim().await.is_empty());
+    let version = row.version;
+    f.catalog.commit_write(file, carrying(b"abc", None)).await.unwrap();
+    drop(hold);
+    let row = f.catalog.inode(file).await.unwrap();
+    assert_eq!((row.size, row.version), (3, version + 1));
+    assert_eq!(f.drain().await, ["put p/f"]);
+    f.verify().await;
+}
+
+#[tokio::test]
+async fn what_is_clean_or_being_uploaded_is_not_held() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "f").await;
+    let jobs = f.claim().await;
+    assert_eq!(jobs.len(), 1);
+    assert!(f.catalog.hold(file).is_none(), "an upload is under way");
+    f.catalog.release_job(jobs[0].op(), at(0)).await.unwrap();
+    assert!(f.catalog.hold(file).is_some(), "and over");
+    f.drain().await;
+    f.catalog.inode(file).await.unwrap();
+    assert!(f.catalog.hold(file).is_none(), "clean: it must become dirty durably first (I3)");
+}
+
+#[tokio::test]
+async fn after_a_crash_nothing_is_held() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "f").await;
+    f.catalog.inode(file).await.unwrap();
+    let hold = f.catalog.hold(file).unwrap();
+    assert!(f.claim().await.is_empty());
+    // Its journal row has no time now; recovery gives it one.
+    let f = f.crash().await;
+    drop(hold);
+    f.catalog.recover_journal(at(10)).await.unwrap();
+    assert_eq!(f.drain().await, ["put p/f"]);
+}
+
+#[tokio::test]
+async fn a_sync_takes_away_only_what_was_carried_before_it() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "f").await;
+    f.catalog.commit_write(file, carrying(b"one", None)).await.unwrap();
+    let first = f.catalog.carried_of(file).await.unwrap();
+    f.catalog.commit_write(file, carrying(b"two", None)).await.unwrap();
+    let second = f.catalog.carried_of(file).await.unwrap();
+    assert!(first.is_some() && second > first);
+    for (seen, left) in [(None, second), (first, second), (second, None)] {
+        let synced = WriteCommit { bytes: DurableBytes::Synced(seen), ..carrying(b"two", None) };
+        f.catalog.commit_write(file, synced).await.unwrap();
+        assert_eq!(f.catalog.carried_of(file).await.unwrap(), left);
+    }
+}
+
+#[tokio::test]
+async fn carried_bytes_are_forgotten_up_to_a_number_and_no_further() {
+    let f = Fixture::new().await;
+    let f = std::sync::Arc::new(f);
+    let mut writing = tokio::task::JoinSet::new();
+    for n in 0..1500 {
+        let f = f.clone();
+        writing.spawn(async move {
+            let file = f.file(f.share.root, &format!("f{n}")).await;
+            f.catalog.commit_write(file, carrying(b"x", None)).await.unwrap();
+        });
+    }
+    writing.join_all().await;
+    let until = f.catalog.carried_until().await.unwrap().unwrap();
+    let late = f.file(f.share.root, "late").await;
+    f.catalog.commit_write(late, carrying(b"late", None)).await.unwrap();
+    f.catalog.forget_carried(until).await.unwrap();
+    let left = f.catalog.carried(0).await.unwrap().unwrap();
+    assert_eq!((left.ino, &left.bytes[..]), (late, &b"late"[..]));
+    assert_eq!(f.catalog.carried(left.seq).await.unwrap(), None);
+    f.verify().await;
+}

@@ -1,0 +1,152 @@
+//! Small files, whose bytes the catalog carries until they are on the disk in their cache file.
+use super::*;
+use crate::catalog::CARRIED_BYTES_MAX;
+
+async fn commit(f: &Fixture, file: Ino) {
+    f.fs.commit(&owner(), file).await.unwrap();
+}
+
+/// Goal: a small file waits for no sync of the cache disk and survives a power cut all the same (A1).
+/// Method: many seeds on a disk that forgets unsynced sectors and names, before and after settling.
+#[tokio::test]
+async fn crash_a_committed_small_file_survives_power_loss_before_and_after_it_is_settled() {
+    for seed in 0..12 {
+        let f = Fixture::new().await;
+        let (early, late) = (f.create("early").await, f.create("late").await);
+        f.write(early, 0, &[1; 5000], Stability::Unstable).await;
+        commit(&f, early).await;
+        f.shared.settle().await.unwrap();
+        assert_eq!(f.catalog.carried_until().await.unwrap(), None);
+        f.write(late, 0, &[2; 4096], Stability::FileSync).await;
+        assert!(f.catalog.carried_until().await.unwrap().is_some());
+        assert_eq!(f.disk.syncs(), 0, "of single files");
+        let f = f.power_cut(seed).await;
+        assert_eq!(f.content(early).await, [1; 5000], "seed {seed}");
+        assert_eq!(f.content(late).await, [2; 4096], "seed {seed}");
+        assert_eq!(f.catalog.carried_until().await.unwrap(), None, "restored");
+        let f = f.power_cut(seed + 100).await;
+        assert_eq!(f.content(late).await, [2; 4096], "seed {seed}");
+        assert_eq!(f.catalog.verify().await.unwrap(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn crash_the_latest_commit_counts_whichever_way_it_went() {
+    for seed in 0..12 {
+        let f = Fixture::new().await;
+        let file = f.create("f").await;
+        f.write(file, 0, &[1; 1000], Stability::FileSync).await;
+        // As a whole, then a part, then more than is carried.
+        f.write(file, 0, &[2; 1000], Stability::FileSync).await;
+        let f = f.power_cut(seed).await;
+        assert_eq!(f.content(file).await, [2; 1000], "seed {seed}");
+        f.write(file, 0, &[3; 1000], Stability::FileSync).await;
+        f.write(file, 500, &[4; 100], Stability::FileSync).await;
+        let expected = [&[3; 500][..], &[4; 100], &[3; 400]].concat();
+        let f = f.power_cut(seed).await;
+        assert_eq!(f.content(file).await, expected, "seed {seed}");
+        f.write(file, 0, &[5; 1000], Stability::FileSync).await;
+        f.write(file, 1000, &[6; 20_000], Stability::FileSync).await;
+        f.write(file, 0, &[7; 1000], Stability::FileSync).await;
+        let f = f.power_cut(seed).await;
+        assert_eq!(f.content(file).await, [&[7; 1000][..], &[6; 20_000]].concat(), "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn crash_a_truncated_small_file_keeps_its_size_and_zeros_behind_it() {
+    let set = |size| SetAttr { size: Some(size), ..SetAttr::default() };
+    for seed in 0..12 {
+        let f = Fixture::new().await;
+        let file = f.create("f").await;
+        f.write(file, 0, b"0123456789", Stability::FileSync).await;
+        f.fs.setattr(&owner(), file, set(4), None).await.unwrap();
+        let f = f.power_cut(seed).await;
+        assert_eq!(f.content(file).await, b"0123", "seed {seed}");
+        f.write(file, 0, b"abcdef", Stability::FileSync).await;
+        f.fs.setattr(&owner(), file, set(2), None).await.unwrap();
+        f.fs.setattr(&owner(), file, set(5), None).await.unwrap();
+        let f = f.power_cut(seed).await;
+        assert_eq!(f.content(file).await, b"ab\0\0\0", "seed {seed}");
+        assert_eq!(f.catalog.verify().await.unwrap(), Vec::<String>::new());
+    }
+}
+
+/// Goal: what a failed sync of the disk has lost is written again from the catalog, never just synced
+/// again (D7). Method: the simulated disk forgets for good what a failed sync should have written.
+#[tokio::test]
+async fn a_failed_settling_loses_nothing_and_is_told_to_whoever_writes() {
+    let f = Fixture::new().await;
+    let (quiet, busy) = (f.create("quiet").await, f.create("busy").await);
+    f.write(quiet, 0, b"committed", Stability::FileSync).await;
+    f.write(busy, 0, b"committed too", Stability::FileSync).await;
+    f.write(busy, 0, b"not", Stability::Unstable).await;
+    let verifier = f.fs.verifier();
+    f.disk.fail_syncs(1);
+    assert_eq!(f.shared.settle().await.unwrap_err(), FsError::Io);
+    assert_ne!(f.fs.verifier(), verifier, "clients send uncommitted writes again");
+    assert_eq!(f.fs.commit(&owner(), busy).await.unwrap_err(), FsError::Io, "until they have");
+    assert!(f.catalog.carried_until().await.unwrap().is_some());
+    f.shared.settle().await.unwrap();
+    assert_eq!(f.catalog.carried_until().await.unwrap(), None);
+    let f = f.power_cut(3).await;
+    assert_eq!(f.content(quiet).await, b"committed");
+    assert_eq!(f.content(busy).await, b"committed too");
+}
+
+#[tokio::test]
+async fn what_is_removed_or_evicted_is_not_carried_any_more() {
+    let f = Fixture::new().await;
+    let (gone, evicted) = (f.create("gone").await, f.create("evicted").await);
+    for file in [gone, evicted] {
+        f.write(file, 0, b"bytes", Stability::FileSync).await;
+    }
+    f.fs.remove(&owner(), f.root(), b"gone").await.unwrap();
+    f.upload_all().await;
+    assert!(f.catalog.drop_ranges(evicted).await.unwrap());
+    assert_eq!(f.catalog.carried_until().await.unwrap(), None);
+    assert_eq!(f.catalog.verify().await.unwrap(), Vec::<String>::new());
+}
+
+/// Goal: commits, whole and in parts, and settling at the same time lose nothing. Method: many tasks,
+/// each the only writer of its file, beside one that settles; then a power cut.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crash_files_written_while_others_are_settled_survive() {
+    const ROUNDS: u8 = 20;
+    let f = Fixture::new().await;
+    let mut files = Vec::new();
+    for n in 0..32 {
+        files.push(f.create(&format!("f{n}")).await);
+    }
+    let fs = Arc::new(f.fs);
+    let mut tasks = tokio::task::JoinSet::new();
+    for (n, file) in files.iter().copied().enumerate() {
+        let fs = fs.clone();
+        tasks.spawn(async move {
+            for round in 1..=ROUNDS {
+                // Every third file has a size that is not carried.
+                let len = if n % 3 == 0 { CARRIED_BYTES_MAX + 1 } else { 100 * n as u64 + 1 };
+                let data = Bytes::from(vec![round; usize::try_from(len).unwrap()]);
+                fs.write(&owner(), file, 0, data, Stability::Unstable).await.unwrap();
+                fs.commit(&owner(), file).await.unwrap();
+            }
+        });
+    }
+    let shared = f.shared.clone();
+    let settling = tokio::spawn(async move {
+        loop {
+            shared.settle().await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    });
+    tasks.join_all().await;
+    settling.abort();
+    let _ = settling.await.unwrap_err();
+    let fs = Arc::into_inner(fs).unwrap();
+    let f = Fixture { fs, ..f };
+    let f = f.power_cut(7).await;
+    for file in files {
+        let content = f.content(file).await;
+        assert!(!content.is_empty() && content.iter().all(|byte| *byte == ROUNDS), "{file:?}");
+    }
+}
