@@ -18,8 +18,8 @@ const SCRIPT_LIMIT: Duration = Duration::from_secs(600);
 /// A whole suite, on a busy machine.
 const SUITE_LIMIT: Duration = Duration::from_secs(3600);
 
-/// What cannot hold on this share, and why. A case that is listed and passes fails the test.
-const PJDFSTEST_EXPECTED_FAILURES: &[(&str, &str)] = &[];
+/// What cannot hold on this share, and why.
+const PJDFSTEST_EXCLUDED: &str = include_str!("pjdfstest.excluded");
 
 fn pjdfstest() -> Result<()> {
     // The suite changes owners as root, and acts as other users itself.
@@ -30,20 +30,24 @@ fn pjdfstest() -> Result<()> {
     laptop.start_gateway()?;
     let mut client = laptop.client("client")?;
     client.sh(&laptop.mount_command("")?, SCRIPT_LIMIT)?;
-    let expected: Vec<&str> = PJDFSTEST_EXPECTED_FAILURES.iter().map(|(case, _)| *case).collect();
+    let excluded = PJDFSTEST_EXCLUDED.lines().filter(|line| !line.starts_with('#'));
+    let excluded: Vec<&str> = excluded.filter(|line| !line.is_empty()).collect();
     let configuration = format!(
         r#"[features]
 utimensat = {{}}
 utime_now = {{}}
+rename_ctime = {{}}
+posix_fallocate = {{}}
 [settings]
 naptime = 0.01
-expected_failures = {expected:?}
+expected_failures = {excluded:?}
 [dummy_auth]
 entries = [["nobody", "nogroup"], ["tests", "tests"]]
 "#
     );
     let script = format!(
-        "cat > /tmp/pjdfstest.toml <<'END'\n{configuration}END\n\
+        "printf '#!/bin/sh\\ncommand -v \"$1\"\\n' > /usr/bin/which; chmod +x /usr/bin/which\n\
+         cat > /tmp/pjdfstest.toml <<'END'\n{configuration}END\n\
          pjdfstest -c /tmp/pjdfstest.toml -p /mnt/sales -s /tmp 2>&1"
     );
     let answer = client.run(&script, SUITE_LIMIT)?;
