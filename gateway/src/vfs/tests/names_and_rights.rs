@@ -154,6 +154,32 @@ async fn mode_bits_decide_and_the_owner_may_always_reach_his_bytes() {
     assert_eq!(f.fs.access(&owner(), own, ask).await.unwrap().0, ask);
 }
 
+/// RFC 1813 §4.4: the owner's override "should not affect the return result" of ACCESS, nor should
+/// what makes programs readable to those who may run them.
+#[tokio::test]
+async fn access_tells_the_mode_bits_and_nothing_of_the_owners_override() {
+    let f = Fixture::new().await;
+    let file = f.create("f").await;
+    f.write(file, 0, b"#!/bin/sh", Stability::FileSync).await;
+    let ask = access::READ | access::MODIFY | access::EXTEND | access::EXECUTE;
+    for (bits, of_owner, of_others) in [
+        (0o000, 0, 0),
+        (0o400, access::READ, 0),
+        (0o200, access::MODIFY | access::EXTEND, 0),
+        (0o711, ask, access::EXECUTE),
+        (0o077, 0, ask),
+    ] {
+        f.fs.setattr(&owner(), file, mode(bits), None).await.unwrap();
+        assert_eq!(f.fs.access(&owner(), file, ask).await.unwrap().0, of_owner, "{bits:o}");
+        assert_eq!(f.fs.access(&user(2000), file, ask).await.unwrap().0, of_others, "{bits:o}");
+    }
+    f.fs.setattr(&owner(), file, mode(0o001), None).await.unwrap();
+    assert_eq!(f.content(file).await, b"#!/bin/sh", "the owner's READ");
+    f.fs.read(&user(2000), file, 0, 1).await.unwrap();
+    let (of_root, _) = f.fs.access(&user(0), file, ask).await.unwrap();
+    assert_eq!(of_root, ask);
+}
+
 #[tokio::test]
 async fn sticky_directories_protect_the_files_of_others() {
     let f = Fixture::new().await;
