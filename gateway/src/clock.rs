@@ -40,6 +40,11 @@ impl Timestamp {
         u32::try_from(self.nanos.rem_euclid(1_000_000_000)).expect("a remainder below 1e9 fits")
     }
 
+    /// The moment after this one.
+    pub fn next(self) -> Self {
+        Self { nanos: self.nanos.saturating_add(1) }
+    }
+
     /// This moment plus `millis`, held to the representable range.
     pub fn plus_millis(self, millis: u64) -> Self {
         let nanos = i64::try_from(millis).unwrap_or(i64::MAX).saturating_mul(1_000_000);

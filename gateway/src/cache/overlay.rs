@@ -37,8 +37,8 @@ pub struct Pending {
     pub fenced: RangeSet,
     /// Size as clients see it.
     pub size: u64,
-    /// Modification time as clients see it.
-    pub mtime: Timestamp,
+    /// Time of the last write that has ended, as clients see it.
+    pub mtime: Option<Timestamp>,
     /// Whether a write took setuid and setgid away.
     pub clear_set_id: bool,
     /// The burst that is open; `None` when the next write must begin one.
@@ -61,15 +61,30 @@ pub struct WriteBegun {
     failed_syncs: u64,
 }
 
+/// What is seen of a file with uncommitted writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "as in Pending")]
+pub struct Seen {
+    pub size: u64,
+    pub mtime: Option<Timestamp>,
+    pub clear_set_id: bool,
+}
+
 /// What a commit is to make durable, as taken at its beginning.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "as in Pending")]
 pub struct Taken {
     pub ranges: RangeSet,
     pub size: u64,
-    pub mtime: Timestamp,
+    pub mtime: Option<Timestamp>,
     pub clear_set_id: bool,
     last_write: u64,
+}
+
+impl Pending {
+    fn seen(&self) -> Seen {
+        Seen { size: self.size, mtime: self.mtime, clear_set_id: self.clear_set_id }
+    }
 }
 
 /// All files' uncommitted writes.
@@ -93,7 +108,9 @@ impl Overlay {
     /// Size and modification time, where a write has changed them, and whether setuid and setgid
     /// are gone.
     pub fn attr(&self, ino: Ino) -> Option<(u64, Timestamp, bool)> {
-        self.lock().get(&ino).map(|pending| (pending.size, pending.mtime, pending.clear_set_id))
+        let files = self.lock();
+        let pending = files.get(&ino)?;
+        Some((pending.size, pending.mtime?, pending.clear_set_id))
     }
 
     /// Bytes written and not committed: newer than anything that S3 has. Complete only while the
@@ -133,14 +150,14 @@ impl Overlay {
     }
 
     /// Notes a burst that has begun; the write may begin.
-    pub fn begin(&self, ino: Ino, burst: Burst, size: u64, mtime: Timestamp) -> WriteBegun {
+    pub fn begin(&self, ino: Ino, burst: Burst, size: u64) -> WriteBegun {
         let last_write = self.number();
         let mut files = self.lock();
         let pending = files.entry(ino).or_insert_with(|| Pending {
             ranges: RangeSet::new(),
             fenced: RangeSet::new(),
             size,
-            mtime,
+            mtime: None,
             clear_set_id: false,
             burst: None,
             in_flight: 0,
@@ -155,30 +172,36 @@ impl Overlay {
 
     /// Notes the end of a write. A hole that it leaves behind the old end counts as written. If a sync
     /// has failed since it began, its bytes may be among those that the failure lost: they are fenced.
+    ///
+    /// The file's time becomes `now`, or more if another write had that one: no two writes leave the
+    /// same behind. Answers what was seen of the file right before and right after, with nobody
+    /// else's write in between; `None` if it has been forgotten.
     pub fn wrote(
         &self,
         ino: Ino,
         begun: WriteBegun,
         range: &Range<u64>,
-        mtime: Timestamp,
+        now: Timestamp,
         clear_set_id: bool,
-    ) {
+    ) -> Option<(Seen, Seen)> {
         let number = self.number();
-        if let Some(pending) = self.lock().get_mut(&ino) {
+        self.lock().get_mut(&ino).map(|pending| {
+            let before = pending.seen();
             pending.in_flight = pending.in_flight.saturating_sub(1);
             pending.last_write = pending.last_write.max(number);
             let grown = pending.size..range.end;
             pending.ranges.insert(grown);
             pending.ranges.insert(range.clone());
             pending.size = pending.size.max(range.end);
-            pending.mtime = pending.mtime.max(mtime);
+            pending.mtime = Some(pending.mtime.map_or(now, |last| now.max(last.next())));
             pending.clear_set_id |= clear_set_id;
             if pending.failed_syncs == begun.failed_syncs {
                 pending.fenced.remove(range.clone());
             } else {
                 pending.fenced.insert(range.clone());
             }
-        }
+            (before, pending.seen())
+        })
     }
 
     /// Notes that a write failed: the bytes may be anything until they are written again.

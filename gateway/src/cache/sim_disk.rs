@@ -28,6 +28,7 @@ struct State {
     removed: BTreeMap<PathBuf, SimFile>,
     available: u64,
     fail_syncs: u32,
+    fail_writes: u32,
     syncs: u64,
     /// Handles opened before the last power cut are dead.
     power: u64,
@@ -107,6 +108,11 @@ impl SimDisk {
         self.lock().fail_syncs = count;
     }
 
+    /// The next `count` writes fail; the bytes stay as they were.
+    pub fn fail_writes(&self, count: u32) {
+        self.lock().fail_writes = count;
+    }
+
     /// Sets the bytes that can still be written.
     pub fn set_available(&self, bytes: u64) {
         self.lock().available = bytes;
@@ -162,6 +168,10 @@ impl DiskFile for Handle {
 
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
         self.with(|state, path| {
+            if state.fail_writes > 0 {
+                state.fail_writes -= 1;
+                return Err(io::Error::other("injected write failure"));
+            }
             let file = file(state, path)?;
             let (start, before) = (index(offset)?, file.now.len());
             let end = start + data.len();

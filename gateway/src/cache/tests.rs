@@ -101,7 +101,7 @@ fn a_burst_closes_only_when_nothing_was_written_since() {
     let overlay = Overlay::default();
     let now = crate::clock::Timestamp::from_nanos(1);
     assert!(overlay.join(FILE).is_none());
-    let write = overlay.begin(FILE, Burst::Noted(7), 10, now);
+    let write = overlay.begin(FILE, Burst::Noted(7), 10);
     overlay.wrote(FILE, write, &(20..30), now, false);
     let taken = overlay.take(FILE).unwrap();
     assert_eq!((taken.size, &taken.ranges), (30, &std::iter::once(10..30).collect()));
@@ -114,16 +114,32 @@ fn a_burst_closes_only_when_nothing_was_written_since() {
     assert!(overlay.get(FILE).is_none());
 }
 
+/// Goal: every write shows in the time, and what is told of it has nobody else's in it (RFC 1813
+/// §2.6). Method: two writes under way at once, at the same time of the clock.
+#[test]
+fn writes_at_the_same_time_are_told_one_after_the_other() {
+    let overlay = Overlay::default();
+    let now = crate::clock::Timestamp::from_nanos(50);
+    let (first, second) = (overlay.begin(FILE, Burst::Noted(7), 10), overlay.join(FILE).unwrap());
+    assert_eq!(overlay.attr(FILE), None, "nothing is written yet");
+    let (before, between) = overlay.wrote(FILE, second, &(20..30), now, false).unwrap();
+    let (told, after) = overlay.wrote(FILE, first, &(0..5), now, false).unwrap();
+    assert_eq!((before.size, before.mtime), (10, None));
+    assert_eq!((between.size, between.mtime), (30, Some(now)));
+    assert_eq!(told, between);
+    assert_eq!((after.size, after.mtime), (30, Some(now.next())));
+}
+
 #[test]
 fn a_commit_that_comes_late_closes_no_later_burst() {
     let overlay = Overlay::default();
     let now = crate::clock::Timestamp::from_nanos(1);
-    let write = overlay.begin(FILE, Burst::Noted(7), 0, now);
+    let write = overlay.begin(FILE, Burst::Noted(7), 0);
     overlay.wrote(FILE, write, &(0..10), now, false);
     let (late, timely) = (overlay.take(FILE).unwrap(), overlay.take(FILE).unwrap());
     assert!(matches!(overlay.close(FILE, &timely), Some(Burst::Noted(7))));
     overlay.committed(FILE, &timely);
-    let write = overlay.begin(FILE, Burst::Noted(8), 10, now);
+    let write = overlay.begin(FILE, Burst::Noted(8), 10);
     overlay.wrote(FILE, write, &(10..20), now, false);
     assert!(overlay.close(FILE, &late).is_none());
     overlay.committed(FILE, &late);
@@ -134,7 +150,7 @@ fn a_commit_that_comes_late_closes_no_later_burst() {
 fn fenced_bytes_hold_until_written_again() {
     let overlay = Overlay::default();
     let now = crate::clock::Timestamp::from_nanos(1);
-    let write = overlay.begin(FILE, Burst::Noted(1), 0, now);
+    let write = overlay.begin(FILE, Burst::Noted(1), 0);
     overlay.wrote(FILE, write, &(0..10), now, false);
     let under_way = overlay.join(FILE).unwrap();
     overlay.sync_failed(FILE);

@@ -75,7 +75,8 @@ impl Catalog {
     /// Makes what was written the file's content: size, time and ranges in one transaction with the
     /// row that promises the upload (I2). The bytes must have been `fdatasync`ed, or come along (I1).
     /// Bytes between the old size and the new that nobody wrote are zero and present. Commits of one file
-    /// may come in any order: an older one takes nothing back.
+    /// may come in any order: an older one takes nothing back. One newer than all changes sets the
+    /// time, even if a client had set it to the future.
     ///
     /// # Errors
     /// [`CatalogError::Gone`].
@@ -89,8 +90,8 @@ impl Catalog {
             let mode = if commit.clear_set_id { before.mode & !SET_ID } else { before.mode };
             txn.db
                 .prepare_cached(
-                    "UPDATE inode SET size = max(size, ?2), mtime = max(mtime, ?3),
-                         ctime = max(ctime, ?3), mode = ?4
+                    "UPDATE inode SET size = max(size, ?2), ctime = max(ctime, ?3), mode = ?4,
+                         mtime = CASE WHEN ?3 > ctime THEN ?3 ELSE max(mtime, ?3) END
                      WHERE ino = ?1",
                 )?
                 .execute(params![ino.0, commit.size, commit.mtime.as_nanos(), mode])?;

@@ -86,6 +86,13 @@ pub struct Attr {
     pub ctime: Timestamp,
 }
 
+impl Attr {
+    /// What decides whether a client's cache is still good.
+    pub fn wcc(&self) -> WccAttr {
+        WccAttr { size: self.size, mtime: self.mtime, ctime: self.ctime }
+    }
+}
+
 /// Attributes that decide whether a client's cache is still good (RFC 1813 §2.6 wcc_attr).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "POSIX names")]

@@ -102,7 +102,11 @@ impl Vfs {
 
     /// What clients see of the row, with writes that are not committed.
     pub(super) fn attr(&self, row: &Inode) -> Attr {
-        let written = self.shared.cache.overlay().attr(row.ino);
+        Self::attr_with(row, self.shared.cache.overlay().attr(row.ino))
+    }
+
+    /// What clients see of the row with `written`: size, time and whether setuid and setgid are gone.
+    pub(super) fn attr_with(row: &Inode, written: Option<(u64, Timestamp, bool)>) -> Attr {
         let (size, mtime, clear) = written.unwrap_or((row.size, row.mtime, false));
         let mode = if clear { super::permissions::without_set_id(row.mode) } else { row.mode };
         Attr {
@@ -121,8 +125,7 @@ impl Vfs {
     }
 
     pub(super) fn wcc(&self, row: &Inode) -> WccAttr {
-        let attr = self.attr(row);
-        WccAttr { size: attr.size, mtime: attr.mtime, ctime: attr.ctime }
+        self.attr(row).wcc()
     }
 
     pub(super) fn change(&self, before: WccAttr, after: &Inode) -> Change {
@@ -148,7 +151,7 @@ impl Vfs {
     pub(super) fn tick(&self, row: &Inode) -> Timestamp {
         let last = self.attr(row).ctime;
         let now = self.shared.clock.now();
-        if now > last { now } else { Timestamp::from_nanos(last.as_nanos().saturating_add(1)) }
+        now.max(last.next())
     }
 }
 

@@ -1,7 +1,10 @@
 //! WRITE, and room for it.
+use std::ops::Range;
+
 use bytes::Bytes;
 
-use super::{Credentials, FsError, Ino, Stability, Vfs, Written, permissions};
+use super::{Change, Credentials, FsError, Ino, Stability, Vfs, Written, permissions};
+use crate::{cache::overlay::Seen, catalog::Inode};
 
 /// Largest file in bytes: what S3 takes as one object (5 TiB). Refused at WRITE, not at upload
 /// (F40).
@@ -29,31 +32,61 @@ impl Vfs {
         permissions::check_data(&row, who, permissions::WRITE)?;
         self.make_room(len).await?;
         let _held = self.shared.locks.shared(ino).await;
-        let row = self.row(ino).await?;
-        let before = self.wcc(&row);
         let count = u32::try_from(len).map_err(|_| FsError::Invalid)?;
-        if !range.is_empty() {
-            let begun = self.shared.begin(ino).await?;
-            let overlay = self.shared.cache.overlay();
-            match self.shared.cache.write_at(ino, offset, data).await {
-                Ok(()) => {
-                    let clears = permissions::write_clears_set_id(&row, who);
-                    overlay.wrote(ino, begun, &range, self.tick(&row), clears);
-                }
-                Err(error) => {
-                    overlay.write_failed(ino, &range);
-                    self.shared.verifier.rotate();
-                    return Err(error.into());
-                }
-            }
-        }
+        let change = if range.is_empty() {
+            let row = self.row(ino).await?;
+            self.change(self.wcc(&row), &row)
+        } else {
+            self.put(who, ino, range, data).await?
+        };
         let durable = stability != Stability::Unstable || self.shared.cache.overlay().is_full(ino);
         if durable {
             self.shared.commit(ino).await?;
         }
         let committed = if durable { Stability::FileSync } else { Stability::Unstable };
-        let change = self.change(before, self.row(ino).await?.as_ref());
         Ok(Written { count, committed, verifier, change })
+    }
+
+    /// Writes `data` to the cache file. Call with the inode's shared lock held.
+    async fn put(
+        &self,
+        who: &Credentials,
+        ino: Ino,
+        range: Range<u64>,
+        data: Bytes,
+    ) -> Result<Change, FsError> {
+        let overlay = self.shared.cache.overlay();
+        let begun = self.shared.begin(ino).await?;
+        let written = async {
+            // After the burst has begun: from here on nobody's commit closes it, so this row is
+            // what is seen until a write ends.
+            let row = self.row(ino).await?;
+            self.shared.cache.write_at(ino, range.start, data).await?;
+            Ok::<_, FsError>(row)
+        };
+        match written.await {
+            Ok(row) => {
+                let clears = permissions::write_clears_set_id(&row, who);
+                let seen = overlay.wrote(ino, begun, &range, self.tick(&row), clears);
+                let (before, after) = seen.ok_or(FsError::Stale)?;
+                Ok(Self::seen_change(&row, before, after))
+            }
+            Err(error) => {
+                overlay.write_failed(ino, &range);
+                self.shared.verifier.rotate();
+                Err(error)
+            }
+        }
+    }
+
+    /// What a write changed: nothing of what others, who may be writing too, have changed before and
+    /// after it, or their changes would pass for known (RFC 1813 §2.6 wcc_data).
+    fn seen_change(row: &Inode, before: Seen, after: Seen) -> Change {
+        let attr = |seen: Seen| {
+            let written = seen.mtime.map(|mtime| (seen.size, mtime, seen.clear_set_id));
+            Self::attr_with(row, written)
+        };
+        Change { before: Some(attr(before).wcc()), after: attr(after) }
     }
 
     /// Makes sure that `len` more bytes fit, evicting clean files if need be. Call without locks.

@@ -24,6 +24,9 @@ use crate::{
     locks::InodeLocks,
 };
 
+/// The time of a commit before any write has ended: earlier than every other, so the file keeps its.
+const NO_WRITE: Timestamp = Timestamp::from_nanos(i64::MIN);
+
 /// What all shares of a gateway write through.
 pub struct WriteBack {
     pub(super) catalog: Catalog,
@@ -96,7 +99,7 @@ impl WriteBack {
             // What an earlier run or a longer object left beyond the end must read as zero.
             self.cache.cut(ino, row.size).await?;
         }
-        Ok(overlay.begin(ino, burst, row.size, row.mtime))
+        Ok(overlay.begin(ino, burst, row.size))
     }
 
     /// Makes everything written to the file until now durable. Call with the inode locked.
@@ -130,7 +133,7 @@ impl WriteBack {
         let commit = WriteCommit {
             noted,
             size: taken.size,
-            mtime: taken.mtime,
+            mtime: taken.mtime.unwrap_or(NO_WRITE),
             clear_set_id: taken.clear_set_id,
             ranges: taken.ranges.iter().collect(),
             bytes,
@@ -191,7 +194,7 @@ impl WriteBack {
     pub async fn flush_idle(&self) -> usize {
         let quiet = self.upload_delay_ms.load(Ordering::Relaxed);
         let now = self.clock.now();
-        self.flush(|pending| pending.mtime.plus_millis(quiet) <= now).await
+        self.flush(|pending| pending.mtime.is_some_and(|last| last.plus_millis(quiet) <= now)).await
     }
 
     /// Commits everything that was written: before an orderly stop. Answers how many files.

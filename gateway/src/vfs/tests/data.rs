@@ -230,3 +230,78 @@ async fn concurrent_writes_and_commits_of_one_file_lose_nothing() {
         assert!(chunk.iter().all(|byte| usize::from(*byte) == n + 1), "chunk {n}");
     }
 }
+
+/// Goal: what a reply says of before and after holds nobody else's change (RFC 1813 §2.6), or a client
+/// would keep what it has cached over it. Method: writes and commits of one file at once, while the
+/// clock stands still; put in order, each write begins where the one before it ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_of_many_clients_are_told_apart_in_their_consistency_data() {
+    let f = Fixture::new().await;
+    let file = f.create("f").await;
+    let first = f.fs.getattr(&owner(), file).await.unwrap().wcc();
+    let fs = Arc::new(f.fs);
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..64_u64 {
+        let fs = fs.clone();
+        tasks.spawn(async move {
+            let stability = if n % 3 == 0 { Stability::FileSync } else { Stability::Unstable };
+            let data = Bytes::from(vec![1; 100]);
+            let written = fs.write(&owner(), file, n * 50, data, stability).await.unwrap();
+            let (committed, _) = fs.commit(&owner(), file).await.unwrap();
+            assert_eq!(committed.before, Some(committed.after.wcc()), "a commit changes nothing");
+            written.change
+        });
+    }
+    let mut changes = tasks.join_all().await;
+    changes.sort_by_key(|change| change.after.ctime);
+    let mut last = first;
+    for change in changes {
+        assert_eq!(change.before, Some(last));
+        last = change.after.wcc();
+    }
+    assert_eq!(fs.getattr(&owner(), file).await.unwrap().wcc(), last);
+}
+
+#[tokio::test]
+async fn a_write_to_a_file_from_the_future_sets_its_time_and_is_flushed_when_quiet() {
+    let f = Fixture::new().await;
+    let file = f.create("f").await;
+    let future = SetTime::To(Timestamp::new(4_000_000_000, 0));
+    let set = SetAttr { mtime: future, ..SetAttr::default() };
+    f.fs.setattr(&owner(), file, set, None).await.unwrap();
+    let after = f.write(file, 0, b"now", Stability::Unstable).await.change.after;
+    assert_eq!((after.mtime.seconds(), after.ctime), (1000, after.mtime));
+    f.clock.advance_millis(i64::try_from(DELAY_MS).unwrap() + 1);
+    assert_eq!(f.shared.flush_idle().await, 1);
+    assert_eq!(f.fs.getattr(&owner(), file).await.unwrap(), after, "a commit changes nothing");
+}
+
+#[tokio::test]
+async fn a_failed_write_changes_the_verifier_and_its_bytes_are_no_success_until_written_again() {
+    let f = Fixture::new().await;
+    let file = f.create("f").await;
+    let earlier = f.write(file, 0, b"kept?", Stability::Unstable).await;
+    f.disk.fail_writes(1);
+    let data = Bytes::from_static(b"never");
+    let failed = f.fs.write(&owner(), file, 5, data, Stability::Unstable).await;
+    assert_eq!(failed.unwrap_err(), FsError::Io);
+    assert_ne!(f.fs.verifier(), earlier.verifier, "clients send everything again");
+    assert_eq!(f.fs.commit(&owner(), file).await.unwrap_err(), FsError::Io);
+    f.write(file, 0, b"kept!again", Stability::Unstable).await;
+    f.fs.commit(&owner(), file).await.unwrap();
+    let f = f.power_cut(6).await;
+    assert_eq!(f.content(file).await, b"kept!again");
+}
+
+#[tokio::test]
+async fn the_space_told_is_what_can_still_be_written() {
+    let f = Fixture::new().await;
+    let file = f.create("f").await;
+    let before = f.fs.statfs(&owner()).await.unwrap();
+    assert!(before.available_bytes > 0 && before.available_bytes <= before.total_bytes);
+    assert_eq!(before.free_bytes, before.available_bytes);
+    f.disk.set_available(0);
+    assert_eq!(f.fs.statfs(&owner()).await.unwrap().available_bytes, 0);
+    let data = Bytes::from_static(b"x");
+    f.fs.write(&owner(), file, 0, data, Stability::Unstable).await.unwrap_err();
+}
