@@ -3,7 +3,8 @@
 //! executed, the repetition waits for it.
 //!
 //! Owns: which replies are remembered, for how long (by number, not by time: an entry leaves when
-//! its peer, or all peers, have too many). Must not know: what the calls do. In memory: over a
+//! its peer, or all peers, have too many; those to WRITEs are counted by themselves, being many).
+//! Must not know: what the calls do. In memory: over a
 //! restart the catalog remembers which requests were done ([`ReplyKey::request`]), in the
 //! transaction of each change, and what a share answers to those is made anew from what it has.
 use std::{
@@ -15,6 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use crc_fast::CrcAlgorithm;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use tokio::sync::OnceCell;
 
@@ -24,6 +26,14 @@ use crate::vfs::RequestId;
 /// How far into a peer's entries is looked for one whose reply is known, to forget it. Entries
 /// before it are calls in execution, which are few.
 const FORGET_SEARCH_MAX: usize = 256;
+
+/// WRITEs are remembered in so much smaller a number: they need be only as long as a client may
+/// still be repeating one, and those in execution are fewer than this.
+const WRITES_FEWER: usize = 4;
+
+/// Arguments up to here are hashed as they are, the rest by a checksum, which is as fast as memory: of
+/// a WRITE of 1 MiB the processor has enough to do already.
+const HASHED_BYTES_MAX: usize = 256;
 
 /// What makes two calls the same call: not the connection or port, as clients repeat calls over
 /// new connections, but the arguments and caller, as xids come round.
@@ -53,7 +63,12 @@ impl ReplyKey {
                 hasher.write(&who.groups.len().to_be_bytes());
             }
         }
-        hasher.write(call.args.rest());
+        let (start, rest) = call.args.rest().split_at(call.args.rest().len().min(HASHED_BYTES_MAX));
+        hasher.write(start);
+        if !rest.is_empty() {
+            hasher.write(&rest.len().to_be_bytes());
+            hasher.write(&crc_fast::checksum(CrcAlgorithm::Crc64Nvme, rest).to_be_bytes());
+        }
         Self {
             peer: call.peer.ip().to_canonical(),
             xid: call.xid,
@@ -82,28 +97,33 @@ impl ReplyKey {
 type Slot = Arc<OnceCell<Bytes>>;
 
 #[derive(Debug, Default)]
-struct Table {
+struct Slots {
     slots: HashMap<ReplyKey, Slot>,
     /// Keys of each peer, oldest first.
     by_peer: HashMap<IpAddr, VecDeque<ReplyKey>>,
 }
 
+#[derive(Debug)]
+struct Table {
+    slots: Mutex<Slots>,
+    entries_max: usize,
+    entries_per_peer_max: usize,
+}
+
 /// Remembered replies.
 #[derive(Debug)]
 pub struct ReplyCache {
-    table: Mutex<Table>,
-    entries_max: usize,
-    entries_per_peer_max: usize,
+    changes: Table,
+    writes: Table,
 }
 
 impl ReplyCache {
     /// An empty cache.
     pub fn new(limits: &Limits) -> Self {
-        Self {
-            table: Mutex::default(),
-            entries_max: limits.remembered_replies_max.max(1),
-            entries_per_peer_max: limits.remembered_replies_per_peer_max.max(1),
-        }
+        let (all, per_peer) =
+            (limits.remembered_replies_max, limits.remembered_replies_per_peer_max);
+        let fewer = |entries: usize| entries / WRITES_FEWER;
+        Self { changes: Table::new(all, per_peer), writes: Table::new(fewer(all), fewer(per_peer)) }
     }
 
     /// Executes a call once: `execute` is run unless a call with this key has been or is being
@@ -111,34 +131,53 @@ impl ReplyCache {
     ///
     /// If `execute` is dropped before it ends, a waiting repetition executes anew.
     pub async fn once(&self, key: ReplyKey, execute: impl Future<Output = Reply>) -> Reply {
+        self.changes.once(key, execute).await
+    }
+
+    /// The same for a WRITE, whose reply is remembered apart from the others.
+    pub async fn write_once(&self, key: ReplyKey, execute: impl Future<Output = Reply>) -> Reply {
+        self.writes.once(key, execute).await
+    }
+}
+
+impl Table {
+    fn new(entries_max: usize, entries_per_peer_max: usize) -> Self {
+        Self {
+            slots: Mutex::default(),
+            entries_max: entries_max.max(1),
+            entries_per_peer_max: entries_per_peer_max.max(1),
+        }
+    }
+
+    async fn once(&self, key: ReplyKey, execute: impl Future<Output = Reply>) -> Reply {
         let slot = self.slot(key);
         let reply = slot.get_or_init(|| async { Bytes::from(execute.await.sealed_head()) }).await;
         Reply::replay(reply)
     }
 
     fn slot(&self, key: ReplyKey) -> Slot {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = table.slots.get(&key) {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.slots.get(&key) {
             return Arc::clone(slot);
         }
-        if table.by_peer.get(&key.peer).is_some_and(|own| own.len() >= self.entries_per_peer_max) {
-            table.forget_oldest(key.peer);
+        if slots.by_peer.get(&key.peer).is_some_and(|own| own.len() >= self.entries_per_peer_max) {
+            slots.forget_oldest(key.peer);
         }
-        if table.slots.len() >= self.entries_max {
+        if slots.slots.len() >= self.entries_max {
             // Whoever has most gives way, so that no peer can make the others' replies forgotten.
-            let most = table.by_peer.iter().max_by_key(|(_, keys)| keys.len());
+            let most = slots.by_peer.iter().max_by_key(|(_, keys)| keys.len());
             if let Some(peer) = most.map(|(peer, _)| *peer) {
-                table.forget_oldest(peer);
+                slots.forget_oldest(peer);
             }
         }
         let slot = Slot::default();
-        table.slots.insert(key, Arc::clone(&slot));
-        table.by_peer.entry(key.peer).or_default().push_back(key);
+        slots.slots.insert(key, Arc::clone(&slot));
+        slots.by_peer.entry(key.peer).or_default().push_back(key);
         slot
     }
 }
 
-impl Table {
+impl Slots {
     fn forget_oldest(&mut self, peer: IpAddr) {
         let Some(keys) = self.by_peer.get_mut(&peer) else { return };
         let done = |key: &ReplyKey| self.slots.get(key).is_none_or(|slot| slot.initialized());
@@ -214,9 +253,19 @@ mod tests {
             run(&cache, key(1, xid), &counter).await;
         }
         assert_eq!(run(&cache, key(2, 1), &counter).await, quiet);
-        let table = cache.table.lock().unwrap();
+        let table = cache.changes.slots.lock().unwrap();
         assert_eq!(table.slots.len(), 8);
         assert_eq!(table.by_peer.values().map(VecDeque::len).sum::<usize>(), 8);
+    }
+
+    #[tokio::test]
+    async fn writes_do_not_push_out_the_replies_to_changes() {
+        let (cache, counter) = (cache(8, 8), AtomicU32::new(0));
+        let change = run(&cache, key(1, 1), &counter).await;
+        for xid in 0..100 {
+            cache.write_once(key(1, xid), async { Reply::success(xid) }).await;
+        }
+        assert_eq!(run(&cache, key(1, 1), &counter).await, change);
     }
 
     #[tokio::test]

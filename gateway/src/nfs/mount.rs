@@ -17,7 +17,7 @@ use super::{
         call::Call,
         decode::{DecodeError, Decoder},
         limits::NAME_BYTES_MAX,
-        program::Program,
+        program::{Program, Repetition},
         reply::{Rejection, Reply},
     },
     v3::context,
@@ -195,8 +195,8 @@ impl Program for Mount {
         MOUNT_VERSION..=MOUNT_VERSION
     }
 
-    fn is_replayed(&self, _procedure: u32) -> bool {
-        false
+    fn repetition(&self, _procedure: u32) -> Repetition {
+        Repetition::Harmless
     }
 
     fn reply_bytes(&self, _call: &Call) -> usize {

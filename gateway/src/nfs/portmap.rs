@@ -10,7 +10,7 @@ use super::{
         auth::Caller,
         call::Call,
         decode::{DecodeError, Decoder},
-        program::Program,
+        program::{Program, Repetition},
         reply::{Rejection, Reply},
     },
 };
@@ -86,8 +86,8 @@ impl Program for Portmap {
         PORTMAP_VERSION..=PORTMAP_VERSION
     }
 
-    fn is_replayed(&self, _procedure: u32) -> bool {
-        false
+    fn repetition(&self, _procedure: u32) -> Repetition {
+        Repetition::Harmless
     }
 
     fn reply_bytes(&self, _call: &Call) -> usize {

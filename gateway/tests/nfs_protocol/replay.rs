@@ -1,6 +1,7 @@
 //! Calls that come twice.
 use crate::{
     Gateway,
+    procedures::{create, read},
     raw::{Call, NFS, Raw, call, mount, opaque, word, words},
 };
 
@@ -48,6 +49,34 @@ async fn a_call_repeated_during_its_execution_is_executed_once_even_if_its_conne
     assert_eq!(word(&first, 6), 0, "made, and not 'exists'");
     assert_eq!(raw.reply().await.unwrap(), first);
     assert_eq!(gateway.fs.arrived(), 1);
+}
+
+/// Goal: a WRITE that was sent again over a new connection, and then turns up on the old one after
+/// all, does not bring back what a later WRITE has replaced.
+#[tokio::test]
+async fn a_repeated_write_does_not_undo_a_later_one() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.mount().await;
+    let root = client.root_nfs_fh3();
+    let file = create(&mut client, &root, "f").await;
+    let write = |xid, data: &[u8]| {
+        let count = u32::try_from(data.len()).unwrap();
+        let to = [opaque(file.data.as_ref()), words(&[0, 0, count, 0])].concat();
+        let credential = words(&[0, 0, 1000, 100, 0]);
+        Call { xid, flavour: 1, credential, ..call(NFS, 7, [to, opaque(data)].concat()) }
+    };
+    // Of one length, and alike but for their ends.
+    let (old, new) = ([&[1; 9000][..], b"old"].concat(), [&[1; 9000][..], b"new"].concat());
+    let mut raw = Raw::connect(gateway.address).await;
+    let first = raw.ask(&write(7, &old)).await.unwrap();
+    assert_eq!(word(&first, 6), 0);
+    assert_eq!(word(&raw.ask(&write(8, &new)).await.unwrap(), 6), 0);
+    let mut late = Raw::connect(gateway.address).await;
+    assert_eq!(late.ask(&write(7, &old)).await.unwrap(), first);
+    assert_eq!(read(&mut client, &file, 9000, 9).await, (b"new".to_vec(), true));
+    // The same xid with other data is another call.
+    late.ask(&write(8, &old)).await.unwrap();
+    assert_eq!(read(&mut client, &file, 9000, 9).await, (b"old".to_vec(), true));
 }
 
 #[tokio::test]

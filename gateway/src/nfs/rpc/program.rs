@@ -13,6 +13,18 @@ use crate::nfs::drc::{ReplyCache, ReplyKey};
 
 const NULL_PROCEDURE: u32 = 0;
 
+/// What a second execution of a repeated call would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repetition {
+    /// Nothing that the first has not.
+    Harmless,
+    /// Fail where the first did not, or undo what came between: its reply is remembered.
+    Change,
+    /// Bring bytes back that a later call has replaced: its reply is remembered, but for less long, as
+    /// there are so many.
+    Write,
+}
+
 /// One RPC program. Procedure 0 (NULL) is answered for it.
 #[async_trait]
 pub trait Program: fmt::Debug + Send + Sync + 'static {
@@ -22,8 +34,8 @@ pub trait Program: fmt::Debug + Send + Sync + 'static {
     /// Its versions.
     fn versions(&self) -> RangeInclusive<u32>;
 
-    /// Whether a second execution of a repeated call would do harm: its reply is remembered.
-    fn is_replayed(&self, procedure: u32) -> bool;
+    /// What a second execution of a repeated call would do.
+    fn repetition(&self, procedure: u32) -> Repetition;
 
     /// About how many bytes the reply to a call takes beyond a few hundred.
     fn reply_bytes(&self, call: &Call) -> usize;
@@ -78,12 +90,18 @@ impl Programs {
             Ok(caller) => caller,
             Err(error) => return Reply::rejected(xid, Rejection::Auth(error)),
         };
-        if !program.is_replayed(call.procedure) {
-            return execute(program, caller, call).await;
+        match program.repetition(call.procedure) {
+            Repetition::Harmless => execute(program, caller, call).await,
+            Repetition::Change => {
+                let key = ReplyKey::of(&call, &caller);
+                call.request = Some(key.request());
+                self.replies.once(key, execute(program, caller, call)).await
+            }
+            Repetition::Write => {
+                let key = ReplyKey::of(&call, &caller);
+                self.replies.write_once(key, execute(program, caller, call)).await
+            }
         }
-        let key = ReplyKey::of(&call, &caller);
-        call.request = Some(key.request());
-        self.replies.once(key, execute(program, caller, call)).await
     }
 }
 

@@ -31,7 +31,7 @@ use super::{
         auth::Caller,
         call::Call,
         decode::{DecodeError, Decoder},
-        program::Program,
+        program::{Program, Repetition},
         reply::{Rejection, Reply},
     },
 };
@@ -181,10 +181,15 @@ impl Program for Nfs3 {
         nfsserve::nfs::VERSION..=nfsserve::nfs::VERSION
     }
 
-    /// SETATTR, CREATE, MKDIR, SYMLINK, REMOVE, RMDIR, RENAME: a second execution fails where the
-    /// first did not, or undoes what came between. MKNOD and LINK never do anything.
-    fn is_replayed(&self, procedure: u32) -> bool {
-        matches!(procedure, 2 | 8 | 9 | 10 | 12 | 13 | 14)
+    /// SETATTR, CREATE, MKDIR, SYMLINK, REMOVE, RMDIR, RENAME change what they ask for. MKNOD and LINK
+    /// never do anything. WRITE: a client that has lost its connection sends it again over another,
+    /// while the first may still be waiting, or even be unread, on the server.
+    fn repetition(&self, procedure: u32) -> Repetition {
+        match procedure {
+            2 | 8 | 9 | 10 | 12 | 13 | 14 => Repetition::Change,
+            7 => Repetition::Write,
+            _ => Repetition::Harmless,
+        }
     }
 
     fn reply_bytes(&self, call: &Call) -> usize {
