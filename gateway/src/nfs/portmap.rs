@@ -107,6 +107,7 @@ impl Program for Portmap {
             3 => reply.u32(self.port(&mut call.args).map_err(garbage)?),
             // DUMP
             4 => {
+                call.args.end().map_err(garbage)?;
                 for Mapping { program, version, protocol, port } in self.mappings {
                     reply.bool(true);
                     [program, version, protocol, port].into_iter().for_each(|word| reply.u32(word));

@@ -74,6 +74,22 @@ async fn dump_knows_the_mounts_until_they_are_unmounted() {
 }
 
 #[tokio::test]
+async fn a_directory_mounted_under_many_spellings_is_one_mount() {
+    let gateway = Gateway::start().await;
+    for path in ["/share", "share", "/share/", "//share///"] {
+        mount(gateway.address, path).await.unwrap();
+    }
+    let mut raw = Raw::connect(gateway.address).await;
+    let header = words(&[1, 1, 0, 0, 0, 0]);
+    let mounted = [words(&[1]), opaque(b"127.0.0.1"), opaque(b"/share")].concat();
+    let one = [header.clone(), mounted, words(&[0])].concat();
+    assert_eq!(raw.ask(&call(MOUNT, 2, Vec::new())).await.unwrap(), one);
+    assert_eq!(raw.ask(&call(MOUNT, 3, opaque(b"share//"))).await.unwrap(), header);
+    let none = [header, words(&[0])].concat();
+    assert_eq!(raw.ask(&call(MOUNT, 2, Vec::new())).await.unwrap(), none);
+}
+
+#[tokio::test]
 async fn export_lists_the_shares_with_their_clients() {
     let gateway = Gateway::start().await;
     let mut policy = open_policy();
