@@ -2,7 +2,7 @@
 //! word beyond what the caller has budgeted for.
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::limits::{FRAGMENTS_MAX, RECORD_BYTES_MAX};
@@ -13,6 +13,8 @@ const LAST_FRAGMENT: u32 = 1 << 31;
 const IDLE_BUFFER_BYTES: usize = 4 * 1024;
 /// Buffer of a busy one: hundreds of small calls per system call.
 const BUSY_BUFFER_BYTES: usize = 64 * 1024;
+/// Records up to this size leave the buffer as copies; a longer one keeps at most twice its size.
+const COPIED_BYTES_MAX: usize = BUSY_BUFFER_BYTES / 2;
 
 /// Why no more records come from a connection.
 #[derive(Debug, thiserror::Error)]
@@ -100,8 +102,15 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
             return self.fragments().await;
         }
         self.fill(MARK_BYTES + head.len).await?;
-        drop(self.buffer.split_to(MARK_BYTES));
-        let record = self.buffer.split_to(head.len).freeze();
+        self.buffer.advance(MARK_BYTES);
+        let record = if head.len <= COPIED_BYTES_MAX {
+            // A call that waits must not keep the buffer, which nobody has counted.
+            let record = Bytes::copy_from_slice(&self.buffer[..head.len]);
+            self.buffer.advance(head.len);
+            record
+        } else {
+            self.buffer.split_to(head.len).freeze()
+        };
         if self.buffer.capacity() < IDLE_BUFFER_BYTES {
             // Reuses the memory of earlier records once nobody holds them.
             self.buffer.reserve(BUSY_BUFFER_BYTES);
@@ -187,6 +196,18 @@ mod tests {
         large.resize(4 + RECORD_BYTES_MAX, 0);
         large.extend(mark(1, true));
         assert!(matches!(read_one(&large).await, Err(RecordError::TooLong(_))));
+    }
+
+    #[tokio::test]
+    async fn a_small_record_that_is_kept_keeps_no_more_than_itself() {
+        let stream = [&mark(8, true)[..], &[7; 8], &mark(8192, true), &[8; 8192]].concat();
+        let mut reader = RecordReader::new(&stream[..]);
+        let head = reader.head().await.unwrap();
+        let small = reader.body(head).await.unwrap();
+        let head = reader.head().await.unwrap();
+        assert_eq!(reader.body(head).await.unwrap(), vec![8; 8192]);
+        let small = small.try_into_mut().expect("it shares memory with nothing");
+        assert_eq!((&small[..], small.capacity()), (&[7; 8][..], 8));
     }
 
     #[tokio::test]
