@@ -105,7 +105,8 @@ impl Server {
             programs: Programs::new(programs, Arc::clone(&self.replies)),
             limits: self.limits,
             admission: Arc::clone(&self.admission),
+            exports: Arc::clone(&self.exports),
         };
-        rpc::listener::serve(Arc::new(service), Arc::clone(&self.exports), listener, stop).await;
+        rpc::listener::serve(Arc::new(service), listener, stop).await;
     }
 }

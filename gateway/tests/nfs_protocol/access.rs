@@ -1,17 +1,21 @@
 //! Client list, read-only, squash and handles: who may do what, with which handle.
 use std::{net::SocketAddr, sync::Arc};
 
-use gateway::nfs::{Limits, testing::MemoryFs};
+use gateway::{
+    nfs::{HandleCodec, Limits, testing::MemoryFs},
+    vfs::{ShareFs, ShareId},
+};
 use gateway_api::settings::Squash;
 use nfs3_client::nfs3_types::nfs3::{
-    ACCESS3args, CREATE3args, GETATTR3args, Nfs3Result, RENAME3args, createhow3, nfsstat3, sattr3,
+    ACCESS3args, CREATE3args, GETATTR3args, Nfs3Option, Nfs3Result, RENAME3args, SETATTR3args,
+    createhow3, nfsstat3, sattr3,
 };
 use tokio::net::TcpSocket;
 
 use crate::{
     Gateway, entry, export, open_policy,
     procedures::{create, read, write},
-    raw::{NFS, Raw, call, mount, opaque, word},
+    raw::{Call, MOUNT, NFS, Raw, call, mount, opaque, word, words},
 };
 
 /// The status of a GETATTR.
@@ -114,6 +118,70 @@ async fn a_privileged_port_is_asked_for_at_mount_and_at_every_call() {
         let mut raw = Raw(socket.connect(gateway.address).await.unwrap());
         assert_eq!(getattr(&mut raw, &handle).await, 0);
     }
+}
+
+/// READ by a user with a group and supplementary groups.
+fn read_as(file: &[u8], (uid, gid, groups): (u32, u32, &[u32])) -> Call {
+    let count = u32::try_from(groups.len()).unwrap();
+    let credential = [words(&[0, 0, uid, gid, count]), words(groups)].concat();
+    let args = [opaque(file), words(&[0, 0, 8])].concat();
+    Call { flavour: 1, credential, ..call(NFS, 6, args) }
+}
+
+#[tokio::test]
+async fn supplementary_groups_open_what_is_open_to_the_group() {
+    let gateway = Gateway::start().await;
+    let mut owner = gateway.mount_as(1000, 50).await;
+    let root = owner.root_nfs_fh3();
+    let file = create(&mut owner, &root, "f").await;
+    let new_attributes = sattr3 { mode: Nfs3Option::Some(0o640), ..sattr3::default() };
+    let args = SETATTR3args { object: file.clone(), new_attributes, guard: Nfs3Option::None };
+    owner.setattr(&args).await.unwrap().unwrap();
+    let mut raw = Raw::connect(gateway.address).await;
+    let sixteen: Vec<u32> = (35..=50).collect();
+    let denied = nfsstat3::NFS3ERR_ACCES as u32;
+    for (who, status) in [
+        ((2000, 50, &[][..]), 0),
+        ((2000, 200, &[7, 50]), 0),
+        ((2000, 200, &sixteen), 0),
+        ((2000, 200, &[7, 51]), denied),
+        ((2000, 200, &[]), denied),
+    ] {
+        let reply = raw.ask(&read_as(file.data.as_ref(), who)).await.unwrap();
+        assert_eq!(word(&reply, 6), status, "{who:?}");
+    }
+    // Under AllSquash nobody brings groups along.
+    let mut policy = open_policy();
+    policy.squash = Squash::AllSquash;
+    gateway.exports.replace(vec![export(7, "share", &gateway.fs, policy)]);
+    let reply = raw.ask(&read_as(file.data.as_ref(), (2000, 200, &[50]))).await.unwrap();
+    assert_eq!(word(&reply, 6), denied);
+}
+
+#[tokio::test]
+async fn a_handle_of_an_earlier_catalog_is_stale_and_one_of_another_gateway_is_bad() {
+    let gateway = Gateway::start().await;
+    let handle = mount(gateway.address, "/share").await.unwrap();
+    let of = |key: u8, generation| {
+        HandleCodec::new(&[key; 32], generation).encode(ShareId(7), gateway.fs.root())
+    };
+    let mut raw = Raw::connect(gateway.address).await;
+    assert_eq!(handle, of(5, 1));
+    assert_eq!(getattr(&mut raw, &of(5, 2)).await, nfsstat3::NFS3ERR_STALE as u32);
+    assert_eq!(getattr(&mut raw, &of(6, 1)).await, nfsstat3::NFS3ERR_BADHANDLE as u32);
+}
+
+#[tokio::test]
+async fn a_client_taken_off_every_list_is_disconnected_at_its_next_call() {
+    let gateway = Gateway::start().await;
+    let mut raw = Raw::connect(gateway.address).await;
+    assert!(raw.is_served().await);
+    let mut policy = open_policy();
+    policy.clients = vec!["192.0.2.0/24".parse().unwrap()];
+    gateway.exports.replace(vec![export(7, "share", &gateway.fs, policy)]);
+    // Neither the shares' names nor that anything is here is told any more.
+    raw.send(&call(MOUNT, 5, Vec::new()).record()).await;
+    raw.closed().await;
 }
 
 #[tokio::test]

@@ -1,16 +1,21 @@
 //! What connections and peers may hold: slots for connections, places for calls, budgets of bytes
 //! for large calls and replies.
 //!
+//! When all slots are taken, an idle connection gives way to a new one of a peer that has fewer: NFS
+//! clients connect again by themselves when they have something to say.
+//!
 //! Places, then bytes, are taken from three semaphores, always in the order connection, peer,
 //! all, and a call takes bytes once: no two calls wait for each other. Calls wait for nothing
 //! else while they wait here; their connection is not read meanwhile.
 use std::{
-    collections::HashMap,
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use super::limits::{Limits, UNBUDGETED_BYTES};
 
@@ -19,14 +24,24 @@ use super::limits::{Limits, UNBUDGETED_BYTES};
 pub struct Admission {
     limits: Limits,
     all: Budget,
-    /// Peers with connections; an entry goes with the last of them.
     peers: Mutex<Peers>,
 }
 
 #[derive(Debug, Default)]
 struct Peers {
     connections: usize,
+    /// Peers with connections, or with calls of connections that are gone.
     by_address: HashMap<IpAddr, Peer>,
+    /// Connections from which nothing comes, the longest idle first.
+    idle: BTreeMap<u64, Idle>,
+    next_idle: u64,
+}
+
+#[derive(Debug)]
+struct Idle {
+    address: IpAddr,
+    calls: Arc<Semaphore>,
+    leave: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -42,9 +57,20 @@ struct Budget {
     bytes: Arc<Semaphore>,
 }
 
+impl Peer {
+    fn is_unused(&self) -> bool {
+        self.connections == 0 && !self.budget.is_used()
+    }
+}
+
 impl Budget {
     fn new(calls: usize, bytes: usize) -> Self {
         Self { calls: Arc::new(Semaphore::new(calls)), bytes: Arc::new(Semaphore::new(bytes)) }
+    }
+
+    /// Whether a connection or a call has a part in it.
+    fn is_used(&self) -> bool {
+        Arc::strong_count(&self.calls) > 1 || Arc::strong_count(&self.bytes) > 1
     }
 }
 
@@ -62,10 +88,19 @@ pub enum Full {
 /// One connection's slot and budget; dropping it gives the slot back.
 #[derive(Debug)]
 pub struct ConnectionSlot {
-    admission: Weak<Admission>,
+    admission: Arc<Admission>,
     address: IpAddr,
     /// The connection's own, its peer's, and all.
     budgets: [Budget; 3],
+    /// Cancelled when the slot has been given to another connection.
+    leave: CancellationToken,
+}
+
+/// While it is held, its connection may be asked to leave.
+#[derive(Debug)]
+pub struct IdleGuard<'a> {
+    slot: &'a ConnectionSlot,
+    number: u64,
 }
 
 /// One call's place among its connection's; dropping it gives the place and the bytes back.
@@ -82,40 +117,100 @@ impl Admission {
         Self { limits, all, peers: Mutex::default() }
     }
 
-    /// Takes a slot for a connection from `address`.
+    /// Takes a slot for a connection from `address`, if need be an idle connection's.
     ///
     /// # Errors
     /// [`Full`]; the connection should be closed.
     pub fn connect(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionSlot, Full> {
-        let address = address.to_canonical();
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if peers.connections >= self.limits.connections_max {
-            return Err(Full::Server);
+        let (address, limits) = (address.to_canonical(), &self.limits);
+        let mut peers = self.peers();
+        if peers.of(address) >= limits.connections_per_peer_max {
+            return Err(Full::Peer);
         }
-        let limits = &self.limits;
+        if peers.connections >= limits.connections_max {
+            peers.make_way(address, limits)?;
+        }
+        if peers.by_address.len() >= limits.connections_max {
+            peers.by_address.retain(|_, peer| !peer.is_unused());
+        }
+        peers.connections += 1;
         let peer = peers.by_address.entry(address).or_insert_with(|| Peer {
             connections: 0,
             budget: Budget::new(limits.calls_per_peer_max, limits.bytes_per_peer_max),
         });
-        if peer.connections >= self.limits.connections_per_peer_max {
-            return Err(Full::Peer);
-        }
         peer.connections += 1;
-        let of_peer = peer.budget.clone();
-        peers.connections += 1;
         let own = Budget::new(limits.calls_per_connection_max, limits.bytes_per_connection_max);
-        let budgets = [own, of_peer, self.all.clone()];
-        Ok(ConnectionSlot { admission: Arc::downgrade(self), address, budgets })
+        let budgets = [own, peer.budget.clone(), self.all.clone()];
+        let (admission, leave) = (Arc::clone(self), CancellationToken::new());
+        Ok(ConnectionSlot { admission, address, budgets, leave })
     }
 
-    /// Whether four fifths of the slots are taken.
-    pub fn is_crowded(&self) -> bool {
-        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.connections * 5 >= self.limits.connections_max * 4
+    fn peers(&self) -> MutexGuard<'_, Peers> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Peers {
+    fn of(&self, address: IpAddr) -> usize {
+        self.by_address.get(&address).map_or(0, |peer| peer.connections)
+    }
+
+    /// Frees a slot: of the idle connections of the peer that has most, the longest idle.
+    fn make_way(&mut self, newcomer: IpAddr, limits: &Limits) -> Result<(), Full> {
+        let free = |idle: &Idle| idle.calls.available_permits() == limits.calls_per_connection_max;
+        let candidates = self.idle.iter().filter(|(_, idle)| free(idle));
+        let (number, held) = candidates
+            .map(|(number, idle)| (*number, self.of(idle.address)))
+            .max_by_key(|(number, held)| (*held, Reverse(*number)))
+            .filter(|(_, held)| *held > self.of(newcomer))
+            .ok_or(Full::Server)?;
+        tracing::debug!(%newcomer, held, "an idle connection gives way");
+        if let Some(idle) = self.idle.remove(&number) {
+            self.gone(idle.address);
+            idle.leave.cancel();
+        }
+        Ok(())
+    }
+
+    fn gone(&mut self, address: IpAddr) {
+        self.connections -= 1;
+        if let Some(peer) = self.by_address.get_mut(&address) {
+            peer.connections -= 1;
+        }
+    }
+
+    /// Forgets a peer that has nothing. While calls of it are in execution it has that much less, or
+    /// it would get a whole budget with every connection.
+    fn forget_unused(&mut self, address: IpAddr) {
+        if self.by_address.get(&address).is_some_and(Peer::is_unused) {
+            self.by_address.remove(&address);
+        }
     }
 }
 
 impl ConnectionSlot {
+    /// Nothing comes from the connection: until the guard is dropped, its slot may be given away. Ask
+    /// [`ConnectionSlot::is_given_away`] afterwards.
+    pub fn idle(&self) -> IdleGuard<'_> {
+        let mut peers = self.admission.peers();
+        let number = peers.next_idle;
+        peers.next_idle += 1;
+        let calls = Arc::clone(&self.budgets[0].calls);
+        let idle = Idle { address: self.address, calls, leave: self.leave.clone() };
+        peers.idle.insert(number, idle);
+        IdleGuard { slot: self, number }
+    }
+
+    /// Waits until the slot has been given away.
+    pub async fn given_away(&self) {
+        self.leave.cancelled().await;
+    }
+
+    /// Whether another connection has the slot: close this one.
+    pub fn is_given_away(&self) -> bool {
+        self.leave.is_cancelled()
+    }
+
     /// Waits for a place for one more call.
     pub async fn call(&self) -> CallSlot {
         let [own, peer, all] = &self.budgets;
@@ -145,16 +240,20 @@ async fn take(from: &Arc<Semaphore>, count: u32) -> OwnedSemaphorePermit {
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let Some(admission) = self.admission.upgrade() else { return };
-        let mut peers = admission.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.connections -= 1;
-        if let Some(peer) = peers.by_address.get_mut(&self.address) {
-            peer.connections -= 1;
-            // Calls still in execution keep the peer's budget alive by themselves.
-            if peer.connections == 0 {
-                peers.by_address.remove(&self.address);
-            }
+        // Its own part in the peer's budget, so that what is left is that of its calls.
+        let [own, ..] = &self.budgets;
+        self.budgets = [own.clone(), own.clone(), own.clone()];
+        let mut peers = self.admission.peers();
+        if !self.leave.is_cancelled() {
+            peers.gone(self.address);
         }
+        peers.forget_unused(self.address);
+    }
+}
+
+impl Drop for IdleGuard<'_> {
+    fn drop(&mut self) {
+        self.slot.admission.peers().idle.remove(&self.number);
     }
 }
 
@@ -181,9 +280,53 @@ mod tests {
         assert_eq!(admission.connect(PEER).unwrap_err(), Full::Peer);
         let _third = admission.connect(OTHER).unwrap();
         assert_eq!(admission.connect(OTHER).unwrap_err(), Full::Server);
-        assert!(admission.is_crowded());
         drop(first);
         admission.connect(PEER).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_longest_idle_connection_of_the_greediest_peer_gives_way() {
+        let limits = Limits { connections_max: 4, ..Limits::default() };
+        let admission = admission(limits);
+        let connect = |address| admission.connect(address).unwrap();
+        let (modest, busy) = (connect(OTHER), connect(PEER));
+        let (longest, shorter) = (connect(PEER), connect(PEER));
+        let (_modest, _busy) = (modest.idle(), busy.idle());
+        let call = busy.call().await;
+        let (guard, _shorter) = (longest.idle(), shorter.idle());
+        let third = "192.0.2.3".parse().unwrap();
+        let newcomer = connect(third);
+        assert!(longest.is_given_away());
+        assert!(![&modest, &busy, &shorter].iter().any(|slot| slot.is_given_away()));
+        drop(guard);
+        drop(longest);
+        assert_eq!(admission.connect(PEER).unwrap_err(), Full::Server, "it has as many");
+        drop(newcomer);
+        connect(third);
+        drop(call);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_connects_anew_gets_no_second_budget_for_the_calls_it_left_behind() {
+        let limits = Limits { calls_per_peer_max: 2, connections_max: 2, ..Limits::default() };
+        let admission = admission(limits);
+        let slot = admission.connect(PEER).unwrap();
+        let (first, second) = (slot.call().await, slot.call().await);
+        drop(slot);
+        for other in 10..20 {
+            admission.connect(IpAddr::from([192, 0, 2, other])).unwrap();
+        }
+        let slot = admission.connect(PEER).unwrap();
+        {
+            let mut waiting = pin!(slot.call());
+            let pending =
+                std::future::poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending()));
+            assert!(pending.await);
+            drop((first, second));
+            waiting.await;
+        }
+        drop(slot);
+        assert!(admission.peers().by_address.is_empty());
     }
 
     #[tokio::test]

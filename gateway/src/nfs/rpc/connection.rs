@@ -22,13 +22,12 @@ use super::{
     record::{RecordError, RecordReader},
     reply::Reply,
 };
+use crate::nfs::exports::Exports;
 
 /// Most buffers in one system call (Linux UIO_MAXIOV is 1024; more than this gains nothing).
 const SLICES_MAX: usize = 64;
 /// Replies gathered for one system call: head, data and padding each.
 const BATCH_MAX: usize = SLICES_MAX / 3;
-/// Silence after which a connection's read buffer is given back.
-const BUFFER_KEPT: Duration = Duration::from_secs(1);
 
 /// What all connections of a listener share.
 #[derive(Debug)]
@@ -39,6 +38,8 @@ pub struct Service {
     pub limits: Limits,
     /// The slots and budgets.
     pub admission: Arc<Admission>,
+    /// Who may be connected.
+    pub exports: Arc<Exports>,
 }
 
 /// Why a connection ended before its peer closed it.
@@ -56,9 +57,12 @@ pub enum Ended {
     /// A record did not come to its end in time.
     #[error("a record not complete after {0:?}")]
     Slow(Duration),
-    /// Nothing came for long while others need the slot.
-    #[error("idle while connections are scarce")]
-    Idle,
+    /// Nothing came while somebody else needed the slot.
+    #[error("idle, and gave way to another connection")]
+    GaveWay,
+    /// The address has been taken off every client list.
+    #[error("in no share's client list any more")]
+    NotListed,
 }
 
 impl From<io::Error> for Ended {
@@ -112,7 +116,8 @@ impl Calls<'_> {
         let limits = &self.service.limits;
         let first_by = Instant::now() + limits.first_record_timeout;
         let silent = |_| Ended::Silent(limits.first_record_timeout);
-        if !timeout_at(first_by, records.wait()).await.map_err(silent)?? {
+        let first = timeout_at(first_by, self.wait_idly(&mut records));
+        if !first.await.map_err(silent)?? {
             return Ok(());
         }
         let mut complete_within = limits.first_record_timeout;
@@ -135,21 +140,31 @@ impl Calls<'_> {
         &self,
         records: &mut RecordReader<R>,
     ) -> Result<bool, Ended> {
-        let idle = self.service.limits.idle_timeout;
-        if let Ok(more) = timeout(idle.min(BUFFER_KEPT), records.wait()).await {
+        if let Ok(more) = timeout(self.service.limits.idle_after, records.wait()).await {
             return Ok(more?);
         }
-        loop {
-            records.release_idle_buffer();
-            match timeout(idle, records.wait()).await {
-                Ok(more) => return Ok(more?),
-                Err(_) if self.service.admission.is_crowded() => return Err(Ended::Idle),
-                Err(_) => {}
-            }
-        }
+        records.release_idle_buffer();
+        self.wait_idly(records).await
+    }
+
+    /// The same, while the slot may be given to somebody else.
+    async fn wait_idly<R: AsyncRead + Unpin>(
+        &self,
+        records: &mut RecordReader<R>,
+    ) -> Result<bool, Ended> {
+        let idle = self.slot.idle();
+        let more = tokio::select! {
+            more = records.wait() => more?,
+            () = self.slot.given_away() => false,
+        };
+        drop(idle);
+        if self.slot.is_given_away() { Err(Ended::GaveWay) } else { Ok(more) }
     }
 
     async fn take(&self, record: Bytes, mut slot: CallSlot) -> Result<(), Ended> {
+        if !self.service.exports.list_anywhere(self.peer.ip()) {
+            return Err(Ended::NotListed);
+        }
         let call = match Call::parse(self.peer, record) {
             Ok(call) => call,
             Err(BadCall::NotACall) => return Err(Ended::NotACall),

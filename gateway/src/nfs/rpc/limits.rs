@@ -61,9 +61,9 @@ pub struct Limits {
     pub first_record_timeout: Duration,
     /// Time from the first to the last byte of a record.
     pub partial_record_timeout: Duration,
-    /// Idle time after which a connection is closed if four fifths of all are taken. NFS clients
-    /// connect again by themselves.
-    pub idle_timeout: Duration,
+    /// Silence after which a connection is idle: it gives its read buffer back, and its slot if
+    /// another connection needs it.
+    pub idle_after: Duration,
     /// Time in which a peer must take at least one byte of its replies.
     pub write_stall_timeout: Duration,
     /// Time that calls in flight get to finish when the server stops.
@@ -85,7 +85,7 @@ impl Default for Limits {
             remembered_replies_per_peer_max: 4096,
             first_record_timeout: Duration::from_secs(10),
             partial_record_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(600),
+            idle_after: Duration::from_secs(1),
             write_stall_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(10),
         }

@@ -6,7 +6,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::connection::{self, Service};
-use crate::nfs::exports::Exports;
 
 /// First wait after accept failed for want of descriptors or memory, doubled up to the last.
 const BACKOFF_FIRST: Duration = Duration::from_millis(10);
@@ -17,12 +16,7 @@ const KEEPALIVE_INTERVAL_SECONDS: u32 = 15;
 const KEEPALIVE_COUNT: u32 = 4;
 
 /// Accepts and serves connections until `stop`; returns when all are closed.
-pub async fn serve(
-    service: Arc<Service>,
-    exports: Arc<Exports>,
-    listener: TcpListener,
-    stop: CancellationToken,
-) {
+pub async fn serve(service: Arc<Service>, listener: TcpListener, stop: CancellationToken) {
     let connections = TaskTracker::new();
     let mut backoff = BACKOFF_FIRST;
     loop {
@@ -33,7 +27,7 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 backoff = BACKOFF_FIRST;
-                if !exports.list_anywhere(peer.ip()) {
+                if !service.exports.list_anywhere(peer.ip()) {
                     tracing::debug!(%peer, "connection refused: in no share's client list");
                     continue;
                 }
