@@ -3,7 +3,10 @@
 //! listener as a second opinion.
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
 mod access;
+mod differential;
+mod fairness;
 mod hostile;
+mod ipv6;
 mod libnfs;
 mod lifetime;
 mod mount;
@@ -12,6 +15,8 @@ mod raw;
 mod readdir;
 mod replay;
 mod stock;
+mod storm;
+mod tools;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -67,9 +72,13 @@ impl Gateway {
     }
 
     async fn with(policy: AccessPolicy, limits: Limits) -> Self {
+        Self::on("127.0.0.1:0", policy, limits).await
+    }
+
+    async fn on(listen: &str, policy: AccessPolicy, limits: Limits) -> Self {
         let (fs, exports) = (Arc::new(MemoryFs::new()), Arc::new(Exports::new()));
         exports.replace(vec![export(7, "share", &fs, policy)]);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(listen).await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = Server::new(Arc::clone(&exports), HandleCodec::new(&[5; 32], 1), limits);
         let stop = CancellationToken::new();

@@ -22,6 +22,11 @@ async fn stock(gateway: &Gateway) -> Client {
     let listener = NFSTcpListener::bind("127.0.0.1:0", adapter).await.unwrap();
     let port = listener.get_listen_port();
     tokio::spawn(async move { listener.handle_forever().await });
+    mount_stock(port).await
+}
+
+/// Mounts what a stock listener serves.
+pub(crate) async fn mount_stock(port: u16) -> Client {
     Nfs3ConnectionBuilder::new(TokioConnector, "127.0.0.1", "/")
         .connect_from_privileged_port(false)
         .mount_port(port)

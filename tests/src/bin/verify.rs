@@ -50,6 +50,16 @@ const VM_MODULE: &str = "in_a_vm::";
 /// The gateway's fakes, which its protocol tests need.
 const TESTING: [&str; 2] = ["--features", "gateway/testing"];
 
+/// NFS clients that others wrote, for the gateway's protocol tests. Not `showmount` and `rpcinfo`:
+/// their packages start services; the story asks with `showmount` in its virtual machine.
+const CLIENTS: &[Need] = &[Need {
+    package: "libnfs-utils",
+    why: "is an NFS client in user space",
+    file: "/usr/bin/nfs-cat",
+}];
+/// Tells the protocol tests that these may not be missing.
+const CLIENTS_REQUIRED: &str = "TIDEGATE_NFS_CLIENTS_REQUIRED";
+
 /// What the checkers of the tests take beside the build's needs.
 const CHECKERS: &[Need] = &[
     Need {
@@ -183,6 +193,7 @@ impl Verify {
         let mut running = command
             .args(words)
             .env(GATEWAY_VARIABLE, built_gateway()?)
+            .env(CLIENTS_REQUIRED, "1")
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot run cargo")?;
@@ -210,7 +221,7 @@ fn built_gateway() -> Result<PathBuf> {
 }
 
 fn install(quick: bool) -> Result<()> {
-    let mut needs = host::COMPILER.to_vec();
+    let mut needs = [host::COMPILER, CLIENTS].concat();
     if !quick {
         needs.extend([host::QEMU, host::VIRTUAL_LAN, CHECKERS].concat());
         needs.extend(host::for_image());
