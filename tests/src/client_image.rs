@@ -136,6 +136,9 @@ const PROGRAMS: &[&str] = &[
     "wc",
 ];
 
+/// The same in `/usr/sbin`.
+const SYSTEM_PROGRAMS: &[&str] = &["chronyd", "ip", "mount.nfs", "showmount"];
+
 const USERS: &str = "root:x:0:0::/root:/bin/sh
 tests:x:1000:1000::/:/bin/sh
 nobody:x:65534:65534::/:/bin/sh
@@ -176,7 +179,7 @@ impl ClientImage {
             initramfs: folder.join("client.initramfs"),
         };
         let taken: Vec<Package> = debs.iter().map(|deb| deb.package.clone()).collect();
-        let listed = [PROGRAMS.join(" "), MODULES.join(" ")].concat();
+        let listed = [PROGRAMS, SYSTEM_PROGRAMS, MODULES].concat().join(" ");
         let stamp = fingerprint(&[&lock::format(&taken), INIT, &listed, USERS, GROUPS]);
         let stamp_file = folder.join("client.stamp");
         if fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) {
@@ -239,7 +242,7 @@ fn contents(tree: &Path, modules: &KernelModules) -> Result<Tree> {
         files.dir(folder);
     }
     let mut programs: Vec<String> = PROGRAMS.iter().map(|name| format!("usr/bin/{name}")).collect();
-    programs.extend(["chronyd", "ip", "mount.nfs"].map(|name| format!("usr/sbin/{name}")));
+    programs.extend(SYSTEM_PROGRAMS.iter().map(|name| format!("usr/sbin/{name}")));
     let mut roots = Vec::new();
     for program in &programs {
         let file = tree.join(program);

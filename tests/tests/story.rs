@@ -53,6 +53,19 @@ fn power_is_cut_right_after_fsync(lab: &mut Lab) -> Result<()> {
     settle(&mut lab.client, Bucket::new(&lab.store), "after the power cut", cleared)
 }
 
+/// What a client finds out by itself: the shares, and transfers as large as there are.
+fn shares_are_shown_and_transfers_are_large(lab: &mut Lab, mount: &str) -> Result<()> {
+    let share = mount.split_whitespace().find(|word| word.contains(":/"));
+    let (address, path) = share.and_then(|share| share.split_once(':')).context("the share")?;
+    let shown = lab.client.sh(&format!("showmount --no-headers -e {address}"), SCRIPT_LIMIT)?;
+    ensure!(shown.split_whitespace().next() == Some(path), "showmount: {shown}");
+    let mounted = lab.client.sh("grep ' /mnt/sales nfs ' /proc/mounts", SCRIPT_LIMIT)?;
+    for option in ["vers=3", "rsize=1048576", "wsize=1048576", "proto=tcp"] {
+        ensure!(mounted.split([' ', ',']).any(|word| word == option), "{option} in {mounted}");
+    }
+    Ok(())
+}
+
 /// What the support page says of the memory in use. DHCP's jumbo frames must have come into use.
 fn memory(lab: &mut Lab) -> Result<String> {
     let serial = &mut lab.appliance()?.serial;
@@ -95,6 +108,7 @@ fn story() -> Result<()> {
     lab.client.sh("mkdir -p /mnt/sales", SCRIPT_LIMIT)?;
     lab.client.sh(&mount, SCRIPT_LIMIT)?;
     println!("mounted {:.1} s after power on", power.elapsed().as_secs_f64());
+    shares_are_shown_and_transfers_are_large(&mut lab, &mount)?;
     touch_and_echo(&mut lab.client, Bucket::new(&lab.store))?;
     copy_and_read_back(&mut lab.client, Bucket::new(&lab.store))?;
     change_everything(&mut lab.client, Bucket::new(&lab.store))?;
