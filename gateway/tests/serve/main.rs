@@ -192,3 +192,49 @@ fn a_change_that_is_repeated_after_a_killed_process_is_not_made_twice() {
     assert_eq!(ask(&gateway, 82, rmdir, &[&root, &opaque(b"gone")]), no_entry);
     assert_eq!(Mount::new(gateway.port, "sales").list(""), ["made"]);
 }
+
+/// semantics.md "Acknowledged means on the cache disk": what clients hold over kill -9, and what tells
+/// them that unstable writes are lost; with the cache disk, handles are lost too.
+#[test]
+fn handles_and_exclusive_creates_outlive_a_killed_process_and_the_write_verifier_does_not() {
+    use raw::{Call, NFS, Raw, call, opaque, word, words};
+    let (store, home) = (store(), Home::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let address = |gateway: &Gateway| std::net::SocketAddr::from(([127, 0, 0, 1], gateway.port));
+    let ask = |gateway: &Gateway, xid: u32, procedure: u32, args: &[&[u8]]| {
+        let (flavour, credential) = (1, words(&[0, 0, 1000, 100, 0]));
+        let call = Call { xid, flavour, credential, ..call(NFS, procedure, args.concat()) };
+        let reply =
+            runtime.block_on(async { Raw::connect(address(gateway)).await.ask(&call).await });
+        reply.expect("an answer")
+    };
+    let (getattr, write, create) = (1, 7, 8);
+    let how = |verifier: &[u8; 8]| [words(&[2]), verifier.to_vec()].concat();
+    let gateway = Gateway::start(&home, &settings(&store));
+    let root = opaque(&runtime.block_on(raw::mount(address(&gateway), "/sales")).unwrap());
+    let made = ask(&gateway, 1, create, &[&root, &opaque(b"x"), &how(b"exclusiv")]);
+    assert_eq!(word(&made, 6), 0);
+    let file = made[36..76].to_vec();
+    let unstable = [opaque(&file), words(&[0, 0, 4, 0]), opaque(b"lost")].concat();
+    let verifier = |reply: &[u8]| {
+        assert_eq!(word(reply, 6), 0);
+        reply[reply.len() - 8..].to_vec()
+    };
+    let before = verifier(&ask(&gateway, 2, write, &[&unstable]));
+    assert_eq!(before, verifier(&ask(&gateway, 3, write, &[&unstable])), "the same all along");
+    gateway.kill();
+
+    let gateway = Gateway::start(&home, &settings(&store));
+    let again = ask(&gateway, 4, create, &[&root, &opaque(b"x"), &how(b"exclusiv")]);
+    assert_eq!((word(&again, 6), &again[36..76]), (0, &file[..]), "the very file");
+    let exists = ask(&gateway, 5, create, &[&root, &opaque(b"x"), &how(b"another1")]);
+    assert_eq!(word(&exists, 6), 17);
+    assert_ne!(before, verifier(&ask(&gateway, 6, write, &[&unstable])), "to be sent again");
+    assert!(gateway.stop().success());
+
+    std::fs::remove_dir_all(home.path("cache")).unwrap();
+    let gateway = Gateway::start(&home, &settings(&store));
+    for handle in [&root, &opaque(&file)] {
+        assert_eq!(word(&ask(&gateway, 7, getattr, &[handle]), 6), 70, "NFS3ERR_STALE");
+    }
+}
