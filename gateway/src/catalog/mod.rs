@@ -20,6 +20,7 @@ mod flush;
 mod held;
 mod inode;
 mod journal;
+mod link;
 mod listing;
 mod namespace;
 mod pragmas;

@@ -25,6 +25,9 @@ const ATTEMPTS: u32 = 3;
 /// Directories of a subtree taken from the catalog at a time.
 const SUBTREE_STEP: usize = 64;
 
+/// Longest target of a symlink in bytes (Linux PATH_MAX without its NUL).
+const TARGET_BYTES_MAX: u64 = 4095;
+
 /// Why a directory could not be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
@@ -169,7 +172,34 @@ impl Refresher {
             }
         };
         self.share.health.answered();
+        match self.take_kind(&inode, &key, &head).await {
+            // Told below, where the object's news are taken.
+            Err(RefreshError::Catalog(CatalogError::Changed)) => {}
+            Err(RefreshError::Store(error)) if error.kind == StoreErrorKind::Changed => {}
+            taken => taken?,
+        }
         Ok(self.took(&inode, head).await?)
+    }
+
+    /// Takes an entry for the symlink that its object is, or for a file, if it was a symlink before.
+    async fn take_kind(
+        &self,
+        inode: &Inode,
+        key: &ObjectKey,
+        head: &ObjectMeta,
+    ) -> Result<(), RefreshError> {
+        let is_symlink =
+            metadata::is_symlink(&head.user) && (1..=TARGET_BYTES_MAX).contains(&head.size);
+        let target = match (inode.kind, is_symlink) {
+            (FileKind::Directory, _) | (FileKind::File, false) => return Ok(()),
+            (FileKind::Symlink, false) => None,
+            (FileKind::File | FileKind::Symlink, true) => {
+                let target = self.share.store.get(key, 0..head.size, &head.etag).await?;
+                // What cannot be a path is shown as what it is, bytes.
+                Some(target.to_vec()).filter(|target| !target.contains(&0))
+            }
+        };
+        Ok(self.catalog.take_link(inode.ino, &head.etag, target).await?)
     }
 
     async fn took(&self, inode: &Inode, head: ObjectMeta) -> Result<(), CatalogError> {

@@ -56,10 +56,7 @@ pub fn to_attr(
         FileKind::Directory => defaults.directory_mode,
         FileKind::File | FileKind::Symlink => defaults.file_mode,
     };
-    let mode = user
-        .get("file-permissions")
-        .and_then(|text| octal(text))
-        .or_else(|| user.get("mode").and_then(|text| either_base(text)))
+    let mode = st_mode(user)
         .map_or(default_mode, |mode| mode & if ours { OWN_MODE_MASK } else { FOREIGN_MODE_MASK });
     let number = |names: &[&str]| get(names).and_then(|text| text.trim().parse::<u32>().ok());
     let mtime = get(&["file-mtime", "mtime"]).and_then(time).unwrap_or(last_modified);
@@ -72,10 +69,22 @@ pub fn to_attr(
     }
 }
 
-/// `0644`, `100755`, `0100664`: octal, the file type left out.
+/// Whether the object is a symlink and its content the target, as FSx and S3 Files store them.
+pub fn is_symlink(user: &UserMeta) -> bool {
+    st_mode(user).is_some_and(|mode| mode & TYPE_MASK == TYPE_SYMLINK)
+}
+
+/// The mode with the file type, where it is told.
+fn st_mode(user: &UserMeta) -> Option<u32> {
+    user.get("file-permissions")
+        .and_then(|text| octal(text))
+        .or_else(|| user.get("mode").and_then(|text| either_base(text)))
+}
+
+/// `0644`, `100755`, `0100664`: octal.
 fn octal(text: &str) -> Option<u32> {
     let mode = u32::from_str_radix(text.trim(), 8).ok()?;
-    (mode <= TYPE_MASK | OWN_MODE_MASK).then_some(mode & OWN_MODE_MASK)
+    (mode <= TYPE_MASK | OWN_MODE_MASK).then_some(mode)
 }
 
 /// The key `mode`: rclone writes octal with a leading zero, s3fs decimal (`33188` = `0100644`).
@@ -86,7 +95,7 @@ fn either_base(text: &str) -> Option<u32> {
         && matches!(decimal & TYPE_MASK, TYPE_DIRECTORY | TYPE_FILE | TYPE_SYMLINK)
         && decimal <= TYPE_MASK | OWN_MODE_MASK
     {
-        return Some(decimal & OWN_MODE_MASK);
+        return Some(decimal);
     }
     octal(text)
 }
@@ -157,6 +166,22 @@ mod tests {
         ] {
             assert_eq!(read(&[(key, text)]).mode, mode, "{key}: {text}");
         }
+    }
+
+    #[test]
+    fn symlinks_are_told_by_the_file_type() {
+        for (key, text, is) in [
+            ("file-permissions", "0120777", true),
+            ("file-permissions", "120777", true),
+            ("mode", "41471", true),
+            ("file-permissions", "0100777", false),
+            ("file-permissions", "0777", false),
+            ("file-permissions", "link", false),
+        ] {
+            let user = UserMeta::from([(key.to_owned(), text.to_owned())]);
+            assert_eq!(is_symlink(&user), is, "{key}: {text}");
+        }
+        assert!(!is_symlink(&UserMeta::new()));
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl Vfs {
     }
 
     pub(super) async fn do_readlink(&self, ino: Ino) -> Result<(Bytes, Attr), FsError> {
-        let row = self.row(ino).await?;
+        let row = self.row_with_best_attr(self.row(ino).await?).await?;
         match (row.kind, &row.target) {
             (FileKind::Symlink, Some(target)) => {
                 Ok((Bytes::copy_from_slice(target), self.attr(&row)))

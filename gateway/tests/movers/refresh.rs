@@ -1,5 +1,5 @@
 //! What others do in the bucket shows; an error is never taken for absence; local changes stay.
-use gateway::catalog::NewKind;
+use gateway::{catalog::NewKind, ids::FileKind};
 use s3_store::{FaultAction, FaultRule};
 
 use crate::world::{BUCKET, World};
@@ -150,6 +150,32 @@ async fn attributes_come_from_the_object_s_metadata_and_else_from_the_share() {
     assert_eq!(load("d").await.mode, 0o640);
     let theirs = load("theirs").await;
     assert_eq!((theirs.mode, theirs.uid, theirs.gid), (0o666, 65534, 65534));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn symlinks_come_back_from_the_bucket_as_symlinks() {
+    let w = World::new().await;
+    let target = b"../some where/else".to_vec();
+    w.create(w.share.root, "link", NewKind::Symlink(target.clone())).await;
+    w.drain().await;
+    assert_eq!(w.object("p/link").body, target);
+    assert_eq!(w.object("p/link").user_meta["file-permissions"], "0120640");
+    let w = w.with_new_disk().await;
+    let load = async || {
+        w.refresher.now(w.share.root).await.unwrap();
+        let found = w.entry("link").await.unwrap();
+        w.refresher.load_attr(found.ino).await.unwrap();
+        w.entry("link").await.unwrap()
+    };
+    let link = load().await;
+    assert_eq!((link.kind, &link.target, link.size), (FileKind::Symlink, &Some(target), 18));
+    assert_eq!((link.mode, link.uid), (0o640, 1000));
+
+    // Somebody puts a file in its place.
+    w.foreign("p/link", b"bytes");
+    let file = load().await;
+    assert_eq!((file.kind, &file.target, file.size), (FileKind::File, &None, 5));
+    assert_eq!(w.read(file.ino, 0..5).await, b"bytes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
