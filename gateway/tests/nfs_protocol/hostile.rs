@@ -70,8 +70,8 @@ async fn unknown_programs_versions_and_procedures_are_told_so() {
     let gateway = Gateway::start().await;
     let mut raw = Raw::connect(gateway.address).await;
     assert_eq!(raw.ask_words(&call(100_021, 0, Vec::new())).await, [1, 0, 0, 0, 1]);
-    for (program, low, high) in [(NFS, 3, 3), (MOUNT, 3, 3), (PORTMAP, 2, 2)] {
-        let other = Call { version: 4, ..call(program, 0, Vec::new()) };
+    for (program, low, high) in [(NFS, 3, 3), (MOUNT, 3, 3), (PORTMAP, 2, 4)] {
+        let other = Call { version: 5, ..call(program, 0, Vec::new()) };
         assert_eq!(raw.ask_words(&other).await, [1, 0, 0, 0, 2, low, high]);
         let beyond = call(program, 22, Vec::new());
         assert_eq!(raw.ask_words(&beyond).await, [1, 0, 0, 0, 3]);

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use crate::{
     Gateway, entry, export, open_policy,
     procedures::create,
-    raw::{MOUNT, NFS, PORTMAP, Raw, call, mount, opaque, word, words},
+    raw::{Call, MOUNT, NFS, PORTMAP, Raw, call, mount, opaque, word, words},
 };
 
 const TCP: u32 = 6;
@@ -137,6 +137,39 @@ async fn the_portmapper_tells_where_nfs_and_mount_are_and_registers_nothing() {
         assert_eq!(dump.len(), 5 + 4 * 5 + 1);
         let callit = raw.ask_words(&call(PORTMAP, 5, words(&[NFS, 3, 0, 0]))).await;
         assert_eq!(callit, [1, 0, 0, 0, 3], "PROC_UNAVAIL");
+    }
+}
+
+/// Clients find a server by IPv6 with rpcbind's GETADDR only.
+#[tokio::test]
+async fn rpcbind_tells_addresses_as_the_client_knows_the_host() {
+    let gateway = Gateway::start().await;
+    let port = gateway.address.port();
+    let (high, low) = (port >> 8, port & 0xff);
+    let mut raw = Raw::connect(gateway.address).await;
+    for (program, version, netid, hint, host) in [
+        (NFS, 3, "tcp", "192.0.2.1.0.111", "192.0.2.1"),
+        (MOUNT, 3, "tcp6", "2001:db8::7.0.111", "2001:db8::7"),
+        (NFS, 3, "tcp6", "", "::"),
+        (NFS, 3, "tcp", "no address at all", "0.0.0.0"),
+        (NFS, 3, "tcp", "2001:db8::7.0.111", "0.0.0.0"),
+        (NFS, 3, "udp", "192.0.2.1.0.111", ""),
+        (NFS, 4, "tcp", "192.0.2.1.0.111", ""),
+        (100_021, 4, "tcp", "192.0.2.1.0.111", ""),
+        (NFS, 3, "local", "/run/rpcbind.sock", ""),
+    ] {
+        let strings = [opaque(netid.as_bytes()), opaque(hint.as_bytes()), opaque(b"")].concat();
+        let asked = [words(&[program, version]), strings].concat();
+        let expected = if host.is_empty() { String::new() } else { format!("{host}.{high}.{low}") };
+        for rpcbind in [3, 4] {
+            let call = Call { version: rpcbind, ..call(PORTMAP, 3, asked.clone()) };
+            let reply = raw.ask(&call).await.unwrap();
+            assert_eq!(reply[24..], opaque(expected.as_bytes()), "{program} {netid} {hint}");
+        }
+    }
+    for procedure in [1, 2, 4, 5, 10] {
+        let call = Call { version: 4, ..call(PORTMAP, procedure, Vec::new()) };
+        assert_eq!(raw.ask_words(&call).await, [1, 0, 0, 0, 3], "PROC_UNAVAIL");
     }
 }
 

@@ -1,6 +1,5 @@
 //! Programs that others wrote, as clients: `showmount` and `rpcinfo` here, libnfs's in `libnfs`.
 use std::{
-    io::ErrorKind,
     path::Path,
     process::{Command, Output},
     sync::Arc,
@@ -23,8 +22,8 @@ pub(crate) fn run(program: &str, args: &[&str]) -> Vec<u8> {
     stdout
 }
 
-/// An address of its own, as these programs ask port 111 only.
-const ADDRESS: &str = "127.0.0.111";
+/// Of its own where it may be, as these programs ask port 111 only.
+const ADDRESSES: [&str; 2] = ["127.0.0.111", "::1"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn showmount_and_rpcinfo_show_what_is_served_and_where() {
@@ -32,20 +31,24 @@ async fn showmount_and_rpcinfo_show_what_is_served_and_where() {
         eprintln!("skipped: showmount (nfs-common) or rpcinfo (rpcbind) is not installed");
         return;
     }
-    let at = (ADDRESS, PORTMAP_PORT);
-    let tcp = match TcpListener::bind(at).await {
+    for address in ADDRESSES {
+        show(address).await;
+    }
+}
+
+async fn show(address: &'static str) {
+    let tcp = match TcpListener::bind((address, PORTMAP_PORT)).await {
         Ok(tcp) => tcp,
         // The appliance's story in a virtual machine asks it all the same.
-        Err(error)
-            if [ErrorKind::PermissionDenied, ErrorKind::AddrInUse].contains(&error.kind()) =>
-        {
-            eprintln!("skipped: port {PORTMAP_PORT} cannot be had: {error}");
+        Err(error) => {
+            eprintln!("skipped: port {PORTMAP_PORT} of {address} cannot be had: {error}");
             return;
         }
-        Err(error) => panic!("{ADDRESS}: {error}"),
     };
-    let udp = UdpSocket::bind(at).await.unwrap();
-    let gateway = Gateway::on(&format!("{ADDRESS}:0"), open_policy(), Limits::default()).await;
+    let udp = UdpSocket::bind((address, PORTMAP_PORT)).await.unwrap();
+    let six = address.contains(':');
+    let listen = if six { format!("[{address}]:0") } else { format!("{address}:0") };
+    let gateway = Gateway::on(&listen, open_policy(), Limits::default()).await;
     let mut policy = open_policy();
     policy.clients = vec!["127.0.0.0/8".parse().unwrap(), "192.0.2.7".parse().unwrap()];
     let other = Arc::new(MemoryFs::new());
@@ -63,9 +66,9 @@ async fn showmount_and_rpcinfo_show_what_is_served_and_where() {
             let text = String::from_utf8(run(program, args)).unwrap();
             text.split_whitespace().collect::<Vec<_>>().join(" ")
         };
-        let exports = said("/usr/sbin/showmount", &["--no-headers", "-e", ADDRESS]);
+        let exports = said("/usr/sbin/showmount", &["--no-headers", "-e", address]);
         assert_eq!(exports, "/share 0.0.0.0/0,::/0 /other 127.0.0.0/8,192.0.2.7/32");
-        let programs = said("/usr/sbin/rpcinfo", &["-p", ADDRESS]);
+        let programs = said("/usr/sbin/rpcinfo", &["-p", address]);
         for line in [
             "100000 2 tcp 111 portmapper".to_owned(),
             "100000 2 udp 111 portmapper".to_owned(),
@@ -74,8 +77,9 @@ async fn showmount_and_rpcinfo_show_what_is_served_and_where() {
         ] {
             assert!(programs.contains(&line), "{line} in {programs}");
         }
+        let transport = if six { "tcp6" } else { "tcp" };
         for program in ["nfs", "mountd"] {
-            let answer = said("/usr/sbin/rpcinfo", &["-T", "tcp", ADDRESS, program, "3"]);
+            let answer = said("/usr/sbin/rpcinfo", &["-T", transport, address, program, "3"]);
             assert!(answer.ends_with("version 3 ready and waiting"), "{answer}");
         }
     })
