@@ -69,10 +69,10 @@ async fn a_guarded_setattr_that_comes_again_is_no_conflict() {
     let file = f.create("f").await;
     let ctime = f.fs.getattr(&owner(), file).await.unwrap().ctime;
     let set = SetAttr { mode: Some(0o600), ..SetAttr::default() };
-    f.fs.setattr(&asking(1), file, set.clone(), Some(ctime)).await.unwrap();
+    f.fs.setattr(&asking(1), file, set, Some(ctime)).await.unwrap();
 
     let f = f.power_cut(3).await;
-    let again = f.fs.setattr(&asking(1), file, set.clone(), Some(ctime)).await.unwrap();
+    let again = f.fs.setattr(&asking(1), file, set, Some(ctime)).await.unwrap();
     assert_eq!((again.before, again.after.mode & 0o777), (None, 0o600));
     let other = f.fs.setattr(&asking(2), file, set, Some(ctime)).await;
     assert_eq!(other.unwrap_err(), FsError::NotSync);
