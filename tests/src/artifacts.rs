@@ -26,6 +26,15 @@ pub fn gateway(workspace: &Workspace) -> Result<PathBuf> {
     cargo_build(workspace, &["--release", "--package", "gateway", "--bin", "gateway"])
 }
 
+/// The load generator of `cargo bench-nfs`, which is linked against libnfs.
+///
+/// # Errors
+/// When it does not compile.
+pub fn nfs_load(workspace: &Workspace) -> Result<PathBuf> {
+    let what = ["--package", "e2e", "--features", "libnfs", "--bin", "nfs-load"];
+    cargo_build(workspace, &[["--release"].as_slice(), &what].concat())
+}
+
 /// PID 1's binary: static, small.
 ///
 /// # Errors

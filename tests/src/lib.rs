@@ -7,6 +7,7 @@ pub mod appliance_vm;
 mod apt_sources;
 pub mod artifacts;
 pub mod attach;
+pub mod bench;
 pub mod bucket;
 pub mod client_image;
 pub mod client_vm;

@@ -1,0 +1,119 @@
+//! Runs the lines: each server in turn, round after round.
+use std::{
+    collections::HashSet,
+    io::IsTerminal,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{
+    ganesha,
+    lines::{Line, Scale, Set},
+    measurement::Measurement,
+    server::Server,
+    summary::Rounds,
+};
+
+/// The servers and what loads them.
+#[derive(Debug)]
+pub struct Bench {
+    /// Ours.
+    pub gateway: Server,
+    /// Theirs.
+    pub ganesha: Server,
+    /// Whether theirs has a directory with synchronous changes.
+    pub synchronous: bool,
+    /// The program `nfs-load`.
+    pub load: PathBuf,
+    /// How much.
+    pub scale: Scale,
+    /// How often.
+    pub rounds: u32,
+    /// The sets that have been made, on both.
+    pub made: HashSet<Set>,
+}
+
+/// The rounds of one line.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Which.
+    pub line: Line,
+    /// Ours.
+    pub ours: Rounds,
+    /// Theirs, as shipped.
+    pub shipped: Rounds,
+    /// Theirs with synchronous changes of directories: only where names change, and where that can
+    /// be had.
+    pub synchronous: Option<Rounds>,
+}
+
+impl Outcome {
+    /// Theirs with the same promise as ours, where that could be measured.
+    pub fn equal(&self) -> Option<&Rounds> {
+        if self.line.changes_names() { self.synchronous.as_ref() } else { Some(&self.shipped) }
+    }
+}
+
+impl Bench {
+    /// Runs one line.
+    ///
+    /// # Errors
+    /// When a server answers anything else than the work expects.
+    pub fn run(&mut self, line: Line) -> Result<Outcome> {
+        if let Some(set) = line.set
+            && self.made.insert(set)
+        {
+            for server in [&self.gateway, &self.ganesha] {
+                say(&format!("{}: {}", server.name, set.name()));
+                self.load(server, &set.arguments(&self.scale, ganesha::PLAIN))?;
+            }
+        }
+        let mut outcome = Outcome {
+            line,
+            ours: Rounds::default(),
+            shipped: Rounds::default(),
+            synchronous: (line.changes_names() && self.synchronous).then(Rounds::default),
+        };
+        for round in 1..=self.rounds {
+            say(&format!("{}: round {round} of {}", line.title, self.rounds));
+            let round = round.to_string();
+            let measure = |server, directory| {
+                self.load(server, &line.arguments(&self.scale, directory, &round))
+                    .with_context(|| line.title)
+            };
+            outcome.ours.0.push(measure(&self.gateway, ganesha::PLAIN)?);
+            if let Some(synchronous) = &mut outcome.synchronous {
+                synchronous.0.push(measure(&self.ganesha, ganesha::SYNCHRONOUS)?);
+            }
+            outcome.shipped.0.push(measure(&self.ganesha, ganesha::PLAIN)?);
+        }
+        say("");
+        Ok(outcome)
+    }
+
+    fn load(&self, server: &Server, words: &[String]) -> Result<Measurement> {
+        let output = Command::new(&self.load)
+            .args(["--nfs-port", &server.nfs_port.to_string()])
+            .args(["--mount-port", &server.mount_port.to_string()])
+            .args(["--export", &server.export])
+            .args(["--server-pid", &server.process.pid().to_string()])
+            .args(words)
+            // Its progress and errors.
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run nfs-load")?;
+        ensure!(output.status.success(), "{}: nfs-load {} failed", server.name, words.join(" "));
+        let measured = Measurement::from_json(String::from_utf8(output.stdout)?.trim())?;
+        ensure!(measured.errors == 0, "{}: {} errors", server.name, measured.errors);
+        Ok(measured)
+    }
+}
+
+/// Replaces the terminal's line; says nothing where there is no terminal.
+fn say(text: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{text}");
+    }
+}

@@ -1,0 +1,183 @@
+//! `cargo bench-nfs`: the gateway beside nfs-ganesha under the same NFSv3 load.
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use e2e::{
+    artifacts,
+    bench::{
+        ganesha, gateway,
+        lines::{self, Line, Scale},
+        machine::{self, Machine},
+        private_network,
+        report::{self, Servers},
+        rounds::Bench,
+        table::{self, Style},
+    },
+    host::{self, Need},
+    lab,
+    workspace::Workspace,
+};
+
+/// Measures the gateway and nfs-ganesha, in turns, under the same NFSv3 load on the same disk:
+/// throughput, and processor time of each server. Needs root.
+#[derive(Debug, Parser)]
+#[command(name = "cargo bench-nfs")]
+struct Arguments {
+    /// How often each line is measured on each server [default: 5; with --quick 3].
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// Less of everything: a first look, in a few minutes.
+    #[arg(long)]
+    quick: bool,
+    /// Only lines whose name begins like this, such as read or create-8; may be repeated.
+    #[arg(long, value_name = "LINE")]
+    only: Vec<String>,
+    /// Print the table in Markdown.
+    #[arg(long)]
+    markdown: bool,
+    /// Say the lines' names and end.
+    #[arg(long)]
+    list: bool,
+}
+
+const TOOLS: &[Need] = &[
+    Need {
+        package: "libnfs-dev",
+        why: "is the NFS client library of the load generator",
+        file: "/usr/include/nfsc/libnfs-raw.h",
+    },
+    Need {
+        package: "iproute2",
+        why: "switches the loopback of the benchmark's own network on",
+        file: "/usr/bin/ip",
+    },
+    Need {
+        package: "e2fsprogs",
+        why: "makes a directory's changes synchronous (chattr)",
+        file: "/usr/bin/chattr",
+    },
+];
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo bench-nfs: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let lines = chosen(&arguments.only)?;
+    if arguments.list {
+        lines.iter().for_each(|line| println!("{:<16} {}", line.id, line.title));
+        return Ok(());
+    }
+    let begun = Instant::now();
+    private_network::check()?;
+    host::ensure_packages(&[host::COMPILER, ganesha::PACKAGES, TOOLS].concat())?;
+    let workspace = Workspace::find();
+    let program = artifacts::gateway(&workspace)?;
+    let load = artifacts::nfs_load(&workspace)?;
+    private_network::enter()?;
+
+    let folder = new_folder(&workspace)?;
+    let machine = Machine::read(&folder)?;
+    let store = lab::start_store(0, None)?;
+    let gateway = gateway::start(&program, &folder.join("gateway"), &store.endpoint())?;
+    let ganesha = ganesha::start(&folder.join("ganesha"))?;
+    let synchronous = ganesha::make_synchronous(&folder.join("ganesha"))?;
+    let rounds = arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 5 });
+    let scale = if arguments.quick { Scale::QUICK } else { Scale::FULL };
+    introduce(&machine, rounds, synchronous);
+
+    let made = HashSet::new();
+    let mut bench = Bench { gateway, ganesha, synchronous, load, scale, rounds, made };
+    let mut outcomes = Vec::new();
+    println!("{}", table::line_heading());
+    for line in lines {
+        let outcome = bench.run(line)?;
+        println!("{}", table::line(&outcome));
+        outcomes.push(outcome);
+    }
+
+    let servers = Servers {
+        gateway_version: gateway_version(&program),
+        ganesha_version: ganesha::version(),
+        gateway_peak_memory_mib: machine::peak_memory_mib(bench.gateway.process.pid())?,
+        ganesha_peak_memory_mib: machine::peak_memory_mib(bench.ganesha.process.pid())?,
+    };
+    let json = workspace.out().join("bench-nfs.json");
+    report::write(&json, &machine, &servers, &outcomes)?;
+    drop(bench);
+    fs::remove_dir_all(&folder)?;
+    let style = if arguments.markdown { Style::Markdown } else { Style::Text };
+    println!("\n{}\n{}\n", table::render(&outcomes, style), table::LEGEND);
+    println!(
+        "most memory at once: gateway {} MiB, nfs-ganesha {} MiB; {:.0} s; every round: {}",
+        servers.gateway_peak_memory_mib,
+        servers.ganesha_peak_memory_mib,
+        begun.elapsed().as_secs_f64(),
+        json.display()
+    );
+    Ok(())
+}
+
+fn chosen(only: &[String]) -> Result<Vec<Line>> {
+    let mut lines = lines::all();
+    for wish in only {
+        let known = lines::all().iter().any(|line| line.id.starts_with(wish.as_str()));
+        ensure!(known, "no line begins with {wish:?}; see --list");
+    }
+    lines.retain(|line| {
+        only.is_empty() || only.iter().any(|wish| line.id.starts_with(wish.as_str()))
+    });
+    Ok(lines)
+}
+
+fn new_folder(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.out().join("bench-nfs");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    folder.canonicalize().context("the folder of the benchmark")
+}
+
+fn introduce(machine: &Machine, rounds: u32, synchronous: bool) {
+    println!(
+        "{} × {}, {} MiB, Linux {}, {}; load average before the first line {}",
+        machine.processors,
+        machine.processor,
+        machine.memory_mib,
+        machine.kernel,
+        machine.file_system,
+        machine.load_before
+    );
+    println!(
+        "gateway (upload delay 1 h: both servers use the local disk only) beside nfs-ganesha {} \
+         (VFS); {rounds} rounds in turns, medians",
+        ganesha::version()
+    );
+    if !synchronous {
+        println!(
+            "{} has no synchronous directories (chattr +D): nfs-ganesha cannot be had at equal \
+             durability where names change",
+            machine.file_system
+        );
+    }
+    println!();
+}
+
+fn gateway_version(program: &Path) -> String {
+    let output = Command::new(program).arg("--version").output();
+    output.map_or_else(|_| String::new(), |o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
+}
