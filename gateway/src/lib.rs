@@ -4,27 +4,33 @@
 //! Layers, each knowing only those below it (checked by `tests/tidy.rs`):
 //! `nfs`, `admin` → `vfs` → `fetch`, `upload`, `refresh` → `share` → `store`, `catalog`, `cache` →
 //! `limits`, `clock`, `object`, `locks`, `tasks`, `budget`. `run` wires them and is known by none.
+#[cfg(feature = "service")]
 pub mod admin;
 pub mod budget;
 pub mod cache;
 pub mod catalog;
+#[cfg(feature = "service")]
 pub mod cli;
 pub mod clock;
 pub mod fetch;
 pub mod identity;
 pub mod ids;
 pub mod locks;
+#[cfg(feature = "service")]
 pub mod logging;
 pub mod nfs;
 pub mod object;
 pub mod ranges;
 pub mod recovery;
 pub mod refresh;
+#[cfg(feature = "service")]
 pub mod run;
 pub mod settings;
 pub mod share;
+#[cfg(feature = "service")]
 pub mod status_text;
 pub mod store;
+#[cfg(feature = "service")]
 pub mod systemd;
 pub mod tasks;
 pub mod upload;

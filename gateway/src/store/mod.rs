@@ -4,7 +4,9 @@
 //! Must not know: files, shares, the catalog. AWS's names appear in `s3.rs` and `s3_error.rs` only.
 pub mod error;
 mod retry;
+#[cfg(feature = "service")]
 mod s3;
+#[cfg(feature = "service")]
 mod s3_error;
 mod unset;
 
@@ -15,6 +17,7 @@ use bytes::Bytes;
 
 pub use error::{StoreError, StoreErrorKind, StoreOp};
 pub use retry::RetryingStore;
+#[cfg(feature = "service")]
 pub use s3::{Checksums, S3Bucket};
 pub use unset::UnsetStore;
 
