@@ -8,7 +8,6 @@ use std::{future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, task::Poll, 
 use bytes::{Buf, Bytes};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    net::{TcpStream, tcp::OwnedWriteHalf},
     sync::mpsc,
     time::{Instant, timeout, timeout_at},
 };
@@ -73,19 +72,23 @@ impl From<io::Error> for Ended {
 
 type Outgoing = (Reply, CallSlot);
 
-/// Serves a connection until its peer closes it, it misbehaves, or `stop`; then calls in
-/// execution are finished and answered, for [`Limits::drain_timeout`] at most.
+/// Serves a connection, the two halves of its stream, until its peer closes it, it misbehaves, or
+/// `stop`; then calls in execution are finished and answered, for [`Limits::drain_timeout`] at
+/// most.
 ///
 /// # Errors
 /// [`Ended`], for the log.
-pub async fn serve(
+pub async fn serve<R, W>(
     service: &Arc<Service>,
-    stream: TcpStream,
+    (source, sink): (R, W),
+    peer: SocketAddr,
     slot: ConnectionSlot,
     stop: &CancellationToken,
-) -> Result<(), Ended> {
-    let peer = stream.peer_addr()?;
-    let (source, sink) = stream.into_split();
+) -> Result<(), Ended>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
     // A reply holds its call's slot, so the channel never has to hold more than there are slots.
     let (replies, outgoing) = mpsc::channel(service.limits.calls_per_connection_max);
     let writer = Writer { sink, stall: service.limits.write_stall_timeout };
@@ -205,7 +208,7 @@ struct Writer<W> {
     stall: Duration,
 }
 
-impl Writer<OwnedWriteHalf> {
+impl<W: AsyncWrite + Unpin> Writer<W> {
     async fn run(mut self, mut outgoing: mpsc::Receiver<Outgoing>) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while outgoing.recv_many(&mut batch, BATCH_MAX).await > 0 {
@@ -221,9 +224,7 @@ impl Writer<OwnedWriteHalf> {
             }
         }
     }
-}
 
-impl<W: AsyncWrite + Unpin> Writer<W> {
     async fn write(&mut self, parts: &mut [Bytes]) -> io::Result<()> {
         let mut parts = parts;
         while !parts.is_empty() {

@@ -39,7 +39,8 @@ pub async fn serve(service: Arc<Service>, listener: TcpListener, stop: Cancellat
                                 tracing::debug!(%peer, %error, "connection lost at once");
                                 return;
                             }
-                            match connection::serve(&service, stream, slot, &stop).await {
+                            let halves = stream.into_split();
+                            match connection::serve(&service, halves, peer, slot, &stop).await {
                                 Ok(()) => tracing::trace!(%peer, "connection closed"),
                                 Err(error) => tracing::debug!(%peer, %error, "connection closed"),
                             }
