@@ -23,14 +23,12 @@ pub struct MemoryFs {
     verifier: WriteVerifier,
 }
 
+/// A file must fit in memory.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
 impl Default for MemoryFs {
     fn default() -> Self {
-        Self {
-            tree: Mutex::new(Tree::new()),
-            gate: watch::Sender::new(true),
-            executed: AtomicU64::new(0),
-            verifier: WriteVerifier(*b"verifier"),
-        }
+        Self::with_files_up_to(FILE_BYTES_MAX)
     }
 }
 
@@ -38,6 +36,16 @@ impl MemoryFs {
     /// An empty share whose root anybody may write to.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One whose files have at most `file_bytes_max` bytes.
+    pub fn with_files_up_to(file_bytes_max: u64) -> Self {
+        Self {
+            tree: Mutex::new(Tree::new(file_bytes_max)),
+            gate: watch::Sender::new(true),
+            executed: AtomicU64::new(0),
+            verifier: WriteVerifier(*b"verifier"),
+        }
     }
 
     /// Holds READ and MKDIR back from now on.

@@ -72,6 +72,7 @@ fn create(
         },
         (Some(_), CreateHow::Guarded(_)) => Err(FsError::Exists),
         (None, CreateHow::Unchecked(set) | CreateHow::Guarded(set)) => {
+            tree.check_size(set.size.unwrap_or(0))?;
             let ino = tree.add(dir, name, file(None), 0o666, who)?;
             created(tree, dir, ino, set)
         }
@@ -232,7 +233,7 @@ impl ShareFs for MemoryFs {
         let content = Content::Directory { entries: Default::default(), parent: dir };
         let who = (cx.credentials.uid, cx.credentials.gid);
         let ino = tree.add(dir, name, content, 0o777, who)?;
-        created(&mut tree, dir, ino, set)
+        created(&mut tree, dir, ino, SetAttr { size: None, ..set })
     }
 
     async fn symlink(

@@ -11,8 +11,6 @@ const EPOCH_SECONDS: i64 = 1_700_000_000;
 /// Cookies 1 and 2 are `.` and `..`.
 const FIRST_COOKIE: u64 = 3;
 const NAME_BYTES_MAX: usize = 255;
-/// A file must fit in memory.
-const FILE_BYTES_MAX: u64 = 64 << 20;
 
 #[derive(Debug)]
 pub(super) enum Content {
@@ -32,13 +30,20 @@ pub(super) struct Tree {
     nodes: BTreeMap<Ino, Node>,
     next: u64,
     ticks: i64,
+    file_bytes_max: u64,
+}
+
+/// Every directory has these; no entry does.
+fn is_dot(name: &[u8]) -> bool {
+    matches!(name, b"." | b"..")
 }
 
 impl Tree {
     pub(super) const ROOT: Ino = Ino(1);
 
-    pub(super) fn new() -> Self {
-        let mut tree = Self { nodes: BTreeMap::new(), next: Self::ROOT.0, ticks: 0 };
+    pub(super) fn new(file_bytes_max: u64) -> Self {
+        let nodes = BTreeMap::new();
+        let mut tree = Self { nodes, next: Self::ROOT.0, ticks: 0, file_bytes_max };
         let content = Content::Directory { entries: BTreeMap::new(), parent: Self::ROOT };
         tree.insert(content, 0o777, 0, 0);
         tree
@@ -140,7 +145,7 @@ impl Tree {
         mode: u32,
         (uid, gid): (u32, u32),
     ) -> Result<Ino, FsError> {
-        if self.find(dir, name)?.is_some() {
+        if self.find(dir, name)?.is_some() || is_dot(name) {
             return Err(FsError::Exists);
         }
         let ino = self.insert(content, mode, uid, gid);
@@ -179,6 +184,7 @@ impl Tree {
         match self.find(to.0, to.1)? {
             Some((_, there)) if there == ino => return Ok(()),
             Some(_) => self.take(to.0, to.1, directory)?,
+            None if is_dot(to.1) => return Err(FsError::Exists),
             None => {}
         }
         self.entries_mut(from.0)?.remove(&cookie);
@@ -189,14 +195,17 @@ impl Tree {
         Ok(())
     }
 
+    /// Whether a file may have this size.
+    pub(super) fn check_size(&self, size: u64) -> Result<(), FsError> {
+        if size > self.file_bytes_max { Err(FsError::FileTooBig) } else { Ok(()) }
+    }
+
     pub(super) fn resize(&mut self, ino: Ino, size: u64) -> Result<(), FsError> {
+        self.check_size(size)?;
         let node = self.node_mut(ino)?;
         let Content::File { data, .. } = &mut node.content else {
             return Err(FsError::IsDirectory);
         };
-        if size > FILE_BYTES_MAX {
-            return Err(FsError::FileTooBig);
-        }
         data.resize(usize::try_from(size).map_err(|_| FsError::FileTooBig)?, 0);
         (node.attr.size, node.attr.used) = (size, size);
         Ok(())
