@@ -1,5 +1,7 @@
 //! A file system in memory, to test the protocol edge against: POSIX-like, deterministic (time is
 //! a counter), with a gate that holds operations back until a test lets them go on.
+#[cfg(feature = "testing")]
+pub mod fuzz;
 mod share_fs;
 mod tree;
 

@@ -1,0 +1,4 @@
+//! The target `mount` of `gateway::nfs::testing::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| gateway_fuzz::run("mount", input));
