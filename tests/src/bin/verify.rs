@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use e2e::{
     artifacts::GATEWAY_VARIABLE,
+    fuzzing,
     host::{self, Need},
     test_count::TestCount,
     workspace::Workspace,
@@ -113,7 +114,9 @@ impl Verify {
     fn run(&mut self, arguments: &Arguments) -> Result<()> {
         self.step("packages that the checks need", |_| install(arguments.quick))?;
         self.step("formatting (cargo fmt)", |verify| {
-            host::run(&mut verify.cargo(&["fmt", "--all", "--check"]))
+            host::run(&mut verify.cargo(&["fmt", "--all", "--check"]))?;
+            let fuzz = ["--manifest-path", "gateway/fuzz/Cargo.toml"];
+            host::run(&mut verify.cargo(&[&["fmt"], &fuzz[..], &["--check"]].concat()))
         })?;
         self.step("lints (cargo clippy)", |verify| {
             host::run(&mut verify.cargo(&[
@@ -144,6 +147,9 @@ impl Verify {
             ]))
         })?;
         self.step("tests", |verify| verify.tests(&["--no-fail-fast", "--", "--skip", VM_MODULE]))?;
+        self.step("fuzzing, briefly (cargo fuzz)", |verify| {
+            fuzzing::run_briefly(verify.workspace.root()).map(drop)
+        })?;
         match &arguments.ovf_schema {
             Some(folder) => self.step("the OVA's descriptor against its schemas", |verify| {
                 let folder = folder.canonicalize().context("the folder of the schemas")?;
@@ -223,7 +229,7 @@ fn built_gateway() -> Result<PathBuf> {
 }
 
 fn install(quick: bool) -> Result<()> {
-    let mut needs = [host::COMPILER, CLIENTS].concat();
+    let mut needs = [host::COMPILER, CLIENTS, fuzzing::NEEDS].concat();
     if !quick {
         needs.extend([host::QEMU, host::VIRTUAL_LAN, CHECKERS].concat());
         needs.extend(host::for_image());
@@ -233,5 +239,6 @@ fn install(quick: bool) -> Result<()> {
     host::ensure_cargo_tool("fmt", &["rustup", "component", "add", "rustfmt"])?;
     host::ensure_cargo_tool("clippy", &["rustup", "component", "add", "clippy"])?;
     host::ensure_cargo_tool("deny", &["cargo", "install", "--locked", "cargo-deny"])?;
+    host::ensure_cargo_tool("fuzz", &["cargo", "install", "--locked", "cargo-fuzz"])?;
     Ok(())
 }
