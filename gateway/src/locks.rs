@@ -7,7 +7,8 @@
 //!
 //! What the inode lock of a *file* means: shared = read or write bytes of the cache file; exclusive =
 //! replace what the bytes mean (truncate, install fetched bytes, remove, evict, freeze for a single
-//! PUT). Of a *directory*: shared = look up; exclusive = change entries.
+//! PUT). Of a *directory*: shared = look up, create or remove one entry (the catalog decides who was
+//! first); exclusive = change what it is or where, move entries.
 //!
 //! Owns no file data. Bounded: an entry lives only while somebody holds or waits for it.
 use std::{
@@ -81,6 +82,18 @@ impl InodeLocks {
         held
     }
 
+    /// Waits for a shared hold on a directory and an exclusive one on an entry of it, in ascending
+    /// order: several entries of one directory are changed at once.
+    pub async fn entry(&self, dir: Ino, entry: Ino) -> (SharedGuard, ExclusiveGuard) {
+        if dir < entry {
+            let dir = self.shared(dir).await;
+            (dir, self.exclusive(entry).await)
+        } else {
+            let entry = self.exclusive(entry).await;
+            (self.shared(dir).await, entry)
+        }
+    }
+
     fn lock_of(&self, ino: Ino) -> Arc<RwLock<()>> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(table.entry(ino).or_default())
@@ -125,6 +138,23 @@ mod tests {
         assert_eq!(many.iter().map(|held| held.entry.ino.0).collect::<Vec<_>>(), [1, 3]);
         drop(many);
         assert!(locks.table.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn entries_of_a_directory_are_locked_side_by_side_and_in_ascending_order() {
+        let locks = InodeLocks::default();
+        let one = locks.entry(Ino(5), Ino(9)).await;
+        let two = locks.entry(Ino(5), Ino(3)).await;
+        let mut moved = Box::pin(locks.exclusive_many(&[Ino(3), Ino(5)]));
+        assert!(futures_now(moved.as_mut()).await, "3 is held");
+        drop(two);
+        assert!(futures_now(moved.as_mut()).await, "5 is");
+        // Whoever comes now waits for 3 before it takes 5.
+        let mut late = Box::pin(locks.entry(Ino(5), Ino(3)));
+        assert!(futures_now(late.as_mut()).await);
+        drop(one);
+        drop(moved.await);
+        late.await;
     }
 
     #[tokio::test]

@@ -98,15 +98,16 @@ async fn restore_carried(catalog: &Catalog, cache: &CacheStore) -> Result<u64, R
     Ok(restored)
 }
 
-/// Removes cache files whose inode is gone; answers how many.
+/// Removes cache files of which no byte is anybody's content; answers how many. A file that was written
+/// and never committed is among them.
 async fn remove_orphans(catalog: &Catalog, cache: &CacheStore) -> Result<u64, RecoveryError> {
     let mut removed = 0;
     for shard in 0..=u8::MAX {
         let mut found = cache.list(shard).await?;
         found.sort_unstable();
         for page in found.chunks(PAGE_ROWS) {
-            let known = catalog.known(page.to_vec()).await?;
-            for ino in page.iter().filter(|ino| !known.contains(ino)) {
+            let kept = catalog.with_bytes(page.to_vec()).await?;
+            for ino in page.iter().filter(|ino| !kept.contains(ino)) {
                 cache.remove(*ino).await?;
                 removed += 1;
             }

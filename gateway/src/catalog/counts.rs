@@ -83,20 +83,20 @@ impl Catalog {
         .await
     }
 
-    /// Of `inos`, those that are in the catalog.
+    /// Of `inos`, those of whose cache files some bytes are the content.
     ///
     /// # Errors
     /// Of the database only.
-    pub async fn known(&self, inos: Vec<Ino>) -> Result<Vec<Ino>, CatalogError> {
+    pub async fn with_bytes(&self, inos: Vec<Ino>) -> Result<Vec<Ino>, CatalogError> {
         self.read(move |db| {
-            let mut query = db.prepare_cached("SELECT 1 FROM inode WHERE ino = ?1")?;
-            let mut known = Vec::new();
+            let mut query = db.prepare_cached("SELECT 1 FROM range WHERE ino = ?1")?;
+            let mut found = Vec::new();
             for ino in inos {
                 if query.exists([ino.0])? {
-                    known.push(ino);
+                    found.push(ino);
                 }
             }
-            Ok(known)
+            Ok(found)
         })
         .await
     }

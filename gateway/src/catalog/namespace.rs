@@ -21,6 +21,8 @@ use crate::{
 pub struct Placed {
     /// Its row.
     pub inode: Inode,
+    /// The directory's row, right before.
+    pub dir_before: Inode,
     /// The directory's row, after.
     pub dir: Inode,
 }
@@ -39,6 +41,8 @@ pub enum RemoveKind {
 pub struct Removed {
     /// Its row, before. Its cache file is nobody's any more.
     pub inode: Inode,
+    /// The directory's row, right before.
+    pub dir_before: Inode,
     /// The directory's row, after.
     pub dir: Inode,
 }
@@ -118,7 +122,8 @@ impl Catalog {
             journal::enqueue_sync(txn, ino, stamp.due)?;
             touch(txn.db, dir.ino, stamp.now)?;
             done::note(txn, stamp, Some(ino))?;
-            Ok(Placed { inode: created, dir: inode::get(txn.db, dir.ino)? })
+            let after = inode::get(txn.db, dir.ino)?;
+            Ok(Placed { inode: created, dir_before: dir, dir: after })
         })
         .await
     }
@@ -137,7 +142,7 @@ impl Catalog {
     ) -> Result<Removed, CatalogError> {
         let name = name.to_owned();
         self.write(move |txn| {
-            inode::get_directory(txn.db, dir)?;
+            let dir_before = inode::get_directory(txn.db, dir)?;
             let entry = inode::child(txn.db, dir, &name)?.ok_or(CatalogError::NoEntry)?;
             match (kind, entry.kind) {
                 (RemoveKind::NotDirectory, FileKind::Directory) => {
@@ -156,7 +161,7 @@ impl Catalog {
             touch(txn.db, dir, stamp.now)?;
             keep_directory(txn, dir, stamp)?;
             done::note(txn, stamp, None)?;
-            Ok(Removed { inode: entry, dir: inode::get(txn.db, dir)? })
+            Ok(Removed { inode: entry, dir_before, dir: inode::get(txn.db, dir)? })
         })
         .await
     }
@@ -252,8 +257,11 @@ fn deepest_below(db: &Connection, dir: Ino) -> Result<usize, CatalogError> {
 
 /// An entry came or went: the directory's times (POSIX). Not published by itself.
 pub(super) fn touch(db: &Connection, dir: Ino, now: Timestamp) -> Result<(), CatalogError> {
-    db.prepare_cached("UPDATE inode SET mtime = ?2, ctime = ?2 WHERE ino = ?1")?
-        .execute(params![dir.0, now.as_nanos()])?;
+    // Later than the change before, whatever the clock says: clients tell changes apart by it.
+    db.prepare_cached(
+        "UPDATE inode SET mtime = max(?2, ctime + 1), ctime = max(?2, ctime + 1) WHERE ino = ?1",
+    )?
+    .execute(params![dir.0, now.as_nanos()])?;
     Ok(())
 }
 

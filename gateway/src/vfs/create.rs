@@ -7,6 +7,8 @@ use super::{
 };
 use crate::catalog::{Inode, NewInode, NewKind};
 
+/// How often an entry may come or go between looking it up and locking it.
+const RACES_MAX: usize = 8;
 /// Mode of a file created without one.
 const FILE_MODE: u32 = 0o644;
 /// Mode of a directory created without one.
@@ -40,24 +42,53 @@ impl Vfs {
         }
         let dir_row = self.directory(dir).await?;
         permissions::check(&dir_row, who, permissions::EXECUTE)?;
-        self.entry(dir, name).await?;
-        let _held = self.shared.locks.exclusive(dir).await;
-        let dir_row = self.row(dir).await?;
-        match self.shared.catalog.child(dir, name).await? {
-            Some(entry) => self.open_existing(cx, &dir_row, entry, how).await,
-            None => {
-                let new = self.new_inode(who, &dir_row, name, NewKind::File { verifier }, &set)?;
-                let Some(size) = set.size.filter(|size| *size > 0) else {
-                    return self.place(&dir_row, new, cx.request).await;
-                };
-                // The request is done with the second step.
-                let created = self.place(&dir_row, new, None).await?;
-                let row = self.row(created.attr.ino).await?;
-                let sized = SetAttr { size: Some(size), ..SetAttr::default() };
-                let after = self.apply(cx, &row, &sized).await?;
-                Ok(Created { attr: self.attr(&after), dir: created.dir })
+        let mut known = self.entry(dir, name).await?;
+        for _ in 0..RACES_MAX {
+            let Some(entry) = known else {
+                let _held = self.shared.locks.shared(dir).await;
+                let new = NewKind::File { verifier };
+                match self.create_file(cx, dir, name, new, &set).await {
+                    // Somebody else was first.
+                    Err(FsError::Exists) => {
+                        known = self.shared.catalog.child(dir, name).await?;
+                        continue;
+                    }
+                    done => return done,
+                }
+            };
+            let _held = self.shared.locks.entry(dir, entry.ino).await;
+            let now_there = self.shared.catalog.child(dir, name).await?;
+            if now_there.as_ref().map(|row| row.ino) == Some(entry.ino) {
+                let dir_row = self.row(dir).await?;
+                return self.open_existing(cx, &dir_row, entry, how).await;
             }
+            known = now_there;
         }
+        Err(FsError::TryLater)
+    }
+
+    /// Creates a file of a name that nobody has, or that somebody has just taken. Call with the
+    /// directory's shared lock held.
+    async fn create_file(
+        &self,
+        cx: &RequestContext,
+        dir: Ino,
+        name: &str,
+        kind: NewKind,
+        set: &SetAttr,
+    ) -> Result<Created, FsError> {
+        let dir_row = self.row(dir).await?;
+        let new = self.new_inode(&cx.credentials, &dir_row, name, kind, set)?;
+        let Some(size) = set.size.filter(|size| *size > 0) else {
+            return self.place(&dir_row, new, cx.request).await;
+        };
+        // The request is done with the second step.
+        let created = self.place(&dir_row, new, None).await?;
+        let _held = self.shared.locks.exclusive(created.attr.ino).await;
+        let row = self.row(created.attr.ino).await?;
+        let sized = SetAttr { size: Some(size), ..SetAttr::default() };
+        let after = self.apply(cx, &row, &sized).await?;
+        Ok(Created { attr: self.attr(&after), dir: created.dir })
     }
 
     pub(super) async fn do_mkdir(
@@ -106,7 +137,7 @@ impl Vfs {
         if self.entry(dir, name).await?.is_some() {
             return Err(FsError::Exists);
         }
-        let _held = self.shared.locks.exclusive(dir).await;
+        let _held = self.shared.locks.shared(dir).await;
         let dir_row = self.row(dir).await?;
         let new = self.new_inode(who, &dir_row, name, kind, &set)?;
         self.place(&dir_row, new, cx.request).await
@@ -119,7 +150,7 @@ impl Vfs {
         Ok(Created { attr: self.attr(&made), dir })
     }
 
-    /// CREATE of a name that is there (RFC 1813 §3.3.8).
+    /// CREATE of a name that is there (RFC 1813 §3.3.8). Call with the entry locked.
     async fn open_existing(
         &self,
         cx: &RequestContext,
@@ -143,7 +174,6 @@ impl Vfs {
             Some(size) => {
                 let row = self.row_with_attr(entry.ino).await?;
                 permissions::check_data(&row, who, permissions::WRITE)?;
-                let _held = self.shared.locks.exclusive(entry.ino).await;
                 self.shared.commit(entry.ino).await?;
                 let row = self.row(entry.ino).await?;
                 let only = SetAttr { size: Some(size), ..SetAttr::default() };
@@ -204,9 +234,9 @@ impl Vfs {
         new: NewInode,
         request: Option<RequestId>,
     ) -> Result<Created, FsError> {
-        let before = self.wcc(dir);
         let stamp = self.stamp(dir, request);
         let placed = self.shared.catalog.create(new, stamp).await?;
+        let before = self.wcc(&placed.dir_before);
         Ok(Created { attr: self.attr(&placed.inode), dir: self.change(before, &placed.dir) })
     }
 }

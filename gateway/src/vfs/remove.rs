@@ -53,17 +53,17 @@ impl Vfs {
                 // Only a listing tells whether it is empty, and whether it has a marker object.
                 self.source.refresh_dir(entry.ino).await?;
             }
-            let _held = self.shared.locks.exclusive_many(&[dir, entry.ino]).await;
+            let _held = self.shared.locks.entry(dir, entry.ino).await;
             let now_there = self.shared.catalog.child(dir, name).await?;
             if now_there.as_ref().map(|row| row.ino) != Some(entry.ino) {
                 continue;
             }
             let dir_row = self.row(dir).await?;
             permissions::check_removal(&dir_row, &entry, who)?;
-            let before = self.wcc(&dir_row);
             let stamp = self.stamp(&dir_row, cx.request);
             let removed = self.shared.catalog.remove(dir, name, kind, stamp).await?;
             self.drop_file(&removed.inode).await;
+            let before = self.wcc(&removed.dir_before);
             return Ok(self.change(before, &removed.dir));
         }
         Err(FsError::TryLater)

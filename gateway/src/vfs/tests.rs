@@ -2,6 +2,7 @@
 mod data;
 mod names_and_rights;
 mod repeated;
+mod side_by_side;
 mod small;
 
 use std::{

@@ -27,6 +27,10 @@ use crate::{
 /// The time of a commit before any write has ended: earlier than every other, so the file keeps its.
 const NO_WRITE: Timestamp = Timestamp::from_nanos(i64::MIN);
 
+/// The version of a new inode: nothing has been committed to its cache file, and recovery has removed
+/// what an earlier run may have left in one.
+const FIRST_VERSION: u64 = 1;
+
 /// What all shares of a gateway write through.
 pub struct WriteBack {
     pub(super) catalog: Catalog,
@@ -95,7 +99,8 @@ impl WriteBack {
                 (Burst::Noted(begun.version), Arc::new(begun.inode))
             }
         };
-        if !overlay.has(ino) {
+        let never_written = row.version == FIRST_VERSION && matches!(burst, Burst::Held(_));
+        if !overlay.has(ino) && !never_written {
             // What an earlier run or a longer object left beyond the end must read as zero.
             self.cache.cut(ino, row.size).await?;
         }

@@ -72,6 +72,21 @@ async fn crash_a_truncated_small_file_keeps_its_size_and_zeros_behind_it() {
     }
 }
 
+#[tokio::test]
+async fn crash_what_was_never_committed_of_a_new_file_does_not_come_back() {
+    for seed in 0..12 {
+        let f = Fixture::new().await;
+        let file = f.create("f").await;
+        f.write(file, 0, &[9; 3000], Stability::Unstable).await;
+        let f = f.power_cut(seed).await;
+        assert_eq!(f.content(file).await, b"", "seed {seed}");
+        f.write(file, 0, b"ab", Stability::Unstable).await;
+        f.write(file, 99, b"z", Stability::FileSync).await;
+        let expected = [&b"ab"[..], &[0; 97], b"z"].concat();
+        assert_eq!(f.content(file).await, expected, "seed {seed}");
+    }
+}
+
 /// Goal: what a failed sync of the disk has lost is written again from the catalog, never just synced
 /// again (D7). Method: the simulated disk forgets for good what a failed sync should have written.
 #[tokio::test]
