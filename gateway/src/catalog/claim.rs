@@ -130,7 +130,10 @@ impl Catalog {
         self.write(move |txn| {
             let moving: Option<i64> = txn
                 .db
-                .prepare_cached("SELECT min(not_before) FROM journal WHERE kind = 2")?
+                .prepare_cached(
+                    "SELECT min(not_before) FROM journal INDEXED BY journal_moves
+                     WHERE kind = 2",
+                )?
                 .query_row([], |row| row.get(0))?;
             let mut query = txn.db.prepare_cached(
                 "SELECT op, not_before FROM journal WHERE kind <> 2 AND not_before < ?1
@@ -383,7 +386,7 @@ fn expand_moves(txn: &mut Txn<'_>, now: Timestamp) -> Result<(), CatalogError> {
     let row: Option<(u64, u32, String, String)> = txn
         .db
         .prepare_cached(
-            "SELECT op, share, key, cursor FROM journal
+            "SELECT op, share, key, cursor FROM journal INDEXED BY journal_moves
              WHERE kind = 2 AND not_before <= ?1 ORDER BY op LIMIT 1",
         )?
         .query_row([now.as_nanos()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))

@@ -1,7 +1,7 @@
 //! How SQLite is set up: the version floor and the settings of each connection.
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, config::DbConfig};
 
 use super::error::CatalogError;
 
@@ -49,6 +49,9 @@ pub(super) fn for_reader(connection: &Connection) -> Result<(), CatalogError> {
 fn common(connection: &Connection, cache_kib: i64) -> Result<(), CatalogError> {
     connection.busy_timeout(Duration::from_secs(10))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // A plan depends on its statement alone: else one whose parameters decide whether a partial index
+    // serves is compiled anew for every value.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "mmap_size", 0)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;

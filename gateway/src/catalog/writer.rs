@@ -233,7 +233,7 @@ impl Writer {
     ) -> (Vec<Completion>, Result<Changes, String>) {
         let db = &self.connection;
         let mut completions = Vec::new();
-        let begun = db.execute_batch("BEGIN IMMEDIATE");
+        let begun = run_cached(db, "BEGIN IMMEDIATE");
         let mut next = Some(first);
         while let Some(operation) = next {
             completions.push(operation(&mut Txn { db, state: &mut self.state }));
@@ -250,7 +250,7 @@ impl Writer {
             if db.is_autocommit() {
                 return Err(rusqlite::Error::InvalidQuery);
             }
-            db.execute_batch("COMMIT")
+            run_cached(db, "COMMIT")
         });
         let outcome = outcome.map_err(|error| {
             if !db.is_autocommit()
@@ -267,6 +267,10 @@ impl Writer {
         });
         (completions, outcome.map(|()| changes))
     }
+}
+
+fn run_cached(db: &Connection, statement: &str) -> rusqlite::Result<()> {
+    db.prepare_cached(statement)?.execute([]).map(drop)
 }
 
 /// Runs `transition` so that its error undoes all of it and nothing else of the batch.

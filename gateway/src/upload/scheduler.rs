@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::{
-    sync::Notify,
+    sync::{Notify, watch},
     task::{self, JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,8 @@ use crate::{
 
 /// Longest sleep: a clock that jumps must not put uploads off for long.
 const SLEEP_MAX: Duration = Duration::from_secs(5);
+/// How long changes of the journal gather before it is looked at.
+const GATHER: Duration = Duration::from_millis(20);
 /// Pause after the catalog could not be asked.
 const CATALOG_PAUSE: Duration = Duration::from_secs(1);
 /// How long jobs of a share that is not served (removed from the settings) are put off.
@@ -74,6 +76,14 @@ struct Running {
     ops: HashMap<task::Id, OpId>,
 }
 
+/// Waits for a change of the journal and lets more of them gather: while clients fill a directory it
+/// changes thousands of times a second, and most of it is due in some seconds.
+async fn gathered(journal: &mut watch::Receiver<u64>) -> Result<(), watch::error::RecvError> {
+    journal.changed().await?;
+    tokio::time::sleep(GATHER).await;
+    Ok(())
+}
+
 impl Uploader {
     /// An uploader without shares.
     pub fn new(
@@ -120,7 +130,7 @@ impl Uploader {
             };
             tokio::select! {
                 () = stop.cancelled() => break,
-                changed = journal.changed() => if changed.is_err() { break },
+                changed = gathered(&mut journal) => if changed.is_err() { break },
                 () = self.inner.changed.notified() => {}
                 Some(ended) = running.tasks.join_next_with_id() => self.ended(&mut running, ended).await,
                 () = tokio::time::sleep(pause) => {}
