@@ -95,6 +95,17 @@ pub fn make_synchronous(folder: &Path) -> Result<bool> {
     Ok(output.status.success())
 }
 
+/// Removes what [`start`] and its clients have left in `folder`.
+///
+/// # Errors
+/// When something cannot be removed.
+pub fn remove(folder: &Path) -> Result<()> {
+    // Or each removal is synchronous. Where that is so nevertheless, it only takes longer.
+    let synchronous = folder.join("export").join(SYNCHRONOUS);
+    Command::new("chattr").args(["-R", "-f", "-D"]).arg(synchronous).status().ok();
+    fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
+}
+
 /// The version that is installed.
 pub fn version() -> String {
     let output =

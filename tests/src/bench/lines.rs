@@ -132,6 +132,7 @@ pub fn all() -> Vec<Line> {
     let create = |times, durability| Load::Create { times, durability };
     let small = Some(Set::Small);
     let large = Some(Set::Large);
+    let many = Some(Set::Many);
     vec![
         line("null-1", "NULL, one at a time", Calls, None, (1, 1), null),
         line("null-32", "NULL, 32 in flight", Calls, None, (1, 32), null),
@@ -170,7 +171,6 @@ pub fn all() -> Vec<Line> {
         line("random-4k", "read at random, cached, 4 KiB", Calls, large, (1, 8), {
             Load::ReadRandom { block: 4 << 10 }
         }),
-        line("list", "READDIRPLUS, second listing", Entries, Some(Set::Many), (1, 1), Load::List),
         line("create-1", "create 4 KiB, 1 caller", Files, None, (1, 1), create(1, "file-sync")),
         line("create-8", "create 4 KiB, 8 callers", Files, None, (1, 8), create(4, "file-sync")),
         line("create-32", "create 4 KiB, 32 callers", Files, None, (1, 32), create(8, "file-sync")),
@@ -178,6 +178,11 @@ pub fn all() -> Vec<Line> {
             create(4, "commit")
         }),
         line("remove-8", "REMOVE, 8 callers", Files, None, (1, 8), Load::Remove),
+        line("list", "READDIRPLUS, second listing", Entries, many, (1, 1), Load::List),
+        // After everything else: to the gateway, the listed files are as many waiting uploads.
+        line("create-8-after", "create 4 KiB, 8 callers, beside those", Files, many, (1, 8), {
+            create(1, "file-sync")
+        }),
     ]
 }
 

@@ -78,8 +78,10 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_not_there_has_no_clock() {
-        // Beyond the kernel's largest process id, 2^22.
-        assert!(ProcessClock::of(1 << 30).is_err());
+    fn a_process_that_has_ended_has_no_clock() {
+        let mut process = std::process::Command::new("true").spawn().unwrap();
+        let pid = i32::try_from(process.id()).unwrap();
+        process.wait().unwrap();
+        assert!(ProcessClock::of(pid).is_err());
     }
 }

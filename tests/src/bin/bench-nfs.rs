@@ -118,7 +118,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let json = workspace.out().join("bench-nfs.json");
     report::write(&json, &machine, &servers, &outcomes)?;
     drop(bench);
-    fs::remove_dir_all(&folder)?;
+    remove(&folder)?;
     let style = if arguments.markdown { Style::Markdown } else { Style::Text };
     println!("\n{}\n{}\n", table::render(&outcomes, style), table::LEGEND);
     println!(
@@ -145,11 +145,21 @@ fn chosen(only: &[String]) -> Result<Vec<Line>> {
 
 fn new_folder(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.out().join("bench-nfs");
-    if folder.exists() {
-        fs::remove_dir_all(&folder)?;
-    }
+    remove(&folder)?;
     fs::create_dir_all(&folder)?;
     folder.canonicalize().context("the folder of the benchmark")
+}
+
+/// Removes what a run has left, if there was one.
+fn remove(folder: &Path) -> Result<()> {
+    let ganesha = folder.join("ganesha");
+    if ganesha.exists() {
+        ganesha::remove(&ganesha)?;
+    }
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    Ok(())
 }
 
 fn introduce(machine: &Machine, rounds: u32, synchronous: bool) {

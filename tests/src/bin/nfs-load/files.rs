@@ -75,7 +75,7 @@ struct Create {
 impl Work for Create {
     fn begin(&mut self, job: usize) -> bool {
         self.steps[job] = Step::Lookup;
-        if self.say_progress && self.said.elapsed() > Duration::from_secs(5) {
+        if self.say_progress && self.said.elapsed() > Duration::from_secs(20) {
             self.said = Instant::now();
             eprintln!(" {} of {} files", self.numbers.next, self.numbers.count);
         }
