@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use exports::{Export, Exports};
 pub use handle::HandleCodec;
 pub use portmap::PORTMAP_PORT;
-pub use rpc::limits::Limits;
+pub use rpc::{lanes::Lanes, limits::Limits};
 
 use drc::ReplyCache;
 use mount::Mount;
@@ -47,6 +47,7 @@ pub struct Server {
     limits: Limits,
     admission: Arc<Admission>,
     replies: Arc<ReplyCache>,
+    lanes: Option<Arc<Lanes>>,
     nfs: Arc<Nfs3>,
     mount: Arc<Mount>,
 }
@@ -62,7 +63,13 @@ impl Server {
             mount: Arc::new(Mount::new(Arc::clone(&exports), handles)),
             exports,
             limits,
+            lanes: None,
         }
+    }
+
+    /// This server, with its connections on threads of their own.
+    pub fn on_lanes(self, lanes: Lanes) -> Self {
+        Self { lanes: Some(Arc::new(lanes)), ..self }
     }
 
     /// Serves NFS, MOUNT and the portmapper on one port until `stop`, then finishes the calls in
@@ -107,6 +114,6 @@ impl Server {
             admission: Arc::clone(&self.admission),
             exports: Arc::clone(&self.exports),
         };
-        rpc::listener::serve(Arc::new(service), listener, stop).await;
+        rpc::listener::serve(Arc::new(service), self.lanes.clone(), listener, stop).await;
     }
 }

@@ -92,6 +92,18 @@ impl Refresher {
         Self { share, catalog, cache, clock, busy: Mutex::default() }
     }
 
+    /// Whether [`Refresher::on_access`] would do nothing. Usually known without asking anybody.
+    ///
+    /// # Errors
+    /// [`CatalogError::Gone`].
+    pub async fn is_fresh(&self, dir: Ino) -> Result<bool, CatalogError> {
+        Ok(!self.wants_listing(self.catalog.inode(dir).await?.as_ref()))
+    }
+
+    fn wants_listing(&self, row: &Inode) -> bool {
+        row.kind == FileKind::Directory && self.is_stale(row.listed_at)
+    }
+
     /// Lists `dir` if it never was, or if its listing is older than the share's stale time. A
     /// listing that fails leaves the old one good.
     ///
@@ -99,7 +111,7 @@ impl Refresher {
     /// [`RefreshError`], of the store only when the directory has never been listed.
     pub async fn on_access(&self, dir: Ino) -> Result<(), RefreshError> {
         let row = self.catalog.inode(dir).await?;
-        if row.kind != FileKind::Directory || !self.is_stale(row.listed_at) {
+        if !self.wants_listing(&row) {
             return Ok(());
         }
         if row.listed_at.is_some() && self.share.health.blocked_until(self.clock.now()).is_some() {

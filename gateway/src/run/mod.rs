@@ -182,7 +182,8 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
     tasks.spawn_critical("upload", gateway.uploader().run(tasks.stopping().clone()));
     tasks.spawn_critical("write-back", flush_idle(Arc::clone(&write_back), tasks.clone()));
 
-    let server = nfs::Server::new(exports, handles, Limits::default());
+    let lanes = nfs::Lanes::new().map_err(RunError::Runtime)?;
+    let server = nfs::Server::new(exports, handles, Limits::default()).on_lanes(lanes);
     let serving = listeners.serve(&server, &tasks);
     let socket = args.admin.clone().unwrap_or_else(|| args.state.join("admin.sock"));
     let admin = admin::Server::bind(&socket)?;

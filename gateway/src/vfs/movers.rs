@@ -1,8 +1,12 @@
 //! The file system's way to S3: the fetcher and the refresher of its share, with their errors in the
 //! file system's words.
-use std::ops::Range;
+//!
+//! What goes to S3 runs on the runtime that [`Movers::new`] was called on, whoever waits for it: the
+//! threads that answer clients do no TLS.
+use std::{future::Future, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
+use tokio::runtime::Handle;
 
 use super::{FsError, source::Source};
 use crate::{
@@ -16,13 +20,30 @@ use crate::{
 #[derive(Debug)]
 pub struct Movers {
     fetcher: Fetcher,
-    refresher: Refresher,
+    refresher: Arc<Refresher>,
+    runtime: Handle,
 }
 
 impl Movers {
-    /// Of one share.
+    /// Of one share. Call it on the runtime that is to carry what goes to S3.
     pub fn new(fetcher: Fetcher, refresher: Refresher) -> Self {
-        Self { fetcher, refresher }
+        Self { fetcher, refresher: Arc::new(refresher), runtime: Handle::current() }
+    }
+
+    async fn elsewhere<E: Into<FsError>>(
+        &self,
+        work: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) -> Result<(), FsError>
+    where
+        E: Send + 'static,
+    {
+        match self.runtime.spawn(work).await {
+            Ok(done) => done.map_err(Into::into),
+            Err(error) => {
+                tracing::error!("a transfer with S3 died: {error}");
+                Err(FsError::Io)
+            }
+        }
     }
 
     /// Its refresher, for commands of the operator.
@@ -76,19 +97,25 @@ impl From<RefreshError> for FsError {
 #[async_trait]
 impl Source for Movers {
     async fn fetch(&self, ino: Ino, range: Range<u64>) -> Result<(), FsError> {
-        Ok(self.fetcher.fetch(ino, range).await?)
+        let fetcher = self.fetcher.clone();
+        self.elsewhere(async move { fetcher.fetch(ino, range).await }).await
     }
 
     async fn refresh_dir(&self, dir: Ino) -> Result<(), FsError> {
-        Ok(self.refresher.on_access(dir).await?)
+        if self.refresher.is_fresh(dir).await? {
+            return Ok(());
+        }
+        let refresher = Arc::clone(&self.refresher);
+        self.elsewhere(async move { refresher.on_access(dir).await }).await
     }
 
     async fn load_attr(&self, ino: Ino) -> Result<(), FsError> {
-        self.refresher.load_attr(ino).await?;
-        Ok(())
+        let refresher = Arc::clone(&self.refresher);
+        self.elsewhere(async move { refresher.load_attr(ino).await }).await
     }
 
     async fn list_subtree(&self, dir: Ino) -> Result<(), FsError> {
-        Ok(self.refresher.whole_subtree(dir).await?)
+        let refresher = Arc::clone(&self.refresher);
+        self.elsewhere(async move { refresher.whole_subtree(dir).await }).await
     }
 }

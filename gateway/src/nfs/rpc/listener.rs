@@ -5,7 +5,10 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::connection::{self, Service};
+use super::{
+    connection::{self, Service},
+    lanes::Lanes,
+};
 
 /// First wait after accept failed for want of descriptors or memory, doubled up to the last.
 const BACKOFF_FIRST: Duration = Duration::from_millis(10);
@@ -15,8 +18,14 @@ const KEEPALIVE_IDLE_SECONDS: u32 = 60;
 const KEEPALIVE_INTERVAL_SECONDS: u32 = 15;
 const KEEPALIVE_COUNT: u32 = 4;
 
-/// Accepts and serves connections until `stop`; returns when all are closed.
-pub async fn serve(service: Arc<Service>, listener: TcpListener, stop: CancellationToken) {
+/// Accepts and serves connections until `stop`, on `lanes` or where it is called; returns when all are
+/// closed.
+pub async fn serve(
+    service: Arc<Service>,
+    lanes: Option<Arc<Lanes>>,
+    listener: TcpListener,
+    stop: CancellationToken,
+) {
     let connections = TaskTracker::new();
     let mut backoff = BACKOFF_FIRST;
     loop {
@@ -34,17 +43,27 @@ pub async fn serve(service: Arc<Service>, listener: TcpListener, stop: Cancellat
                 match service.admission.connect(peer.ip()) {
                     Ok(slot) => {
                         let (service, stop) = (Arc::clone(&service), stop.clone());
-                        connections.spawn(async move {
-                            if let Err(error) = prepare(&stream, &service) {
-                                tracing::debug!(%peer, %error, "connection lost at once");
-                                return;
-                            }
+                        let place = lanes.as_ref().map(|lanes| lanes.place());
+                        let runtime = place.as_ref().map(|place| place.runtime.clone());
+                        let serving = async move {
+                            let _place = place;
+                            let stream = match prepare(stream, &service) {
+                                Ok(stream) => stream,
+                                Err(error) => {
+                                    tracing::debug!(%peer, %error, "connection lost at once");
+                                    return;
+                                }
+                            };
                             let halves = stream.into_split();
                             match connection::serve(&service, halves, peer, slot, &stop).await {
                                 Ok(()) => tracing::trace!(%peer, "connection closed"),
                                 Err(error) => tracing::debug!(%peer, %error, "connection closed"),
                             }
-                        });
+                        };
+                        match runtime {
+                            Some(runtime) => connections.spawn_on(serving, &runtime),
+                            None => connections.spawn(serving),
+                        };
                     }
                     Err(full) => tracing::debug!(%peer, error = %full, "connection refused"),
                 }
@@ -89,7 +108,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     ) || error.raw_os_error() == Some(nix::errno::Errno::EPROTO as i32)
 }
 
-fn prepare(stream: &TcpStream, service: &Service) -> io::Result<()> {
+/// Sets the connection's options; its events go to the event loop that this is called on.
+fn prepare(stream: TcpStream, service: &Service) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     let socket = stream.as_fd();
     setsockopt(&socket, sockopt::KeepAlive, &true)?;
@@ -98,5 +118,5 @@ fn prepare(stream: &TcpStream, service: &Service) -> io::Result<()> {
     setsockopt(&socket, sockopt::TcpKeepCount, &KEEPALIVE_COUNT)?;
     let stall = u32::try_from(service.limits.write_stall_timeout.as_millis()).unwrap_or(u32::MAX);
     setsockopt(&socket, sockopt::TcpUserTimeout, &stall)?;
-    Ok(())
+    TcpStream::from_std(stream.into_std()?)
 }

@@ -10,6 +10,7 @@ pub mod call;
 pub mod connection;
 pub mod datagram;
 pub mod decode;
+pub mod lanes;
 pub mod limits;
 pub mod listener;
 pub mod program;
