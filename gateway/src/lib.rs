@@ -3,9 +3,10 @@
 //!
 //! Layers, each knowing only those below it (checked by `tests/tidy.rs`):
 //! `nfs`, `admin` → `vfs` → `fetch`, `upload`, `refresh` → `share` → `store`, `catalog`, `cache` →
-//! `limits`, `clock`, `object`, `locks`, `tasks`, `budget`. `run` wires them and is known by none.
+//! `limits`, `clock`, `object`, `locks`, `tasks`, `blocking`, `budget`. `run` wires them and is known by none.
 #[cfg(feature = "service")]
 pub mod admin;
+pub mod blocking;
 pub mod budget;
 pub mod cache;
 pub mod catalog;

@@ -8,7 +8,6 @@
 //! Multipart uploads and publishes of unknown outcome are the movers' part.
 use std::fmt;
 
-use bytes::Bytes;
 use gateway_api::status::{HealthEvent, HealthEventKind};
 
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
     catalog::{Catalog, CatalogError, Inode},
     clock::{Clock, Timestamp},
     ids::{FileKind, Ino},
+    vfs::start,
 };
 
 /// Rows looked at in one step.
@@ -75,45 +75,12 @@ pub async fn recover(
     if !was_clean {
         catalog.quick_check().await?;
     }
-    let restored = restore_carried(catalog, cache).await?;
+    let restored = start::restore_carried::<RecoveryError>(catalog, cache).await?;
     let now = clock.now();
     let (open_bursts, rejournalled) = catalog.recover_journal(now).await?;
-    let orphans = remove_orphans(catalog, cache).await?;
+    let orphans = start::remove_unused::<RecoveryError>(catalog, cache).await?;
     let events = report_lost(catalog, cache, now).await?;
     Ok(Recovered { was_clean, restored, open_bursts, rejournalled, orphans, events })
-}
-
-/// Writes the bytes that the catalog carries to their cache files; answers of how many files.
-async fn restore_carried(catalog: &Catalog, cache: &CacheStore) -> Result<u64, RecoveryError> {
-    let (mut restored, mut seq) = (0, 0);
-    while let Some(carried) = catalog.carried(seq).await? {
-        seq = carried.seq;
-        cache.write_at(carried.ino, 0, Bytes::from(carried.bytes)).await?;
-        restored += 1;
-    }
-    if restored > 0 {
-        cache.sync_all().await?;
-        catalog.forget_carried(seq).await?;
-    }
-    Ok(restored)
-}
-
-/// Removes cache files of which no byte is anybody's content; answers how many. A file that was written
-/// and never committed is among them.
-async fn remove_orphans(catalog: &Catalog, cache: &CacheStore) -> Result<u64, RecoveryError> {
-    let mut removed = 0;
-    for shard in 0..=u8::MAX {
-        let mut found = cache.list(shard).await?;
-        found.sort_unstable();
-        for page in found.chunks(PAGE_ROWS) {
-            let kept = catalog.with_bytes(page.to_vec()).await?;
-            for ino in page.iter().filter(|ino| !kept.contains(ino)) {
-                cache.remove(*ino).await?;
-                removed += 1;
-            }
-        }
-    }
-    Ok(removed)
 }
 
 /// Finds dirty files whose committed bytes are not in the cache any more, takes them out of the

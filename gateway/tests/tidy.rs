@@ -12,6 +12,7 @@ const LAYERS: &[&[&str]] = &[
         "clock",
         "object",
         "tasks",
+        "blocking",
         "budget",
         "metrics",
         "failpoint",

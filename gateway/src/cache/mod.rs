@@ -30,8 +30,8 @@ pub use disk::{DiskIo, DiskSpace, HostDisk};
 pub use overlay::Overlay;
 pub use space::Space;
 
-use crate::ids::Ino;
 pub use crate::ranges::{self, RangeSet};
+use crate::{blocking, ids::Ino};
 use buffers::{Buffer, Buffers};
 use disk::{DiskFile, FileSystem};
 use sync::SyncQueue;
@@ -41,6 +41,8 @@ const OPEN_FILES_MAX: usize = 512;
 /// Bytes that are copied from memory where they are asked for: the most that one READ gives. More, or
 /// what is not in memory, is read on the blocking pool.
 const READ_AT_ONCE_BYTES_MAX: usize = 1 << 20;
+/// Bytes that are written where they came, if nobody else waits there.
+const WRITE_AT_ONCE_BYTES_MAX: usize = 64 * 1024;
 /// Files whose last use is remembered, per generation of two.
 const RECENT_FILES_MAX: usize = 32_768;
 
@@ -201,10 +203,13 @@ impl CacheStore {
     /// [`CacheError::Disk`]; the bytes in the range may then be anything.
     pub async fn write_at(&self, ino: Ino, offset: u64, data: Bytes) -> Result<(), CacheError> {
         self.note_use(ino);
-        self.blocking(ino, "write", move |inner| {
-            inner.opened(ino)?.file.write_all_at(&data, offset)
-        })
-        .await
+        let small = data.len() <= WRITE_AT_ONCE_BYTES_MAX;
+        let write = move |inner: &Inner| inner.opened(ino)?.file.write_all_at(&data, offset);
+        if small {
+            self.short(ino, "write", write).await
+        } else {
+            self.blocking(ino, "write", write).await
+        }
     }
 
     /// Cuts the file to `size`, or extends it with zeros that use no space. Whatever it held beyond
@@ -242,7 +247,7 @@ impl CacheStore {
     /// [`CacheError::Disk`]: writes may be lost, and the overlay has fenced all that were not
     /// committed. Never call again and take success for it: the kernel forgets failed pages (D7).
     pub async fn sync(&self, ino: Ino) -> Result<(), CacheError> {
-        let open = self.blocking(ino, "open", move |inner| inner.existing(ino)).await?;
+        let open = self.short(ino, "open", move |inner| inner.existing(ino)).await?;
         let Some(open) = open else { return Ok(()) };
         let failed = |source| CacheError::Disk { ino, action: "sync", source };
         let inner = Arc::clone(&self.inner);
@@ -339,6 +344,19 @@ impl CacheStore {
         if recent[0].len() >= RECENT_FILES_MAX {
             recent[1] = std::mem::take(&mut recent[0]);
         }
+    }
+
+    /// As [`CacheStore::blocking`], for what is done in a moment.
+    async fn short<T, F>(&self, ino: Ino, action: &'static str, act: F) -> Result<T, CacheError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Inner) -> io::Result<T> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.inner);
+        blocking::short(move || act(&inner))
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("the disk thread panicked")))
+            .map_err(|source| CacheError::Disk { ino, action, source })
     }
 
     async fn blocking<T, F>(&self, ino: Ino, action: &'static str, act: F) -> Result<T, CacheError>

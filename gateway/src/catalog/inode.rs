@@ -219,6 +219,11 @@ impl Catalog {
         Ok(found)
     }
 
+    /// The entry `name` of the directory, if it is in memory; `None` says nothing. Does not wait.
+    pub fn child_in_memory(&self, dir: Ino, name: &str) -> Option<Arc<Inode>> {
+        self.inner.rows.child(dir, name)
+    }
+
     /// At most `limit` entries of `dir` whose ino is above `after`, by ino: a position that stays
     /// valid while the directory changes.
     ///

@@ -1,6 +1,6 @@
 //! Read connections: short snapshots beside the writer.
 //!
-//! Every read runs on the blocking pool in one transaction, so that it sees one state, and ends
+//! Every read runs in one transaction, on the blocking pool or where nobody else waits, so that it sees one state, and ends
 //! before anybody waits for something else: a long snapshot would keep the WAL from being reset.
 use std::{
     path::PathBuf,
@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
 use super::{error::CatalogError, pragmas};
+use crate::blocking;
 
 /// Reads at the same time.
 const READERS_MAX: usize = 4;
@@ -37,7 +38,7 @@ impl Readers {
         let permit =
             Arc::clone(&self.permits).acquire_owned().await.map_err(|_| CatalogError::Closed)?;
         let readers = Arc::clone(self);
-        tokio::task::spawn_blocking(move || {
+        blocking::short(move || {
             let connection = readers.take()?;
             let result = snapshot(&connection, query);
             readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);

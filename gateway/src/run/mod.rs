@@ -209,6 +209,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
         );
     }
     let flushed = write_back.flush_all().await;
+    write_back.removals_done().await;
     if let Err(error) = write_back.settle().await {
         tracing::warn!("some small files go to the cache disk at the next start: {error}");
     }

@@ -42,15 +42,23 @@ impl Vfs {
         }
         let dir_row = self.directory(dir).await?;
         permissions::check(&dir_row, who, permissions::EXECUTE)?;
-        let mut known = self.entry(dir, name).await?;
+        let mut known = match self.source.refresh_dir(dir).await {
+            // Whoever has the name and is not in memory is met when it is to be taken.
+            Ok(()) => self.shared.catalog.child_in_memory(dir, name),
+            Err(_) => self.entry(dir, name).await?,
+        };
         for _ in 0..RACES_MAX {
             let Some(entry) = known else {
                 let _held = self.shared.locks.shared(dir).await;
                 let new = NewKind::File { verifier };
                 match self.create_file(cx, dir, name, new, &set).await {
-                    // Somebody else was first.
-                    Err(FsError::Exists) => {
+                    // The name is taken, which also decides whether the caller needs rights on the
+                    // directory.
+                    Err(error @ (FsError::Exists | FsError::Access | FsError::NotOwner)) => {
                         known = self.shared.catalog.child(dir, name).await?;
+                        if known.is_none() && error != FsError::Exists {
+                            return Err(error);
+                        }
                         continue;
                     }
                     done => return done,

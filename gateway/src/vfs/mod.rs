@@ -20,6 +20,7 @@ mod remove;
 mod rename;
 mod settle;
 mod source;
+pub mod start;
 #[cfg(test)]
 mod tests;
 mod verifier;

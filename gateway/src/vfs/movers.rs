@@ -30,13 +30,10 @@ impl Movers {
         Self { fetcher, refresher: Arc::new(refresher), runtime: Handle::current() }
     }
 
-    async fn elsewhere<E: Into<FsError>>(
+    async fn elsewhere<E: Into<FsError> + Send + 'static>(
         &self,
         work: impl Future<Output = Result<(), E>> + Send + 'static,
-    ) -> Result<(), FsError>
-    where
-        E: Send + 'static,
-    {
+    ) -> Result<(), FsError> {
         match self.runtime.spawn(work).await {
             Ok(done) => done.map_err(Into::into),
             Err(error) => {

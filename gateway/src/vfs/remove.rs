@@ -1,4 +1,6 @@
 //! REMOVE and RMDIR.
+use std::sync::Arc;
+
 use super::{Change, FileKind, FsError, Ino, RequestContext, Vfs, names, permissions};
 use crate::catalog::{Inode, RemoveKind};
 
@@ -69,13 +71,27 @@ impl Vfs {
         Err(FsError::TryLater)
     }
 
-    /// Removes the cache file of an inode that is gone. A failure costs space until the next start,
-    /// when recovery removes files of no inode.
+    /// Removes the cache file of an inode that is gone; nobody waits for it unless many files are
+    /// waiting already. A failure costs space until the next start, when recovery removes files of no
+    /// inode.
     pub(super) async fn drop_file(&self, gone: &Inode) {
-        if gone.kind == FileKind::File
-            && let Err(error) = self.shared.cache.remove(gone.ino).await
-        {
-            tracing::warn!(ino = gone.ino.0, "cache file of a removed file stays for now: {error}");
+        if gone.kind != FileKind::File {
+            return;
+        }
+        let (cache, ino) = (self.shared.cache.clone(), gone.ino);
+        cache.overlay().forget(ino);
+        let permit = Arc::clone(&self.shared.removals).try_acquire_owned();
+        let waits = permit.is_err();
+        let removing = async move {
+            let _permit = permit;
+            if let Err(error) = cache.remove(ino).await {
+                tracing::warn!(ino = ino.0, "cache file of a removed file stays for now: {error}");
+            }
+        };
+        if waits {
+            removing.await;
+        } else {
+            tokio::spawn(removing);
         }
     }
 }

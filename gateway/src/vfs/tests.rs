@@ -130,7 +130,9 @@ impl Fixture {
     async fn start(dir: TempDir, disk: SimDisk, clock: Arc<ManualClock>) -> Self {
         let catalog = Catalog::open(dir.path()).unwrap();
         let cache = CacheStore::open(Arc::new(disk.clone()), Path::new("/cache")).unwrap();
-        crate::recovery::recover(&catalog, &cache, clock.as_ref()).await.unwrap();
+        start::restore_carried::<FsError>(&catalog, &cache).await.unwrap();
+        catalog.recover_journal(clock.now()).await.unwrap();
+        start::remove_unused::<FsError>(&catalog, &cache).await.unwrap();
         let root = RootAttr { mode: 0o777, uid: 0, gid: 0, now: clock.now() };
         let share = catalog.ensure_share("s", "bucket", "", root).await.unwrap();
         let locks = InodeLocks::default();

@@ -11,6 +11,8 @@ use std::{
     },
 };
 
+use tokio::sync::Semaphore;
+
 use super::{FsError, verifier::Verifier};
 use crate::{
     cache::{
@@ -27,6 +29,8 @@ use crate::{
 /// The time of a commit before any write has ended: earlier than every other, so the file keeps its.
 const NO_WRITE: Timestamp = Timestamp::from_nanos(i64::MIN);
 
+/// Cache files that are being removed while nobody waits; their inodes are gone.
+const REMOVALS_MAX: usize = 1024;
 /// The version of a new inode: nothing has been committed to its cache file, and recovery has removed
 /// what an earlier run may have left in one.
 const FIRST_VERSION: u64 = 1;
@@ -42,6 +46,8 @@ pub struct WriteBack {
     /// Held while a burst begins or a commit closes it; ranks between inode lock and catalog.
     bursts: InodeLocks,
     upload_delay_ms: AtomicU64,
+    /// One for each cache file that is being removed while nobody waits.
+    pub(super) removals: Arc<Semaphore>,
 }
 
 impl fmt::Debug for WriteBack {
@@ -69,6 +75,7 @@ impl WriteBack {
             evictor: Evictor::default(),
             bursts: InodeLocks::default(),
             upload_delay_ms: AtomicU64::new(upload_delay_ms),
+            removals: Arc::new(Semaphore::new(REMOVALS_MAX)),
         }
     }
 
@@ -192,6 +199,14 @@ impl WriteBack {
             self.verifier.rotate();
         }
         Err(FsError::Io)
+    }
+
+    /// Returns when the cache files of everything that has been removed are gone. Before an orderly stop:
+    /// what is left costs the next start time.
+    pub async fn removals_done(&self) {
+        let all = u32::try_from(REMOVALS_MAX).expect("a small number");
+        // Never closed; to have all of them is all that is wanted.
+        drop(self.removals.acquire_many(all).await);
     }
 
     /// Commits files that were written, never committed, and quiet for the upload delay, so that

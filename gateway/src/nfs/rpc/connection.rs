@@ -1,9 +1,17 @@
 //! One TCP connection: reads calls, executes them side by side, writes replies as they come.
 //!
 //! A call is polled once where it was read; most are done then, and only those that must wait
-//! become a task. A call's place and bytes are given back when its reply has been written: a peer
+//! become a task. Where nobody else would wait, the poll may block for a moment. A call's place and bytes are given back when its reply has been written: a peer
 //! that does not read its replies is soon not read either.
-use std::{future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::{Buf, Bytes};
 use tokio::{
@@ -16,12 +24,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     admission::{Admission, CallSlot, ConnectionSlot},
     call::{BadCall, Call},
+    lanes::Place,
     limits::Limits,
     program::Programs,
     record::{RecordError, RecordReader},
     reply::Reply,
 };
-use crate::nfs::exports::Exports;
+use crate::{blocking, nfs::exports::Exports};
 
 /// Most buffers in one system call (Linux UIO_MAXIOV is 1024; more than this gains nothing).
 const SLICES_MAX: usize = 64;
@@ -83,6 +92,7 @@ pub async fn serve<R, W>(
     (source, sink): (R, W),
     peer: SocketAddr,
     slot: ConnectionSlot,
+    place: Option<Place>,
     stop: &CancellationToken,
 ) -> Result<(), Ended>
 where
@@ -93,7 +103,7 @@ where
     let (replies, outgoing) = mpsc::channel(service.limits.calls_per_connection_max);
     let writer = Writer { sink, stall: service.limits.write_stall_timeout };
     let mut writer = tokio::spawn(writer.run(outgoing));
-    let calls = Calls { service, peer, slot: &slot, replies };
+    let calls = Calls { service, peer, slot: &slot, place, replies };
     let ended = tokio::select! {
         ended = calls.read(RecordReader::new(source)) => ended,
         () = stop.cancelled() => Ok(()),
@@ -111,6 +121,7 @@ struct Calls<'a> {
     service: &'a Arc<Service>,
     peer: SocketAddr,
     slot: &'a ConnectionSlot,
+    place: Option<Place>,
     replies: mpsc::Sender<Outgoing>,
 }
 
@@ -179,7 +190,8 @@ impl Calls<'_> {
         self.slot.hold(&mut slot, self.service.programs.reply_bytes(&call)).await;
         let service = Arc::clone(self.service);
         let mut answer = Box::pin(async move { service.programs.answer(call).await });
-        match poll_once(&mut answer).await {
+        let may_block = self.place.as_ref().is_some_and(Place::is_alone);
+        match poll_once(&mut answer, may_block).await {
             Poll::Ready(reply) => send(&self.replies, reply, slot),
             Poll::Pending => {
                 let replies = self.replies.clone();
@@ -199,8 +211,9 @@ fn send(replies: &mpsc::Sender<Outgoing>, reply: Reply, slot: CallSlot) {
     }
 }
 
-async fn poll_once<F: Future>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
-    std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+async fn poll_once<F: Future>(future: &mut Pin<Box<F>>, may_block: bool) -> Poll<F::Output> {
+    let mut poll = |cx: &mut Context<'_>| blocking::here(may_block, || future.as_mut().poll(cx));
+    std::future::poll_fn(|cx| Poll::Ready(poll(cx))).await
 }
 
 struct Writer<W> {

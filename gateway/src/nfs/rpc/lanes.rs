@@ -35,7 +35,15 @@ struct Lane {
 pub struct Place {
     /// Where to spawn what serves it.
     pub runtime: Handle,
-    _counted: Arc<()>,
+    counted: Arc<()>,
+}
+
+impl Place {
+    /// Whether the lane has no other connection: then nobody else waits for what is done on it.
+    pub fn is_alone(&self) -> bool {
+        // The lane's own, and this.
+        Arc::strong_count(&self.counted) == 2
+    }
 }
 
 impl Lanes {
@@ -54,7 +62,7 @@ impl Lanes {
     pub fn place(&self) -> Place {
         let lane = self.lanes.iter().min_by_key(|lane| Arc::strong_count(&lane.connections));
         let lane = lane.expect("there is at least one lane");
-        Place { runtime: lane.runtime.clone(), _counted: Arc::clone(&lane.connections) }
+        Place { runtime: lane.runtime.clone(), counted: Arc::clone(&lane.connections) }
     }
 }
 
@@ -101,6 +109,10 @@ mod tests {
             lanes.lanes.iter().map(|lane| Arc::strong_count(&lane.connections)).collect()
         };
         assert!(counts(&lanes).iter().all(|count| *count == 2));
+        assert!(places.iter().all(Place::is_alone));
+        let more = lanes.place();
+        assert!(!more.is_alone() && !places.iter().all(Place::is_alone));
+        drop(more);
         drop(places);
         assert!(counts(&lanes).iter().all(|count| *count == 1));
     }

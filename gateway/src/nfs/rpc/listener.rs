@@ -46,7 +46,6 @@ pub async fn serve(
                         let place = lanes.as_ref().map(|lanes| lanes.place());
                         let runtime = place.as_ref().map(|place| place.runtime.clone());
                         let serving = async move {
-                            let _place = place;
                             let stream = match prepare(stream, &service) {
                                 Ok(stream) => stream,
                                 Err(error) => {
@@ -55,7 +54,9 @@ pub async fn serve(
                                 }
                             };
                             let halves = stream.into_split();
-                            match connection::serve(&service, halves, peer, slot, &stop).await {
+                            match connection::serve(&service, halves, peer, slot, place, &stop)
+                                .await
+                            {
                                 Ok(()) => tracing::trace!(%peer, "connection closed"),
                                 Err(error) => tracing::debug!(%peer, %error, "connection closed"),
                             }

@@ -71,6 +71,7 @@ async fn removed_and_replaced_files_are_stale() {
     f.fs.remove(&who, root, b"b").await.unwrap();
     assert_eq!(f.fs.commit(&who, a).await.unwrap_err(), FsError::Stale);
     assert_eq!(f.fs.read(&who, a, 0, 1).await.unwrap_err(), FsError::Stale);
+    f.shared.removals_done().await;
     assert!(!f.shared.cache.exists(a).await.unwrap());
     f.upload_all().await;
     assert!(f.catalog.children(root, Ino(0), 10).await.unwrap().is_empty());

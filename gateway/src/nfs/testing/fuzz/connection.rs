@@ -71,7 +71,7 @@ async fn serve(world: &World, source: Source) -> (Result<(), Ended>, Vec<u8>) {
     let (client, server) = duplex(PIPE_BYTES);
     let slot = world.service.admission.connect(World::PEER.ip()).expect("the first connection");
     let stop = CancellationToken::new();
-    let served = connection::serve(&world.service, split(server), World::PEER, slot, &stop);
+    let served = connection::serve(&world.service, split(server), World::PEER, slot, None, &stop);
     let (from, to) = split(client);
     let (ended, (), answers) = tokio::join!(served, send(source, to), receive(from));
     (ended, answers)
