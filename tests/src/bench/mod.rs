@@ -10,6 +10,7 @@ pub mod machine;
 pub mod measurement;
 pub mod private_network;
 pub mod process_clock;
+pub mod processors;
 pub mod report;
 pub mod rounds;
 pub mod server;

@@ -1,10 +1,5 @@
 //! Runs the lines: each server in turn, round after round.
-use std::{
-    collections::HashSet,
-    io::IsTerminal,
-    path::PathBuf,
-    process::{Command, Stdio},
-};
+use std::{collections::HashSet, io::IsTerminal, path::PathBuf, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -12,6 +7,7 @@ use super::{
     ganesha,
     lines::{Line, Scale, Set},
     measurement::Measurement,
+    processors::Processors,
     server::Server,
     summary::Rounds,
 };
@@ -67,7 +63,7 @@ impl Bench {
         {
             for server in [&self.gateway, &self.ganesha] {
                 say(&format!("{}: {}", server.name, set.name()));
-                self.load(server, &set.arguments(&self.scale, ganesha::PLAIN))?;
+                self.load(server, false, &set.arguments(&self.scale, ganesha::PLAIN))?;
             }
         }
         let mut outcome = Outcome {
@@ -80,8 +76,8 @@ impl Bench {
             say(&format!("{}: round {round} of {}", line.title, self.rounds));
             let round = round.to_string();
             let measure = |server, directory| {
-                self.load(server, &line.arguments(&self.scale, directory, &round))
-                    .with_context(|| line.title)
+                let words = line.arguments(&self.scale, directory, &round);
+                self.load(server, line.one_processor, &words).with_context(|| line.title)
             };
             outcome.ours.0.push(measure(&self.gateway, ganesha::PLAIN)?);
             if let Some(synchronous) = &mut outcome.synchronous {
@@ -93,8 +89,11 @@ impl Bench {
         Ok(outcome)
     }
 
-    fn load(&self, server: &Server, words: &[String]) -> Result<Measurement> {
-        let output = Command::new(&self.load)
+    fn load(&self, server: &Server, one_processor: bool, words: &[String]) -> Result<Measurement> {
+        let processors = if one_processor { Processors::First } else { Processors::All };
+        let _confined = processors.confine(server.process.pid())?;
+        let output = processors
+            .command(&self.load)
             .args(["--nfs-port", &server.nfs_port.to_string()])
             .args(["--mount-port", &server.mount_port.to_string()])
             .args(["--export", &server.export])
