@@ -21,7 +21,7 @@ use e2e::{
         table::{self, Style},
     },
     host::{self, Need},
-    lab,
+    lab, run_state,
     workspace::Workspace,
 };
 
@@ -89,7 +89,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     let load = artifacts::nfs_load(&workspace)?;
     private_network::enter()?;
 
-    let folder = new_folder(&workspace)?;
+    let folder = workspace.out().join("bench-nfs");
+    let _alone = run_state::lock(&folder)?;
+    let folder = new_folder(&folder)?;
     let machine = Machine::read(&folder)?;
     let store = lab::start_store(0, None)?;
     let gateway = gateway::start(&program, &folder.join("gateway"), &store.endpoint())?;
@@ -143,10 +145,9 @@ fn chosen(only: &[String]) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-fn new_folder(workspace: &Workspace) -> Result<PathBuf> {
-    let folder = workspace.out().join("bench-nfs");
-    remove(&folder)?;
-    fs::create_dir_all(&folder)?;
+fn new_folder(folder: &Path) -> Result<PathBuf> {
+    remove(folder)?;
+    fs::create_dir_all(folder)?;
     folder.canonicalize().context("the folder of the benchmark")
 }
 
