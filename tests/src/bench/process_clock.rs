@@ -3,19 +3,22 @@
 //! The kernel's clock of the process (`clock_getcpuclockid`): nanoseconds, user and system time, of
 //! all its threads, those that have ended included. `/proc/PID/stat` has the same sum in ticks of
 //! 10 ms, `/proc/PID/task/*/schedstat` loses threads that end.
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use nix::{
     time::{ClockId, clock_getcpuclockid},
     unistd::Pid,
 };
 
-/// A process takes less than [`IDLE`] in this time: it has nothing left to do.
+/// A process that takes less than [`IDLE`] in one look has done nothing in it.
 const LOOK: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_millis(1);
 /// A process that is still busy after this time never ends.
-const SETTLE_LOOKS_MAX: u32 = 300;
+const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 
 /// The processor time of one process.
 #[derive(Clone, Copy, Debug)]
@@ -44,22 +47,25 @@ impl ProcessClock {
         Ok(now.into())
     }
 
-    /// Waits until the process has nothing left to do; what it has taken by then.
+    /// Waits until the process has done nothing for the time `quiet`; what it has taken by then.
     ///
     /// # Errors
     /// When it ends, or is still busy after half a minute.
-    pub fn settle(&self) -> Result<Duration> {
+    pub fn settle(&self, quiet: Duration) -> Result<Duration> {
+        let begun = Instant::now();
+        let mut busy = begun;
         let mut before = self.now()?;
-        for _ in 0..SETTLE_LOOKS_MAX {
+        while begun.elapsed() < SETTLE_LIMIT {
             thread::sleep(LOOK);
             let now = self.now()?;
-            if now.saturating_sub(before) < IDLE {
+            if now.saturating_sub(before) >= IDLE {
+                busy = Instant::now();
+            } else if busy.elapsed() >= quiet {
                 return Ok(now);
             }
             before = now;
         }
-        ensure!(false, "process {} never comes to rest", self.pid);
-        Ok(before)
+        bail!("process {} never comes to rest", self.pid)
     }
 }
 

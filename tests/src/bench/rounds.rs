@@ -103,7 +103,8 @@ impl Bench {
             .stderr(Stdio::inherit())
             .output()
             .context("cannot run nfs-load")?;
-        ensure!(output.status.success(), "{}: nfs-load {} failed", server.name, words.join(" "));
+        let (name, status) = (server.name, output.status);
+        ensure!(status.success(), "{name}: nfs-load {}: {status}", words.join(" "));
         let measured = Measurement::from_json(String::from_utf8(output.stdout)?.trim())?;
         ensure!(measured.errors == 0, "{}: {} errors", server.name, measured.errors);
         Ok(measured)

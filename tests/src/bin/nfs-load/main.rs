@@ -128,19 +128,26 @@ fn main() -> ExitCode {
     }
 }
 
+/// Long enough without work that what a server puts off for a second or less has been done.
+const AFTER_WRITING: Duration = Duration::from_millis(1500);
+/// After reading, nothing is put off.
+const AFTER_READING: Duration = Duration::from_millis(100);
+
 /// Measures time and the server's processor time of one piece of work.
 struct Meter {
     clock: ProcessClock,
+    /// How long the server must rest until its work counts as done.
+    quiet: Duration,
 }
 
 impl Meter {
     /// Begins when the server has nothing left to do and the disk nothing left to write.
     fn measure(&self, work: impl FnOnce() -> Result<Tally>) -> Result<Measurement> {
         nix::unistd::sync();
-        let before = self.clock.settle()?;
+        let before = self.clock.settle(AFTER_READING)?;
         let tally = work()?;
         // What the server puts off belongs to the work as well.
-        let cpu = self.clock.settle()?.saturating_sub(before);
+        let cpu = self.clock.settle(self.quiet)?.saturating_sub(before);
         Ok(Measurement {
             operations: tally.operations,
             bytes: tally.bytes,
@@ -162,7 +169,11 @@ fn run(arguments: &Arguments) -> Result<Measurement> {
         export: CString::new(arguments.export.as_str())?,
     };
     let client = &mut Client::mount(&target, arguments.connections)?;
-    let meter = Meter { clock: ProcessClock::of(arguments.server_pid)? };
+    let quiet = match arguments.work {
+        Work::Calls { .. } | Work::Read { .. } | Work::List { .. } => AFTER_READING,
+        Work::Write { .. } | Work::Create { .. } | Work::Remove { .. } => AFTER_WRITING,
+    };
+    let meter = Meter { clock: ProcessClock::of(arguments.server_pid)?, quiet };
     data::prepare_content();
     match &arguments.work {
         Work::Calls { procedure, milliseconds, directory, files } => {
@@ -207,6 +218,7 @@ fn run(arguments: &Arguments) -> Result<Measurement> {
                 say_progress: false,
             };
             files::create(client, directory, new, PREPARING_DEPTH)?;
+            meter.clock.settle(AFTER_WRITING)?;
             meter.measure(|| files::remove(client, directory, files, depth))
         }
         Work::List { directory, files } => {
