@@ -103,22 +103,17 @@ fn run(arguments: &Arguments) -> Result<()> {
 
     let made = HashSet::new();
     let mut bench = Bench { gateway, ganesha, synchronous, load, scale, rounds, made };
+    let json = workspace.out().join("bench-nfs.json");
     let mut outcomes = Vec::new();
     println!("{}", table::line_heading());
     for line in lines {
         let outcome = bench.run(line)?;
         println!("{}", table::line(&outcome));
         outcomes.push(outcome);
+        // Each time, so that a run that is broken off leaves what it has measured.
+        report::write(&json, &machine, &servers(&bench, &program)?, &outcomes)?;
     }
-
-    let servers = Servers {
-        gateway_version: gateway_version(&program),
-        ganesha_version: ganesha::version(),
-        gateway_peak_memory_mib: machine::peak_memory_mib(bench.gateway.process.pid())?,
-        ganesha_peak_memory_mib: machine::peak_memory_mib(bench.ganesha.process.pid())?,
-    };
-    let json = workspace.out().join("bench-nfs.json");
-    report::write(&json, &machine, &servers, &outcomes)?;
+    let servers = servers(&bench, &program)?;
     drop(bench);
     remove(&folder)?;
     let style = if arguments.markdown { Style::Markdown } else { Style::Text };
@@ -186,6 +181,15 @@ fn introduce(machine: &Machine, rounds: u32, synchronous: bool) {
         );
     }
     println!();
+}
+
+fn servers(bench: &Bench, program: &Path) -> Result<Servers> {
+    Ok(Servers {
+        gateway_version: gateway_version(program),
+        ganesha_version: ganesha::version(),
+        gateway_peak_memory_mib: machine::peak_memory_mib(bench.gateway.process.pid())?,
+        ganesha_peak_memory_mib: machine::peak_memory_mib(bench.ganesha.process.pid())?,
+    })
 }
 
 fn gateway_version(program: &Path) -> String {
