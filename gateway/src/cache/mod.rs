@@ -398,21 +398,29 @@ impl Inner {
     }
 
     fn open(&self, ino: Ino, create: bool) -> io::Result<Arc<OpenFile>> {
-        let mut open = self.lock_open();
-        if let Some(file) = open.get(&ino) {
-            return Ok(Arc::clone(file));
+        if let Some(file) = self.already_open(ino) {
+            return Ok(file);
         }
+        // Opened and closed without the lock: both may wait for the disk.
         let file = Arc::new(OpenFile {
             file: self.disk.open(&self.path(ino), create)?,
             entry_synced: AtomicBool::new(false),
             syncs: Arc::default(),
         });
+        let mut open = self.lock_open();
+        let mut closed = Vec::new();
         if open.len() >= OPEN_FILES_MAX {
             // Those in use stay: their sync queue must stay the only one of the file. So do those
             // with uncommitted writes: a file opened anew may not be told of an earlier failure.
-            open.retain(|ino, file| Arc::strong_count(file) > 1 || self.overlay.has(*ino));
+            let is_idle = |ino: &Ino, file: &mut Arc<OpenFile>| {
+                Arc::strong_count(file) == 1 && !self.overlay.has(*ino)
+            };
+            closed.extend(open.extract_if(is_idle));
         }
-        open.insert(ino, Arc::clone(&file));
+        // Whoever came first has the file's only sync queue.
+        let file = Arc::clone(open.entry(ino).or_insert(file));
+        drop(open);
+        drop(closed);
         Ok(file)
     }
 }

@@ -28,6 +28,8 @@ const LOOK_AHEAD_ROWS: usize = 256;
 /// How long an operation that waits for another one is left alone, in milliseconds. Short: the
 /// other one is usually done within one round trip to S3.
 const WAIT_MILLIS: u64 = 250;
+/// How long a file that is being written is left alone, in milliseconds.
+const HELD_MILLIS: u64 = 1000;
 /// Files in one cycle of swapped keys that is looked for; longer ones wait and show in the status.
 const CYCLE_FILES_MAX: usize = 64;
 
@@ -69,7 +71,7 @@ enum Decision {
     Claim(Job, Vec<String>),
     /// Something else must be done first.
     Wait,
-    /// The file is being written: the commit of that sets a time.
+    /// The file is being written. The commit of that sets a time, or has set it just now.
     WaitForCommit,
     /// A job that is out holds its key.
     Busy,
@@ -111,7 +113,7 @@ impl Catalog {
                     Decision::WaitForCommit => {
                         txn.db
                             .prepare_cached("UPDATE journal SET not_before = ?2 WHERE op = ?1")?
-                            .execute(params![due.op.0, NEVER.as_nanos()])?;
+                            .execute(params![due.op.0, now.plus_millis(HELD_MILLIS).as_nanos()])?;
                     }
                     Decision::Busy => {}
                 }

@@ -100,9 +100,8 @@ impl Catalog {
                 DurableBytes::Carried(bytes) => carried::set(txn.db, ino, bytes)?,
             }
             match commit.noted {
-                None if commit.closes => mark_dirty(txn, ino, Touches::Content, commit.due)?,
-                // The time that its upload has is of no use while it is held.
-                None => mark_dirty(txn, ino, Touches::Content, journal::NEVER)?,
+                // While it is held, the time that this sets is of no use yet.
+                None => mark_dirty(txn, ino, Touches::Content, commit.due)?,
                 Some(version) if commit.closes => {
                     let closed = txn
                         .db

@@ -9,7 +9,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Catalog, types::Inode};
+use rusqlite::Connection;
+
+use super::{Catalog, error::CatalogError, types::Inode};
 use crate::ids::Ino;
 
 /// Which inodes are held, and which have been handed out for upload: never both.
@@ -21,6 +23,9 @@ struct State {
     /// With the number of holds.
     held: HashMap<Ino, u32>,
     claimed: HashSet<Ino>,
+    /// Dirty files of which an upload was begun: something of their version may be in S3. It must not
+    /// come to mean other bytes, so the next write gives them a new one, durably.
+    attempted: HashSet<Ino>,
 }
 
 /// Keeps one inode's upload away until it is dropped.
@@ -42,23 +47,41 @@ impl Held {
             return false;
         }
         state.claimed.insert(ino);
+        state.attempted.insert(ino);
         true
     }
 
     /// Gives all claims back for which `is_out` is not true. What they led to has been committed, and
-    /// can be read, before this is called.
-    pub(super) fn keep_claims(&self, is_out: impl Fn(Ino) -> bool) {
-        self.lock().claimed.retain(|ino| is_out(*ino));
+    /// can be read, before this is called: `is_clean` says of which nothing is left to do.
+    pub(super) fn keep_claims(&self, is_out: impl Fn(Ino) -> bool, is_clean: impl Fn(Ino) -> bool) {
+        let state = &mut *self.lock();
+        for ino in state.claimed.extract_if(|ino| !is_out(*ino)) {
+            if is_clean(ino) {
+                state.attempted.remove(&ino);
+            }
+        }
+    }
+
+    /// Notes the uploads that an earlier run has begun.
+    pub(super) fn load(db: &Connection) -> Result<Self, CatalogError> {
+        let mut query = db.prepare(
+            "SELECT ino FROM journal WHERE kind = 0 AND ino IS NOT NULL
+                 AND (sent_key IS NOT NULL OR upload_id IS NOT NULL)",
+        )?;
+        let attempted =
+            query.query_map([], |row| Ok(Ino(row.get(0)?)))?.collect::<Result<_, _>>()?;
+        let state = State { attempted, ..State::default() };
+        Ok(Self(Arc::new(Mutex::new(state))))
     }
 }
 
 impl Catalog {
-    /// Keeps the upload of `ino` away, if its bytes are durably dirty already and no upload is under
-    /// way. `None`: call [`Catalog::begin_write`]. Needs no disk and does not wait.
+    /// Keeps the upload of `ino` away, if its bytes are durably dirty already and no upload of them was
+    /// begun. `None`: call [`Catalog::begin_write`]. Needs no disk and does not wait.
     pub fn hold(&self, ino: Ino) -> Option<(Hold, Arc<Inode>)> {
         let held = &self.inner.held;
         let mut state = held.lock();
-        if state.claimed.contains(&ino) {
+        if state.claimed.contains(&ino) || state.attempted.contains(&ino) {
             return None;
         }
         // Looked at under the lock: a job that had it before was given back after its end could be

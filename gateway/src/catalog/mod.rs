@@ -127,7 +127,7 @@ impl Catalog {
         let rows = Arc::new(Rows::default());
         let (sender, mut operations) = mpsc::channel(writer::QUEUE_OPERATIONS_MAX);
         let journal = watch::Sender::new(0);
-        let held = Held::default();
+        let held = Held::load(&connection)?;
         let writer =
             Writer::new(connection, touched, Arc::clone(&rows), held.clone(), journal.clone());
         let thread = thread::Builder::new()

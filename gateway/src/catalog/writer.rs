@@ -215,7 +215,8 @@ impl Writer {
             };
             if std::mem::take(&mut self.state.claims.released) {
                 let claims = &self.state.claims;
-                self.state.held.keep_claims(|ino| claims.has_upload_of(ino));
+                let is_clean = |ino| self.rows.get(ino).is_some_and(|row| !row.dirty);
+                self.state.held.keep_claims(|ino| claims.has_upload_of(ino), is_clean);
             }
             for completion in completions {
                 completion(outcome.clone());

@@ -91,7 +91,10 @@ impl Vfs {
         };
         if let Some(size) = size.filter(|size| *size > row.size) {
             self.shared.cache.set_len(row.ino, row.size, size).await?;
-            self.shared.cache.sync(row.ino).await?;
+            if let Err(error) = self.shared.cache.sync(row.ino).await {
+                self.shared.note_loss();
+                return Err(error.into());
+            }
         }
         let after = self.shared.catalog.set_attr(row.ino, change, stamp).await?;
         if let Some(size) = size.filter(|size| *size < row.size) {

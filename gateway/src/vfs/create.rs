@@ -93,6 +93,8 @@ impl Vfs {
         // The request is done with the second step.
         let created = self.place(&dir_row, new, None).await?;
         let _held = self.shared.locks.exclusive(created.attr.ino).await;
+        // Somebody may have found the name and written already.
+        self.shared.commit(created.attr.ino).await?;
         let row = self.row(created.attr.ino).await?;
         let sized = SetAttr { size: Some(size), ..SetAttr::default() };
         let after = self.apply(cx, &row, &sized).await?;

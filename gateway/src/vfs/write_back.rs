@@ -7,7 +7,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -46,6 +46,12 @@ pub struct WriteBack {
     /// Held while a burst begins or a commit closes it; ranks between inode lock and catalog.
     bursts: InodeLocks,
     upload_delay_ms: AtomicU64,
+    /// Syncs that have failed and may have lost bytes that are carried.
+    losses: AtomicU64,
+    /// Of those, how many [`WriteBack::settle`] has made good.
+    made_good: AtomicU64,
+    /// Set while a sync of the whole disk has not been heard of.
+    pub(super) settling: AtomicBool,
     /// One for each cache file that is being removed while nobody waits.
     pub(super) removals: Arc<Semaphore>,
 }
@@ -75,6 +81,9 @@ impl WriteBack {
             evictor: Evictor::default(),
             bursts: InodeLocks::default(),
             upload_delay_ms: AtomicU64::new(upload_delay_ms),
+            losses: AtomicU64::new(0),
+            made_good: AtomicU64::new(0),
+            settling: AtomicBool::new(false),
             removals: Arc::new(Semaphore::new(REMOVALS_MAX)),
         }
     }
@@ -106,7 +115,8 @@ impl WriteBack {
                 (Burst::Noted(begun.version), Arc::new(begun.inode))
             }
         };
-        let never_written = row.version == FIRST_VERSION && matches!(burst, Burst::Held(_));
+        let is_new = row.version == FIRST_VERSION && row.size == 0 && row.etag.is_none();
+        let never_written = is_new && matches!(burst, Burst::Held(_));
         if !overlay.has(ino) && !never_written {
             // What an earlier run or a longer object left beyond the end must read as zero.
             self.cache.cut(ino, row.size).await?;
@@ -127,6 +137,11 @@ impl WriteBack {
             return Ok(());
         }
         let bytes = match synced {
+            // Unless bytes that were read before that sync began have been carried since: they would
+            // go over what it has brought to the disk. In this turn nobody carries any.
+            Some(DurableBytes::Synced(seen)) if self.catalog.carried_of(ino).await? != seen => {
+                self.sync(ino).await?
+            }
             Some(synced) => synced,
             None => {
                 // As it is in this turn: no commit carries less than one that came before it.
@@ -167,10 +182,36 @@ impl WriteBack {
         }
     }
 
+    /// A sync has failed: carried bytes may be missing in their cache files, and until they have been
+    /// written again no sync takes them away.
+    pub(super) fn note_loss(&self) {
+        self.losses.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
+    }
+
+    /// Carried bytes have been written again since there were `losses`.
+    pub(super) fn made_good(&self, losses: u64) {
+        self.made_good.fetch_max(losses, Ordering::AcqRel);
+    }
+
+    pub(super) fn has_losses(&self) -> bool {
+        self.losses() != self.made_good.load(Ordering::Acquire)
+    }
+
     /// Brings the cache file to the disk.
     async fn sync(&self, ino: Ino) -> Result<DurableBytes, FsError> {
+        if self.has_losses() {
+            // A sync that succeeds now says nothing of carried bytes that an earlier one has lost.
+            return Err(FsError::TryLater);
+        }
         let carried = self.catalog.carried_of(ino).await?;
         if let Err(error) = self.cache.sync(ino).await {
+            if carried.is_some() {
+                self.note_loss();
+            }
             self.cache.overlay().is_news(ino);
             self.verifier.rotate();
             return Err(error.into());

@@ -109,6 +109,25 @@ async fn a_failed_settling_loses_nothing_and_is_told_to_whoever_writes() {
     assert_eq!(f.content(busy).await, b"committed too");
 }
 
+/// Goal: a sync of one file that fails may lose bytes that only the catalog has for sure: they are not
+/// forgotten because a later sync, of other bytes, succeeds (D7).
+#[tokio::test]
+async fn carried_bytes_outlive_a_failed_sync_of_their_file() {
+    let f = Fixture::new().await;
+    let file = f.create("f").await;
+    f.write(file, 0, &[1; 8192], Stability::FileSync).await;
+    f.write(file, 0, &[2; 100], Stability::Unstable).await;
+    f.disk.fail_syncs(1);
+    assert_eq!(f.fs.commit(&owner(), file).await.unwrap_err(), FsError::Io);
+    f.write(file, 0, &[2; 100], Stability::Unstable).await;
+    assert_eq!(f.fs.commit(&owner(), file).await.unwrap_err(), FsError::TryLater, "not yet");
+    f.shared.settle().await.unwrap();
+    f.write(file, 0, &[2; 100], Stability::Unstable).await;
+    f.fs.commit(&owner(), file).await.unwrap();
+    let f = f.power_cut(4).await;
+    assert_eq!(f.content(file).await, [&[2; 100][..], &[1; 8092]].concat());
+}
+
 #[tokio::test]
 async fn what_is_removed_or_evicted_is_not_carried_any_more() {
     let f = Fixture::new().await;
