@@ -86,7 +86,7 @@ fn rate(value: f64) -> String {
 }
 
 fn cost(value: f64) -> String {
-    format!("{value:.3}")
+    if value < 0.1 { format!("{value:.4}") } else { format!("{value:.3}") }
 }
 
 fn spread(ratio: Ratio) -> String {
