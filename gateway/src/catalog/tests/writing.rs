@@ -54,7 +54,7 @@ async fn after_a_crash_nothing_is_held() {
     f.catalog.inode(file).await.unwrap();
     let hold = f.catalog.hold(file).unwrap();
     assert!(f.claim().await.is_empty());
-    // Its journal row has no time now; recovery gives it one.
+    // Its upload was put off, not given up.
     let f = f.crash().await;
     drop(hold);
     f.catalog.recover_journal(at(10)).await.unwrap();
