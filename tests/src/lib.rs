@@ -12,6 +12,7 @@ pub mod bucket;
 pub mod client_image;
 pub mod client_vm;
 pub mod console;
+pub mod fragments;
 pub mod fuzzing;
 pub mod host;
 pub mod instructions;

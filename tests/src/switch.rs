@@ -28,8 +28,8 @@ const HEADER_BYTES: usize = 14;
 
 /// An Ethernet address.
 pub type Address = [u8; ADDRESS_BYTES];
-/// Whether a frame goes into a cable.
-pub type Filter = Box<dyn Fn(&[u8]) -> bool + Send>;
+/// What goes into a cable in a frame's place, if anything.
+pub type Filter = Box<dyn FnMut(&Arc<[u8]>) -> Option<Arc<[u8]>> + Send>;
 type PortNumber = u64;
 
 /// A running switch; it ends with the process.
@@ -59,7 +59,7 @@ impl Switch {
         Ok(switch)
     }
 
-    /// Plugs in something that is to hear only the frames that `hears` lets pass.
+    /// Plugs in something that is to hear only what `hears` makes of the frames.
     ///
     /// # Errors
     /// When the cable cannot be read and written by two threads.
@@ -89,8 +89,8 @@ impl fmt::Debug for Table {
 }
 
 impl Table {
-    /// Ports that a frame from `from` goes to; learns where its sender is.
-    fn route(&mut self, from: PortNumber, frame: &[u8]) -> Vec<PortNumber> {
+    /// Ports that a frame from `from` goes to, and what each is to hear; learns where its sender is.
+    fn route(&mut self, from: PortNumber, frame: &Arc<[u8]>) -> Vec<(PortNumber, Arc<[u8]>)> {
         let (Some(to), Some(source)) = (address(frame, 0), address(frame, ADDRESS_BYTES)) else {
             return Vec::new();
         };
@@ -100,10 +100,15 @@ impl Table {
             // Broadcast, multicast, or not heard of yet.
             None => self.ports.keys().copied().collect(),
         };
-        ports.retain(|port| {
-            *port != from && self.filters.get(port).is_none_or(|hears| hears(frame))
-        });
-        ports
+        ports.retain(|port| *port != from);
+        let heard = |port: PortNumber| {
+            let frame = match self.filters.get_mut(&port) {
+                Some(hears) => hears(frame)?,
+                None => Arc::clone(frame),
+            };
+            Some((port, frame))
+        };
+        ports.into_iter().filter_map(heard).collect()
     }
 
     fn plug(&mut self, port: SyncSender<Arc<[u8]>>, hears: Option<Filter>) -> PortNumber {
@@ -135,9 +140,9 @@ fn plug(cable: UnixStream, table: &Arc<Mutex<Table>>, hears: Option<Filter>) -> 
         let mut cable = BufReader::with_capacity(BURST_BYTES, cable);
         while let Ok(frame) = receive(&mut cable) {
             let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
-            for to in table.route(number, &frame) {
+            for (to, heard) in table.route(number, &frame) {
                 // A full queue loses the frame; TCP sends it again.
-                table.ports.get(&to).map(|port| port.try_send(Arc::clone(&frame)));
+                table.ports.get(&to).map(|port| port.try_send(heard));
             }
         }
         table.lock().unwrap_or_else(PoisonError::into_inner).unplug(number);
@@ -234,6 +239,11 @@ mod tests {
         assert!(heard.iter().all(|frame| frame.last() != Some(&b'x')), "{heard:?}");
     }
 
+    /// Where a frame goes.
+    fn ports(table: &mut Table, from: PortNumber, frame: &[u8]) -> Vec<PortNumber> {
+        table.route(from, &frame.into()).into_iter().map(|(port, _)| port).collect()
+    }
+
     #[test]
     fn addresses_are_learned_and_forgotten_with_their_cable() {
         let mut table = Table::default();
@@ -243,29 +253,33 @@ mod tests {
             table.plug(sender, None);
             ends.push(end);
         }
-        let mut to_all = table.route(0, &frame(7, 1, b'x'));
+        let mut to_all = ports(&mut table, 0, &frame(7, 1, b'x'));
         to_all.sort_unstable();
         assert_eq!(to_all, [1, 2]);
-        assert_eq!(table.route(2, &frame(1, 7, b'x')), [0]);
-        assert_eq!(table.route(0, &frame(7, 1, b'x')), [2]);
-        assert!(table.route(0, &frame(1, 1, b'x')).is_empty(), "not back to where it came from");
+        assert_eq!(ports(&mut table, 2, &frame(1, 7, b'x')), [0]);
+        assert_eq!(ports(&mut table, 0, &frame(7, 1, b'x')), [2]);
+        assert!(
+            ports(&mut table, 0, &frame(1, 1, b'x')).is_empty(),
+            "not back to where it came from"
+        );
         table.unplug(2);
-        assert_eq!(table.route(0, &frame(7, 1, b'x')), [1]);
-        assert!(table.route(0, b"short").is_empty());
+        assert_eq!(ports(&mut table, 0, &frame(7, 1, b'x')), [1]);
+        assert!(ports(&mut table, 0, b"short").is_empty());
     }
 
     #[test]
-    fn a_port_with_a_filter_hears_what_passes_it() {
+    fn a_port_with_a_filter_hears_what_the_filter_makes_of_a_frame() {
         let mut table = Table::default();
         let plug = |table: &mut Table, hears| table.plug(sync_channel(1).0, hears);
         let (one, two) = (plug(&mut table, None), plug(&mut table, None));
-        let filtered = plug(&mut table, Some(Box::new(|frame| frame.ends_with(b"x"))));
-        assert_eq!(table.route(two, &frame(ALL, 2, b'y')), [one]);
-        let mut to_all = table.route(one, &frame(ALL, 1, b'x'));
+        let hears: Filter = Box::new(|frame| frame.strip_suffix(b"x").map(Arc::from));
+        let filtered = plug(&mut table, Some(hears));
+        assert_eq!(ports(&mut table, two, &frame(ALL, 2, b'y')), [one]);
+        let mut to_all = ports(&mut table, one, &frame(ALL, 1, b'x'));
         to_all.sort_unstable();
         assert_eq!(to_all, [two, filtered]);
-        assert_eq!(table.route(filtered, &frame(2, 9, b'y')), [two]);
-        assert!(table.route(two, &frame(9, 2, b'y')).is_empty(), "nobody else is to hear it");
-        assert_eq!(table.route(one, &frame(9, 1, b'x')), [filtered]);
+        assert_eq!(ports(&mut table, filtered, &frame(2, 9, b'y')), [two]);
+        assert!(ports(&mut table, two, &frame(9, 2, b'y')).is_empty(), "nobody else is to hear it");
+        assert_eq!(ports(&mut table, one, &frame(9, 1, b'x')), [filtered]);
     }
 }

@@ -10,12 +10,14 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, Result};
 
 use crate::{
+    fragments::Reassembly,
     seed::HOST_FROM_GUEST,
     switch::{self, Address, Switch},
 };
@@ -84,8 +86,10 @@ impl Uplink {
             let printed = fs::read_to_string(log).unwrap_or_default();
             format!("passt did not come up (it wants a default route); it printed:\n{printed}")
         })?;
-        lan.plug_filtered(cable, Box::new(move |frame| concerns(frame, guest)))
-            .context("the virtual LAN")?;
+        let mut packets = Reassembly::default();
+        let hears =
+            move |frame: &Arc<[u8]>| concerns(frame, guest).then(|| packets.take(frame)).flatten();
+        lan.plug_filtered(cable, Box::new(hears)).context("the virtual LAN")?;
         Ok(uplink)
     }
 }
