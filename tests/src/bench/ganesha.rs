@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::server::{Process, Server};
+use super::{
+    disk::{self, Names},
+    server::{Process, Server},
+};
 use crate::{host::Need, net, wait::poll_until};
 
 /// What it takes.
@@ -33,19 +36,22 @@ const RPCBIND_PORT: u16 = 111;
 const PORTMAPPER: (u32, u32) = (100_000, 2);
 /// The directory in the export that is as mkdir made it.
 pub const PLAIN: &str = "plain";
-/// The directory in the export whose changes are synchronous, where that can be had.
+/// The directory in the export whose changes reach the disk before they are acknowledged, as RFC 1813 §4.7
+/// asks for and nfs-ganesha's VFS back end does not do by itself: a file system of its own.
 pub const SYNCHRONOUS: &str = "synchronous";
 
-/// Starts it on `folder`/export, of which [`PLAIN`] and [`SYNCHRONOUS`] are directories.
+/// Starts it on `folder`/export, a new file system, of which [`PLAIN`] and [`SYNCHRONOUS`] are
+/// directories.
 ///
 /// # Errors
 /// When it does not come up.
 pub fn start(folder: &Path) -> Result<Server> {
     let file = |name: &str| folder.join(name);
     let export = file("export");
-    for directory in [PLAIN, SYNCHRONOUS] {
-        fs::create_dir_all(export.join(directory))?;
-    }
+    fs::create_dir_all(folder)?;
+    disk::mount_new(&file("plain.xfs"), &export, Names::Later)?;
+    fs::create_dir(export.join(PLAIN))?;
+    disk::mount_new(&file("synchronous.xfs"), &export.join(SYNCHRONOUS), Names::AtOnce)?;
     let export = export.to_str().context("a path that is not UTF-8")?.to_owned();
     fs::write(file("ganesha.conf"), configuration(&export))?;
 
@@ -83,27 +89,14 @@ fn configuration(export: &str) -> String {
     )
 }
 
-/// Makes changes in [`SYNCHRONOUS`] reach the disk before they are acknowledged, as RFC 1813 §4.7
-/// asks for and nfs-ganesha's VFS back end does not do by itself; false where the file system
-/// cannot.
+/// Unmounts what [`start`] has mounted, after the server has ended.
 ///
 /// # Errors
-/// When chattr cannot be run.
-pub fn make_synchronous(folder: &Path) -> Result<bool> {
-    let directory = folder.join("export").join(SYNCHRONOUS);
-    let output = Command::new("chattr").arg("+D").arg(directory).output().context("chattr")?;
-    Ok(output.status.success())
-}
-
-/// Removes what [`start`] and its clients have left in `folder`.
-///
-/// # Errors
-/// When something cannot be removed.
-pub fn remove(folder: &Path) -> Result<()> {
-    // Or each removal is synchronous. Where that is so nevertheless, it only takes longer.
-    let synchronous = folder.join("export").join(SYNCHRONOUS);
-    Command::new("chattr").args(["-R", "-f", "-D"]).arg(synchronous).status().ok();
-    fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
+/// When something still uses it.
+pub fn unmount(folder: &Path) -> Result<()> {
+    let export = folder.join("export");
+    disk::unmount(&export.join(SYNCHRONOUS))?;
+    disk::unmount(&export)
 }
 
 /// The version that is installed.

@@ -13,18 +13,21 @@ use std::{
 use anyhow::{Context, Result};
 use gateway_api::settings::Squash;
 
-use super::server::{Process, Server};
+use super::{
+    disk::{self, Names},
+    server::{Process, Server},
+};
 use crate::seed;
 
 /// The longest that the settings allow.
 const UPLOAD_DELAY_MS: u64 = 3_600_000;
 
-/// Starts the gateway `program` with everything in `folder`.
+/// Starts the gateway `program` with everything in a new file system at `folder`, whose image lies beside it.
 ///
 /// # Errors
 /// When it does not come up.
 pub fn start(program: &Path, folder: &Path, s3_endpoint: &str) -> Result<Server> {
-    fs::create_dir_all(folder)?;
+    disk::mount_new(&folder.with_extension("xfs"), folder, Names::Later)?;
     let mut settings = seed::settings(s3_endpoint)?;
     settings.cache.upload_delay_ms = UPLOAD_DELAY_MS;
     for share in &mut settings.shares {

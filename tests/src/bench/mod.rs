@@ -3,6 +3,7 @@
 //!
 //! `lines` says what is measured, `servers` what on, `nfs-load` (a program of its own) does it,
 //! `summary` and `table` make sense of it.
+pub mod disk;
 pub mod ganesha;
 pub mod gateway;
 pub mod lines;

@@ -19,8 +19,6 @@ pub struct Bench {
     pub gateway: Server,
     /// Theirs.
     pub ganesha: Server,
-    /// Whether theirs has a directory with synchronous changes.
-    pub synchronous: bool,
     /// The program `nfs-load`.
     pub load: PathBuf,
     /// How much.
@@ -40,15 +38,14 @@ pub struct Outcome {
     pub ours: Rounds,
     /// Theirs, as shipped.
     pub shipped: Rounds,
-    /// Theirs with synchronous changes of directories: only where names change, and where that can
-    /// be had.
+    /// Theirs with synchronous changes of names: only where names change.
     pub synchronous: Option<Rounds>,
 }
 
 impl Outcome {
-    /// Theirs with the same promise as ours, where that could be measured.
-    pub fn equal(&self) -> Option<&Rounds> {
-        if self.line.changes_names() { self.synchronous.as_ref() } else { Some(&self.shipped) }
+    /// Theirs with the same promise as ours.
+    pub fn equal(&self) -> &Rounds {
+        self.synchronous.as_ref().unwrap_or(&self.shipped)
     }
 }
 
@@ -70,7 +67,7 @@ impl Bench {
             line,
             ours: Rounds::default(),
             shipped: Rounds::default(),
-            synchronous: (line.changes_names() && self.synchronous).then(Rounds::default),
+            synchronous: line.changes_names().then(Rounds::default),
         };
         for round in 1..=self.rounds {
             say(&format!("{}: round {round} of {}", line.title, self.rounds));

@@ -12,7 +12,7 @@ use clap::Parser;
 use e2e::{
     artifacts,
     bench::{
-        ganesha, gateway,
+        disk, ganesha, gateway,
         lines::{self, Line, Scale},
         machine::{self, Machine},
         private_network,
@@ -58,11 +58,6 @@ const TOOLS: &[Need] = &[
         why: "switches the loopback of the benchmark's own network on",
         file: "/usr/bin/ip",
     },
-    Need {
-        package: "e2fsprogs",
-        why: "makes a directory's changes synchronous (chattr)",
-        file: "/usr/bin/chattr",
-    },
 ];
 
 fn main() -> ExitCode {
@@ -83,7 +78,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let begun = Instant::now();
     private_network::check()?;
-    host::ensure_packages(&[host::COMPILER, ganesha::PACKAGES, TOOLS].concat())?;
+    host::ensure_packages(&[host::COMPILER, ganesha::PACKAGES, disk::PACKAGES, TOOLS].concat())?;
     let workspace = Workspace::find();
     let program = artifacts::gateway(&workspace)?;
     let load = artifacts::nfs_load(&workspace)?;
@@ -96,13 +91,12 @@ fn run(arguments: &Arguments) -> Result<()> {
     let store = lab::start_store(0, None)?;
     let gateway = gateway::start(&program, &folder.join("gateway"), &store.endpoint())?;
     let ganesha = ganesha::start(&folder.join("ganesha"))?;
-    let synchronous = ganesha::make_synchronous(&folder.join("ganesha"))?;
     let rounds = arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 5 });
     let scale = if arguments.quick { Scale::QUICK } else { Scale::FULL };
-    introduce(&machine, rounds, synchronous);
+    introduce(&machine, rounds);
 
     let made = HashSet::new();
-    let mut bench = Bench { gateway, ganesha, synchronous, load, scale, rounds, made };
+    let mut bench = Bench { gateway, ganesha, load, scale, rounds, made };
     let json = workspace.out().join("bench-nfs.json");
     let mut outcomes = Vec::new();
     println!("{}", table::line_heading());
@@ -115,6 +109,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let servers = servers(&bench, &program)?;
     drop(bench);
+    ganesha::unmount(&folder.join("ganesha"))?;
+    disk::unmount(&folder.join("gateway"))?;
     remove(&folder)?;
     let style = if arguments.markdown { Style::Markdown } else { Style::Text };
     println!("\n{}\n{}\n", table::render(&outcomes, style), table::LEGEND);
@@ -148,19 +144,15 @@ fn new_folder(folder: &Path) -> Result<PathBuf> {
 
 /// Removes what a run has left, if there was one.
 fn remove(folder: &Path) -> Result<()> {
-    let ganesha = folder.join("ganesha");
-    if ganesha.exists() {
-        ganesha::remove(&ganesha)?;
-    }
     if folder.exists() {
         fs::remove_dir_all(folder)?;
     }
     Ok(())
 }
 
-fn introduce(machine: &Machine, rounds: u32, synchronous: bool) {
+fn introduce(machine: &Machine, rounds: u32) {
     println!(
-        "{} × {}, {} MiB, Linux {}, {}; load average before the first line {}",
+        "{} × {}, {} MiB, Linux {}, XFS in images on {}; load average before the first line {}",
         machine.processors,
         machine.processor,
         machine.memory_mib,
@@ -173,13 +165,6 @@ fn introduce(machine: &Machine, rounds: u32, synchronous: bool) {
          (VFS); {rounds} rounds in turns, medians",
         ganesha::version()
     );
-    if !synchronous {
-        println!(
-            "{} has no synchronous directories (chattr +D): nfs-ganesha cannot be had at equal \
-             durability where names change",
-            machine.file_system
-        );
-    }
     println!();
 }
 
