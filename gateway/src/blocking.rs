@@ -2,18 +2,29 @@
 //!
 //! Done where it is asked for if only the one who asks would wait, which its thread says
 //! ([`here`]); else on the blocking pool. To hand it over wakes two threads, which costs more than the
-//! work. What waits for a disk as a matter of course (syncs, reads of what is not in memory, large
-//! writes) does not belong here.
+//! work. What waits for a disk as a matter of course is done here only where nobody is kept waiting by that
+//! ([`Patience::Sync`]).
 use std::cell::Cell;
 
 use tokio::task::{JoinError, spawn_blocking};
 
+/// What a thread may wait for at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Patience {
+    /// Nothing: it has others to serve.
+    Nothing,
+    /// What is done in a moment, as a rule.
+    Moment,
+    /// A sync of the disk, too: whoever it serves is waiting for that and has nothing else to ask.
+    Sync,
+}
+
 thread_local! {
-    static HERE: Cell<bool> = const { Cell::new(false) };
+    static HERE: Cell<Patience> = const { Cell::new(Patience::Nothing) };
 }
 
 /// Puts the thread's word back, also after a panic.
-struct Restored(bool);
+struct Restored(Patience);
 
 impl Drop for Restored {
     fn drop(&mut self) {
@@ -21,10 +32,15 @@ impl Drop for Restored {
     }
 }
 
-/// Polls, and says whether short blocking work may be done on this thread meanwhile.
-pub fn here<T>(may_block: bool, poll: impl FnOnce() -> T) -> T {
-    let _restored = Restored(HERE.replace(may_block));
+/// Polls, and says what this thread may wait for meanwhile.
+pub fn here<T>(patience: Patience, poll: impl FnOnce() -> T) -> T {
+    let _restored = Restored(HERE.replace(patience));
     poll()
+}
+
+/// Whether this thread may wait for a sync of the disk.
+pub fn may_sync() -> bool {
+    HERE.get() >= Patience::Sync
 }
 
 /// Runs `work` on this thread, if it may block, or on the blocking pool.
@@ -34,7 +50,7 @@ pub fn here<T>(may_block: bool, poll: impl FnOnce() -> T) -> T {
 pub async fn short<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JoinError> {
-    if HERE.get() { Ok(work()) } else { spawn_blocking(work).await }
+    if HERE.get() >= Patience::Moment { Ok(work()) } else { spawn_blocking(work).await }
 }
 
 #[cfg(test)]
@@ -48,9 +64,9 @@ mod tests {
 
     use super::*;
 
-    async fn where_done(may_block: bool) -> ThreadId {
+    async fn where_done(patience: Patience) -> ThreadId {
         let mut work = pin!(short(|| thread::current().id()));
-        let first = poll_fn(|cx| Poll::Ready(here(may_block, || work.as_mut().poll(cx)))).await;
+        let first = poll_fn(|cx| Poll::Ready(here(patience, || work.as_mut().poll(cx)))).await;
         match first {
             Poll::Ready(done) => done.unwrap(),
             Poll::Pending => work.await.unwrap(),
@@ -60,10 +76,13 @@ mod tests {
     #[tokio::test]
     async fn work_is_done_here_only_where_that_was_said() {
         let own = thread::current().id();
-        assert_eq!(where_done(true).await, own);
-        assert_ne!(where_done(false).await, own);
+        assert_eq!(where_done(Patience::Moment).await, own);
+        assert_eq!(where_done(Patience::Sync).await, own);
+        assert_ne!(where_done(Patience::Nothing).await, own);
         assert_ne!(short(|| thread::current().id()).await.unwrap(), own);
-        let caught = std::panic::catch_unwind(|| here(true, || panic!("within")));
-        assert!(caught.is_err() && !HERE.get());
+        assert!(here(Patience::Sync, may_sync));
+        assert!(!here(Patience::Moment, may_sync));
+        let caught = std::panic::catch_unwind(|| here(Patience::Sync, || panic!("within")));
+        assert!(caught.is_err() && !may_sync());
     }
 }

@@ -65,6 +65,8 @@ use reader::Readers;
 use rows::{Rows, Touched};
 use writer::{Operation, Txn, Writer};
 
+use crate::blocking;
+
 /// The catalog's file below the cache directory.
 pub const CATALOG_FILE: &str = "catalog.db";
 
@@ -77,6 +79,7 @@ pub struct Catalog {
 
 struct Inner {
     sender: Mutex<Option<mpsc::Sender<Operation>>>,
+    writer: Arc<Writer>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
     readers: Arc<Readers>,
     rows: Arc<Rows>,
@@ -125,18 +128,21 @@ impl Catalog {
         let done = done::load(&connection)?;
         let touched = Touched::watch(&connection)?;
         let rows = Arc::new(Rows::default());
-        let (sender, mut operations) = mpsc::channel(writer::QUEUE_OPERATIONS_MAX);
         let journal = watch::Sender::new(0);
         let held = Held::load(&connection)?;
+        let (sender, mut operations) = mpsc::channel(writer::QUEUE_OPERATIONS_MAX);
         let writer =
             Writer::new(connection, touched, Arc::clone(&rows), held.clone(), journal.clone());
+        let writer = Arc::new(writer);
+        let writes = Arc::clone(&writer);
         let thread = thread::Builder::new()
             .name("catalog".to_owned())
-            .spawn(move || writer.run(&mut operations))
+            .spawn(move || writes.run(&mut operations))
             .map_err(|error| CatalogError::Commit(format!("cannot start its thread: {error}")))?;
         Ok(Self {
             inner: Arc::new(Inner {
                 sender: Mutex::new(Some(sender)),
+                writer,
                 thread: Mutex::new(Some(thread)),
                 readers: Arc::new(Readers::new(path)),
                 rows,
@@ -212,7 +218,14 @@ impl Catalog {
                 drop(reply.send(outcome));
             })
         });
-        sender.send(operation).await.map_err(|_| CatalogError::Closed)?;
+        let left = if blocking::may_sync() {
+            self.inner.writer.commit_here(operation)?
+        } else {
+            Some(operation)
+        };
+        if let Some(operation) = left {
+            sender.send(operation).await.map_err(|_| CatalogError::Closed)?;
+        }
         answer.await.map_err(|_| CatalogError::Closed)?
     }
 

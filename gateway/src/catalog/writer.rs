@@ -1,12 +1,13 @@
-//! The one thread that writes, and its group commit.
+//! The one connection that writes, and its group commit.
 //!
-//! Operations queue; the thread takes all that wait, runs each in a savepoint of its own inside one
-//! transaction, and commits once: while one batch is being synced the next gathers, so nobody waits
+//! Operations queue; the writer's thread takes all that wait, runs each in a savepoint of its own inside
+//! one transaction, and commits once: while one batch is being synced the next gathers, so nobody waits
 //! for a timer. An operation is answered after the commit (SQLite `synchronous = FULL`: after the
-//! WAL is on the disk), never before.
+//! WAL is on the disk), never before. A caller who may wait for a disk where it is, and finds the writer
+//! free, commits itself: two changes of thread cost as much as the commit.
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, TryLockError, Weak},
 };
 
 use rusqlite::Connection;
@@ -173,9 +174,13 @@ pub(super) struct WriterState {
     pub(super) journal_changed: bool,
 }
 
-/// The writing end.
+/// The writing end, whoever has it at the moment.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(super) struct Writer(Mutex<Option<Committer>>);
+
+/// What commits.
+#[derive(Debug)]
+struct Committer {
     connection: Connection,
     touched: Touched,
     rows: Arc<Rows>,
@@ -193,44 +198,76 @@ impl Writer {
         journal: watch::Sender<u64>,
     ) -> Self {
         let state = WriterState { held, ..WriterState::default() };
-        Self { connection, touched, rows, journal, state }
+        Self(Mutex::new(Some(Committer { connection, touched, rows, journal, state })))
     }
 
-    /// Serves operations until the last sender is gone.
-    pub(super) fn run(mut self, operations: &mut mpsc::Receiver<Operation>) {
+    /// Serves operations until the last sender is gone, then closes the connection. The writer's thread does
+    /// this.
+    pub(super) fn run(&self, operations: &mut mpsc::Receiver<Operation>) {
         while let Some(first) = operations.blocking_recv() {
-            let claims_before = self.state.claims.clone();
-            let (completions, outcome) = self.commit_batch(first, operations);
-            let outcome = match outcome {
-                Ok(changes) => {
-                    self.rows.committed(changes);
-                    Ok(())
-                }
-                Err(why) => {
-                    self.rows.doubt_all();
-                    self.state.claims = claims_before;
-                    self.state.claims.released = true;
-                    Err(why)
-                }
-            };
-            if std::mem::take(&mut self.state.claims.released) {
-                let claims = &self.state.claims;
-                let is_clean = |ino| self.rows.get(ino).is_some_and(|row| !row.dirty);
-                self.state.held.keep_claims(|ino| claims.has_upload_of(ino), is_clean);
+            // An operation that panicked has left a transaction nobody knows: no more is committed.
+            let Ok(mut committer) = self.0.lock() else { return };
+            let Some(committer) = committer.as_mut() else { return };
+            committer.commit(first, || operations.try_recv().ok());
+        }
+        if let Ok(mut committer) = self.0.lock() {
+            committer.take();
+        }
+    }
+
+    /// Commits `operation` on this thread; gives it back if somebody else is at it.
+    ///
+    /// # Errors
+    /// [`CatalogError::Closed`].
+    pub(super) fn commit_here(
+        &self,
+        operation: Operation,
+    ) -> Result<Option<Operation>, CatalogError> {
+        match self.0.try_lock() {
+            Ok(mut committer) => {
+                committer.as_mut().ok_or(CatalogError::Closed)?.commit(operation, || None);
+                Ok(None)
             }
-            for completion in completions {
-                completion(outcome.clone());
+            Err(TryLockError::WouldBlock) => Ok(Some(operation)),
+            Err(TryLockError::Poisoned(_)) => Err(CatalogError::Closed),
+        }
+    }
+}
+
+impl Committer {
+    /// One transaction: `first` and what `more` gives. Answers them all.
+    fn commit(&mut self, first: Operation, more: impl FnMut() -> Option<Operation>) {
+        let claims_before = self.state.claims.clone();
+        let (completions, outcome) = self.commit_batch(first, more);
+        let outcome = match outcome {
+            Ok(changes) => {
+                self.rows.committed(changes);
+                Ok(())
             }
-            if std::mem::take(&mut self.state.journal_changed) {
-                self.journal.send_modify(|changes| *changes += 1);
+            Err(why) => {
+                self.rows.doubt_all();
+                self.state.claims = claims_before;
+                self.state.claims.released = true;
+                Err(why)
             }
+        };
+        if std::mem::take(&mut self.state.claims.released) {
+            let claims = &self.state.claims;
+            let is_clean = |ino| self.rows.get(ino).is_some_and(|row| !row.dirty);
+            self.state.held.keep_claims(|ino| claims.has_upload_of(ino), is_clean);
+        }
+        for completion in completions {
+            completion(outcome.clone());
+        }
+        if std::mem::take(&mut self.state.journal_changed) {
+            self.journal.send_modify(|changes| *changes += 1);
         }
     }
 
     fn commit_batch(
         &mut self,
         first: Operation,
-        operations: &mut mpsc::Receiver<Operation>,
+        mut more: impl FnMut() -> Option<Operation>,
     ) -> (Vec<Completion>, Result<Changes, String>) {
         let db = &self.connection;
         let mut completions = Vec::new();
@@ -240,11 +277,7 @@ impl Writer {
             completions.push(operation(&mut Txn { db, state: &mut self.state }));
             // An error such as a full disk rolls the whole transaction back inside SQLite.
             let lost = db.is_autocommit();
-            next = if lost || completions.len() >= BATCH_OPERATIONS_MAX {
-                None
-            } else {
-                operations.try_recv().ok()
-            };
+            next = if lost || completions.len() >= BATCH_OPERATIONS_MAX { None } else { more() };
         }
         let changes = Changes::of(db, &self.touched);
         let outcome = begun.and_then(|()| {

@@ -219,6 +219,12 @@ impl ConnectionSlot {
         CallSlot { _call: call, bytes: None }
     }
 
+    /// Calls of this connection that have a place.
+    pub fn calls(&self) -> usize {
+        let free = self.budgets[0].calls.available_permits();
+        self.admission.limits.calls_per_connection_max.saturating_sub(free)
+    }
+
     /// Waits until `bytes` may be held for the call in `slot`. Small amounts are free, and so is
     /// a second amount for one call.
     pub async fn hold(&self, slot: &mut CallSlot, bytes: usize) {

@@ -1,10 +1,11 @@
 //! One TCP connection: reads calls, executes them side by side, writes replies as they come.
 //!
 //! A call is polled once where it was read; most are done then, and only those that must wait
-//! become a task. Where nobody else would wait, the poll may block for a moment. A call's place and bytes are given back when its reply has been written: a peer
+//! become a task. Where nobody else would wait, the poll may block for a moment; for a caller who asks one
+//! thing at a time, also for a sync of the disk. A call's place and bytes are given back when its reply has been written: a peer
 //! that does not read its replies is soon not read either.
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     io,
     net::SocketAddr,
     pin::Pin,
@@ -30,12 +31,18 @@ use super::{
     record::{RecordError, RecordReader},
     reply::Reply,
 };
-use crate::{blocking, nfs::exports::Exports};
+use crate::{
+    blocking::{self, Patience},
+    nfs::exports::Exports,
+};
 
 /// Most buffers in one system call (Linux UIO_MAXIOV is 1024; more than this gains nothing).
 const SLICES_MAX: usize = 64;
 /// Replies gathered for one system call: head, data and padding each.
 const BATCH_MAX: usize = SLICES_MAX / 3;
+
+/// Calls that a peer has sent one after the other before it is taken for one that does so.
+const ONE_BY_ONE_CALLS: u32 = 8;
 
 /// What all connections of a listener share.
 #[derive(Debug)]
@@ -135,13 +142,18 @@ impl Calls<'_> {
             return Ok(());
         }
         let mut complete_within = limits.first_record_timeout;
+        // Calls since one came while another was in execution.
+        let mut one_by_one = 0;
         loop {
             let mut slot = self.slot.call().await;
             let slow = |_| Ended::Slow(complete_within);
             let head = timeout(complete_within, records.head()).await.map_err(slow)??;
             self.slot.hold(&mut slot, head.bytes_max()).await;
             let record = timeout(complete_within, records.body(head)).await.map_err(slow)??;
-            self.take(record, slot).await?;
+            let alone = !records.has_more() && self.slot.calls() == 1;
+            one_by_one = if alone { u32::saturating_add(one_by_one, 1) } else { 0 };
+            let patience = self.patience(one_by_one);
+            self.take(record, slot, patience).await?;
             if !self.wait_for_next(&mut records).await? {
                 return Ok(());
             }
@@ -175,7 +187,23 @@ impl Calls<'_> {
         if self.slot.is_given_away() { Err(Ended::GaveWay) } else { Ok(more) }
     }
 
-    async fn take(&self, record: Bytes, mut slot: CallSlot) -> Result<(), Ended> {
+    /// What a call may make this thread wait for.
+    fn patience(&self, one_by_one: u32) -> Patience {
+        if !self.place.as_ref().is_some_and(Place::is_alone) {
+            Patience::Nothing
+        } else if one_by_one < ONE_BY_ONE_CALLS {
+            Patience::Moment
+        } else {
+            Patience::Sync
+        }
+    }
+
+    async fn take(
+        &self,
+        record: Bytes,
+        mut slot: CallSlot,
+        patience: Patience,
+    ) -> Result<(), Ended> {
         if !self.service.exports.list_anywhere(self.peer.ip()) {
             return Err(Ended::NotListed);
         }
@@ -190,8 +218,7 @@ impl Calls<'_> {
         self.slot.hold(&mut slot, self.service.programs.reply_bytes(&call)).await;
         let service = Arc::clone(self.service);
         let mut answer = Box::pin(async move { service.programs.answer(call).await });
-        let may_block = self.place.as_ref().is_some_and(Place::is_alone);
-        match poll_once(&mut answer, may_block).await {
+        match poll_once(&mut answer, patience).await {
             Poll::Ready(reply) => send(&self.replies, reply, slot),
             Poll::Pending => {
                 let replies = self.replies.clone();
@@ -211,9 +238,9 @@ fn send(replies: &mpsc::Sender<Outgoing>, reply: Reply, slot: CallSlot) {
     }
 }
 
-async fn poll_once<F: Future>(future: &mut Pin<Box<F>>, may_block: bool) -> Poll<F::Output> {
-    let mut poll = |cx: &mut Context<'_>| blocking::here(may_block, || future.as_mut().poll(cx));
-    std::future::poll_fn(|cx| Poll::Ready(poll(cx))).await
+async fn poll_once<F: Future>(future: &mut Pin<Box<F>>, patience: Patience) -> Poll<F::Output> {
+    let mut poll = |cx: &mut Context<'_>| blocking::here(patience, || future.as_mut().poll(cx));
+    poll_fn(|cx| Poll::Ready(poll(cx))).await
 }
 
 struct Writer<W> {

@@ -72,6 +72,11 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
         Ok(self.source.read_buf(&mut self.buffer).await? > 0)
     }
 
+    /// Whether bytes of a next record are here already.
+    pub fn has_more(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
     /// Gives back the buffer's memory while nothing comes.
     pub fn release_idle_buffer(&mut self) {
         if self.buffer.is_empty() {

@@ -1,0 +1,102 @@
+//! Who commits: the writer's thread, or the caller where it may wait for the disk.
+use std::{
+    future::{Future, poll_fn},
+    panic::AssertUnwindSafe,
+    pin::pin,
+    task::Poll,
+    thread,
+};
+
+use super::*;
+use crate::blocking::{Patience, here};
+
+/// Polls once on a thread that may wait for the disk.
+async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let poll = poll_fn(|cx| Poll::Ready(here(Patience::Sync, || future.as_mut().poll(cx))));
+    match poll.await {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_may_wait_commits_itself_and_durably() {
+    let f = Fixture::new().await;
+    let of_test = thread::current().id();
+    let ran_on = |f: &Fixture| {
+        let catalog = f.catalog.clone();
+        async move { catalog.write(|_| Ok(thread::current().id())).await }
+    };
+    assert_ne!(ran_on(&f).await.unwrap(), of_test);
+    assert_eq!(at_once(ran_on(&f)).await.unwrap().unwrap(), of_test);
+    let root = f.share.root;
+    let made = at_once(f.file(root, "a")).await.expect("nobody else is at it");
+    let refused = f.catalog.create(
+        NewInode {
+            parent: root,
+            name: "a".to_owned(),
+            kind: NewKind::Directory,
+            mode: 0o755,
+            uid: 1,
+            gid: 1,
+            atime: at(5),
+            mtime: at(5),
+        },
+        stamp(6),
+    );
+    assert!(matches!(at_once(refused).await, Some(Err(CatalogError::Exists))));
+    let f = f.crash().await;
+    assert_eq!(f.catalog.child(root, "a").await.unwrap().unwrap().ino, made);
+}
+
+#[tokio::test]
+async fn a_caller_does_not_wait_for_somebody_who_commits() {
+    let f = Fixture::new().await;
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let catalog = f.catalog.clone();
+    let slow = tokio::spawn(async move {
+        let wait = move |_: &mut Txn<'_>| {
+            begun.send(()).unwrap();
+            may_go_on.recv().unwrap();
+            Ok(())
+        };
+        catalog.write(wait).await
+    });
+    tokio::task::spawn_blocking(move || has_begun.recv().unwrap()).await.unwrap();
+    let mut meanwhile = pin!(f.file(f.share.root, "a"));
+    let first = poll_fn(|cx| {
+        Poll::Ready(here(Patience::Sync, || meanwhile.as_mut().poll(cx)).is_pending())
+    });
+    assert!(first.await, "it is queued");
+    go_on.send(()).unwrap();
+    meanwhile.await;
+    slow.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn after_a_transition_that_panicked_nothing_is_committed() {
+    let f = Fixture::new().await;
+    let catalog = f.catalog.clone();
+    let broken = thread::spawn(move || {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut broken = pin!(catalog.write(|_| -> Result<(), CatalogError> { panic!("broken") }));
+        std::panic::catch_unwind(AssertUnwindSafe(|| {
+            here(Patience::Sync, || broken.as_mut().poll(&mut cx).is_ready())
+        }))
+        .is_err()
+    });
+    assert!(broken.join().unwrap());
+    let later = || f.catalog.write(|_| Ok(()));
+    assert!(matches!(later().await, Err(CatalogError::Closed)));
+    assert!(matches!(at_once(later()).await, Some(Err(CatalogError::Closed))));
+}
+
+#[tokio::test]
+async fn nobody_commits_after_the_close() {
+    let f = Fixture::new().await;
+    f.catalog.close().await.unwrap();
+    let later = f.catalog.write(|_| Ok(()));
+    assert!(matches!(at_once(later).await, Some(Err(CatalogError::Closed))));
+}
