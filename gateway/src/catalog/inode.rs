@@ -195,6 +195,11 @@ impl Catalog {
         Ok(row)
     }
 
+    /// The row as it is now, if it is in memory; `None` says nothing. Does not wait.
+    pub fn inode_in_memory(&self, ino: Ino) -> Option<Arc<Inode>> {
+        self.inner.rows.get(ino)
+    }
+
     /// The entry `name` of the directory `dir`; `None` if it has none.
     ///
     /// # Errors

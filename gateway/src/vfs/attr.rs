@@ -21,7 +21,7 @@ impl Vfs {
                 row
             }
         };
-        Ok(self.attr(self.row_with_best_attr(row).await?.as_ref()))
+        Ok(self.attr_by_now(self.row_with_best_attr(row).await?.as_ref()))
     }
 
     pub(super) async fn do_access(
@@ -31,7 +31,7 @@ impl Vfs {
         ask: u32,
     ) -> Result<(u32, Attr), FsError> {
         let row = self.row_with_best_attr(self.row(ino).await?).await?;
-        Ok((permissions::granted(&row, who, ask, self.is_read_only()), self.attr(&row)))
+        Ok((permissions::granted(&row, who, ask, self.is_read_only()), self.attr_by_now(&row)))
     }
 
     pub(super) async fn do_setattr(

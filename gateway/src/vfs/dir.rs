@@ -55,7 +55,7 @@ impl Vfs {
         entries.extend(rows.into_iter().map(|row| DirEntry {
             ino: row.ino,
             cookie: row.ino.0,
-            attr: ask.want_attr.then(|| self.attr(&row)),
+            attr: ask.want_attr.then(|| self.attr_by_now(&row)),
             name: row.name.into_bytes(),
         }));
         Ok(DirPage { entries, end, verifier: COOKIE_SPACE, dir: self.attr(&row) })

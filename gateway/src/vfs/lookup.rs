@@ -22,7 +22,7 @@ impl Vfs {
             ".." => self.row(row.parent).await?,
             _ => self.entry(dir, name).await?.ok_or(FsError::NotFound)?,
         };
-        Ok(self.attr(self.row_with_best_attr(entry).await?.as_ref()))
+        Ok(self.attr_by_now(self.row_with_best_attr(entry).await?.as_ref()))
     }
 
     pub(super) async fn do_readlink(&self, ino: Ino) -> Result<(Bytes, Attr), FsError> {

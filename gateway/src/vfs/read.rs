@@ -23,10 +23,10 @@ impl Vfs {
             let wanted = {
                 let _held = self.shared.locks.shared(ino).await;
                 let (row, present) = self.shared.catalog.inode_and_ranges(ino).await?;
-                let size = overlay.attr(ino).map_or(row.size, |(size, _, _)| size);
+                let size = self.attr_by_now(&row).size;
                 let end = offset.saturating_add(u64::from(count)).min(size);
                 if offset >= end {
-                    let attr = self.attr(&row);
+                    let attr = self.attr_by_now(&row);
                     return Ok(ReadData { data: Bytes::new(), eof: offset >= size, attr });
                 }
                 let wanted = offset..end;
@@ -44,7 +44,11 @@ impl Vfs {
                     // Bytes of an object that was replaced meanwhile may be a mixture (R1).
                     // A publish of what is here changes the tag and not the version.
                     if after.etag == row.etag || after.version == row.version {
-                        return Ok(ReadData { data, eof: end == size, attr: self.attr(&after) });
+                        return Ok(ReadData {
+                            data,
+                            eof: end == size,
+                            attr: self.attr_by_now(&after),
+                        });
                     }
                     continue;
                 }

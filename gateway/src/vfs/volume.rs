@@ -105,6 +105,17 @@ impl Vfs {
         Self::attr_with(row, self.shared.cache.overlay().attr(row.ino))
     }
 
+    /// The same for a row that was read without the file's lock: a commit may have taken what was
+    /// written into the row since.
+    pub(super) fn attr_by_now(&self, row: &Inode) -> Attr {
+        let written = self.shared.cache.overlay().attr(row.ino);
+        match self.shared.catalog.inode_in_memory(row.ino) {
+            // A commit has the row in memory before the overlay forgets what it took.
+            Some(now) if written.is_none() => Self::attr_with(&now, None),
+            _ => Self::attr_with(row, written),
+        }
+    }
+
     /// What clients see of the row with `written`: size, time and whether setuid and setgid are gone.
     pub(super) fn attr_with(row: &Inode, written: Option<(u64, Timestamp, bool)>) -> Attr {
         let (size, mtime, clear) = written.unwrap_or((row.size, row.mtime, false));
