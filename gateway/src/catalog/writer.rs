@@ -215,6 +215,12 @@ impl Writer {
         }
     }
 
+    /// Returns when nobody commits: whoever was answered last was answered before the end of that.
+    #[cfg(test)]
+    pub(super) fn wait_until_free(&self) {
+        drop(self.0.lock());
+    }
+
     /// Commits `operation` on this thread; gives it back if somebody else is at it.
     ///
     /// # Errors

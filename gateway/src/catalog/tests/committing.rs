@@ -29,6 +29,7 @@ async fn a_caller_that_may_wait_commits_itself_and_durably() {
         async move { catalog.write(|_| Ok(thread::current().id())).await }
     };
     assert_ne!(ran_on(&f).await.unwrap(), of_test);
+    f.catalog.inner.writer.wait_until_free();
     assert_eq!(at_once(ran_on(&f)).await.unwrap().unwrap(), of_test);
     let root = f.share.root;
     let made = at_once(f.file(root, "a")).await.expect("nobody else is at it");
@@ -78,6 +79,7 @@ async fn a_caller_does_not_wait_for_somebody_who_commits() {
 #[tokio::test]
 async fn after_a_transition_that_panicked_nothing_is_committed() {
     let f = Fixture::new().await;
+    f.catalog.inner.writer.wait_until_free();
     let catalog = f.catalog.clone();
     let broken = thread::spawn(move || {
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
