@@ -89,7 +89,7 @@ mod tests {
         let mut frame = vec![0; ETHERNET_BYTES];
         frame[12..].copy_from_slice(&IPV4);
         let length = u16::try_from(HEADER_BYTES + payload.len()).expect("short").to_be_bytes();
-        let place = (offset / 8 | if more { MORE } else { 0 }).to_be_bytes();
+        let place = ((offset / 8) | if more { MORE } else { 0 }).to_be_bytes();
         frame.extend([0x45, 0, length[0], length[1], 0, id, place[0], place[1], 64, 6, 0, 0]);
         frame.extend([10, 0, 2, 15, 10, 0, 2, 2]);
         let sum = checksum(&frame[ETHERNET_BYTES..]).to_be_bytes();

@@ -25,6 +25,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::task::{self, JoinError};
 
 pub use disk::{DiskIo, DiskSpace, HostDisk};
 pub use overlay::Overlay;
@@ -272,7 +273,7 @@ impl CacheStore {
     /// writes find out by themselves ([`CacheStore::sync`]).
     pub async fn sync_all(&self) -> Result<(), CacheError> {
         let inner = Arc::clone(&self.inner);
-        tokio::task::spawn_blocking(move || inner.file_system.sync_all())
+        task::spawn_blocking(move || inner.file_system.sync_all())
             .await
             .unwrap_or_else(|_| Err(io::Error::other("the disk thread panicked")))
             .map_err(|source| CacheError::Directory { path: self.inner.data.clone(), source })
@@ -324,7 +325,7 @@ impl CacheStore {
         let path = disk::shard_of(&self.inner.data, u64::from(shard));
         let failed = |source| CacheError::Directory { path: path.clone(), source };
         let listed = path.clone();
-        let names = tokio::task::spawn_blocking(move || inner.disk.list(&listed))
+        let names = task::spawn_blocking(move || inner.disk.list(&listed))
             .await
             .map_err(|_| failed(io::Error::other("the reading thread panicked")))?
             .map_err(failed)?;
@@ -353,10 +354,7 @@ impl CacheStore {
         F: FnOnce(&Inner) -> io::Result<T> + Send + 'static,
     {
         let inner = Arc::clone(&self.inner);
-        blocking::short(move || act(&inner))
-            .await
-            .unwrap_or_else(|_| Err(io::Error::other("the disk thread panicked")))
-            .map_err(|source| CacheError::Disk { ino, action, source })
+        told(ino, action, blocking::short(move || act(&inner)).await)
     }
 
     async fn blocking<T, F>(&self, ino: Ino, action: &'static str, act: F) -> Result<T, CacheError>
@@ -365,11 +363,18 @@ impl CacheStore {
         F: FnOnce(&Inner) -> io::Result<T> + Send + 'static,
     {
         let inner = Arc::clone(&self.inner);
-        tokio::task::spawn_blocking(move || act(&inner))
-            .await
-            .unwrap_or_else(|_| Err(io::Error::other("the disk thread panicked")))
-            .map_err(|source| CacheError::Disk { ino, action, source })
+        told(ino, action, task::spawn_blocking(move || act(&inner)).await)
     }
+}
+
+/// What came of `action` on a file.
+fn told<T>(
+    ino: Ino,
+    action: &'static str,
+    done: Result<io::Result<T>, JoinError>,
+) -> Result<T, CacheError> {
+    done.unwrap_or_else(|_| Err(io::Error::other("the disk thread panicked")))
+        .map_err(|source| CacheError::Disk { ino, action, source })
 }
 
 impl Inner {

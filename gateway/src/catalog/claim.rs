@@ -28,7 +28,8 @@ const LOOK_AHEAD_ROWS: usize = 256;
 /// How long an operation that waits for another one is left alone, in milliseconds. Short: the
 /// other one is usually done within one round trip to S3.
 const WAIT_MILLIS: u64 = 250;
-/// How long a file that is being written is left alone, in milliseconds.
+/// How long a file that is being written is left alone, in milliseconds: the commit of that sets a time, or
+/// has set it just now.
 const HELD_MILLIS: u64 = 1000;
 /// Files in one cycle of swapped keys that is looked for; longer ones wait and show in the status.
 const CYCLE_FILES_MAX: usize = 64;
@@ -69,10 +70,8 @@ fn due_row(row: &Row<'_>) -> rusqlite::Result<Due> {
 enum Decision {
     /// Hand it out; it works on these keys.
     Claim(Job, Vec<String>),
-    /// Something else must be done first.
-    Wait,
-    /// The file is being written. The commit of that sets a time, or has set it just now.
-    WaitForCommit,
+    /// Something else must be done first: look again after so many milliseconds.
+    Wait(u64),
     /// A job that is out holds its key.
     Busy,
 }
@@ -105,15 +104,10 @@ impl Catalog {
                         txn.state.claims.claim(due.op, keys, uploads);
                         jobs.push(job);
                     }
-                    Decision::Wait => {
+                    Decision::Wait(millis) => {
                         txn.db
                             .prepare_cached("UPDATE journal SET not_before = ?2 WHERE op = ?1")?
-                            .execute(params![due.op.0, now.plus_millis(WAIT_MILLIS).as_nanos()])?;
-                    }
-                    Decision::WaitForCommit => {
-                        txn.db
-                            .prepare_cached("UPDATE journal SET not_before = ?2 WHERE op = ?1")?
-                            .execute(params![due.op.0, now.plus_millis(HELD_MILLIS).as_nanos()])?;
+                            .execute(params![due.op.0, now.plus_millis(millis).as_nanos()])?;
                     }
                     Decision::Busy => {}
                 }
@@ -168,7 +162,7 @@ fn due_rows(txn: &Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Due>, Cat
 fn decide(txn: &mut Txn<'_>, due: &Due, now: Timestamp) -> Result<Decision, CatalogError> {
     match (due.kind, &due.ino, &due.key) {
         // From here on nobody can hold it; given back with the claim, or after this transaction.
-        (KIND_SYNC, Some(ino), _) if !txn.state.held.claim(*ino) => Ok(Decision::WaitForCommit),
+        (KIND_SYNC, Some(ino), _) if !txn.state.held.claim(*ino) => Ok(Decision::Wait(HELD_MILLIS)),
         (KIND_SYNC, Some(ino), _) => decide_sync(txn, due, *ino, now),
         (KIND_DELETE, _, Some(key)) => decide_delete(txn, due, key),
         (KIND_ABORT, _, Some(key)) => {
@@ -208,7 +202,7 @@ fn decide_delete(txn: &mut Txn<'_>, due: &Due, key: &str) -> Result<Decision, Ca
         && has_sync(txn.db, successor.ino)?
     {
         // The successor's publish replaces the object: the key is never without one.
-        return Ok(Decision::Wait);
+        return Ok(Decision::Wait(WAIT_MILLIS));
     }
     let object = ObjectKey::new(key)
         .ok_or_else(|| CatalogError::Corrupt(format!("delete {} has a bad key", due.op.0)))?;
@@ -231,7 +225,7 @@ fn decide_sync(
 ) -> Result<Decision, CatalogError> {
     let inode = inode::get(txn.db, ino)?;
     if inode.writing {
-        return Ok(Decision::Wait);
+        return Ok(Decision::Wait(WAIT_MILLIS));
     }
     let key = inode::key_of(txn.db, &inode)?;
     let object = ObjectKey::new(key.as_str())
@@ -249,7 +243,7 @@ fn decide_sync(
     match take_over_delete(txn, due.share, &key)? {
         Takeover::Nothing => {}
         Takeover::Tag(etag) => taken_over = Some((key.clone(), etag.as_str().to_owned())),
-        Takeover::MustRunFirst => return Ok(Decision::Wait),
+        Takeover::MustRunFirst => return Ok(Decision::Wait(WAIT_MILLIS)),
     }
     let (expect_key, expect_etag) = taken_over.clone().unzip();
     txn.db
@@ -367,11 +361,11 @@ fn resolve_owner(
     for _ in 0..CYCLE_FILES_MAX {
         let wants = inode::key_of(txn.db, &at)?;
         match other_owner(txn.db, due.share, &wants, at.ino)? {
-            None => return Ok(Decision::Wait),
+            None => return Ok(Decision::Wait(WAIT_MILLIS)),
             Some(next) if next.ino != inode.ino => at = next,
             Some(_) => {
                 if journal::detach(txn, inode, now)? {
-                    return Ok(Decision::Wait);
+                    return Ok(Decision::Wait(WAIT_MILLIS));
                 }
                 let key = inode.object_key.iter().map(|key| key.as_str().to_owned()).collect();
                 let job = Job::Localize { op: due.op, inode: Box::new(inode.clone()) };
@@ -379,7 +373,7 @@ fn resolve_owner(
             }
         }
     }
-    Ok(Decision::Wait)
+    Ok(Decision::Wait(WAIT_MILLIS))
 }
 
 /// Takes one step of the oldest directory move: journals the upload of inodes whose object is still

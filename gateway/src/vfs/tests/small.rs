@@ -199,11 +199,11 @@ async fn crash_what_several_writers_of_one_file_have_committed_survives() {
         let file = f.create("f").await;
         let fs = Arc::new(f.fs);
         let mut tasks = tokio::task::JoinSet::new();
-        for (writer, (at, len)) in writes.into_iter().enumerate() {
+        for (writer, (at, len)) in (0u8..).zip(writes) {
             let fs = fs.clone();
             tasks.spawn(async move {
                 for round in 1..=ROUNDS {
-                    let data = Bytes::from(vec![round * 16 + writer as u8; len]);
+                    let data = Bytes::from(vec![round * 16 + writer; len]);
                     // The far end comes last, or nothing would be carried.
                     if at < FAR || round == ROUNDS {
                         fs.write(&owner(), file, at, data, Stability::FileSync).await.unwrap();
