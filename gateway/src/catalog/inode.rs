@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Catalog, error::CatalogError, types::Inode};
+use super::{Catalog, error::CatalogError, rows::Since, types::Inode};
 use crate::{
     clock::Timestamp,
     ids::{FileKind, Ino, ShareId},
@@ -195,9 +195,14 @@ impl Catalog {
         Ok(row)
     }
 
-    /// The row as it is now, if it is in memory; `None` says nothing. Does not wait.
-    pub fn inode_in_memory(&self, ino: Ino) -> Option<Arc<Inode>> {
-        self.inner.rows.get(ino)
+    /// This moment: rows that are read from now on are no older.
+    pub fn moment(&self) -> Since {
+        self.inner.rows.since()
+    }
+
+    /// Whether a commit may have changed the row of `ino` since then. One that has been answered has.
+    pub fn changed_since(&self, moment: Since, ino: Ino) -> bool {
+        self.inner.rows.changed_since(moment, ino)
     }
 
     /// The entry `name` of the directory `dir`; `None` if it has none.

@@ -53,6 +53,7 @@ pub use flush::Watermark;
 pub use held::Hold;
 pub use namespace::{Placed, RemoveKind, Removed, RenameSpec, Renamed};
 pub use range::ChangedObject;
+pub use rows::Since;
 pub use share::RootAttr;
 pub use types::{
     AttrChange, DeleteJob, DurableBytes, Expected, Finish, HeadAttr, Inode, Job, ListDefaults,

@@ -143,9 +143,9 @@ struct Generation {
     names: HashMap<u64, Ino>,
 }
 
-/// When a snapshot was begun, for [`Rows::keep`].
+/// A moment between two commits, for [`Rows::keep`] and [`Rows::changed_since`].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Since(u64);
+pub struct Since(u64);
 
 impl Rows {
     /// The row of `ino`, if it is in memory.
@@ -176,6 +176,13 @@ impl Rows {
     /// To be called before a snapshot is begun whose rows are to be kept.
     pub(super) fn since(&self) -> Since {
         Since(self.lock().commits)
+    }
+
+    /// Whether the row of `ino` may have changed.
+    pub(super) fn changed_since(&self, since: Since, ino: Ino) -> bool {
+        let state = self.lock();
+        since.0 < state.forgotten_until
+            || state.changed_at.get(&ino).is_some_and(|changed| *changed > since.0)
     }
 
     /// Keeps a row that a snapshot had, unless it may have changed since.

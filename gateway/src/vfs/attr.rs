@@ -11,6 +11,7 @@ use crate::{
 
 impl Vfs {
     pub(super) async fn do_getattr(&self, ino: Ino) -> Result<Attr, FsError> {
+        let read = self.shared.catalog.moment();
         let row = self.row(ino).await?;
         let listed = if row.kind == FileKind::Directory { ino } else { row.parent };
         let row = match self.source.refresh_dir(listed).await {
@@ -21,7 +22,7 @@ impl Vfs {
                 row
             }
         };
-        Ok(self.attr_by_now(self.row_with_best_attr(row).await?.as_ref()))
+        self.attr_by_now(read, self.row_with_best_attr(row).await?.as_ref()).await
     }
 
     pub(super) async fn do_access(
@@ -30,8 +31,10 @@ impl Vfs {
         ino: Ino,
         ask: u32,
     ) -> Result<(u32, Attr), FsError> {
+        let read = self.shared.catalog.moment();
         let row = self.row_with_best_attr(self.row(ino).await?).await?;
-        Ok((permissions::granted(&row, who, ask, self.is_read_only()), self.attr_by_now(&row)))
+        let granted = permissions::granted(&row, who, ask, self.is_read_only());
+        Ok((granted, self.attr_by_now(read, &row).await?))
     }
 
     pub(super) async fn do_setattr(

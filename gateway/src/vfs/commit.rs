@@ -7,8 +7,7 @@ impl Vfs {
         Self::check_file(self.row(ino).await?.as_ref())?;
         self.shared.commit(ino).await?;
         // A commit changes nothing that is seen. What others have written meanwhile is not its change.
-        let row = self.row(ino).await?;
-        let change = self.change(self.wcc(&row), &row);
+        let change = self.unchanged(ino).await?;
         // After the commit: if writes were lost until now, the client must see that.
         Ok((change, self.shared.verifier.get()))
     }

@@ -46,18 +46,26 @@ impl Vfs {
         }
         let room = most - entries.len();
         let after = Ino(ask.cookie.max(DOT_DOT));
+        let read = self.shared.catalog.moment();
         let mut rows = self.shared.catalog.children(dir, after, room + 1).await?;
         let end = rows.len() <= room;
         rows.truncate(room);
         if ask.want_attr {
             rows = self.with_attributes(rows).await?;
         }
-        entries.extend(rows.into_iter().map(|row| DirEntry {
-            ino: row.ino,
-            cookie: row.ino.0,
-            attr: ask.want_attr.then(|| self.attr_by_now(&row)),
-            name: row.name.into_bytes(),
-        }));
+        for row in rows {
+            let attr = match ask.want_attr {
+                true => match self.attr_by_now(read, &row).await {
+                    Ok(attr) => Some(attr),
+                    // It was there when the page was read.
+                    Err(FsError::Stale) => None,
+                    Err(error) => return Err(error),
+                },
+                false => None,
+            };
+            let (ino, cookie) = (row.ino, row.ino.0);
+            entries.push(DirEntry { ino, cookie, attr, name: row.name.into_bytes() });
+        }
         Ok(DirPage { entries, end, verifier: COOKIE_SPACE, dir: self.attr(&row) })
     }
 

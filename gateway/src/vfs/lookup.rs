@@ -14,6 +14,7 @@ impl Vfs {
         name: &[u8],
     ) -> Result<Attr, FsError> {
         let name = names::parse(name)?;
+        let read = self.shared.catalog.moment();
         let row = self.directory(dir).await?;
         permissions::check(&row, who, permissions::EXECUTE)?;
         let entry = match name {
@@ -22,7 +23,7 @@ impl Vfs {
             ".." => self.row(row.parent).await?,
             _ => self.entry(dir, name).await?.ok_or(FsError::NotFound)?,
         };
-        Ok(self.attr_by_now(self.row_with_best_attr(entry).await?.as_ref()))
+        self.attr_by_now(read, self.row_with_best_attr(entry).await?.as_ref()).await
     }
 
     pub(super) async fn do_readlink(&self, ino: Ino) -> Result<(Bytes, Attr), FsError> {

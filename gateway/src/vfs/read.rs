@@ -22,11 +22,12 @@ impl Vfs {
         for _ in 0..TRIES_MAX {
             let wanted = {
                 let _held = self.shared.locks.shared(ino).await;
+                let moment = self.shared.catalog.moment();
                 let (row, present) = self.shared.catalog.inode_and_ranges(ino).await?;
-                let size = self.attr_by_now(&row).size;
+                let attr = self.attr_by_now(moment, &row).await?;
+                let size = attr.size;
                 let end = offset.saturating_add(u64::from(count)).min(size);
                 if offset >= end {
-                    let attr = self.attr_by_now(&row);
                     return Ok(ReadData { data: Bytes::new(), eof: offset >= size, attr });
                 }
                 let wanted = offset..end;
@@ -40,15 +41,13 @@ impl Vfs {
                         }
                         Err(error) => return Err(error.into()),
                     };
+                    let moment = self.shared.catalog.moment();
                     let after = self.row(ino).await?;
                     // Bytes of an object that was replaced meanwhile may be a mixture (R1).
                     // A publish of what is here changes the tag and not the version.
                     if after.etag == row.etag || after.version == row.version {
-                        return Ok(ReadData {
-                            data,
-                            eof: end == size,
-                            attr: self.attr_by_now(&after),
-                        });
+                        let attr = self.attr_by_now(moment, &after).await?;
+                        return Ok(ReadData { data, eof: end == size, attr });
                     }
                     continue;
                 }

@@ -13,7 +13,7 @@ use super::{
     WriteVerifier, Written, source::Source, write_back::WriteBack,
 };
 use crate::{
-    catalog::{Inode, ShareRow, Stamp},
+    catalog::{Inode, ShareRow, Since, Stamp},
     clock::Timestamp,
 };
 
@@ -105,15 +105,15 @@ impl Vfs {
         Self::attr_with(row, self.shared.cache.overlay().attr(row.ino))
     }
 
-    /// The same for a row that was read without the file's lock: a commit may have taken what was
-    /// written into the row since.
-    pub(super) fn attr_by_now(&self, row: &Inode) -> Attr {
+    /// The same for a row that was read after `read`, while others may commit: what was written may have
+    /// become the row's since.
+    pub(super) async fn attr_by_now(&self, read: Since, row: &Inode) -> Result<Attr, FsError> {
         let written = self.shared.cache.overlay().attr(row.ino);
-        match self.shared.catalog.inode_in_memory(row.ino) {
-            // A commit has the row in memory before the overlay forgets what it took.
-            Some(now) if written.is_none() => Self::attr_with(&now, None),
-            _ => Self::attr_with(row, written),
+        // The overlay forgets what a commit took after the catalog has it.
+        if written.is_none() && self.shared.catalog.changed_since(read, row.ino) {
+            return Ok(Self::attr_with(self.row(row.ino).await?.as_ref(), None));
         }
+        Ok(Self::attr_with(row, written))
     }
 
     /// What clients see of the row with `written`: size, time and whether setuid and setgid are gone.
@@ -141,6 +141,13 @@ impl Vfs {
 
     pub(super) fn change(&self, before: WccAttr, after: &Inode) -> Change {
         Change { before: Some(before), after: self.attr(after) }
+    }
+
+    /// What is told by a call that changes nothing that is seen.
+    pub(super) async fn unchanged(&self, ino: Ino) -> Result<Change, FsError> {
+        let read = self.shared.catalog.moment();
+        let attr = self.attr_by_now(read, self.row(ino).await?.as_ref()).await?;
+        Ok(Change { before: Some(attr.wcc()), after: attr })
     }
 
     /// The stamp of a change to `row` that answers `request`.

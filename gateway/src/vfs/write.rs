@@ -34,8 +34,7 @@ impl Vfs {
         let _held = self.shared.locks.shared(ino).await;
         let count = u32::try_from(len).map_err(|_| FsError::Invalid)?;
         let change = if range.is_empty() {
-            let row = self.row(ino).await?;
-            self.change(self.wcc(&row), &row)
+            self.unchanged(ino).await?
         } else {
             self.put(who, ino, range, data).await?
         };

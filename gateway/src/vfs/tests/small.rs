@@ -175,7 +175,7 @@ async fn crash_files_written_while_others_are_settled_survive() {
     });
     tasks.join_all().await;
     settling.abort();
-    let _ = settling.await.unwrap_err();
+    assert!(settling.await.unwrap_err().is_cancelled());
     let fs = Arc::into_inner(fs).unwrap();
     let f = Fixture { fs, ..f };
     let f = f.power_cut(7).await;
@@ -220,7 +220,7 @@ async fn crash_what_several_writers_of_one_file_have_committed_survives() {
         });
         tasks.join_all().await;
         settling.abort();
-        let _ = settling.await.unwrap_err();
+        assert!(settling.await.unwrap_err().is_cancelled());
         let f = Fixture { fs: Arc::into_inner(fs).unwrap(), ..f };
         let before = f.content(file).await;
         let f = f.power_cut(seed).await;
@@ -236,8 +236,49 @@ async fn a_row_from_before_a_commit_is_not_told_after_it() {
     let f = Fixture::new().await;
     let file = f.create("f").await;
     f.write(file, 0, b"uncommitted", Stability::Unstable).await;
+    let read = f.catalog.moment();
     let row = f.catalog.inode(file).await.unwrap();
-    assert_eq!((row.size, f.fs.attr_by_now(&row).size), (0, 11));
+    assert_eq!((row.size, f.fs.attr_by_now(read, &row).await.unwrap().size), (0, 11));
     commit(&f, file).await;
-    assert_eq!(f.fs.attr_by_now(&row).size, 11);
+    assert_eq!(f.fs.attr_by_now(read, &row).await.unwrap().size, 11);
+}
+
+/// The same from outside: a file that only grows never seems to shrink, whoever asks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_grows_never_seems_to_shrink() {
+    let f = Fixture::new().await;
+    let file = f.create("f").await;
+    let root = f.root();
+    let fs = Arc::new(f.fs);
+    let done = Arc::new(AtomicBool::new(false));
+    let (writer, is_done) = (fs.clone(), done.clone());
+    let writing = tokio::spawn(async move {
+        for at in 0..600 {
+            let byte = Bytes::from_static(b"x");
+            writer.write(&owner(), file, at, byte, Stability::Unstable).await.unwrap();
+            writer.commit(&owner(), file).await.unwrap();
+        }
+        is_done.store(true, Ordering::Release);
+    });
+    let who = owner();
+    let mut largest = 0;
+    while !done.load(Ordering::Acquire) {
+        let page = ReadDir { cookie: 0, verifier: [0; 8], entries_max: 10, want_attr: true };
+        let listed = fs.readdir(&who, root, page).await.unwrap();
+        let listed = listed.entries.iter().find(|entry| entry.ino == file).unwrap();
+        let (change, _) = fs.commit(&who, file).await.unwrap();
+        for size in [
+            listed.attr.as_ref().unwrap().size,
+            change.after.size,
+            fs.getattr(&who, file).await.unwrap().size,
+            fs.lookup(&who, root, b"f").await.unwrap().size,
+            fs.access(&who, file, 0x3f).await.unwrap().1.size,
+            fs.read(&who, file, 0, 10).await.unwrap().attr.size,
+        ] {
+            assert!(size >= largest, "{size} after {largest}");
+            largest = size;
+        }
+    }
+    writing.await.unwrap();
+    assert!(largest > 0, "something was seen");
 }
