@@ -28,7 +28,7 @@ use super::{
     lanes::Place,
     limits::Limits,
     program::Programs,
-    record::{RecordError, RecordReader},
+    record::{RecordError, RecordReader, Source},
     reply::Reply,
 };
 use crate::{
@@ -103,14 +103,14 @@ pub async fn serve<R, W>(
     stop: &CancellationToken,
 ) -> Result<(), Ended>
 where
-    R: AsyncRead + Unpin,
+    R: Source,
     W: AsyncWrite + Unpin + Send + 'static,
 {
     // A reply holds its call's slot, so the channel never has to hold more than there are slots.
     let (replies, outgoing) = mpsc::channel(service.limits.calls_per_connection_max);
     let writer = Writer { sink, stall: service.limits.write_stall_timeout };
     let mut writer = tokio::spawn(writer.run(outgoing));
-    let calls = Calls { service, peer, slot: &slot, place, replies };
+    let calls = Calls { service, peer, slot: &slot, place: place.as_ref(), replies };
     let ended = tokio::select! {
         ended = calls.read(RecordReader::new(source)) => ended,
         () = stop.cancelled() => Ok(()),
@@ -128,12 +128,12 @@ struct Calls<'a> {
     service: &'a Arc<Service>,
     peer: SocketAddr,
     slot: &'a ConnectionSlot,
-    place: Option<Place>,
+    place: Option<&'a Place>,
     replies: mpsc::Sender<Outgoing>,
 }
 
 impl Calls<'_> {
-    async fn read<R: AsyncRead + Unpin>(self, mut records: RecordReader<R>) -> Result<(), Ended> {
+    async fn read<R: Source>(self, mut records: RecordReader<R>) -> Result<(), Ended> {
         let limits = &self.service.limits;
         let first_by = Instant::now() + limits.first_record_timeout;
         let silent = |_| Ended::Silent(limits.first_record_timeout);
@@ -154,6 +154,10 @@ impl Calls<'_> {
             one_by_one = if alone { u32::saturating_add(one_by_one, 1) } else { 0 };
             let patience = self.patience(one_by_one);
             self.take(record, slot, patience).await?;
+            if patience == Patience::Sync && records.has_arrived() {
+                // Before this call's reply is written: its client has more than one in flight.
+                one_by_one = 0;
+            }
             if !self.wait_for_next(&mut records).await? {
                 return Ok(());
             }
@@ -189,7 +193,7 @@ impl Calls<'_> {
 
     /// What a call may make this thread wait for.
     fn patience(&self, one_by_one: u32) -> Patience {
-        if !self.place.as_ref().is_some_and(Place::is_alone) {
+        if !self.place.is_some_and(Place::is_alone) {
             Patience::Nothing
         } else if one_by_one < ONE_BY_ONE_CALLS {
             Patience::Moment
@@ -292,3 +296,6 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

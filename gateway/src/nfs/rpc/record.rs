@@ -3,7 +3,11 @@
 use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use rustix::io::ioctl_fionread;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, ReadHalf},
+    net::tcp::OwnedReadHalf,
+};
 
 use super::limits::{FRAGMENTS_MAX, RECORD_BYTES_MAX};
 
@@ -49,6 +53,30 @@ impl RecordHead {
 pub struct RecordReader<R> {
     source: R,
     buffer: BytesMut,
+}
+
+/// Where records come from.
+pub trait Source: AsyncRead + Unpin {
+    /// Whether bytes wait to be read, as far as that can be known without reading.
+    fn has_arrived(&self) -> bool {
+        false
+    }
+}
+
+impl Source for OwnedReadHalf {
+    fn has_arrived(&self) -> bool {
+        // Where the kernel does not say, nothing is known.
+        ioctl_fionread(self.as_ref()).is_ok_and(|bytes| bytes > 0)
+    }
+}
+
+impl<T: AsyncRead + Unpin> Source for ReadHalf<T> {}
+
+impl<R: Source> RecordReader<R> {
+    /// Whether bytes of a next record have come, read or not.
+    pub fn has_arrived(&self) -> bool {
+        self.has_more() || self.source.has_arrived()
+    }
 }
 
 impl<R: AsyncRead + Unpin> RecordReader<R> {
