@@ -2,7 +2,7 @@
 //! its own on the disk that the workspace is on.
 use std::{fs, path::Path, process::Command};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::host::{self, Need};
 
@@ -42,13 +42,18 @@ pub fn mount_new(image: &Path, at: &Path, names: Names) -> Result<()> {
     let mut attach = Command::new("losetup");
     attach.args(["--find", "--show", "--direct-io=on"]).arg(image);
     let output = attach.output().context("losetup")?;
-    ensure!(
-        output.status.success(),
-        "no loop device for {} (in a container, run it privileged): {}",
-        image.display(),
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
     let device = String::from_utf8(output.stdout).context("what losetup printed")?;
+    if !output.status.success() {
+        if !device.is_empty() {
+            // Attached, but not as asked for.
+            host::run(Command::new("losetup").arg("--detach").arg(device.trim())).ok();
+        }
+        bail!(
+            "no loop device for {} (in a container, run it privileged): {}",
+            image.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
     let mut mount = Command::new("mount");
     mount.args(["-t", "xfs"]);
     if names == Names::AtOnce {
@@ -56,8 +61,8 @@ pub fn mount_new(image: &Path, at: &Path, names: Names) -> Result<()> {
     }
     let mounted = host::run(mount.arg(device.trim()).arg(at));
     // The device goes when it is unmounted; at once, if it could not be mounted.
-    host::run(Command::new("losetup").arg("--detach").arg(device.trim()))?;
-    mounted
+    let detached = host::run(Command::new("losetup").arg("--detach").arg(device.trim()));
+    mounted.and(detached)
 }
 
 /// Unmounts what [`mount_new`] has mounted at `at`.
