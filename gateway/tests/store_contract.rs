@@ -52,6 +52,7 @@ fn options() -> PutOptions {
         user: UserMeta::from([("file-owner".to_owned(), "1000".to_owned())]),
         content_type: Some("text/plain".to_owned()),
         storage_class: "STANDARD".to_owned(),
+        ..PutOptions::default()
     }
 }
 
@@ -230,6 +231,67 @@ async fn contract_an_upload_in_parts_appears_whole_and_on_its_condition() {
         assert!(store.list_multipart("").await.unwrap().is_empty());
         let late = store.put_part(&k, &id, 1, Bytes::from_static(b"x")).await;
         assert_eq!(kind(late), Kind::NotFound);
+    }
+}
+
+#[tokio::test]
+async fn contract_encryption_and_acl_are_asked_for_however_the_object_comes_to_be() {
+    let with_key = ("aws:kms", Some("arn:aws:kms:ap-northeast-2:111122223333:key/sales"));
+    for (algorithm, kms_key) in [("AES256", None), with_key, ("aws:kms:dsse", None)] {
+        let options = PutOptions {
+            encryption: Some(algorithm.to_owned()),
+            kms_key: kms_key.map(str::to_owned),
+            acl: Some("bucket-owner-full-control".to_owned()),
+            ..options()
+        };
+        for (s3, store) in stores().await {
+            let (put, copy, large) = (key("put"), key("copy"), key("large"));
+            let body = Bytes::from_static(b"body");
+            let etag = store.put(&put, body, &options, &Expect::Absent).await.unwrap();
+            store.copy(&put, &etag, &copy, &options, &Expect::Absent).await.unwrap();
+            let id = store.create_multipart(&large, &options).await.unwrap();
+            let parts = parts(&store, &large, &id).await;
+            store.complete_multipart(&large, &id, &parts, &Expect::Absent).await.unwrap();
+            for at in ["put", "copy", "large"] {
+                let object = s3.object("bucket", at).unwrap();
+                let asked = (algorithm.to_owned(), kms_key.map(str::to_owned));
+                assert_eq!(object.encryption, Some(asked), "{at}");
+                assert_eq!(object.acl, "bucket-owner-full-control", "{at}");
+            }
+        }
+    }
+    let (s3, store) = stores().await.remove(0);
+    store.put(&key("k"), Bytes::new(), &options(), &Expect::Absent).await.unwrap();
+    let object = s3.object("bucket", "k").unwrap();
+    assert_eq!((object.encryption, object.acl.as_str()), (None, ""), "the bucket decides");
+}
+
+#[tokio::test]
+async fn contract_every_request_says_that_the_requester_pays() {
+    for (s3, store) in stores().await {
+        s3.faults().set_requester_pays(true);
+        assert_eq!(kind(store.probe("").await), Kind::Denied);
+        let store = store.with_requester_pays(true);
+        store.probe("").await.unwrap();
+        let (k, copy, large) = (key("k"), key("copy"), key("large"));
+        let etag = put(&store, "k", b"body").await;
+        assert_eq!(store.head(&k).await.unwrap().size, 4);
+        store.get(&k, 0..4, &etag).await.unwrap();
+        store.copy(&k, &etag, &copy, &options(), &Expect::Absent).await.unwrap();
+        assert_eq!(store.list("", None).await.unwrap().objects.len(), 2);
+        for ends in [true, false] {
+            let id = store.create_multipart(&large, &options()).await.unwrap();
+            let mut parts = parts(&store, &large, &id).await;
+            let copied = store.copy_part(&large, &id, 2, &k, &etag, 0..4).await.unwrap();
+            parts[1] = copied;
+            assert_eq!(store.list_multipart("").await.unwrap().len(), 1);
+            if ends {
+                store.complete_multipart(&large, &id, &parts, &Expect::Absent).await.unwrap();
+            } else {
+                store.abort_multipart(&large, &id).await.unwrap();
+            }
+        }
+        store.delete(&copy, None).await.unwrap();
     }
 }
 

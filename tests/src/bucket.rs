@@ -213,6 +213,8 @@ mod tests {
             user_meta: meta.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             content_type: String::new(),
             storage_class: "STANDARD".to_owned(),
+            encryption: None,
+            acl: String::new(),
             last_modified: std::time::SystemTime::UNIX_EPOCH,
             versions: 1,
         }

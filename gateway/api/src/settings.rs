@@ -144,6 +144,75 @@ impl StorageClass {
     }
 }
 
+/// Server-side encryption of new objects (AWS EncryptionType).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Encryption {
+    /// As the bucket's default encryption says.
+    #[default]
+    BucketDefault,
+    /// With keys of S3.
+    SseS3,
+    /// With a key of KMS.
+    SseKms,
+    /// With a key of KMS, in two layers.
+    DsseKms,
+}
+
+impl Encryption {
+    /// The name in S3 requests; `None` leaves it to the bucket.
+    pub fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::BucketDefault => None,
+            Self::SseS3 => Some("AES256"),
+            Self::SseKms => Some("aws:kms"),
+            Self::DsseKms => Some("aws:kms:dsse"),
+        }
+    }
+
+    fn uses_kms(self) -> bool {
+        match self {
+            Self::BucketDefault | Self::SseS3 => false,
+            Self::SseKms | Self::DsseKms => true,
+        }
+    }
+}
+
+/// Who besides their owner may use new objects (AWS ObjectACL): S3's canned ACLs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObjectAcl {
+    /// Nobody. Sent as no ACL at all: buckets that have ACLs switched off refuse most of them.
+    #[default]
+    Private,
+    /// Everybody may read.
+    PublicRead,
+    /// Everybody may read and write.
+    PublicReadWrite,
+    /// Every AWS account may read.
+    AuthenticatedRead,
+    /// The bucket's owner may read.
+    BucketOwnerRead,
+    /// The bucket's owner may do everything.
+    BucketOwnerFullControl,
+    /// EC2 may read, for machine images.
+    AwsExecRead,
+}
+
+impl ObjectAcl {
+    /// The name in S3 requests; `None` for no ACL.
+    pub fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::Private => None,
+            Self::PublicRead => Some("public-read"),
+            Self::PublicReadWrite => Some("public-read-write"),
+            Self::AuthenticatedRead => Some("authenticated-read"),
+            Self::BucketOwnerRead => Some("bucket-owner-read"),
+            Self::BucketOwnerFullControl => Some("bucket-owner-full-control"),
+            Self::AwsExecRead => Some("aws-exec-read"),
+        }
+    }
+}
+
 /// Which callers lose their identity (AWS Squash).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Squash {
@@ -170,6 +239,18 @@ pub struct ShareSettings {
     /// Storage class of new objects.
     #[serde(default)]
     pub storage_class: StorageClass,
+    /// Encryption of new objects.
+    #[serde(default)]
+    pub encryption: Encryption,
+    /// KMS key for it: ARN, id or alias. Empty: the account's own key for S3 (`aws/s3`).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kms_key: String,
+    /// Who besides their owner may use new objects.
+    #[serde(default)]
+    pub object_acl: ObjectAcl,
+    /// The bucket is somebody else's, and this gateway's account pays for the requests.
+    #[serde(default)]
+    pub requester_pays: bool,
     /// Who may mount and use the share. Left out: everyone. Empty: nobody.
     #[serde(default = "ClientSpec::everyone")]
     pub client_list: Vec<ClientSpec>,
@@ -242,6 +323,10 @@ impl ShareSettings {
             bucket,
             prefix,
             storage_class: StorageClass::default(),
+            encryption: Encryption::default(),
+            kms_key: String::new(),
+            object_acl: ObjectAcl::default(),
+            requester_pays: false,
             client_list: ClientSpec::everyone(),
             read_only: false,
             squash: Squash::default(),
@@ -317,6 +402,21 @@ impl Settings {
             if self.shares[..i].iter().any(|other| other.name == share.name) {
                 return refuse("share.name", format!("{} is used twice", share.name));
             }
+            if !share.kms_key.is_empty() && !share.encryption.uses_kms() {
+                return refuse(
+                    "share.kms_key",
+                    format!(
+                        "{}: a KMS key is used with encryption = \"SseKms\" or \"DsseKms\" only",
+                        share.name
+                    ),
+                );
+            }
+            if share.kms_key.chars().any(|c| !c.is_ascii_graphic()) {
+                return refuse(
+                    "share.kms_key",
+                    format!("{}: must be the ARN, id or alias of a key", share.name),
+                );
+            }
             let overlaps = |other: &&ShareSettings| {
                 let (ours, theirs) = (share.prefix.as_str(), other.prefix.as_str());
                 other.bucket == share.bucket
@@ -374,6 +474,8 @@ mod tests {
         let share = &settings.shares[0];
         assert_eq!(share.prefix.as_str(), "onprem/");
         assert_eq!(share.storage_class, StorageClass::Standard);
+        assert_eq!((share.encryption.as_str(), share.object_acl.as_str()), (None, None));
+        assert!(!share.requester_pays);
         assert_eq!((share.file_mode, share.directory_mode), (0o666, 0o777));
         assert_eq!((share.owner_id, share.squash), (65534, Squash::RootSquash));
         assert_eq!(settings.missing_for_s3(), None);
@@ -381,9 +483,13 @@ mod tests {
 
     #[test]
     fn documents_survive_a_round_trip() {
-        let settings = Settings::from_toml(STORY).unwrap();
-        let again = Settings::from_toml(&settings.to_toml().unwrap()).unwrap();
-        assert_eq!(settings, again);
+        let all = "encryption = \"DsseKms\"\nkms_key = \"alias/sales\"\n\
+                   object_acl = \"bucket-owner-full-control\"\nrequester_pays = true";
+        for text in [STORY.to_owned(), format!("{STORY}\n{all}")] {
+            let settings = Settings::from_toml(&text).unwrap();
+            let again = Settings::from_toml(&settings.to_toml().unwrap()).unwrap();
+            assert_eq!(settings, again);
+        }
     }
 
     #[test]
@@ -396,6 +502,15 @@ mod tests {
             ("version = 1\n[cache]\nuploads_max = 0", "uploads_max"),
             ("version = 1\n[[share]]\nname = \"a/b\"\nbucket = \"bbb\"", "share name"),
             ("version = 1\n[[share]]\nname = \"a\"\nbucket = \"bbb\"\nfile_mode = \"9\"", "octal"),
+            ("version = 1\n[[share]]\nname = \"a\"\nbucket = \"bbb\"\nkms_key = \"k\"", "SseKms"),
+            (
+                "version = 1\n[[share]]\nname = \"a\"\nbucket = \"bbb\"\nencryption = \"SseKms\"\nkms_key = \"a b\"",
+                "alias",
+            ),
+            (
+                "version = 1\n[[share]]\nname = \"a\"\nbucket = \"bbb\"\nobject_acl = \"public\"",
+                "public-read",
+            ),
             (
                 "version = 1\n[[share]]\nname = \"a\"\nbucket = \"bbb\"\n[[share]]\nname = \"b\"\nbucket = \"bbb\"\nprefix = \"x\"",
                 "separate prefixes",

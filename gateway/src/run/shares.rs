@@ -158,7 +158,10 @@ impl Shares {
         let row = parts.catalog.ensure_share(wanted.name.as_str(), bucket, prefix, root).await?;
         let store: Arc<dyn ObjectStore> = match settings.missing_for_s3() {
             Some(missing) => Arc::new(UnsetStore::new(missing)),
-            None => Arc::new(S3Bucket::new(&settings.s3, &wanted.bucket)),
+            None => Arc::new(
+                S3Bucket::new(&settings.s3, &wanted.bucket)
+                    .with_requester_pays(wanted.requester_pays),
+            ),
         };
         let share = Arc::new(Share {
             id: row.id,

@@ -67,6 +67,9 @@ impl Share {
             user: metadata::of_inode(inode, &self.generation(inode)),
             content_type,
             storage_class: self.settings.storage_class.as_str().to_owned(),
+            encryption: self.settings.encryption.as_str().map(str::to_owned),
+            kms_key: Some(&self.settings.kms_key).filter(|key| !key.is_empty()).cloned(),
+            acl: self.settings.object_acl.as_str().map(str::to_owned),
         }
     }
 

@@ -86,6 +86,12 @@ pub struct PutOptions {
     pub content_type: Option<String>,
     /// `x-amz-storage-class`; empty for the bucket's own choice.
     pub storage_class: String,
+    /// `x-amz-server-side-encryption`; `None` for the bucket's own choice.
+    pub encryption: Option<String>,
+    /// `x-amz-server-side-encryption-aws-kms-key-id`; `None` for the account's own key.
+    pub kms_key: Option<String>,
+    /// `x-amz-acl`; `None` for none.
+    pub acl: Option<String>,
 }
 
 /// A part that was taken.

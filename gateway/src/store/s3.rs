@@ -16,7 +16,7 @@ use aws_sdk_s3::{
     primitives::{ByteStream, DateTime},
     types::{
         ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart, EncodingType,
-        MetadataDirective, StorageClass,
+        MetadataDirective, RequestPayer, StorageClass,
     },
 };
 use bytes::{Bytes, BytesMut};
@@ -84,6 +84,8 @@ pub struct S3Bucket {
     client: Client,
     bucket: String,
     checksums: Checksums,
+    /// Who pays, if not the owner of the bucket.
+    payer: Option<RequestPayer>,
 }
 
 impl S3Bucket {
@@ -116,7 +118,14 @@ impl S3Bucket {
             client: Client::from_conf(config.build()),
             bucket: bucket.as_str().to_owned(),
             checksums: Checksums::of_endpoint(&settings.endpoint),
+            payer: None,
         }
+    }
+
+    /// The same bucket, with its requests paid for by this account if `pays`.
+    #[must_use]
+    pub fn with_requester_pays(self, pays: bool) -> Self {
+        Self { payer: pays.then_some(RequestPayer::Requester), ..self }
     }
 
     /// The same bucket with other checksums than its endpoint's name suggests.
@@ -198,6 +207,7 @@ impl ObjectStore for S3Bucket {
             .client
             .list_objects_v2()
             .bucket(&self.bucket)
+            .set_request_payer(self.payer.clone())
             .prefix(prefix)
             .max_keys(1)
             .customize()
@@ -209,7 +219,12 @@ impl ObjectStore for S3Bucket {
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
         let at = At::key(StoreOp::HeadObject, key);
-        let request = self.client.head_object().bucket(&self.bucket).key(key.as_str());
+        let request = self
+            .client
+            .head_object()
+            .bucket(&self.bucket)
+            .set_request_payer(self.payer.clone())
+            .key(key.as_str());
         let head = request
             .customize()
             .config_override(quick())
@@ -233,6 +248,7 @@ impl ObjectStore for S3Bucket {
             .client
             .get_object()
             .bucket(&self.bucket)
+            .set_request_payer(self.payer.clone())
             .key(key.as_str())
             .range(range_header(&range))
             .if_match(etag.as_str());
@@ -274,6 +290,7 @@ impl ObjectStore for S3Bucket {
             .client
             .list_objects_v2()
             .bucket(&self.bucket)
+            .set_request_payer(self.payer.clone())
             .prefix(prefix)
             .delimiter("/")
             .encoding_type(EncodingType::Url)
@@ -324,12 +341,16 @@ impl ObjectStore for S3Bucket {
             .client
             .put_object()
             .bucket(&self.bucket)
+            .set_request_payer(self.payer.clone())
             .key(key.as_str())
             .body(ByteStream::from(body))
             .set_checksum_algorithm(self.checksums.algorithm())
             .set_metadata(Some(options.user.clone().into_iter().collect()))
             .set_content_type(options.content_type.clone())
             .set_storage_class(storage_class(options))
+            .set_server_side_encryption(options.encryption.as_deref().map(From::from))
+            .set_ssekms_key_id(options.kms_key.clone())
+            .set_acl(options.acl.as_deref().map(From::from))
             .set_if_none_match(if_none_match)
             .set_if_match(if_match);
         let put = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
@@ -350,6 +371,7 @@ impl ObjectStore for S3Bucket {
             .client
             .copy_object()
             .bucket(&self.bucket)
+            .set_request_payer(self.payer.clone())
             .key(to.as_str())
             .copy_source(self.copy_source(from))
             .copy_source_if_match(from_etag.as_str())
@@ -357,6 +379,9 @@ impl ObjectStore for S3Bucket {
             .set_metadata(Some(options.user.clone().into_iter().collect()))
             .set_content_type(options.content_type.clone())
             .set_storage_class(storage_class(options))
+            .set_server_side_encryption(options.encryption.as_deref().map(From::from))
+            .set_ssekms_key_id(options.kms_key.clone())
+            .set_acl(options.acl.as_deref().map(From::from))
             .set_if_none_match(if_none_match)
             .set_if_match(if_match);
         let copied = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
@@ -369,6 +394,7 @@ impl ObjectStore for S3Bucket {
             .client
             .delete_object()
             .bucket(&self.bucket)
+            .set_request_payer(self.payer.clone())
             .key(key.as_str())
             .set_if_match(etag.map(|tag| tag.as_str().to_owned()));
         match request
@@ -394,12 +420,16 @@ impl ObjectStore for S3Bucket {
             .client
             .create_multipart_upload()
             .bucket(&self.bucket)
+            .set_request_payer(self.payer.clone())
             .key(key.as_str())
             .set_metadata(Some(options.user.clone().into_iter().collect()))
             .set_checksum_algorithm(self.checksums.algorithm())
             .set_checksum_type(self.checksums.algorithm().map(|_| ChecksumType::FullObject))
             .set_content_type(options.content_type.clone())
-            .set_storage_class(storage_class(options));
+            .set_storage_class(storage_class(options))
+            .set_server_side_encryption(options.encryption.as_deref().map(From::from))
+            .set_ssekms_key_id(options.kms_key.clone())
+            .set_acl(options.acl.as_deref().map(From::from));
         let begun = request
             .customize()
             .config_override(quick())
@@ -422,6 +452,7 @@ impl ObjectStore for S3Bucket {
             .client
             .upload_part()
             .bucket(&self.bucket)
+            .set_request_payer(self.payer.clone())
             .key(key.as_str())
             .upload_id(upload_id)
             .part_number(part_number(number, at)?)
@@ -445,6 +476,7 @@ impl ObjectStore for S3Bucket {
             .client
             .upload_part_copy()
             .bucket(&self.bucket)
+            .set_request_payer(self.payer.clone())
             .key(key.as_str())
             .upload_id(upload_id)
             .part_number(part_number(number, at)?)
@@ -478,6 +510,7 @@ impl ObjectStore for S3Bucket {
             .client
             .complete_multipart_upload()
             .bucket(&self.bucket)
+            .set_request_payer(self.payer.clone())
             .key(key.as_str())
             .upload_id(upload_id)
             .multipart_upload(upload.build())
@@ -493,6 +526,7 @@ impl ObjectStore for S3Bucket {
             .client
             .abort_multipart_upload()
             .bucket(&self.bucket)
+            .set_request_payer(self.payer.clone())
             .key(key.as_str())
             .upload_id(upload_id);
         match request
@@ -510,7 +544,12 @@ impl ObjectStore for S3Bucket {
 
     async fn list_multipart(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
         let at = At::bucket(StoreOp::ListMultipartUploads);
-        let request = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(prefix);
+        let request = self
+            .client
+            .list_multipart_uploads()
+            .bucket(&self.bucket)
+            .set_request_payer(self.payer.clone())
+            .prefix(prefix);
         let listed = request
             .customize()
             .config_override(quick())

@@ -39,6 +39,10 @@ pub struct StoredObject {
     pub content_type: String,
     /// `STANDARD` where the writer named none.
     pub storage_class: String,
+    /// `x-amz-server-side-encryption` and the KMS key; `None` where the writer named none.
+    pub encryption: Option<(String, Option<String>)>,
+    /// The canned ACL; empty where the writer named none.
+    pub acl: String,
     /// Whole seconds, as S3 keeps it.
     pub last_modified: SystemTime,
     /// Versions of this key, delete markers included; 1 in a bucket without versions.
@@ -131,6 +135,8 @@ impl S3Store {
             etag: content.etag,
             user_meta: content.headers.user_meta,
             content_type: content.headers.content_type.unwrap_or_default(),
+            encryption: content.headers.encryption.map(|how| (how.algorithm, how.kms_key)),
+            acl: content.headers.acl.unwrap_or_default(),
             storage_class: content.headers.storage_class.unwrap_or_else(|| "STANDARD".to_owned()),
             last_modified: UNIX_EPOCH + Duration::from_secs(u64::try_from(modified).unwrap_or(0)),
             versions,

@@ -29,6 +29,7 @@ struct Shared {
     latency_us: AtomicU64,
     rate_bytes_per_s: AtomicU64,
     ignore_write_conditions: AtomicBool,
+    requester_pays: AtomicBool,
     rules: Mutex<Vec<Armed>>,
 }
 
@@ -63,6 +64,16 @@ impl Faults {
 
     pub(crate) fn ignores_write_conditions(&self) -> bool {
         self.shared.ignore_write_conditions.load(Ordering::Relaxed)
+    }
+
+    /// Plays somebody else's bucket whose requesters pay: requests that do not say so are refused (S3 User
+    /// Guide, Requester Pays).
+    pub fn set_requester_pays(&self, pays: bool) {
+        self.shared.requester_pays.store(pays, Ordering::Relaxed);
+    }
+
+    pub(crate) fn requester_pays(&self) -> bool {
+        self.shared.requester_pays.load(Ordering::Relaxed)
     }
 
     /// Adds a rule; the first rule that matches and fires decides a request.

@@ -20,7 +20,9 @@ pub(crate) use checksum::{
 pub(crate) use condition::{ReadCondition, Tag, WriteCondition};
 pub(crate) use listing::{Entry, ListQuery, VersionQuery, list_uploads};
 pub(crate) use multipart::{NamedPart, Part, Upload};
-pub(crate) use object::{Content, Headers, NULL_VERSION, Version, mix, upload_id, version_id};
+pub(crate) use object::{
+    Content, Encryption, Headers, NULL_VERSION, Version, mix, upload_id, version_id,
+};
 pub(crate) use refused::Refused;
 
 /// The most keys, versions, uploads or parts that one listing answers (S3 ListObjectsV2, max-keys).

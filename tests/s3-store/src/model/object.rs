@@ -21,7 +21,22 @@ pub(crate) struct Headers {
     pub(crate) expires: Option<i64>,
     /// `None` is STANDARD.
     pub(crate) storage_class: Option<String>,
+    /// As the writer asked for; `None` is the bucket's own choice.
+    #[serde(default)]
+    pub(crate) encryption: Option<Encryption>,
+    /// The canned ACL as the writer named it.
+    #[serde(default)]
+    pub(crate) acl: Option<String>,
     pub(crate) user_meta: BTreeMap<String, String>,
+}
+
+/// How an object is encrypted (S3 PutObject, x-amz-server-side-encryption). Nothing is encrypted here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Encryption {
+    /// `AES256`, `aws:kms` or `aws:kms:dsse`.
+    pub(crate) algorithm: String,
+    /// `None` is the account's own key for S3.
+    pub(crate) kms_key: Option<String>,
 }
 
 /// One version of an object, or a delete marker.

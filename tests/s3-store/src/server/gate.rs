@@ -47,6 +47,10 @@ impl S3Access for Gate {
             return Err(s3_error!(AccessDenied, "Access Denied: the request is not signed"));
         }
         self.check_region(context)?;
+        let pays = context.headers().get("x-amz-request-payer");
+        if self.faults.requester_pays() && pays.is_none_or(|who| who != "requester") {
+            return Err(s3_error!(AccessDenied, "Access Denied: the requester pays"));
+        }
         let operation = context.s3_op().name().to_owned();
         self.counts.count(&operation);
         let key = match context.s3_path() {

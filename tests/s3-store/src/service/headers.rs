@@ -6,7 +6,9 @@ use http::HeaderMap;
 use s3s::dto::{ETag, ETagCondition, Metadata, Timestamp};
 
 use crate::blob::Body;
-use crate::model::{Algorithm, Checksum, ChecksumKind, Headers, Refused, Tag, WriteCondition};
+use crate::model::{
+    Algorithm, Checksum, ChecksumKind, Encryption, Headers, Refused, Tag, WriteCondition,
+};
 
 /// The storage classes that S3 knows (S3 PutObject, x-amz-storage-class).
 const STORAGE_CLASSES: [&str; 12] = [
@@ -79,6 +81,25 @@ pub(super) fn storage_class(asked: Option<&str>) -> Result<Option<String>, Refus
         None | Some("STANDARD") => Ok(None),
         Some(class) if STORAGE_CLASSES.contains(&class) => Ok(Some(class.to_owned())),
         Some(class) => Err(Refused::InvalidStorageClass(class.to_owned())),
+    }
+}
+
+/// The encryption to keep.
+///
+/// # Errors
+/// `InvalidArgument` for an unknown algorithm, or a key without KMS.
+pub(super) fn encryption(
+    algorithm: Option<&str>,
+    kms_key: Option<String>,
+) -> Result<Option<Encryption>, Refused> {
+    let refused = |why: &str| Err(Refused::InvalidArgument(why.to_owned()));
+    match (algorithm, kms_key) {
+        (None, None) => Ok(None),
+        (Some("aws:kms" | "aws:kms:dsse"), kms_key) | (Some("AES256"), kms_key @ None) => {
+            Ok(algorithm.map(|algorithm| Encryption { algorithm: algorithm.to_owned(), kms_key }))
+        }
+        (None | Some("AES256"), Some(_)) => refused("a KMS key wants encryption with KMS"),
+        (Some(_), _) => refused("the encryption must be AES256, aws:kms or aws:kms:dsse"),
     }
 }
 

@@ -5,8 +5,8 @@ use s3s::{S3Request, S3Response, S3Result};
 
 use super::Service;
 use super::headers::{
-    ChecksumFields, checksum_type, content_encoding, copy_source, count, etag, seconds, signed,
-    storage_class, tag, timestamp, user_meta, write_condition,
+    ChecksumFields, checksum_type, content_encoding, copy_source, count, encryption, etag, seconds,
+    signed, storage_class, tag, timestamp, user_meta, write_condition,
 };
 use super::incoming::{Incoming, rehash};
 use crate::blob::Body;
@@ -61,6 +61,11 @@ pub(super) async fn create(
         content_language: input.content_language,
         expires: input.expires.as_ref().map(seconds),
         storage_class: storage_class(input.storage_class.as_ref().map(|class| class.as_str()))?,
+        encryption: encryption(
+            input.server_side_encryption.as_ref().map(|algorithm| algorithm.as_str()),
+            input.ssekms_key_id,
+        )?,
+        acl: input.acl.as_ref().map(|acl| acl.as_str().to_owned()),
         user_meta: user_meta(input.metadata)?,
     };
     let id = service.storage.commit(|catalog, at| {

@@ -6,8 +6,8 @@ use s3s::{S3Request, S3Response, S3Result};
 use crate::model::{Algorithm, Change, Content, Headers, ReadCondition, Refused};
 use crate::service::Service;
 use crate::service::headers::{
-    ChecksumFields, content_encoding, copy_source, etag, needs_rehash, seconds, storage_class, tag,
-    timestamp, user_meta, write_condition,
+    ChecksumFields, content_encoding, copy_source, encryption, etag, needs_rehash, seconds,
+    storage_class, tag, timestamp, user_meta, write_condition,
 };
 use crate::service::incoming::rehash;
 
@@ -51,10 +51,18 @@ pub(crate) async fn copy(
             content_language: input.content_language.clone(),
             expires: input.expires.as_ref().map(seconds),
             storage_class: None,
+            encryption: None,
+            acl: None,
             user_meta: user_meta(input.metadata.clone())?,
         };
     }
     content.headers.storage_class = class;
+    // Neither is copied with the object.
+    content.headers.encryption = encryption(
+        input.server_side_encryption.as_ref().map(|algorithm| algorithm.as_str()),
+        input.ssekms_key_id.clone(),
+    )?;
+    content.headers.acl = input.acl.as_ref().map(|acl| acl.as_str().to_owned());
     let asked = input.checksum_algorithm.as_ref().and_then(|name| Algorithm::parse(name.as_str()));
     let algorithm = asked.unwrap_or(content.checksum.algorithm);
     if needs_rehash(&content) || algorithm != content.checksum.algorithm {

@@ -6,7 +6,8 @@ use s3s::{S3Request, S3Response, S3Result};
 use crate::model::{Algorithm, Change, Content, Headers};
 use crate::service::Service;
 use crate::service::headers::{
-    ChecksumFields, content_encoding, etag, seconds, storage_class, user_meta, write_condition,
+    ChecksumFields, content_encoding, encryption, etag, seconds, storage_class, user_meta,
+    write_condition,
 };
 use crate::service::incoming::Incoming;
 
@@ -27,6 +28,11 @@ pub(crate) async fn put(
         content_language: input.content_language,
         expires: input.expires.as_ref().map(seconds),
         storage_class: storage_class(input.storage_class.as_ref().map(|class| class.as_str()))?,
+        encryption: encryption(
+            input.server_side_encryption.as_ref().map(|algorithm| algorithm.as_str()),
+            input.ssekms_key_id,
+        )?,
+        acl: input.acl.as_ref().map(|acl| acl.as_str().to_owned()),
         user_meta: user_meta(input.metadata)?,
     };
     service.storage.read(|catalog| catalog.bucket(&input.bucket).map(|_| ()))?;
