@@ -3,8 +3,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use gateway_api::{
-    ShareName,
-    admin::{self, ADMIN_SOCKET, RefreshRequest},
+    FileStatus, ShareName,
+    admin::{self, ADMIN_SOCKET, FileRequest, RefreshRequest},
     client::AdminClient,
 };
 
@@ -25,6 +25,19 @@ pub enum Command {
     /// Show the state of a running gateway.
     Status {
         /// Print the whole status document as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Which gateway to ask.
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Show where a file stands: waiting, being uploaded, failing, or in S3.
+    File {
+        /// The share.
+        share: ShareName,
+        /// The file inside it.
+        path: String,
+        /// Print it as JSON.
         #[arg(long)]
         json: bool,
         /// Which gateway to ask.
@@ -110,6 +123,17 @@ pub fn ask(command: &Command) -> Result<String, Box<dyn std::error::Error>> {
         }
         Command::Status { json: false, admin } => {
             crate::status_text::render(&admin.client(QUICK).status()?)
+        }
+        Command::File { share, path, json, admin } => {
+            let body = FileRequest { share: share.clone(), path: path.clone() };
+            let body = serde_json::to_vec(&body)?;
+            let answer = admin.client(QUICK).request("POST", admin::FILE, &body)?;
+            let status: FileStatus = serde_json::from_slice(&answer)?;
+            if *json {
+                serde_json::to_string_pretty(&status)?
+            } else {
+                crate::status_text::render_file(&status)
+            }
         }
         Command::Flush { admin } => {
             admin.client(PATIENT).request("POST", admin::FLUSH, b"")?;

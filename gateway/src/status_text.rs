@@ -1,7 +1,10 @@
 //! The status document as people read it.
 use std::fmt::Write;
 
-use gateway_api::{GatewayStatus, status::ShareState};
+use gateway_api::{
+    FileStatus, GatewayStatus,
+    status::{FileState, ShareState},
+};
 
 /// A status in a few lines, the most important word first.
 pub fn render(status: &GatewayStatus) -> String {
@@ -51,11 +54,48 @@ pub fn render(status: &GatewayStatus) -> String {
     text
 }
 
+/// Where a file stands, in three lines.
+pub fn render_file(status: &FileStatus) -> String {
+    let FileStatus { kind, size, cached, bucket, key, etag, state } = status;
+    let state = match state {
+        FileState::InS3 => "in S3 as it is here".to_owned(),
+        FileState::Waiting => "waits for its upload".to_owned(),
+        FileState::Uploading => "is being uploaded".to_owned(),
+        FileState::Failing { attempts, error } => {
+            format!("its upload has failed {attempts} times and is tried again; last: {error}")
+        }
+    };
+    let version = match etag {
+        Some(etag) => format!("S3 has {etag}"),
+        None => "S3 has none yet".to_owned(),
+    };
+    format!("{kind}, {size}, {cached} of it cached\n{state}\ns3://{bucket}/{key}: {version}\n")
+}
+
 #[cfg(test)]
 mod tests {
     use gateway_api::{ByteSize, status::UploadStatus};
 
     use super::*;
+
+    #[test]
+    fn a_file_that_fails_says_how_often_and_why() {
+        let status = FileStatus {
+            kind: "file".to_owned(),
+            size: ByteSize(1536),
+            cached: ByteSize(1536),
+            bucket: "sales-backup".parse().unwrap(),
+            key: "onprem/a.txt".to_owned(),
+            etag: None,
+            state: FileState::Failing { attempts: 3, error: "403 AccessDenied".to_owned() },
+        };
+        assert_eq!(
+            render_file(&status),
+            "file, 1.5 KiB, 1.5 KiB of it cached\n\
+             its upload has failed 3 times and is tried again; last: 403 AccessDenied\n\
+             s3://sales-backup/onprem/a.txt: S3 has none yet\n"
+        );
+    }
 
     #[test]
     fn the_second_line_says_whether_it_is_safe_to_shut_down() {

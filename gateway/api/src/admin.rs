@@ -8,6 +8,8 @@ pub const STATUS: &str = "/v1/status";
 pub const SETTINGS: &str = "/v1/settings";
 /// `POST`: list a share's directories again; body [`RefreshRequest`].
 pub const REFRESH: &str = "/v1/refresh";
+/// `POST`: where one file stands; body [`FileRequest`], answer [`crate::FileStatus`].
+pub const FILE: &str = "/v1/file";
 /// `POST`: answers when everything acknowledged before the call is in S3.
 pub const FLUSH: &str = "/v1/flush";
 
@@ -19,6 +21,16 @@ pub struct RefreshRequest {
     pub share: crate::ShareName,
     /// Directory inside it; empty for the root.
     #[serde(default)]
+    pub path: String,
+}
+
+/// Body of [`FILE`].
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileRequest {
+    /// The share.
+    pub share: crate::ShareName,
+    /// File, directory or symbolic link inside it.
     pub path: String,
 }
 

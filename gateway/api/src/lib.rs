@@ -14,4 +14,4 @@ pub use names::{BucketName, ClientSpec, KeyPrefix, NameError, ShareName};
 pub use secret::Secret;
 pub use settings::{Settings, SettingsError, ShareSettings};
 pub use size::ByteSize;
-pub use status::GatewayStatus;
+pub use status::{FileStatus, GatewayStatus};

@@ -125,6 +125,44 @@ pub enum HealthEventKind {
     UnrepresentableKey,
 }
 
+/// Where one file, directory or symbolic link stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStatus {
+    /// `file`, `directory` or `symlink`.
+    pub kind: String,
+    /// Its bytes.
+    pub size: ByteSize,
+    /// How many of them are on the cache disk.
+    pub cached: ByteSize,
+    /// The bucket of its object.
+    pub bucket: BucketName,
+    /// The key of its object.
+    pub key: String,
+    /// Tag of the object that S3 has of it; none when S3 has none.
+    pub etag: Option<String>,
+    /// What is still to be done.
+    pub state: FileState,
+}
+
+/// Whether S3 has a file as it is here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum FileState {
+    /// It has.
+    InS3,
+    /// It is being written, or waits for its upload.
+    Waiting,
+    /// It is being uploaded.
+    Uploading,
+    /// Its upload has failed and is tried again.
+    Failing {
+        /// How often it has been tried.
+        attempts: u64,
+        /// Why it failed last.
+        error: String,
+    },
+}
+
 impl GatewayStatus {
     /// The Linux command that mounts `share` from the gateway at `host`.
     ///

@@ -6,7 +6,10 @@
 mod server;
 
 use async_trait::async_trait;
-use gateway_api::{GatewayStatus, Settings, admin::RefreshRequest};
+use gateway_api::{
+    FileStatus, GatewayStatus, Settings,
+    admin::{FileRequest, RefreshRequest},
+};
 
 pub use server::{Server, ServerError};
 
@@ -49,6 +52,11 @@ pub trait Control: Send + Sync + 'static {
     /// # Errors
     /// [`ControlError::Failed`] when something is failing to upload; it says what.
     async fn flush(&self) -> Result<(), ControlError>;
+    /// Where one file stands, of those that are known here.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    async fn file(&self, request: FileRequest) -> Result<FileStatus, ControlError>;
     /// Lists a directory again.
     ///
     /// # Errors

@@ -14,8 +14,8 @@ use axum::{
     routing::{get, post},
 };
 use gateway_api::{
-    GatewayStatus, Settings,
-    admin::{self, ErrorBody, RefreshRequest},
+    FileStatus, GatewayStatus, Settings,
+    admin::{self, ErrorBody, FileRequest, RefreshRequest},
 };
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
@@ -73,6 +73,7 @@ fn router(control: Arc<dyn Control>) -> Router {
         .route(admin::SETTINGS, get(settings).put(replace_settings))
         .route(admin::FLUSH, post(flush))
         .route(admin::REFRESH, post(refresh))
+        .route(admin::FILE, post(file))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(control)
 }
@@ -122,6 +123,14 @@ async fn refresh(
     Ok(StatusCode::NO_CONTENT)
 }
 
+async fn file(
+    State(control): State<Arc<dyn Control>>,
+    request: Result<Json<FileRequest>, JsonRejection>,
+) -> Result<Json<FileStatus>, ControlError> {
+    let Json(request) = request.map_err(|e| ControlError::Invalid(e.body_text()))?;
+    Ok(Json(control.file(request).await?))
+}
+
 impl IntoResponse for ControlError {
     fn into_response(self) -> Response {
         let status = match self {
@@ -169,6 +178,9 @@ mod tests {
         }
         async fn flush(&self) -> Result<(), ControlError> {
             Err(ControlError::Failed("the bucket does not answer".to_owned()))
+        }
+        async fn file(&self, request: FileRequest) -> Result<FileStatus, ControlError> {
+            Err(ControlError::NotFound(format!("no {} here", request.path)))
         }
         async fn refresh(&self, request: RefreshRequest) -> Result<(), ControlError> {
             Err(ControlError::NotFound(format!("no share {}", request.share)))
@@ -220,6 +232,8 @@ mod tests {
             let refresh = client.request("POST", admin::REFRESH, b"{\"share\":\"sales\"}");
             assert_eq!(refusal(refresh).0, 404);
             assert_eq!(refusal(client.request("POST", admin::REFRESH, b"{}")).0, 400);
+            let file = client.request("POST", admin::FILE, b"{\"share\":\"sales\",\"path\":\"a\"}");
+            assert_eq!(refusal(file), (404, "no a here".to_owned()));
         })
         .await;
     }

@@ -5,7 +5,7 @@ use super::{
     Catalog,
     error::CatalogError,
     inode, journal,
-    types::{Inode, PendingCounts},
+    types::{Inode, PendingCounts, Standing},
 };
 use crate::{
     clock::Timestamp,
@@ -57,6 +57,33 @@ impl Catalog {
                 failing,
                 last_error,
             })
+        })
+        .await
+    }
+
+    /// Where one inode stands.
+    ///
+    /// # Errors
+    /// [`CatalogError::Gone`].
+    pub async fn standing(&self, ino: Ino) -> Result<Standing, CatalogError> {
+        // With the writer: it knows which jobs are out.
+        self.write(move |txn| {
+            let inode = inode::get(txn.db, ino)?;
+            let key = match &inode.object_key {
+                Some(key) if !inode.dirty => key.as_str().to_owned(),
+                Some(_) | None => inode::key_of(txn.db, &inode)?,
+            };
+            let cached = super::range::of(txn.db, ino)?.iter().map(|r| r.end - r.start).sum();
+            let failures = txn
+                .db
+                .prepare_cached(
+                    "SELECT attempts, coalesce(last_error, '') FROM journal
+                     WHERE kind = 0 AND ino = ?1 AND attempts > 0",
+                )?
+                .query_row([ino.0], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            let uploading = txn.state.claims.has_upload_of(ino);
+            Ok(Standing { inode, key, cached, uploading, failures })
         })
         .await
     }

@@ -58,7 +58,7 @@ pub use share::RootAttr;
 pub use types::{
     AttrChange, DeleteJob, DurableBytes, Expected, Finish, HeadAttr, Inode, Job, ListDefaults,
     ListedEntry, ListedKind, ListedPage, ListingToken, Merged, MultipartState, NewInode, NewKind,
-    OpId, PartRecord, PendingCounts, ShareRow, Stamp, SyncJob, WriteCommit,
+    OpId, PartRecord, PendingCounts, ShareRow, Stamp, Standing, SyncJob, WriteCommit,
 };
 
 use held::Held;

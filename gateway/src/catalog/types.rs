@@ -387,6 +387,21 @@ pub struct ShareRow {
     pub root: Ino,
 }
 
+/// Where one inode stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its row.
+    pub inode: Inode,
+    /// The key that its object has or is to have.
+    pub key: String,
+    /// Bytes of it on the cache disk.
+    pub cached: u64,
+    /// Whether a job that uploads it is out.
+    pub uploading: bool,
+    /// How often its upload has failed, and why the last time.
+    pub failures: Option<(u64, String)>,
+}
+
 /// How much is still to be uploaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PendingCounts {

@@ -67,7 +67,7 @@ impl Claims {
     }
 
     /// Whether a job that uploads `ino` is out.
-    fn has_upload_of(&self, ino: Ino) -> bool {
+    pub(super) fn has_upload_of(&self, ino: Ino) -> bool {
         self.by_op.values().any(|claim| claim.ino == Some(ino))
     }
 

@@ -6,17 +6,18 @@ use std::{
 
 use async_trait::async_trait;
 use gateway_api::{
-    ByteSize, GatewayStatus, Settings,
-    admin::RefreshRequest,
-    status::{CacheStatus, UploadStatus},
+    ByteSize, FileStatus, GatewayStatus, Settings, ShareName,
+    admin::{FileRequest, RefreshRequest},
+    status::{CacheStatus, FileState, UploadStatus},
 };
 use tokio::sync::Mutex;
 
 use super::shares::Shares;
 use crate::{
     admin::{Control, ControlError},
-    catalog::{Catalog, CatalogError, PendingCounts},
+    catalog::{Catalog, CatalogError, PendingCounts, Standing},
     clock::Timestamp,
+    ids::{FileKind, Ino},
     settings::{SettingsStore, StoreError},
     tasks::Tasks,
     upload::Uploader,
@@ -95,6 +96,35 @@ fn upload_status(counts: PendingCounts) -> UploadStatus {
         failing: counts.failing,
         last_error: counts.last_error,
     }
+}
+
+fn file_state(standing: &Standing) -> FileState {
+    match &standing.failures {
+        _ if standing.uploading => FileState::Uploading,
+        Some((attempts, error)) => FileState::Failing { attempts: *attempts, error: error.clone() },
+        None if standing.inode.dirty => FileState::Waiting,
+        None => FileState::InS3,
+    }
+}
+
+/// The inode at `path` below `root`, of those that are known.
+async fn find(
+    catalog: &Catalog,
+    root: Ino,
+    share: &ShareName,
+    path: &str,
+) -> Result<Ino, ControlError> {
+    let mut at = root;
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        at = match catalog.child(at, part).await {
+            Ok(Some(child)) => child.ino,
+            Ok(None) | Err(CatalogError::NotDirectory | CatalogError::Gone(_)) => {
+                return Err(ControlError::NotFound(format!("{share}:/{path} is not known here")));
+            }
+            Err(error) => return Err(failed(&error)),
+        };
+    }
+    Ok(at)
 }
 
 fn failed(error: &CatalogError) -> ControlError {
@@ -198,6 +228,36 @@ impl Control for Gateway {
         Ok(())
     }
 
+    async fn file(&self, request: FileRequest) -> Result<FileStatus, ControlError> {
+        let (found, catalog, bucket) = {
+            let state = self.state.lock().await;
+            let settings = &state.settings.current().settings;
+            let share = settings.shares.iter().find(|share| share.name == request.share);
+            let bucket = share.map(|share| share.bucket.clone());
+            (state.shares.movers(&request.share), state.shares.parts().catalog.clone(), bucket)
+        };
+        let (Some((_, root)), Some(bucket)) = (found, bucket) else {
+            return Err(ControlError::NotFound(format!("no share is called {}", request.share)));
+        };
+        let ino = find(&catalog, root, &request.share, &request.path).await?;
+        let standing = catalog.standing(ino).await.map_err(|e| failed(&e))?;
+        let inode = &standing.inode;
+        let kind = match inode.kind {
+            FileKind::File => "file",
+            FileKind::Directory => "directory",
+            FileKind::Symlink => "symlink",
+        };
+        Ok(FileStatus {
+            kind: kind.to_owned(),
+            size: ByteSize(inode.size),
+            cached: ByteSize(standing.cached),
+            bucket,
+            etag: inode.etag.as_ref().map(|etag| etag.as_str().to_owned()),
+            state: file_state(&standing),
+            key: standing.key,
+        })
+    }
+
     async fn refresh(&self, request: RefreshRequest) -> Result<(), ControlError> {
         let (found, catalog) = {
             let state = self.state.lock().await;
@@ -206,18 +266,7 @@ impl Control for Gateway {
         let Some((movers, root)) = found else {
             return Err(ControlError::NotFound(format!("no share is called {}", request.share)));
         };
-        let mut dir = root;
-        for part in request.path.split('/').filter(|part| !part.is_empty()) {
-            dir = match catalog.child(dir, part).await {
-                Ok(Some(child)) => child.ino,
-                Ok(None) | Err(CatalogError::NotDirectory | CatalogError::Gone(_)) => {
-                    let message =
-                        format!("{}:/{} is no known directory", request.share, request.path);
-                    return Err(ControlError::NotFound(message));
-                }
-                Err(error) => return Err(failed(&error)),
-            };
-        }
+        let dir = find(&catalog, root, &request.share, &request.path).await?;
         movers.refresher().now(dir).await.map_err(|error| ControlError::Failed(error.to_string()))
     }
 }

@@ -6,9 +6,10 @@ mod process;
 #[expect(dead_code, clippy::unwrap_used, reason = "shared with the protocol's own tests")]
 mod raw;
 
+use gateway_api::status::FileState;
 use mount::Mount;
 use process::{Gateway, Home, settings, store, until};
-use s3_store::S3Store;
+use s3_store::{FaultAction, FaultRule, S3Store};
 
 const BUCKET: &str = "bucket";
 
@@ -237,4 +238,39 @@ fn handles_and_exclusive_creates_outlive_a_killed_process_and_the_write_verifier
     for handle in [&root, &opaque(&file)] {
         assert_eq!(word(&ask(&gateway, 7, getattr, &[handle]), 6), 70, "NFS3ERR_STALE");
     }
+}
+
+/// settings.md, `gateway file`: a file's way from the cache to the bucket, told at each step.
+#[test]
+fn each_file_says_where_it_stands() {
+    let (store, home) = (store(), Home::new());
+    let gateway = Gateway::start(&home, &settings(&store).replace("= 50", "= 3600000"));
+    let mut share = Mount::new(gateway.port, "sales");
+    share.mkdir("2026");
+    share.write("2026/report.txt", b"sales");
+    let file = || gateway.file("2026/report.txt").expect("it is known");
+    let waiting = file();
+    assert_eq!((waiting.kind.as_str(), waiting.size.0, waiting.cached.0), ("file", 5, 5));
+    assert_eq!((waiting.etag, waiting.state), (None, FileState::Waiting));
+    store.faults().add(
+        FaultRule::new(FaultAction::FailBefore { status: 403, code: "AccessDenied".to_owned() })
+            .operation("PutObject")
+            .times(u64::MAX),
+    );
+    gateway.replace_settings(&settings(&store));
+    share.write("2026/other.txt", b"other");
+    let failing = until("the upload fails", || match gateway.file("2026/other.txt") {
+        Ok(status) => Some(status.state).filter(|state| matches!(state, FileState::Failing { .. })),
+        Err(error) => panic!("{error}"),
+    });
+    assert!(matches!(failing, FileState::Failing { error, .. } if error.contains("AccessDenied")));
+    store.faults().clear();
+    gateway.flush();
+    let done = file();
+    assert_eq!(done.state, FileState::InS3);
+    let object = store.object(BUCKET, &done.key).expect("the key that it names");
+    assert_eq!(done.etag.expect("a tag").trim_matches('"'), object.etag);
+    assert_eq!(gateway.file("2026").expect("a directory").kind, "directory");
+    let unknown = gateway.file("2026/none").expect_err("nobody wrote it").to_string();
+    assert_eq!(unknown, "sales:/2026/none is not known here");
 }

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gateway_api::{GatewayStatus, client::AdminClient};
+use gateway_api::{
+    FileStatus, GatewayStatus,
+    client::{AdminClient, ClientError},
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -113,6 +116,13 @@ impl Gateway {
 
     pub(crate) fn status(&self) -> GatewayStatus {
         self.admin.status().expect("the gateway answers")
+    }
+
+    /// Where a file of the share `sales` stands, or why that cannot be told.
+    pub(crate) fn file(&self, path: &str) -> Result<FileStatus, ClientError> {
+        let body = format!("{{\"share\":\"sales\",\"path\":\"{path}\"}}");
+        let answer = self.admin.request("POST", "/v1/file", body.as_bytes())?;
+        Ok(serde_json::from_slice(&answer).expect("a file's status"))
     }
 
     /// Waits until everything acknowledged is in S3.
