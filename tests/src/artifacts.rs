@@ -35,6 +35,14 @@ pub fn nfs_load(workspace: &Workspace) -> Result<PathBuf> {
     cargo_build(workspace, &[["--release"].as_slice(), &what].concat())
 }
 
+/// The server that only answers NULL, of the benchmark.
+///
+/// # Errors
+/// When it does not compile.
+pub fn null_server(workspace: &Workspace) -> Result<PathBuf> {
+    cargo_build(workspace, &["--release", "--package", "e2e", "--bin", "null-server"])
+}
+
 /// PID 1's binary: static, small.
 ///
 /// # Errors

@@ -117,6 +117,13 @@ pub struct Line {
     load: Load,
 }
 
+impl Line {
+    /// Whether it makes NULL calls only.
+    pub fn is_null(&self) -> bool {
+        matches!(self.load, Load::Calls("null"))
+    }
+}
+
 /// All of them, in the order of the table.
 pub fn all() -> Vec<Line> {
     use Unit::{Calls, Entries, Files, Mebibytes};

@@ -6,6 +6,7 @@
 pub mod disk;
 pub mod ganesha;
 pub mod gateway;
+pub mod least;
 pub mod lines;
 pub mod machine;
 pub mod measurement;

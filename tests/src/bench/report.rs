@@ -71,6 +71,11 @@ fn line(outcome: &Outcome) -> Value {
             "cpu_seconds_per_unit": median(&outcome.ours.costs(unit)),
             "rounds": outcome.ours.0,
         },
+        "least": outcome.least.as_ref().map(|least| json!({
+            "rate": median(&least.rates(unit)),
+            "cpu_seconds_per_unit": median(&least.costs(unit)),
+            "rounds": least.0,
+        })),
         "ganesha_equal_durability": theirs(outcome.equal()),
         "ganesha_as_shipped": theirs(&outcome.shipped),
     })

@@ -19,6 +19,8 @@ pub struct Bench {
     pub gateway: Server,
     /// Theirs.
     pub ganesha: Server,
+    /// A program that only answers NULL.
+    pub least: Server,
     /// The program `nfs-load`.
     pub load: PathBuf,
     /// How much.
@@ -40,6 +42,8 @@ pub struct Outcome {
     pub shipped: Rounds,
     /// Theirs with synchronous changes of names: only where names change.
     pub synchronous: Option<Rounds>,
+    /// Of the program that only answers NULL, where there is nothing else.
+    pub least: Option<Rounds>,
 }
 
 impl Outcome {
@@ -68,6 +72,7 @@ impl Bench {
             ours: Rounds::default(),
             shipped: Rounds::default(),
             synchronous: line.changes_names().then(Rounds::default),
+            least: line.is_null().then(Rounds::default),
         };
         for round in 1..=self.rounds {
             say(&format!("{}: round {round} of {}", line.title, self.rounds));
@@ -81,6 +86,9 @@ impl Bench {
                 synchronous.0.push(measure(&self.ganesha, ganesha::SYNCHRONOUS)?);
             }
             outcome.shipped.0.push(measure(&self.ganesha, ganesha::PLAIN)?);
+            if let Some(least) = &mut outcome.least {
+                least.0.push(measure(&self.least, ganesha::PLAIN)?);
+            }
         }
         say("");
         Ok(outcome)

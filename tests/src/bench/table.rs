@@ -46,6 +46,26 @@ pub fn render(outcomes: &[Outcome], style: Style) -> String {
     }
 }
 
+/// What the program that only answers took, line by line.
+pub fn least(outcomes: &[Outcome]) -> String {
+    let mut out = String::new();
+    for Outcome { line, least, .. } in outcomes {
+        let Some(least) = least else { continue };
+        let (rates, costs) = (least.rates(line.unit), least.costs(line.unit));
+        let (rate, cost) = (rate(median(&rates)), cost(median(&costs)));
+        let (rate_unit, cost_unit) = (line.unit.rate(), line.unit.cost());
+        writeln!(out, "{}: {rate} {rate_unit}, {cost} {cost_unit}", line.title)
+            .expect("a string takes everything");
+    }
+    if !out.is_empty() {
+        out.insert_str(
+            0,
+            "The same load on a program that only reads calls and writes constant replies:\n",
+        );
+    }
+    out
+}
+
 /// Heading of what [`line`] gives.
 pub fn line_heading() -> String {
     let [title, _, ours, ganesha, speed, ..] = HEAD;
@@ -144,7 +164,8 @@ mod tests {
     fn outcome(id: &str, synchronous: Option<f64>) -> Outcome {
         let line = lines::all().into_iter().find(|line| line.id == id).unwrap();
         let synchronous = synchronous.map(rounds);
-        Outcome { line, ours: rounds(2.0), shipped: rounds(1.0), synchronous }
+        let least = line.is_null().then(|| rounds(0.5));
+        Outcome { line, ours: rounds(2.0), shipped: rounds(1.0), synchronous, least }
     }
 
     #[test]
@@ -163,6 +184,15 @@ mod tests {
         let table = render(&[outcome("read-1m", None)], Style::Markdown);
         let row = table.lines().nth(2).unwrap();
         assert!(row.ends_with("| 1.000 | 0.500 | 0.50 | – |"), "{row}");
+    }
+
+    #[test]
+    fn the_least_is_told_of_null_alone() {
+        let outcomes = [outcome("null-1", None), outcome("read-1m", None)];
+        let said = least(&outcomes);
+        assert_eq!(said.lines().count(), 2, "{said}");
+        assert!(said.ends_with("NULL, one at a time: 2000 calls/s, 0.250 s/1000\n"), "{said}");
+        assert_eq!(least(&outcomes[1..]), "");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use clap::Parser;
 use e2e::{
     artifacts,
     bench::{
-        disk, ganesha, gateway,
+        disk, ganesha, gateway, least,
         lines::{self, Line, Scale},
         machine::{self, Machine},
         private_network,
@@ -82,6 +82,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let workspace = Workspace::find();
     let program = artifacts::gateway(&workspace)?;
     let load = artifacts::nfs_load(&workspace)?;
+    let null_server = artifacts::null_server(&workspace)?;
     private_network::enter()?;
 
     let folder = workspace.out().join("bench-nfs");
@@ -91,12 +92,13 @@ fn run(arguments: &Arguments) -> Result<()> {
     let store = lab::start_store(0, None)?;
     let gateway = gateway::start(&program, &folder.join("gateway"), &store.endpoint())?;
     let ganesha = ganesha::start(&folder.join("ganesha"))?;
+    let least = least::start(&null_server, &folder.join("least.log"), &gateway)?;
     let rounds = arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 5 });
     let scale = if arguments.quick { Scale::QUICK } else { Scale::FULL };
     introduce(&machine, rounds);
 
     let made = HashSet::new();
-    let mut bench = Bench { gateway, ganesha, load, scale, rounds, made };
+    let mut bench = Bench { gateway, ganesha, least, load, scale, rounds, made };
     let json = workspace.out().join("bench-nfs.json");
     let mut outcomes = Vec::new();
     println!("{}", table::line_heading());
@@ -113,7 +115,12 @@ fn run(arguments: &Arguments) -> Result<()> {
     disk::unmount(&folder.join("gateway"))?;
     remove(&folder)?;
     let style = if arguments.markdown { Style::Markdown } else { Style::Text };
-    println!("\n{}\n{}\n", table::render(&outcomes, style), table::LEGEND);
+    println!(
+        "\n{}\n{}\n\n{}",
+        table::render(&outcomes, style),
+        table::LEGEND,
+        table::least(&outcomes)
+    );
     println!(
         "most memory at once: gateway {} MiB, nfs-ganesha {} MiB; {:.0} s; every round: {}",
         servers.gateway_peak_memory_mib,
