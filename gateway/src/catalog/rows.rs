@@ -180,17 +180,14 @@ impl Rows {
 
     /// Whether the row of `ino` may have changed.
     pub(super) fn changed_since(&self, since: Since, ino: Ino) -> bool {
-        let state = self.lock();
-        since.0 < state.forgotten_until
-            || state.changed_at.get(&ino).is_some_and(|changed| *changed > since.0)
+        self.lock().changed_since(since, ino)
     }
 
     /// Keeps a row that a snapshot had, unless it may have changed since.
     pub(super) fn keep(&self, since: Since, row: &Arc<Inode>, ranges: Option<&Arc<RangeSet>>) {
         let at = self.place(row.parent, &row.name);
         let mut state = self.lock();
-        let unknown = since.0 < state.forgotten_until;
-        if unknown || state.changed_at.get(&row.ino).is_some_and(|changed| *changed > since.0) {
+        if state.changed_since(since, row.ino) {
             return;
         }
         let ranges = ranges.filter(|ranges| ranges.len() <= RANGES_KEPT_MAX);
@@ -253,6 +250,11 @@ impl Rows {
 }
 
 impl State {
+    fn changed_since(&self, since: Since, ino: Ino) -> bool {
+        let changed = self.changed_at.get(&ino);
+        since.0 < self.forgotten_until || changed.is_some_and(|changed| *changed > since.0)
+    }
+
     /// The row, which is a young one from now on.
     fn find(&mut self, ino: Ino) -> Option<&Known> {
         if !self.young.rows.contains_key(&ino) {

@@ -162,7 +162,7 @@ impl Vfs {
 
     /// The directory as it is, in answer to a request that changed it before the last start.
     pub(super) async fn changed_before(&self, ino: Ino) -> Result<Change, FsError> {
-        Ok(Change { before: None, after: self.attr(self.row(ino).await?.as_ref()) })
+        Ok(Change { before: None, ..self.unchanged(ino).await? })
     }
 
     /// The time for a change to `row`: never the one it has, so that clients see every change.
