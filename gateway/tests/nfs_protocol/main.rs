@@ -21,11 +21,13 @@ mod tools;
 use std::{net::SocketAddr, sync::Arc};
 
 use gateway::{
-    nfs::{Export, Exports, HandleCodec, Limits, Server, testing::MemoryFs},
+    nfs::{
+        Export, Exports, HandleCodec, Limits, Server,
+        testing::{MemoryFs, open_policy},
+    },
     share::access::AccessPolicy,
     vfs::ShareId,
 };
-use gateway_api::{ClientSpec, settings::Squash};
 use nfs3_client::{
     Nfs3Connection, Nfs3ConnectionBuilder,
     nfs3_types::{
@@ -39,18 +41,6 @@ use tokio::{net::TcpListener, net::TcpStream, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 type Client = Nfs3Connection<TokioIo<TcpStream>>;
-
-/// A share that everybody may use as who they say they are.
-fn open_policy() -> AccessPolicy {
-    AccessPolicy {
-        clients: ClientSpec::everyone(),
-        read_only: false,
-        squash: Squash::NoSquash,
-        anonymous_uid: 65534,
-        anonymous_gid: 65534,
-        require_privileged_port: false,
-    }
-}
 
 fn export(id: u32, name: &str, fs: &Arc<MemoryFs>, policy: AccessPolicy) -> Export {
     Export { id: ShareId(id), name: name.parse().unwrap(), policy, fs: Arc::clone(fs) as _ }

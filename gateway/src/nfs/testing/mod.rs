@@ -10,11 +10,24 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use gateway_api::{ClientSpec, settings::Squash};
 use tokio::sync::watch;
 
-use crate::vfs::WriteVerifier;
+use crate::{share::access::AccessPolicy, vfs::WriteVerifier};
 
 use tree::Tree;
+
+/// Everybody may use the share as who they say they are.
+pub fn open_policy() -> AccessPolicy {
+    AccessPolicy {
+        clients: ClientSpec::everyone(),
+        read_only: false,
+        squash: Squash::NoSquash,
+        anonymous_uid: 65534,
+        anonymous_gid: 65534,
+        require_privileged_port: false,
+    }
+}
 
 /// A share in memory.
 #[derive(Debug)]

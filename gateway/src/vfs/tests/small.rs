@@ -6,6 +6,27 @@ async fn commit(f: &Fixture, file: Ino) {
     f.fs.commit(&owner(), file).await.unwrap();
 }
 
+/// Settles over and over.
+struct Settling(tokio::task::JoinHandle<()>);
+
+impl Settling {
+    fn start(shared: &Arc<WriteBack>) -> Self {
+        let shared = Arc::clone(shared);
+        Self(tokio::spawn(async move {
+            loop {
+                shared.settle().await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        }))
+    }
+
+    /// Ends it; it has not failed until then.
+    async fn stop(self) {
+        self.0.abort();
+        assert!(self.0.await.unwrap_err().is_cancelled());
+    }
+}
+
 /// Goal: a small file waits for no sync of the cache disk and survives a power cut all the same (A1).
 /// Method: many seeds on a disk that forgets unsynced sectors and names, before and after settling.
 #[tokio::test]
@@ -166,16 +187,9 @@ async fn crash_files_written_while_others_are_settled_survive() {
             }
         });
     }
-    let shared = f.shared.clone();
-    let settling = tokio::spawn(async move {
-        loop {
-            shared.settle().await.unwrap();
-            tokio::task::yield_now().await;
-        }
-    });
+    let settling = Settling::start(&f.shared);
     tasks.join_all().await;
-    settling.abort();
-    assert!(settling.await.unwrap_err().is_cancelled());
+    settling.stop().await;
     let fs = Arc::into_inner(fs).unwrap();
     let f = Fixture { fs, ..f };
     let f = f.power_cut(7).await;
@@ -211,16 +225,9 @@ async fn crash_what_several_writers_of_one_file_have_committed_survives() {
                 }
             });
         }
-        let shared = f.shared.clone();
-        let settling = tokio::spawn(async move {
-            loop {
-                shared.settle().await.unwrap();
-                tokio::task::yield_now().await;
-            }
-        });
+        let settling = Settling::start(&f.shared);
         tasks.join_all().await;
-        settling.abort();
-        assert!(settling.await.unwrap_err().is_cancelled());
+        settling.stop().await;
         let f = Fixture { fs: Arc::into_inner(fs).unwrap(), ..f };
         let before = f.content(file).await;
         let f = f.power_cut(seed).await;

@@ -5,7 +5,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use gateway_api::{ClientSpec, settings::Squash};
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
@@ -24,9 +23,8 @@ use crate::{
             program::{Program, Repetition},
             reply::Rejection,
         },
-        testing::MemoryFs,
+        testing::{MemoryFs, open_policy},
     },
-    share::access::AccessPolicy,
 };
 
 const PROGRAM: u32 = 0x2000_0001;
@@ -84,19 +82,11 @@ impl Server {
         let ((begun, has_begun), (go_on, may_go_on)) = (std_mpsc::channel(), std_mpsc::channel());
         let program = Asks { begun, go_on: Mutex::new(may_go_on) };
         let exports = Arc::new(Exports::new());
-        let policy = AccessPolicy {
-            clients: ClientSpec::everyone(),
-            read_only: false,
-            squash: Squash::NoSquash,
-            anonymous_uid: 65534,
-            anonymous_gid: 65534,
-            require_privileged_port: false,
-        };
         let name = "share".parse().unwrap();
         exports.replace(vec![Export {
             id: ShareId(1),
             name,
-            policy,
+            policy: open_policy(),
             fs: Arc::new(MemoryFs::new()),
         }]);
         let limits = Limits::default();

@@ -2,7 +2,7 @@
 use std::{cell::OnceCell, future::Future, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use gateway_api::{ClientSpec, settings::Squash};
+use gateway_api::settings::Squash;
 use tokio::runtime::{Builder, Runtime};
 
 use super::replies;
@@ -14,7 +14,7 @@ use crate::{
         mount::Mount,
         portmap::Portmap,
         rpc::{admission::Admission, call::Call, connection::Service, program::Programs},
-        testing::MemoryFs,
+        testing::{MemoryFs, open_policy},
         v3::Nfs3,
     },
     share::access::AccessPolicy,
@@ -83,14 +83,7 @@ impl World {
     /// A server of empty shares.
     pub(super) fn empty() -> (Self, Arc<MemoryFs>) {
         let fs = Arc::new(MemoryFs::with_files_up_to(FILE_BYTES_MAX));
-        let open = AccessPolicy {
-            clients: ClientSpec::everyone(),
-            read_only: false,
-            squash: Squash::NoSquash,
-            anonymous_uid: 65534,
-            anonymous_gid: 65534,
-            require_privileged_port: false,
-        };
+        let open = open_policy();
         let read_only =
             AccessPolicy { read_only: true, squash: Squash::RootSquash, ..open.clone() };
         let far = "192.0.2.0/24".parse().expect("a subnet of the documentation");
