@@ -4,13 +4,13 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     Catalog,
-    content::{Touches, mark_dirty},
     error::CatalogError,
     inode,
     journal::{
         self, KIND_ABORT, KIND_DELETE, KIND_SYNC, NEVER, abandon_multipart, delete_op,
         enqueue_delete,
     },
+    moves,
     namespace::has_sync,
     types::{DeleteJob, Inode, Job, OpId, SyncJob},
     writer::Txn,
@@ -21,8 +21,6 @@ use crate::{
     object::{ETag, ObjectKey},
 };
 
-/// Rows of a directory move looked at in one claim.
-const MOVE_STEP_ROWS: usize = 500;
 /// Rows looked at beyond those claimed, so that waiting ones do not hide ready ones.
 const LOOK_AHEAD_ROWS: usize = 256;
 /// How long an operation that waits for another one is left alone, in milliseconds. Short: the
@@ -86,7 +84,7 @@ impl Catalog {
     /// Of the database only.
     pub async fn claim_jobs(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, CatalogError> {
         self.write(move |txn| {
-            expand_moves(txn, now)?;
+            moves::step(txn, now)?;
             let mut jobs = Vec::new();
             // Those that are decided otherwise are not out.
             txn.state.claims.note_release();
@@ -374,48 +372,4 @@ fn resolve_owner(
         }
     }
     Ok(Decision::Wait(WAIT_MILLIS))
-}
-
-/// Takes one step of the oldest directory move: journals the upload of inodes whose object is still
-/// below the old prefix. The position is an object key, so that a restart goes on where it was.
-fn expand_moves(txn: &mut Txn<'_>, now: Timestamp) -> Result<(), CatalogError> {
-    let row: Option<(u64, u32, String, String)> = txn
-        .db
-        .prepare_cached(
-            "SELECT op, share, key, cursor FROM journal INDEXED BY journal_moves
-             WHERE kind = 2 AND not_before <= ?1 ORDER BY op LIMIT 1",
-        )?
-        .query_row([now.as_nanos()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
-        .optional()?;
-    let Some((op, share, prefix, cursor)) = row else { return Ok(()) };
-    let below: Vec<Inode> = txn
-        .db
-        .prepare_cached(concat!(
-            "SELECT ",
-            inode::columns!(),
-            " FROM inode WHERE share = ?1 AND object_key > ?2 AND object_key < ?3
-              ORDER BY object_key LIMIT ?4"
-        ))?
-        .query_map(
-            params![share, cursor, inode::after_prefix(&prefix), MOVE_STEP_ROWS],
-            inode::from_row,
-        )?
-        .collect::<Result<_, _>>()?;
-    for inode in &below {
-        let key = inode::key_of(txn.db, inode)?;
-        let in_place = inode.object_key.as_ref().is_some_and(|at| at.as_str() == key);
-        if !in_place && !has_sync(txn.db, inode.ino)? {
-            mark_dirty(txn, inode.ino, Touches::Metadata, now)?;
-        }
-    }
-    match below.last().and_then(|last| last.object_key.as_ref()) {
-        Some(last) if below.len() == MOVE_STEP_ROWS => {
-            txn.db
-                .prepare_cached("UPDATE journal SET cursor = ?2 WHERE op = ?1")?
-                .execute(params![op, last.as_str()])?;
-        }
-        _ => delete_op(txn.db, OpId(op))?,
-    }
-    txn.state.journal_changed = true;
-    Ok(())
 }

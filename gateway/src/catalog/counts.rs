@@ -1,4 +1,6 @@
 //! What is still to be done, as numbers; and what recovery asks at start.
+use std::collections::BTreeMap;
+
 use rusqlite::{OptionalExtension, params};
 
 use super::{
@@ -18,45 +20,59 @@ impl Catalog {
     /// # Errors
     /// Of the database only.
     pub async fn pending(&self, share: Option<ShareId>) -> Result<PendingCounts, CatalogError> {
-        let share = share.map(|share| share.0);
+        let mut all = self.pending_by_share().await?;
+        Ok(match share {
+            Some(share) => all.remove(&share).unwrap_or_default(),
+            None => all.into_values().fold(PendingCounts::default(), PendingCounts::plus),
+        })
+    }
+
+    /// The same for each share of which S3 lacks anything.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn pending_by_share(&self) -> Result<BTreeMap<ShareId, PendingCounts>, CatalogError> {
         self.read(move |db| {
-            let (dirty_files, dirty_bytes) = db
-                .prepare_cached(
-                    "SELECT count(*), coalesce(sum(CASE WHEN content_version > synced_version
-                         THEN size ELSE 0 END), 0)
-                     FROM inode WHERE dirty = 1 AND (?1 IS NULL OR share = ?1)",
-                )?
-                .query_row([share], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            let mut of_kind = db.prepare_cached(
-                "SELECT count(*) FROM journal WHERE kind = ?1 AND (?2 IS NULL OR share = ?2)",
+            let mut all: BTreeMap<ShareId, PendingCounts> = BTreeMap::new();
+            let mut dirty = db.prepare_cached(
+                "SELECT share, count(*), coalesce(sum(CASE WHEN content_version > synced_version
+                     THEN size ELSE 0 END), 0)
+                 FROM inode WHERE dirty = 1 GROUP BY share",
             )?;
-            let pending_deletes =
-                of_kind.query_row(params![journal::KIND_DELETE, share], |row| row.get(0))?;
-            let pending_moves =
-                of_kind.query_row(params![journal::KIND_MOVE, share], |row| row.get(0))?;
-            let failing = db
-                .prepare_cached(
-                    "SELECT count(*) FROM journal
-                     WHERE attempts > 0 AND (?1 IS NULL OR share = ?1)",
-                )?
-                .query_row([share], |row| row.get(0))?;
-            let last_error = db
-                .prepare_cached(
-                    "SELECT last_error FROM journal
-                     WHERE attempts > 0 AND (?1 IS NULL OR share = ?1)
-                     ORDER BY failed_at DESC LIMIT 1",
-                )?
-                .query_row([share], |row| row.get(0))
-                .optional()?
-                .flatten();
-            Ok(PendingCounts {
-                dirty_files,
-                dirty_bytes,
-                pending_deletes,
-                pending_moves,
-                failing,
-                last_error,
-            })
+            let mut rows = dirty.query([])?;
+            while let Some(row) = rows.next()? {
+                let counts = all.entry(ShareId(row.get(0)?)).or_default();
+                (counts.dirty_files, counts.dirty_bytes) = (row.get(1)?, row.get(2)?);
+            }
+            let mut journal = db.prepare_cached(
+                "SELECT share, kind, count(*), sum(attempts > 0), min(since) FROM journal
+                 GROUP BY share, kind",
+            )?;
+            let mut rows = journal.query([])?;
+            while let Some(row) = rows.next()? {
+                let counts = all.entry(ShareId(row.get(0)?)).or_default();
+                let (kind, count): (u8, u64) = (row.get(1)?, row.get(2)?);
+                counts.failing += row.get::<_, u64>(3)?;
+                match kind {
+                    journal::KIND_DELETE => counts.pending_deletes = count,
+                    journal::KIND_MOVE => counts.pending_moves = count,
+                    journal::KIND_SYNC => {
+                        let since: i64 = row.get(4)?;
+                        counts.oldest =
+                            Some(Timestamp::from_nanos(since.saturating_mul(1_000_000)));
+                    }
+                    _ => {}
+                }
+            }
+            let mut last = db.prepare_cached(
+                "SELECT last_error, failed_at FROM journal WHERE attempts > 0 AND share = ?1
+                 ORDER BY failed_at DESC LIMIT 1",
+            )?;
+            for (share, counts) in all.iter_mut().filter(|(_, counts)| counts.failing > 0) {
+                let latest = last.query_row([share.0], |row| Ok((row.get(0)?, row.get(1)?)));
+                (counts.last_error, counts.last_failure) = latest.optional()?.unwrap_or_default();
+            }
+            Ok(all)
         })
         .await
     }

@@ -46,7 +46,8 @@ pub(super) fn enqueue_sync(
     let due = if inode.writing { NEVER } else { due };
     txn.db
         .prepare_cached(
-            "INSERT INTO journal (kind, share, ino, not_before) VALUES (0, ?1, ?2, ?3)
+            "INSERT INTO journal (kind, share, ino, not_before, since)
+             VALUES (0, ?1, ?2, ?3, CAST(unixepoch('subsec') * 1000 AS INTEGER))
              ON CONFLICT (ino) WHERE kind = 0 DO UPDATE SET not_before = excluded.not_before",
         )?
         .execute(params![inode.share.0, ino.0, due.as_nanos()])?;
@@ -76,18 +77,19 @@ pub(super) fn enqueue_delete(
     Ok(())
 }
 
-/// Journals the walk over everything whose object is below `old_prefix`.
+/// Journals the walk over everything whose object is below `old_prefix`, because `dir` has been renamed.
 pub(super) fn enqueue_move(
     txn: &mut Txn<'_>,
-    share: ShareId,
+    dir: &Inode,
     old_prefix: &str,
     due: Timestamp,
 ) -> Result<(), CatalogError> {
     txn.db
         .prepare_cached(
-            "INSERT INTO journal (kind, share, key, cursor, not_before) VALUES (2, ?1, ?2, ?2, ?3)",
+            "INSERT INTO journal (kind, share, ino, key, cursor, not_before)
+             VALUES (2, ?1, ?2, ?3, ?3, ?4)",
         )?
-        .execute(params![share.0, old_prefix, due.as_nanos()])?;
+        .execute(params![dir.share.0, dir.ino.0, old_prefix, due.as_nanos()])?;
     txn.state.journal_changed = true;
     Ok(())
 }
@@ -464,7 +466,8 @@ fn published(
     txn.db
         .prepare_cached(
             "UPDATE journal SET expect_key = NULL, expect_etag = NULL, sent_key = NULL,
-                 attempts = 0, last_error = NULL
+                 attempts = 0, last_error = NULL,
+                 since = CAST(unixepoch('subsec') * 1000 AS INTEGER)
              WHERE op = ?1",
         )?
         .execute([op.0])?;

@@ -22,6 +22,7 @@ mod inode;
 mod journal;
 mod link;
 mod listing;
+mod moves;
 mod namespace;
 mod pragmas;
 mod range;
@@ -58,7 +59,8 @@ pub use share::RootAttr;
 pub use types::{
     AttrChange, DeleteJob, DurableBytes, Expected, Finish, HeadAttr, Inode, Job, ListDefaults,
     ListedEntry, ListedKind, ListedPage, ListingToken, Merged, MultipartState, NewInode, NewKind,
-    OpId, PartRecord, PendingCounts, ShareRow, Stamp, Standing, SyncJob, WriteCommit,
+    OpId, PartRecord, PendingCounts, RenameProgress, ShareRow, Stamp, Standing, SyncJob,
+    WriteCommit,
 };
 
 use held::Held;

@@ -212,7 +212,7 @@ fn rename(txn: &mut Txn<'_>, spec: &RenameSpec, stamp: Stamp) -> Result<Renamed,
     }
     mark_dirty(txn, entry.ino, Touches::Metadata, stamp.due)?;
     if is_directory {
-        journal::enqueue_move(txn, entry.share, &old_key, stamp.due)?;
+        journal::enqueue_move(txn, &entry, &old_key, stamp.due)?;
     }
     touch(db, from_dir.ino, stamp.now)?;
     touch(db, to_dir.ino, stamp.now)?;

@@ -417,4 +417,44 @@ pub struct PendingCounts {
     pub failing: u64,
     /// The latest failure.
     pub last_error: Option<String>,
+    /// Since when the longest waiting file or directory has waited (the system's clock).
+    pub oldest: Option<Timestamp>,
+    /// Orders the latest failures of shares.
+    pub last_failure: u64,
+}
+
+impl PendingCounts {
+    /// What two shares have together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let (latest, earlier) =
+            if self.last_failure >= other.last_failure { (&self, &other) } else { (&other, &self) };
+        Self {
+            dirty_files: self.dirty_files + other.dirty_files,
+            dirty_bytes: self.dirty_bytes + other.dirty_bytes,
+            pending_deletes: self.pending_deletes + other.pending_deletes,
+            pending_moves: self.pending_moves + other.pending_moves,
+            failing: self.failing + other.failing,
+            last_error: latest.last_error.clone().or_else(|| earlier.last_error.clone()),
+            oldest: self.oldest.into_iter().chain(other.oldest).min(),
+            last_failure: latest.last_failure,
+        }
+    }
+}
+
+/// How far the move of a renamed directory's objects is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenameProgress {
+    /// The share.
+    pub share: ShareId,
+    /// The prefix that the objects had.
+    pub from: String,
+    /// The prefix that they get; `None` when the directory has been removed since.
+    pub to: Option<String>,
+    /// Objects found to move so far.
+    pub objects: u64,
+    /// Whether these are all.
+    pub all_found: bool,
+    /// Of those found, how many still wait for their copy; 100,000 stands for that many or more.
+    pub objects_left: u64,
 }

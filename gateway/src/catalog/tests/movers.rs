@@ -284,7 +284,11 @@ async fn a_renamed_directory_is_walked_in_steps_that_survive_crashes() {
         assert!(!f.claim().await.is_empty());
         f = f.crash().await;
     }
+    let told = f.catalog.renames().await.unwrap().remove(0);
+    assert_eq!((told.from.as_str(), told.to.as_deref()), ("p/d/", Some("p/e/")));
+    assert_eq!((told.objects, told.objects_left, told.all_found), (1201, 1201, true));
     let done = f.drain().await;
+    assert!(f.catalog.renames().await.unwrap().is_empty());
     assert_eq!(done.iter().filter(|step| step.contains(" from p/d/")).count(), 1202);
     assert_eq!(done.iter().filter(|step| step.starts_with("delete p/d/")).count(), 1202);
     assert!(done.contains(&"put p/e/new".to_owned()));
