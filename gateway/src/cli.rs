@@ -6,6 +6,7 @@ use gateway_api::{
     FileStatus, ShareName,
     admin::{self, ADMIN_SOCKET, FileRequest, RefreshRequest},
     client::AdminClient,
+    status::Shutdown,
 };
 
 /// The NFS gateway of Tidegate: files on the cache disk at once, in the bucket seconds later.
@@ -27,6 +28,19 @@ pub enum Command {
         /// Print the whole status document as JSON.
         #[arg(long)]
         json: bool,
+        /// Which gateway to ask.
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Print one word: `safe` if everything written is in S3, `uploading`, or `stuck`. Only `safe` ends
+    /// with success.
+    Safe {
+        /// Which gateway to ask.
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Print the metrics as Prometheus reads them, under AWS's names.
+    Metrics {
         /// Which gateway to ask.
         #[command(flatten)]
         admin: AdminArgs,
@@ -111,13 +125,28 @@ const QUICK: Duration = Duration::from_secs(30);
 /// A flush waits for uploads: a day is longer than anybody watches.
 const PATIENT: Duration = Duration::from_secs(24 * 3600);
 
-/// Runs every command but `serve` and returns what to print.
+/// What a command has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What to print.
+    pub text: String,
+    /// Whether the command ends with success.
+    pub success: bool,
+}
+
+/// Runs every command but `serve`.
 ///
 /// # Errors
 /// Words for the operator.
-pub fn ask(command: &Command) -> Result<String, Box<dyn std::error::Error>> {
-    Ok(match command {
+pub fn ask(command: &Command) -> Result<Answer, Box<dyn std::error::Error>> {
+    let text = match command {
         Command::Serve(_) => unreachable!("main runs serve itself"),
+        Command::Safe { admin } => {
+            let shutdown = admin.client(QUICK).status()?.shutdown;
+            let text = shutdown.as_str().to_owned();
+            return Ok(Answer { text, success: shutdown == Shutdown::Safe });
+        }
+        Command::Metrics { admin } => crate::prometheus::render(&admin.client(QUICK).status()?),
         Command::Status { json: true, admin } => {
             serde_json::to_string_pretty(&admin.client(QUICK).status()?)?
         }
@@ -153,5 +182,6 @@ pub fn ask(command: &Command) -> Result<String, Box<dyn std::error::Error>> {
             admin.client(QUICK).request("PUT", admin::SETTINGS, &text)?;
             "the new settings are in force".to_owned()
         }
-    })
+    };
+    Ok(Answer { text, success: true })
 }

@@ -19,8 +19,11 @@ pub mod ids;
 pub mod locks;
 #[cfg(feature = "service")]
 pub mod logging;
+pub mod metrics;
 pub mod nfs;
 pub mod object;
+#[cfg(feature = "service")]
+pub mod prometheus;
 pub mod ranges;
 pub mod recovery;
 pub mod refresh;

@@ -16,9 +16,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let Command::Serve(args) = cli.command else {
         return match cli::ask(&cli.command) {
-            Ok(text) => {
-                println!("{}", text.trim_end());
-                ExitCode::SUCCESS
+            Ok(answer) => {
+                println!("{}", answer.text.trim_end());
+                if answer.success { ExitCode::SUCCESS } else { ExitCode::FAILURE }
             }
             Err(error) => {
                 eprintln!("gateway: {error}");

@@ -2,21 +2,19 @@
 use std::fmt::Write;
 
 use gateway_api::{
-    FileStatus, GatewayStatus,
-    status::{FileState, ShareState},
+    ByteSize, FileStatus, GatewayStatus,
+    figures::Figures,
+    status::{FileState, RenameStatus, ShareState, Shutdown, UploadStatus},
 };
 
 /// A status in a few lines, the most important word first.
 pub fn render(status: &GatewayStatus) -> String {
     let mut text = String::new();
     let upload = &status.upload;
-    let safe = if upload.is_idle() {
-        "safe to shut down: everything written is in S3".to_owned()
-    } else {
-        format!(
-            "still to upload: {} in {} files, {} deletions",
-            upload.dirty_bytes, upload.dirty_files, upload.pending_deletes
-        )
+    let safe = match status.shutdown {
+        Shutdown::Safe => "safe to shut down: everything written is in S3".to_owned(),
+        Shutdown::Uploading => format!("still to upload: {}", to_upload(upload)),
+        Shutdown::Stuck => format!("stuck, still to upload: {}", to_upload(upload)),
     };
     let cache = &status.cache;
     let mut line = |words: String| {
@@ -32,7 +30,15 @@ pub fn render(status: &GatewayStatus) -> String {
     if let Some(problem) = &status.settings_problem {
         line(format!("settings: {problem}"));
     }
-    line(format!("cache: {} used, {} free of {}", cache.used, cache.free, cache.total));
+    let hits = match status.figures.hit_percent() {
+        Some(percent) => format!(", {percent:.0} % of reads from it"),
+        None => String::new(),
+    };
+    line(format!("cache: {} used, {} free of {}{hits}", cache.used, cache.free, cache.total));
+    line(s3_line(&status.figures));
+    for rename in &status.renames {
+        line(rename_line(rename));
+    }
     for share in &status.shares {
         let state = match &share.state {
             ShareState::Starting => "starting".to_owned(),
@@ -40,6 +46,9 @@ pub fn render(status: &GatewayStatus) -> String {
             ShareState::Unavailable(reason) => format!("unavailable: {reason}"),
         };
         line(format!("share /{}: {}/{} {state}", share.name, share.bucket, share.prefix));
+        if !share.upload.is_idle() && status.shares.len() > 1 {
+            line(format!("  still to upload: {}", to_upload(&share.upload)));
+        }
         if share.unrepresentable_keys > 0 {
             line(format!(
                 "  {} objects cannot be shown as files (their keys are not usable as paths)",
@@ -52,6 +61,55 @@ pub fn render(status: &GatewayStatus) -> String {
         writeln!(text, "event:{share} {}", event.message).expect("writing to a string works");
     }
     text
+}
+
+/// How much, since when, and for how long.
+fn to_upload(upload: &UploadStatus) -> String {
+    let mut words = format!(
+        "{} in {} files, {} deletions",
+        upload.dirty_bytes, upload.dirty_files, upload.pending_deletes
+    );
+    if let Some(seconds) = upload.oldest_seconds {
+        words.push_str(&format!(", the oldest for {}", span(seconds)));
+    }
+    if let Some(seconds) = upload.drain_seconds {
+        words.push_str(&format!(", done in about {}", span(seconds)));
+    }
+    words
+}
+
+/// Seconds as people say them.
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds / 60),
+        7200..=172_799 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+fn s3_line(figures: &Figures) -> String {
+    let (mut requests, mut bad) = (0, 0);
+    for of in &figures.requests {
+        requests += of.latency.count();
+        bad += of.throttled + of.failed;
+    }
+    format!(
+        "s3: {} up at {}/s, {} down at {}/s, {requests} requests, {bad} of them without a good answer",
+        figures.uploaded_bytes,
+        ByteSize(figures.upload_bytes_per_second),
+        figures.downloaded_bytes,
+        ByteSize(figures.download_bytes_per_second),
+    )
+}
+
+fn rename_line(rename: &RenameStatus) -> String {
+    let to = rename.to.as_deref().unwrap_or("(removed since)");
+    let found = if rename.all_found { "" } else { " found so far" };
+    format!(
+        "rename in /{}: {} to {to}, {} of {} objects{found} still to move, {} requests in all",
+        rename.share, rename.from, rename.objects_left, rename.objects, rename.requests
+    )
 }
 
 /// Where a file stands, in three lines.
@@ -74,8 +132,6 @@ pub fn render_file(status: &FileStatus) -> String {
 
 #[cfg(test)]
 mod tests {
-    use gateway_api::{ByteSize, status::UploadStatus};
-
     use super::*;
 
     #[test]
@@ -99,18 +155,41 @@ mod tests {
 
     #[test]
     fn the_second_line_says_whether_it_is_safe_to_shut_down() {
-        let mut status = GatewayStatus::default();
+        let mut status = GatewayStatus { shutdown: Shutdown::Safe, ..GatewayStatus::default() };
         assert!(render(&status).lines().nth(1).unwrap().starts_with("safe to shut down"));
         status.upload = UploadStatus {
             dirty_files: 2,
             dirty_bytes: ByteSize(1536),
             pending_deletes: 1,
+            oldest_seconds: Some(90),
+            drain_seconds: Some(7300),
             ..UploadStatus::default()
         };
-        let text = render(&status);
-        assert_eq!(
-            text.lines().nth(1).unwrap(),
-            "still to upload: 1.5 KiB in 2 files, 1 deletions"
-        );
+        let amount = "1.5 KiB in 2 files, 1 deletions, the oldest for 90 s, done in about 2 h";
+        for (word, says) in [
+            (Shutdown::Uploading, "still to upload: "),
+            (Shutdown::Stuck, "stuck, still to upload: "),
+        ] {
+            status.shutdown = word;
+            assert_eq!(render(&status).lines().nth(1).unwrap(), format!("{says}{amount}"));
+        }
+    }
+
+    #[test]
+    fn a_rename_says_how_far_it_is_and_what_it_costs() {
+        let rename = RenameStatus {
+            share: "sales".parse().unwrap(),
+            from: "p/old/".to_owned(),
+            to: Some("p/new/".to_owned()),
+            objects: 500,
+            all_found: false,
+            objects_left: 420,
+            requests: 1000,
+        };
+        let status = GatewayStatus { renames: vec![rename], ..GatewayStatus::default() };
+        assert!(render(&status).contains(
+            "rename in /sales: p/old/ to p/new/, 420 of 500 objects found so far still to move, \
+             1000 requests in all\n"
+        ));
     }
 }

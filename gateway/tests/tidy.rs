@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["share"],
     &["fetch", "upload", "refresh"],
     &["vfs"],
-    &["settings", "identity", "logging", "systemd", "status_text", "recovery"],
+    &["settings", "identity", "logging", "systemd", "status_text", "prometheus", "recovery"],
     &["nfs", "admin"],
     &["run", "cli"],
 ];

@@ -4,6 +4,7 @@
 //! document, and a small blocking client for the admin socket. Must not know: tokio, AWS, SQLite.
 pub mod admin;
 pub mod client;
+pub mod figures;
 pub mod names;
 pub mod secret;
 pub mod settings;

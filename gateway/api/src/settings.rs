@@ -53,6 +53,9 @@ pub struct Settings {
     /// The write-back cache.
     #[serde(default)]
     pub cache: CacheSettings,
+    /// Metrics for others to fetch.
+    #[serde(default)]
+    pub metrics: MetricsSettings,
     /// File shares, each `[[share]]`.
     #[serde(default, rename = "share")]
     pub shares: Vec<ShareSettings>,
@@ -64,6 +67,7 @@ impl Default for Settings {
             version: SETTINGS_VERSION,
             s3: S3Settings::default(),
             cache: CacheSettings::default(),
+            metrics: MetricsSettings::default(),
             shares: Vec::new(),
         }
     }
@@ -115,6 +119,18 @@ impl Default for CacheSettings {
     fn default() -> Self {
         Self { upload_delay_ms: 2000, uploads_max: 8 }
     }
+}
+
+/// Where Prometheus may fetch metrics: `http://ADDRESS:PORT/metrics`. They name shares and buckets, and
+/// whoever is listed may read them without a password.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsSettings {
+    /// `ADDRESS:PORT`; left out: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<std::net::SocketAddr>,
+    /// Who may fetch them.
+    pub client_list: Vec<ClientSpec>,
 }
 
 /// S3 storage class of new objects (AWS DefaultStorageClass).
@@ -395,6 +411,15 @@ impl Settings {
                 "must be at most 3600000 (one hour)".to_owned(),
             );
         }
+        if self.metrics.listen.is_some() && self.metrics.client_list.is_empty() {
+            return refuse(
+                "metrics.client_list",
+                "name the addresses or networks that may fetch the metrics".to_owned(),
+            );
+        }
+        if self.metrics.client_list.len() > CLIENTS_MAX {
+            return refuse("metrics.client_list", format!("at most {CLIENTS_MAX} entries"));
+        }
         if self.shares.len() > SHARES_MAX {
             return refuse("share", format!("at most {SHARES_MAX} shares"));
         }
@@ -484,7 +509,8 @@ mod tests {
     #[test]
     fn documents_survive_a_round_trip() {
         let all = "encryption = \"DsseKms\"\nkms_key = \"alias/sales\"\n\
-                   object_acl = \"bucket-owner-full-control\"\nrequester_pays = true";
+                   object_acl = \"bucket-owner-full-control\"\nrequester_pays = true\n\
+                   [metrics]\nlisten = \"[::1]:9100\"\nclient_list = [\"::1\"]";
         for text in [STORY.to_owned(), format!("{STORY}\n{all}")] {
             let settings = Settings::from_toml(&text).unwrap();
             let again = Settings::from_toml(&settings.to_toml().unwrap()).unwrap();
@@ -500,6 +526,7 @@ mod tests {
             ("version = 1\n[s3]\nendpoint = \"http://s3\"", "allow_http"),
             ("version = 1\n[s3]\nendpoint = \"s3.example\"", "https://"),
             ("version = 1\n[cache]\nuploads_max = 0", "uploads_max"),
+            ("version = 1\n[metrics]\nlisten = \"0.0.0.0:9100\"", "client_list"),
             ("version = 1\n[[share]]\nname = \"a/b\"\nbucket = \"bbb\"", "share name"),
             ("version = 1\n[[share]]\nname = \"a\"\nbucket = \"bbb\"\nfile_mode = \"9\"", "octal"),
             ("version = 1\n[[share]]\nname = \"a\"\nbucket = \"bbb\"\nkms_key = \"k\"", "SseKms"),

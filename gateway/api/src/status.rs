@@ -2,6 +2,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    figures::Figures,
     names::{BucketName, KeyPrefix, ShareName},
     size::ByteSize,
 };
@@ -21,6 +22,18 @@ pub struct GatewayStatus {
     pub cache: CacheStatus,
     /// What is still to be uploaded, over all shares.
     pub upload: UploadStatus,
+    /// Whether the machine may be shut down with everything in S3.
+    #[serde(default)]
+    pub shutdown: Shutdown,
+    /// What all shares have done since the start.
+    #[serde(default)]
+    pub figures: Figures,
+    /// The machine.
+    #[serde(default)]
+    pub machine: MachineStatus,
+    /// Directories whose rename S3 does not have yet, the oldest first, twenty at most.
+    #[serde(default)]
+    pub renames: Vec<RenameStatus>,
     /// File shares, in the order of the settings.
     pub shares: Vec<ShareStatus>,
     /// Latest events first, bounded.
@@ -51,6 +64,71 @@ pub struct UploadStatus {
     pub failing: u64,
     /// The latest failure, in words.
     pub last_error: Option<String>,
+    /// How long the file that has waited longest has waited, in seconds; none when none waits.
+    #[serde(default)]
+    pub oldest_seconds: Option<u64>,
+    /// How long the rest takes at the rate of the last seconds; none when nothing moves.
+    #[serde(default)]
+    pub drain_seconds: Option<u64>,
+}
+
+/// Whether everything that has been acknowledged is in S3: one word. Shutting down loses nothing in any
+/// of these; what is not in S3 stays on the cache disk and goes on at the next start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shutdown {
+    /// It is.
+    Safe,
+    /// Not yet.
+    #[default]
+    Uploading,
+    /// It is not, and nothing gets through until somebody mends what the status names.
+    Stuck,
+}
+
+impl Shutdown {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Safe => "safe",
+            Self::Uploading => "uploading",
+            Self::Stuck => "stuck",
+        }
+    }
+}
+
+/// The machine that the gateway runs on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MachineStatus {
+    /// Memory there is.
+    pub memory_total: ByteSize,
+    /// Memory in use, without what the kernel would give back.
+    pub memory_used: ByteSize,
+    /// Processor time spent in programs over the last seconds, in percent.
+    pub user_cpu_percent: f64,
+    /// Processor time spent waiting for disks over the last seconds, in percent.
+    pub io_wait_percent: f64,
+    /// Connections of NFS clients.
+    pub nfs_sessions: u64,
+}
+
+/// How far the move of a renamed directory's objects is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenameStatus {
+    /// The share.
+    pub share: ShareName,
+    /// The prefix that the objects had.
+    pub from: String,
+    /// The prefix that they get; none when the directory has been removed since.
+    pub to: Option<String>,
+    /// Objects found to move so far.
+    pub objects: u64,
+    /// Whether these are all.
+    pub all_found: bool,
+    /// Objects that still wait for their copy; 100,000 stands for that many or more.
+    pub objects_left: u64,
+    /// What the whole move costs in requests: a copy and a deletion for each object found.
+    pub requests: u64,
 }
 
 impl UploadStatus {
@@ -75,6 +153,12 @@ pub struct ShareStatus {
     pub read_only: bool,
     /// Objects in the bucket that no file name can stand for, met in listings so far.
     pub unrepresentable_keys: u64,
+    /// What is still to be uploaded.
+    #[serde(default)]
+    pub upload: UploadStatus,
+    /// What it has done since the start.
+    #[serde(default)]
+    pub figures: Figures,
 }
 
 /// Whether a share can be used.

@@ -2,7 +2,9 @@
 //!
 //! Owns the routes of `gateway_api::admin` and the socket. Must not know what answers: that is a
 //! [`Control`], which `run.rs` implements. Whoever can open the socket may do everything: it is
-//! mode 0660 in a directory of the gateway's user.
+//! mode 0660 in a directory of the gateway's user. Metrics alone are also served over TCP, if the
+//! settings ask for it.
+pub mod metrics;
 mod server;
 
 use async_trait::async_trait;

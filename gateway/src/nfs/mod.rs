@@ -72,6 +72,11 @@ impl Server {
         Self { lanes: Some(Arc::new(lanes)), ..self }
     }
 
+    /// Connections of clients.
+    pub fn connections(&self) -> usize {
+        self.admission.connections()
+    }
+
     /// Serves NFS, MOUNT and the portmapper on one port until `stop`, then finishes the calls in
     /// execution, for [`Limits::drain_timeout`] at most, and closes all connections. The
     /// portmapper announces this very port.

@@ -1,6 +1,9 @@
 //! The running gateway as its admin API sees it.
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -8,16 +11,22 @@ use async_trait::async_trait;
 use gateway_api::{
     ByteSize, FileStatus, GatewayStatus, Settings, ShareName,
     admin::{FileRequest, RefreshRequest},
-    status::{CacheStatus, FileState, UploadStatus},
+    settings::MetricsSettings,
+    status::FileState,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 
-use super::shares::Shares;
+use super::{
+    machine::Machine,
+    shares::Shares,
+    status::{self, Pending},
+};
 use crate::{
     admin::{Control, ControlError},
-    catalog::{Catalog, CatalogError, PendingCounts, Standing},
+    catalog::{Catalog, CatalogError, Standing},
     clock::Timestamp,
     ids::{FileKind, Ino},
+    nfs,
     settings::{SettingsStore, StoreError},
     tasks::Tasks,
     upload::Uploader,
@@ -35,8 +44,12 @@ const FLUSH_ROUNDS: usize = 3;
 pub(super) struct Gateway {
     started: Instant,
     serving: AtomicBool,
-    state: Mutex<State>,
+    state: AsyncMutex<State>,
     uploader: Uploader,
+    machine: Arc<Machine>,
+    server: nfs::Server,
+    metrics: watch::Sender<MetricsSettings>,
+    metrics_problem: Mutex<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -47,18 +60,44 @@ struct State {
 
 impl Gateway {
     /// Of shares that do not run yet.
-    pub(super) fn new(shares: Shares, settings: SettingsStore) -> Self {
+    pub(super) fn new(
+        shares: Shares,
+        settings: SettingsStore,
+        machine: Arc<Machine>,
+        server: nfs::Server,
+    ) -> Self {
         Self {
+            machine,
+            server,
+            metrics: watch::channel(settings.current().settings.metrics.clone()).0,
+            metrics_problem: Mutex::default(),
             started: Instant::now(),
             serving: AtomicBool::new(false),
             uploader: shares.uploader(),
-            state: Mutex::new(State { shares, settings }),
+            state: AsyncMutex::new(State { shares, settings }),
         }
     }
 
     /// Makes the shares match the settings.
     pub(super) async fn apply(&self) {
         self.state.lock().await.apply().await;
+    }
+
+    /// Where metrics are to be served.
+    pub(super) fn metrics_wanted(&self) -> watch::Receiver<MetricsSettings> {
+        self.metrics.subscribe()
+    }
+
+    /// Says in the status why metrics are not served, or takes it back.
+    pub(super) fn cannot_serve_metrics(&self, problem: Option<String>) {
+        if let Some(problem) = &problem {
+            tracing::error!("{problem}");
+        }
+        *self.metrics_problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+
+    fn metrics_problem(&self) -> Option<String> {
+        self.metrics_problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The uploader.
@@ -85,16 +124,6 @@ impl State {
             .or_else(|| settings.missing_for_s3())
             .or_else(|| settings.shares.is_empty().then_some("no file share is defined yet"))
             .map(str::to_owned)
-    }
-}
-
-fn upload_status(counts: PendingCounts) -> UploadStatus {
-    UploadStatus {
-        dirty_files: counts.dirty_files + counts.pending_moves,
-        dirty_bytes: ByteSize(counts.dirty_bytes),
-        pending_deletes: counts.pending_deletes,
-        failing: counts.failing,
-        last_error: counts.last_error,
     }
 }
 
@@ -157,32 +186,29 @@ impl Control for Gateway {
     async fn status(&self) -> GatewayStatus {
         let state = self.state.lock().await;
         let parts = state.shares.parts();
-        let space = parts.cache.space().now().unwrap_or_else(|error| {
-            tracing::error!("the cache disk's space is unknown: {error}");
-            crate::cache::DiskSpace::default()
-        });
-        let upload = match parts.catalog.pending(None).await {
-            Ok(counts) => upload_status(counts),
-            // Never "idle" when it is not known.
-            Err(error) => UploadStatus {
-                dirty_files: 1,
-                failing: 1,
-                last_error: Some(error.to_string()),
-                ..UploadStatus::default()
-            },
-        };
+        let now = parts.clock.now();
+        let pending = Pending::of(&parts.catalog).await;
+        let shares = state.shares.status(&pending, now);
+        let figures = status::sum(&shares);
+        let upload = pending.of_all(now, figures.upload_bytes_per_second);
+        let renames = status::renames(&parts.catalog, |share| state.shares.name_of(share)).await;
+        let mut machine = self.machine.status();
+        machine.nfs_sessions = self.server.connections() as u64;
         GatewayStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
             serving: self.serving.load(Ordering::Relaxed),
-            settings_problem: state.problem(),
-            cache: CacheStatus {
-                total: ByteSize(space.total),
-                used: ByteSize(space.total.saturating_sub(space.available)),
-                free: ByteSize(space.available),
-            },
+            settings_problem: state.problem().or_else(|| self.metrics_problem()),
+            cache: status::cache(parts.cache.space()),
+            shutdown: status::shutdown(&upload, &shares),
             upload,
-            shares: state.shares.status(),
+            figures,
+            machine,
+            renames: renames.unwrap_or_else(|error| {
+                tracing::error!("the catalog does not tell of renames: {error}");
+                Vec::new()
+            }),
+            shares,
             events: parts.events.list(),
         }
     }
@@ -215,7 +241,14 @@ impl Control for Gateway {
             StoreError::Io { .. } => ControlError::Failed(error.to_string()),
         })?;
         state.apply().await;
-        Ok(state.settings.current().revision)
+        let current = state.settings.current();
+        let wanted = &current.settings.metrics;
+        self.metrics.send_if_modified(|metrics| {
+            let changed = metrics != wanted;
+            metrics.clone_from(wanted);
+            changed
+        });
+        Ok(current.revision)
     }
 
     async fn flush(&self) -> Result<(), ControlError> {

@@ -5,7 +5,10 @@
 //! execution finished, written bytes committed, movers let go, catalog closed clean. Uploads go on at
 //! the next start.
 mod gateway;
+mod machine;
+mod metrics;
 mod shares;
+mod status;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -31,6 +34,7 @@ use crate::{
     vfs::{Verifier, WriteBack},
 };
 use gateway::Gateway;
+use machine::Machine;
 use shares::Shares;
 
 /// How often files that nobody committed are looked for.
@@ -177,13 +181,17 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
         tasks: tasks.clone(),
         gateway_id: identity.gateway_id,
     });
-    let gateway = Arc::new(Gateway::new(shares, settings));
+    let lanes = nfs::Lanes::new().map_err(RunError::Runtime)?;
+    let server = nfs::Server::new(exports, handles, Limits::default()).on_lanes(lanes);
+    let machine = Arc::new(Machine::default());
+    let gateway = Arc::new(Gateway::new(shares, settings, Arc::clone(&machine), server.clone()));
     gateway.apply().await;
     tasks.spawn_critical("upload", gateway.uploader().run(tasks.stopping().clone()));
     tasks.spawn_critical("write-back", flush_idle(Arc::clone(&write_back), tasks.clone()));
 
-    let lanes = nfs::Lanes::new().map_err(RunError::Runtime)?;
-    let server = nfs::Server::new(exports, handles, Limits::default()).on_lanes(lanes);
+    let stop = tasks.stopping().clone();
+    tasks.spawn("machine", async move { machine.watch(stop).await });
+    tasks.spawn_critical("metrics", metrics::serve(Arc::clone(&gateway), tasks.clone()));
     let serving = listeners.serve(&server, &tasks);
     let socket = args.admin.clone().unwrap_or_else(|| args.state.join("admin.sock"));
     let admin = admin::Server::bind(&socket)?;

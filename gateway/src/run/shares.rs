@@ -3,31 +3,34 @@
 //! Level-triggered: [`Shares::reconcile`] compares what runs with what is wanted, does the
 //! difference, and may be called again at any time. A share that is unchanged is not touched.
 use std::{
+    collections::HashMap,
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use gateway_api::{
     Settings, ShareName, ShareSettings,
+    figures::Figures,
     settings::S3Settings,
-    status::{HealthEventKind, ShareState, ShareStatus},
+    status::{HealthEventKind, ShareState, ShareStatus, UploadStatus},
 };
 
+use super::status::Pending;
 use crate::{
     budget::MemoryBudget,
     cache::CacheStore,
     catalog::{Catalog, CatalogError, RootAttr},
-    clock::Clock,
+    clock::{Clock, Timestamp},
     fetch::Fetcher,
-    ids::Ino,
+    ids::{Ino, ShareId},
     locks::InodeLocks,
     nfs::{Export, Exports},
     refresh::Refresher,
     share::{Events, Share, ShareHealth, access::AccessPolicy},
-    store::{ObjectStore, RetryingStore, S3Bucket, UnsetStore},
+    store::{MeteredStore, ObjectStore, RetryingStore, S3Bucket, StoreMeter, UnsetStore},
     tasks::Tasks,
     upload::{ShareMovers, Uploader, UploaderOptions},
-    vfs::{Movers, ShareFs, ShareMode, Vfs, WriteBack},
+    vfs::{IoMeter, Movers, ShareFs, ShareMode, Vfs, WriteBack},
 };
 
 /// Memory for bodies on their way to S3, in bytes: 4 parts of 16 MiB, and what fits a VM of 512 MiB.
@@ -59,6 +62,14 @@ struct Running {
     fetcher: Fetcher,
     movers: Arc<Movers>,
     fs: Arc<Vfs>,
+    meters: Meters,
+}
+
+/// What a share has done; outlives changes of its settings.
+#[derive(Clone, Debug, Default)]
+struct Meters {
+    store: Arc<StoreMeter>,
+    io: Arc<IoMeter>,
 }
 
 /// A share that the settings name and that cannot be served.
@@ -77,6 +88,8 @@ pub(super) struct Shares {
     fetch_budget: MemoryBudget,
     running: Vec<Running>,
     refused: Vec<Refused>,
+    /// Of every share that has run since the start.
+    meters: HashMap<ShareName, Meters>,
 }
 
 impl Shares {
@@ -97,6 +110,7 @@ impl Shares {
             fetch_budget: MemoryBudget::new(FETCH_BYTES_MAX),
             running: Vec::new(),
             refused: Vec::new(),
+            meters: HashMap::new(),
         }
     }
 
@@ -120,7 +134,8 @@ impl Shares {
                 running.push(old.clone());
                 continue;
             }
-            match self.start(wanted, settings).await {
+            let meters = self.meters.entry(wanted.name.clone()).or_default().clone();
+            match self.start(wanted, settings, meters).await {
                 Ok(started) => running.push(started),
                 Err(error) => {
                     let reason = error.to_string();
@@ -146,6 +161,7 @@ impl Shares {
         &self,
         wanted: &ShareSettings,
         settings: &Settings,
+        meters: Meters,
     ) -> Result<Running, CatalogError> {
         let parts = &self.parts;
         let root = RootAttr {
@@ -163,6 +179,7 @@ impl Shares {
                     .with_requester_pays(wanted.requester_pays),
             ),
         };
+        let store = Arc::new(MeteredStore::new(store, Arc::clone(&meters.store)));
         let share = Arc::new(Share {
             id: row.id,
             root: row.root,
@@ -190,21 +207,37 @@ impl Shares {
         let movers = Arc::new(Movers::new(fetcher.clone(), refresher));
         let mode = if wanted.read_only { ShareMode::ReadOnly } else { ShareMode::ReadWrite };
         let source = Arc::clone(&movers) as _;
-        let fs = Arc::new(Vfs::new(&row, Arc::clone(&parts.write_back), source, mode));
+        let fs = Vfs::new(&row, Arc::clone(&parts.write_back), source, mode);
+        let fs = Arc::new(fs.with_meter(Arc::clone(&meters.io)));
         self.parts.tasks.spawn("probe the bucket", probe(Arc::downgrade(&share), parts.clone()));
-        Ok(Running { s3: settings.s3.clone(), share, fetcher, movers, fs })
+        Ok(Running { s3: settings.s3.clone(), share, fetcher, movers, fs, meters })
     }
 
     /// The shares' states, in the order of the settings as far as they run.
-    pub(super) fn status(&self) -> Vec<ShareStatus> {
+    pub(super) fn status(&self, pending: &Pending, now: Timestamp) -> Vec<ShareStatus> {
         let running = self.running.iter().map(|running| {
             let health = &running.share.health;
-            status_of(&running.share.settings, health.state(), health.unrepresentable_keys())
+            let mut figures = Figures::default();
+            running.meters.store.add_to(&mut figures);
+            running.meters.io.add_to(&mut figures);
+            let rate = figures.upload_bytes_per_second;
+            ShareStatus {
+                unrepresentable_keys: health.unrepresentable_keys(),
+                upload: pending.of_share(running.share.id, now, rate),
+                figures,
+                ..status_of(&running.share.settings, health.state())
+            }
         });
         let refused = self.refused.iter().map(|refused| {
-            status_of(&refused.settings, ShareState::Unavailable(refused.reason.clone()), 0)
+            status_of(&refused.settings, ShareState::Unavailable(refused.reason.clone()))
         });
         running.chain(refused).collect()
+    }
+
+    /// The name of a share that runs.
+    pub(super) fn name_of(&self, id: ShareId) -> Option<ShareName> {
+        let running = self.running.iter().find(|running| running.share.id == id)?;
+        Some(running.share.settings.name.clone())
     }
 
     /// The movers and the root directory of a share.
@@ -225,18 +258,16 @@ impl Running {
     }
 }
 
-fn status_of(
-    settings: &ShareSettings,
-    state: ShareState,
-    unrepresentable_keys: u64,
-) -> ShareStatus {
+fn status_of(settings: &ShareSettings, state: ShareState) -> ShareStatus {
     ShareStatus {
         name: settings.name.clone(),
         bucket: settings.bucket.clone(),
         prefix: settings.prefix.clone(),
         state,
         read_only: settings.read_only,
-        unrepresentable_keys,
+        unrepresentable_keys: 0,
+        upload: UploadStatus::default(),
+        figures: Figures::default(),
     }
 }
 

@@ -13,10 +13,49 @@ pub enum StoreOp {
     DeleteObject,
     CreateMultipartUpload,
     UploadPart,
+    UploadPartCopy,
     CompleteMultipartUpload,
     AbortMultipartUpload,
     ListMultipartUploads,
     ListParts,
+}
+
+impl StoreOp {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 13] = [
+        Self::HeadObject,
+        Self::GetObject,
+        Self::ListObjects,
+        Self::PutObject,
+        Self::CopyObject,
+        Self::DeleteObject,
+        Self::CreateMultipartUpload,
+        Self::UploadPart,
+        Self::UploadPartCopy,
+        Self::CompleteMultipartUpload,
+        Self::AbortMultipartUpload,
+        Self::ListMultipartUploads,
+        Self::ListParts,
+    ];
+
+    /// S3's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HeadObject => "HeadObject",
+            Self::GetObject => "GetObject",
+            Self::ListObjects => "ListObjectsV2",
+            Self::PutObject => "PutObject",
+            Self::CopyObject => "CopyObject",
+            Self::DeleteObject => "DeleteObject",
+            Self::CreateMultipartUpload => "CreateMultipartUpload",
+            Self::UploadPart => "UploadPart",
+            Self::UploadPartCopy => "UploadPartCopy",
+            Self::CompleteMultipartUpload => "CompleteMultipartUpload",
+            Self::AbortMultipartUpload => "AbortMultipartUpload",
+            Self::ListMultipartUploads => "ListMultipartUploads",
+            Self::ListParts => "ListParts",
+        }
+    }
 }
 
 /// Why it failed; decides what happens next.

@@ -3,6 +3,7 @@
 //! Owns: the [`ObjectStore`] trait and its vocabulary. One instance is one bucket at one endpoint.
 //! Must not know: files, shares, the catalog. AWS's names appear in `s3.rs` and `s3_error.rs` only.
 pub mod error;
+mod meter;
 mod retry;
 #[cfg(feature = "service")]
 mod s3;
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use error::{StoreError, StoreErrorKind, StoreOp};
+pub use meter::{MeteredStore, StoreMeter};
 pub use retry::RetryingStore;
 #[cfg(feature = "service")]
 pub use s3::{Checksums, S3Bucket};

@@ -12,6 +12,7 @@ mod dir;
 pub mod error;
 mod evict;
 mod lookup;
+mod meter;
 mod movers;
 pub mod names;
 pub mod permissions;
@@ -35,6 +36,7 @@ use bytes::Bytes;
 
 pub use crate::ids::{FileKind, Ino, RequestId, ShareId};
 pub use error::FsError;
+pub use meter::IoMeter;
 pub use movers::Movers;
 pub use source::Source;
 pub use verifier::Verifier;

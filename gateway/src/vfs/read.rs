@@ -19,7 +19,7 @@ impl Vfs {
         Self::check_file(&row)?;
         permissions::check_data(&row, who, permissions::READ)?;
         let overlay = self.shared.cache.overlay();
-        for _ in 0..TRIES_MAX {
+        for attempt in 0..TRIES_MAX {
             let wanted = {
                 let _held = self.shared.locks.shared(ino).await;
                 let moment = self.shared.catalog.moment();
@@ -53,6 +53,9 @@ impl Vfs {
                 }
                 wanted
             };
+            if attempt == 0 {
+                self.meter.missed();
+            }
             self.make_room(wanted.end - wanted.start).await?;
             self.source.fetch(ino, wanted).await?;
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::{
     Attr, Change, CreateHow, Created, DirPage, FileKind, FsError, FsStat, Ino, ReadData, ReadDir,
     Renamed, RequestContext, RequestId, SetAttr, ShareFs, ShareId, Stability, WccAttr,
-    WriteVerifier, Written, source::Source, write_back::WriteBack,
+    WriteVerifier, Written, meter::IoMeter, source::Source, write_back::WriteBack,
 };
 use crate::{
     catalog::{Inode, ShareRow, Since, Stamp},
@@ -24,6 +24,7 @@ pub struct Vfs {
     pub(super) root: Ino,
     pub(super) shared: Arc<WriteBack>,
     pub(super) source: Arc<dyn Source>,
+    pub(super) meter: Arc<IoMeter>,
     read_only: AtomicBool,
 }
 
@@ -49,8 +50,15 @@ impl Vfs {
             root: share.root,
             shared,
             source,
+            meter: Arc::default(),
             read_only: AtomicBool::new(mode == ShareMode::ReadOnly),
         }
+    }
+
+    /// The same, counting what clients do with it in `meter`.
+    #[must_use]
+    pub fn with_meter(self, meter: Arc<IoMeter>) -> Self {
+        Self { meter, ..self }
     }
 
     /// Changes whether clients may change the share, for requests from now on.
@@ -221,7 +229,7 @@ impl ShareFs for Vfs {
         offset: u64,
         count: u32,
     ) -> Result<ReadData, FsError> {
-        self.do_read(&cx.credentials, ino, offset, count).await
+        self.meter.read(self.do_read(&cx.credentials, ino, offset, count).await)
     }
 
     async fn write(
@@ -232,7 +240,7 @@ impl ShareFs for Vfs {
         data: Bytes,
         stability: Stability,
     ) -> Result<Written, FsError> {
-        self.do_write(&cx.credentials, ino, offset, data, stability).await
+        self.meter.wrote(self.do_write(&cx.credentials, ino, offset, data, stability).await)
     }
 
     async fn commit(
@@ -291,7 +299,7 @@ impl ShareFs for Vfs {
         to_name: &[u8],
     ) -> Result<Renamed, FsError> {
         let (from, to) = ((from_dir, from_name), (to_dir, to_name));
-        self.do_rename(cx, from, to).await
+        self.meter.renamed(self.do_rename(cx, from, to).await)
     }
 
     async fn readdir(

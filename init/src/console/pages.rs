@@ -205,6 +205,8 @@ mod tests {
             state: ShareState::Available,
             read_only: false,
             unrepresentable_keys: 0,
+            upload: UploadStatus::default(),
+            figures: gateway_api::figures::Figures::default(),
         };
         View {
             machine: MachineState {

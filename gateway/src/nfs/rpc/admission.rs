@@ -117,6 +117,11 @@ impl Admission {
         Self { limits, all, peers: Mutex::default() }
     }
 
+    /// Connections that have a slot.
+    pub fn connections(&self) -> usize {
+        self.peers().connections
+    }
+
     /// Takes a slot for a connection from `address`, if need be an idle connection's.
     ///
     /// # Errors

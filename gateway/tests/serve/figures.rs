@@ -1,0 +1,107 @@
+//! What the gateway tells of itself: the command line's word, the metrics over TCP, rates and renames.
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    process::Command,
+};
+
+use gateway_api::status::Shutdown;
+use s3_store::{FaultAction, FaultRule};
+
+use crate::{
+    BUCKET,
+    mount::Mount,
+    process::{Gateway, Home, PATIENCE, settings, store, until},
+};
+
+/// `gateway COMMAND --admin …`: what it prints, and whether it ends with success.
+fn ask(home: &Home, command: &str) -> (String, bool) {
+    let output = Command::new(env!("CARGO_BIN_EXE_gateway"))
+        .arg(command)
+        .args(["--admin".as_ref(), home.path("state/admin.sock").as_os_str()])
+        .output()
+        .expect("the gateway program starts");
+    (String::from_utf8(output.stdout).expect("words"), output.status.success())
+}
+
+/// A port that nobody listens on, at this moment.
+fn free_port() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("it has an address")
+}
+
+/// The answer to `GET /metrics`, once somebody answers.
+fn fetch(address: SocketAddr) -> String {
+    let mut stream = until("metrics are served", || TcpStream::connect(address).ok());
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time limit can be set");
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("it takes the request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer
+}
+
+/// settings.md, `gateway safe`: the word follows the bucket.
+#[test]
+fn one_word_says_whether_everything_is_in_s3() {
+    let (store, home) = (store(), Home::new());
+    let gateway = Gateway::start(&home, &settings(&store));
+    assert_eq!(ask(&home, "safe"), ("safe\n".to_owned(), true));
+    let refuse = FaultAction::FailBefore { status: 500, code: "InternalError".to_owned() };
+    store.faults().add(FaultRule::new(refuse).operation("PutObject").times(u64::MAX));
+    Mount::new(gateway.port, "sales").write("a", b"1");
+    until("it is stuck", || (ask(&home, "safe") == ("stuck\n".to_owned(), false)).then_some(()));
+    let status = gateway.status();
+    assert_eq!(status.shutdown, Shutdown::Stuck);
+    assert_eq!(status.shares[0].upload, status.upload, "one share has it all");
+    assert!(status.upload.oldest_seconds.is_some());
+    let puts = status.figures.requests.iter().find(|of| of.operation == "PutObject");
+    assert!(puts.is_some_and(|puts| puts.failed > 0 && puts.succeeded == 0), "{puts:?}");
+    store.faults().clear();
+    gateway.flush();
+    assert_eq!(ask(&home, "safe"), ("safe\n".to_owned(), true));
+    let figures = gateway.status().figures;
+    assert_eq!((figures.uploaded_bytes.0, figures.writes, figures.written_bytes.0), (1, 1, 1));
+}
+
+/// settings.md `[metrics]`: for who is listed, where the settings say, and nowhere else.
+#[test]
+fn metrics_are_served_where_the_settings_say() {
+    let (store, home) = (store(), Home::new());
+    store.put(BUCKET, "onprem/cold", &[7; 3000]);
+    let at = free_port();
+    let metrics = |at: SocketAddr, who: &str| {
+        let shares = settings(&store);
+        format!("{shares}\n[metrics]\nlisten = \"{at}\"\nclient_list = [\"{who}\"]\n")
+    };
+    let gateway = Gateway::start(&home, &metrics(at, "127.0.0.0/8"));
+    let mut share = Mount::new(gateway.port, "sales");
+    assert_eq!(share.read("cold").unwrap().len(), 3000);
+    let cold = gateway.status().figures;
+    share.read("cold").unwrap();
+    let warm = gateway.status().figures;
+    assert_eq!(cold.downloaded_bytes, warm.downloaded_bytes, "warm reads never touch S3");
+    assert!(warm.reads > cold.reads && warm.read_hits > cold.read_hits);
+    assert!(cold.read_hits < cold.reads, "the first read was a miss");
+
+    let answer = fetch(at);
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    for line in [
+        "CloudBytesDownloaded{share=\"sales\"} 3000",
+        "ReadBytes{share=\"sales\"} 6000",
+        "FileSharesUnavailable 0",
+        "S3Requests{operation=\"GetObject\",outcome=\"succeeded\"} 1",
+    ] {
+        assert!(answer.lines().any(|seen| seen == line), "{line} is not in\n{answer}");
+    }
+    assert_eq!(ask(&home, "metrics").0.lines().next(), answer.lines().find(|l| l.starts_with('#')));
+
+    let elsewhere = free_port();
+    gateway.replace_settings(&metrics(elsewhere, "192.0.2.1"));
+    assert!(fetch(elsewhere).starts_with("HTTP/1.0 403"));
+    until("the old address is closed", || TcpStream::connect(at).err());
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let taken_at = taken.local_addr().expect("it has an address");
+    gateway.replace_settings(&metrics(taken_at, "127.0.0.1"));
+    let problem = until("the status says why", || gateway.status().settings_problem);
+    assert!(problem.contains("metrics.listen"), "{problem}");
+}
