@@ -6,7 +6,7 @@ use gateway::{
     object::{ETag, ObjectKey},
     store::{
         Checksums, Expect, ObjectStore, PutOptions, S3Bucket, StoreError, StoreErrorKind as Kind,
-        UploadedPart, UserMeta,
+        UploadedPart, UserMeta, pace::Paces,
     },
 };
 use gateway_api::{
@@ -308,6 +308,28 @@ async fn contract_parts_can_be_copied_within_the_store() {
         let two = store.copy_part(&k, &id, 2, &key("from"), &from, half..size).await.unwrap();
         let etag = store.complete_multipart(&k, &id, &[one, two], &Expect::Absent).await.unwrap();
         assert!(store.get(&k, 0..size, &etag).await.unwrap() == body);
+    }
+}
+
+/// What is paced arrives as what is not, checksums and signatures included.
+#[tokio::test]
+async fn contract_a_bounded_rate_changes_no_byte() {
+    let s3 = server().await;
+    for checksums in [Checksums::Crc64Nvme, Checksums::PayloadSignature] {
+        let paces = Paces::default();
+        paces.upload.set(Some(40 << 20));
+        paces.download.set(Some(40 << 20));
+        let store = S3Bucket::at_pace(&settings(&s3), &"bucket".parse().unwrap(), paces)
+            .with_checksums(checksums);
+        let body: Vec<u8> = (0..(1_u32 << 20)).map(|n| (n / 251).to_le_bytes()[0]).collect();
+        let etag = put(&store, "paced", &body).await;
+        assert_eq!(&store.get(&key("paced"), 0..1 << 20, &etag).await.unwrap()[..], &body[..]);
+        let id = store.create_multipart(&key("parts"), &options()).await.unwrap();
+        let part = Bytes::copy_from_slice(&body);
+        let part = store.put_part(&key("parts"), &id, 1, part).await.unwrap();
+        store.complete_multipart(&key("parts"), &id, &[part], &Expect::Anything).await.unwrap();
+        assert_eq!(s3.object("bucket", "parts").unwrap().body, body);
+        assert_eq!(put(&store, "empty", b"").await, store.head(&key("empty")).await.unwrap().etag);
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns: names that are parsed once and trusted afterwards, the settings document, the status
 //! document, and a small blocking client for the admin socket. Must not know: tokio, AWS, SQLite.
 pub mod admin;
+pub mod bandwidth;
 pub mod client;
 pub mod figures;
 pub mod names;

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    bandwidth::{self, BandwidthInterval},
     names::{BucketName, ClientSpec, KeyPrefix, ShareName},
     secret::Secret,
 };
@@ -53,6 +54,9 @@ pub struct Settings {
     /// The write-back cache.
     #[serde(default)]
     pub cache: CacheSettings,
+    /// How much of the link to S3 may be used when, each `[[bandwidth]]`; no limit at other times.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bandwidth: Vec<BandwidthInterval>,
     /// Metrics for others to fetch.
     #[serde(default)]
     pub metrics: MetricsSettings,
@@ -67,6 +71,7 @@ impl Default for Settings {
             version: SETTINGS_VERSION,
             s3: S3Settings::default(),
             cache: CacheSettings::default(),
+            bandwidth: Vec::new(),
             metrics: MetricsSettings::default(),
             shares: Vec::new(),
         }
@@ -411,6 +416,9 @@ impl Settings {
                 "must be at most 3600000 (one hour)".to_owned(),
             );
         }
+        if let Some(problem) = bandwidth::problem(&self.bandwidth) {
+            return refuse("bandwidth", problem);
+        }
         if self.metrics.listen.is_some() && self.metrics.client_list.is_empty() {
             return refuse(
                 "metrics.client_list",
@@ -510,7 +518,9 @@ mod tests {
     fn documents_survive_a_round_trip() {
         let all = "encryption = \"DsseKms\"\nkms_key = \"alias/sales\"\n\
                    object_acl = \"bucket-owner-full-control\"\nrequester_pays = true\n\
-                   [metrics]\nlisten = \"[::1]:9100\"\nclient_list = [\"::1\"]";
+                   [metrics]\nlisten = \"[::1]:9100\"\nclient_list = [\"::1\"]\n\
+                   [[bandwidth]]\ndays = [\"mon\"]\nfrom = \"08:00\"\n\
+                   upload_bits_per_second = 51200";
         for text in [STORY.to_owned(), format!("{STORY}\n{all}")] {
             let settings = Settings::from_toml(&text).unwrap();
             let again = Settings::from_toml(&settings.to_toml().unwrap()).unwrap();
@@ -527,6 +537,8 @@ mod tests {
             ("version = 1\n[s3]\nendpoint = \"s3.example\"", "https://"),
             ("version = 1\n[cache]\nuploads_max = 0", "uploads_max"),
             ("version = 1\n[metrics]\nlisten = \"0.0.0.0:9100\"", "client_list"),
+            ("version = 1\n[[bandwidth]]\nfrom = \"25:00\"", "time of day"),
+            ("version = 1\n[[bandwidth]]\nupload_bits_per_second = 8", "51200"),
             ("version = 1\n[[share]]\nname = \"a/b\"\nbucket = \"bbb\"", "share name"),
             ("version = 1\n[[share]]\nname = \"a\"\nbucket = \"bbb\"\nfile_mode = \"9\"", "octal"),
             ("version = 1\n[[share]]\nname = \"a\"\nbucket = \"bbb\"\nkms_key = \"k\"", "SseKms"),

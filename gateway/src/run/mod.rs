@@ -4,6 +4,7 @@
 //! recovery → movers → shares → NFS → admin socket → `READY=1`. Stop: no new calls, calls in
 //! execution finished, written bytes committed, movers let go, catalog closed clean. Uploads go on at
 //! the next start.
+mod bandwidth;
 mod gateway;
 mod machine;
 mod metrics;
@@ -33,6 +34,7 @@ use crate::{
     tasks::Tasks,
     vfs::{Verifier, WriteBack},
 };
+use bandwidth::Bandwidth;
 use gateway::Gateway;
 use machine::Machine;
 use shares::Shares;
@@ -170,6 +172,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
     let tasks = Tasks::default();
     let exports = Arc::new(Exports::new());
     let handles = HandleCodec::new(&identity.handle_key, catalog.generation());
+    let bandwidth = Arc::new(Bandwidth::new(Arc::clone(&clock)));
     let shares = Shares::new(shares::Parts {
         catalog: catalog.clone(),
         cache: cache.clone(),
@@ -180,6 +183,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
         exports: Arc::clone(&exports),
         tasks: tasks.clone(),
         gateway_id: identity.gateway_id,
+        bandwidth: Arc::clone(&bandwidth),
     });
     let lanes = nfs::Lanes::new().map_err(RunError::Runtime)?;
     let server = nfs::Server::new(exports, handles, Limits::default()).on_lanes(lanes);
@@ -191,6 +195,8 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
 
     let stop = tasks.stopping().clone();
     tasks.spawn("machine", async move { machine.watch(stop).await });
+    let stop = tasks.stopping().clone();
+    tasks.spawn_critical("bandwidth", async move { bandwidth.run(stop).await });
     tasks.spawn_critical("metrics", metrics::serve(Arc::clone(&gateway), tasks.clone()));
     let serving = listeners.serve(&server, &tasks);
     let socket = args.admin.clone().unwrap_or_else(|| args.state.join("admin.sock"));

@@ -15,7 +15,7 @@ use gateway_api::{
     status::{HealthEventKind, ShareState, ShareStatus, UploadStatus},
 };
 
-use super::status::Pending;
+use super::{bandwidth::Bandwidth, status::Pending};
 use crate::{
     budget::MemoryBudget,
     cache::CacheStore,
@@ -52,6 +52,7 @@ pub(super) struct Parts {
     pub(super) exports: Arc<Exports>,
     pub(super) tasks: Tasks,
     pub(super) gateway_id: String,
+    pub(super) bandwidth: Arc<Bandwidth>,
 }
 
 /// One running share.
@@ -146,6 +147,7 @@ impl Shares {
             }
         }
         self.running = running;
+        self.parts.bandwidth.replace(&settings.bandwidth);
         self.parts.write_back.set_upload_delay_ms(settings.cache.upload_delay_ms);
         let movers = self.running.iter().map(|running| ShareMovers {
             share: Arc::clone(&running.share),
@@ -175,7 +177,7 @@ impl Shares {
         let store: Arc<dyn ObjectStore> = match settings.missing_for_s3() {
             Some(missing) => Arc::new(UnsetStore::new(missing)),
             None => Arc::new(
-                S3Bucket::new(&settings.s3, &wanted.bucket)
+                S3Bucket::at_pace(&settings.s3, &wanted.bucket, parts.bandwidth.paces())
                     .with_requester_pays(wanted.requester_pays),
             ),
         };

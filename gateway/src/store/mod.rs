@@ -4,11 +4,14 @@
 //! Must not know: files, shares, the catalog. AWS's names appear in `s3.rs` and `s3_error.rs` only.
 pub mod error;
 mod meter;
+pub mod pace;
 mod retry;
 #[cfg(feature = "service")]
 mod s3;
 #[cfg(feature = "service")]
 mod s3_error;
+#[cfg(feature = "service")]
+mod s3_pace;
 mod unset;
 
 use std::{collections::BTreeMap, fmt, ops::Range};

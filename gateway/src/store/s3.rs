@@ -2,7 +2,7 @@
 //!
 //! One instance is one bucket. The SDK's own retries are off: `retry.rs` and the upload journal
 //! decide (retries that multiply turn an outage into a storm).
-use std::{ops::Range, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use aws_credential_types::Credentials;
@@ -29,7 +29,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use super::{
     Expect, ListPage, ListedObject, ObjectMeta, ObjectStore, PendingUpload, PutOptions, StoreError,
     StoreErrorKind, StoreOp, UploadedPart,
+    pace::Paces,
     s3_error::{self, At},
+    s3_pace::PacedBodies,
 };
 use crate::{
     clock::Timestamp,
@@ -86,11 +88,17 @@ pub struct S3Bucket {
     checksums: Checksums,
     /// Who pays, if not the owner of the bucket.
     payer: Option<RequestPayer>,
+    paces: Paces,
 }
 
 impl S3Bucket {
     /// A bucket as the settings tell. Sends nothing yet.
     pub fn new(settings: &S3Settings, bucket: &BucketName) -> Self {
+        Self::at_pace(settings, bucket, Paces::default())
+    }
+
+    /// The same, with bodies moving no faster than `paces`.
+    pub fn at_pace(settings: &S3Settings, bucket: &BucketName, paces: Paces) -> Self {
         let token = settings.session_token.expose();
         let credentials = Credentials::new(
             &settings.access_key_id,
@@ -108,6 +116,7 @@ impl S3Bucket {
             // Where a checksum is wanted, the request names it.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .timeout_config(timeouts(ATTEMPT_TIMEOUT))
+            .interceptor(PacedBodies(Arc::clone(&paces.upload)))
             .stalled_stream_protection(
                 StalledStreamProtectionConfig::enabled().grace_period(STALL_GRACE).build(),
             );
@@ -119,6 +128,7 @@ impl S3Bucket {
             bucket: bucket.as_str().to_owned(),
             checksums: Checksums::of_endpoint(&settings.endpoint),
             payer: None,
+            paces,
         }
     }
 
@@ -273,7 +283,9 @@ impl ObjectStore for S3Bucket {
         let mut body = got.body;
         let mut bytes = BytesMut::new();
         while let Some(chunk) = body.next().await {
-            bytes.extend_from_slice(&chunk.map_err(|e| broke_off(&e))?);
+            let chunk = chunk.map_err(|e| broke_off(&e))?;
+            self.paces.download.pass(chunk.len()).await;
+            bytes.extend_from_slice(&chunk);
             if bytes.len() as u64 > expected {
                 return Err(wrong(bytes.len() as u64));
             }
