@@ -3,14 +3,11 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    Catalog,
+    Catalog, changed,
     error::CatalogError,
     inode,
-    journal::{
-        self, KIND_ABORT, KIND_DELETE, KIND_SYNC, NEVER, abandon_multipart, delete_op,
-        enqueue_delete,
-    },
-    moves,
+    journal::{self, KIND_ABORT, KIND_DELETE, KIND_SYNC, NEVER, delete_op, enqueue_delete},
+    moves, multipart,
     namespace::has_sync,
     types::{DeleteJob, Inode, Job, OpId, SyncJob},
     writer::Txn,
@@ -258,7 +255,8 @@ fn decide_sync(
         key: object,
         moved_from,
         sent_before: due.sent_key.is_some(),
-        multipart: journal::multipart_of(txn.db, due.op)?,
+        multipart: multipart::of(txn.db, due.op)?,
+        changed: changed::of(txn.db, &inode)?,
         attempts: due.attempts,
         inode,
     };
@@ -285,7 +283,7 @@ fn leave_old_keys(
         enqueue_delete(txn, due.share, sent, None, true, now)?;
     }
     if due.upload.as_ref().is_some_and(|(_, upload_key)| upload_key != key) {
-        abandon_multipart(txn, due.op)?;
+        multipart::abandon(txn, due.op)?;
     }
     txn.db
         .prepare_cached(

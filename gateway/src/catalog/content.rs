@@ -2,7 +2,7 @@
 use rusqlite::params;
 
 use super::{
-    Catalog, carried, done,
+    Catalog, carried, changed, done,
     error::CatalogError,
     inode, journal, range,
     types::{AttrChange, DurableBytes, HeadAttr, Inode, Stamp, WriteCommit},
@@ -40,6 +40,7 @@ pub(super) fn mark_dirty(
     due: crate::clock::Timestamp,
 ) -> Result<(), CatalogError> {
     let content = touches == Touches::Content;
+    let before = inode::get(txn.db, ino)?;
     txn.db
         .prepare_cached(
             "UPDATE inode SET dirty = 1, version = version + 1,
@@ -47,7 +48,11 @@ pub(super) fn mark_dirty(
              WHERE ino = ?1",
         )?
         .execute(params![ino.0, content])?;
-    journal::enqueue_sync(txn, ino, due)
+    journal::enqueue(txn, &before, due)?;
+    if content && before.kind == FileKind::File && !before.content_dirty {
+        changed::begin(txn.db, &before)?;
+    }
+    Ok(())
 }
 
 impl Catalog {
@@ -87,6 +92,7 @@ impl Catalog {
             for written in &commit.ranges {
                 range::insert(txn.db, ino, written.start..written.end.min(commit.size))?;
             }
+            let size = before.size.max(commit.size);
             let mode = if commit.clear_set_id { before.mode & !SET_ID } else { before.mode };
             txn.db
                 .prepare_cached(
@@ -114,6 +120,11 @@ impl Catalog {
                     }
                 }
                 Some(_) => {}
+            }
+            // After the first change has begun to be followed.
+            changed::note(txn.db, ino, size, &(before.size..commit.size))?;
+            for written in &commit.ranges {
+                changed::note(txn.db, ino, size, written)?;
             }
             inode::get(txn.db, ino)
         })
@@ -157,6 +168,10 @@ impl Catalog {
                 let touches =
                     if size == before.size { Touches::Metadata } else { Touches::Content };
                 mark_dirty(txn, ino, touches, stamp.due)?;
+            }
+            if size != before.size {
+                let longest = size.max(before.size);
+                changed::note(txn.db, ino, longest, &(size.min(before.size)..u64::MAX))?;
             }
             if size < before.size {
                 range::truncate(txn.db, ino, size)?;

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, params};
 use super::{
     Catalog,
     error::CatalogError,
-    inode, journal,
+    inode, journal, multipart,
     types::{Inode, PendingCounts, Standing},
 };
 use crate::{
@@ -155,6 +155,7 @@ impl Catalog {
                 "UPDATE journal SET not_before = ?1 WHERE kind = 0 AND not_before = ?2",
                 params![now.as_nanos(), journal::NEVER.as_nanos()],
             )?;
+            multipart::drop_parts_of_bursts(txn.db)?;
             let bursts =
                 txn.db.execute("UPDATE inode SET writing = 0 WHERE writing <> 0", [])? as u64;
             let missing: Vec<u64> = txn

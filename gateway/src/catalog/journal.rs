@@ -1,13 +1,13 @@
 //! The journal table: what is enqueued, and how the movers report what they did.
-use std::ops::Range;
-
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    Catalog, content,
+    Catalog, changed, content,
     error::CatalogError,
-    inode, range,
-    types::{Expected, Finish, Inode, MultipartState, OpId, PartRecord},
+    inode,
+    multipart::{abandon, forget},
+    range,
+    types::{Expected, Finish, Inode, OpId},
     writer::Txn,
 };
 use crate::{
@@ -38,6 +38,16 @@ pub(super) fn enqueue_sync(
     due: Timestamp,
 ) -> Result<(), CatalogError> {
     let inode = inode::get(txn.db, ino)?;
+    enqueue(txn, &inode, due)
+}
+
+/// The same for a row that is at hand.
+pub(super) fn enqueue(
+    txn: &mut Txn<'_>,
+    inode: &Inode,
+    due: Timestamp,
+) -> Result<(), CatalogError> {
+    let ino = inode.ino;
     if inode.parent == ino && inode::share_prefix(txn.db, inode.share)?.is_empty() {
         // The root of a whole bucket has no key that could carry its attributes: they stay local.
         txn.db.prepare_cached("UPDATE inode SET dirty = 0 WHERE ino = ?1")?.execute([ino.0])?;
@@ -94,28 +104,6 @@ pub(super) fn enqueue_move(
     Ok(())
 }
 
-/// Turns the multipart upload of `op`, if it has one, into an operation that aborts it.
-pub(super) fn abandon_multipart(txn: &mut Txn<'_>, op: OpId) -> Result<(), CatalogError> {
-    txn.db
-        .prepare_cached(
-            "INSERT INTO journal (kind, share, key, upload_id, not_before)
-             SELECT 3, share, upload_key, upload_id, 0 FROM journal
-             WHERE op = ?1 AND upload_id IS NOT NULL",
-        )?
-        .execute([op.0])?;
-    forget_multipart(txn.db, op)
-}
-
-fn forget_multipart(db: &Connection, op: OpId) -> Result<(), CatalogError> {
-    db.prepare_cached("DELETE FROM part WHERE op = ?1")?.execute([op.0])?;
-    db.prepare_cached(
-        "UPDATE journal SET upload_id = NULL, upload_key = NULL, upload_version = NULL
-         WHERE op = ?1",
-    )?
-    .execute([op.0])?;
-    Ok(())
-}
-
 /// Takes the inode's upload out of the journal because the inode is going. Answers the key at which
 /// an attempt may have landed.
 pub(super) fn drop_sync(
@@ -132,7 +120,7 @@ pub(super) fn drop_sync(
         .query_row([inode.ino.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()?;
     let Some((op, sent, expect_key, expect_etag)) = row else { return Ok(None) };
-    abandon_multipart(txn, OpId(op))?;
+    abandon(txn, OpId(op))?;
     if let Some(key) = expect_key {
         let uncertain = sent.as_deref() == Some(key.as_str());
         let etag = expect_etag.map(ETag::new);
@@ -146,32 +134,6 @@ pub(super) fn delete_op(db: &Connection, op: OpId) -> Result<(), CatalogError> {
     db.prepare_cached("DELETE FROM part WHERE op = ?1")?.execute([op.0])?;
     db.prepare_cached("DELETE FROM journal WHERE op = ?1")?.execute([op.0])?;
     Ok(())
-}
-
-/// The multipart upload of `op`, if it has one.
-pub(super) fn multipart_of(
-    db: &Connection,
-    op: OpId,
-) -> Result<Option<MultipartState>, CatalogError> {
-    let begun: Option<(String, u64)> = db
-        .prepare_cached(
-            "SELECT upload_id, upload_version FROM journal
-             WHERE op = ?1 AND upload_id IS NOT NULL",
-        )?
-        .query_row([op.0], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let Some((upload_id, version)) = begun else { return Ok(None) };
-    let mut query = db.prepare_cached(
-        "SELECT number, etag, start, end FROM part WHERE op = ?1 ORDER BY number",
-    )?;
-    let rows = query.query_map([op.0], |row| {
-        Ok(PartRecord {
-            number: row.get(0)?,
-            etag: ETag::new(row.get::<_, String>(1)?),
-            range: row.get(2)?..row.get(3)?,
-        })
-    })?;
-    Ok(Some(MultipartState { upload_id, version, parts: rows.collect::<Result<_, _>>()? }))
 }
 
 pub(super) fn ino_of(db: &Connection, op: OpId) -> Result<Option<Ino>, CatalogError> {
@@ -196,72 +158,6 @@ impl Catalog {
         .await
     }
 
-    /// Records a multipart upload begun for `op` at `version`, before its first part; one recorded
-    /// earlier is journalled to be aborted.
-    ///
-    /// # Errors
-    /// [`CatalogError::NoEntry`] when the operation is gone: abort the upload.
-    pub async fn record_multipart(
-        &self,
-        op: OpId,
-        key: &ObjectKey,
-        version: u64,
-        upload_id: &str,
-    ) -> Result<(), CatalogError> {
-        let (key, upload_id) = (key.clone(), upload_id.to_owned());
-        self.write(move |txn| {
-            abandon_multipart(txn, op)?;
-            let changed = txn
-                .db
-                .prepare_cached(
-                    "UPDATE journal SET upload_id = ?2, upload_key = ?3, upload_version = ?4
-                     WHERE op = ?1 AND kind = 0",
-                )?
-                .execute(params![op.0, upload_id, key.as_str(), version])?;
-            if changed == 0 { Err(CatalogError::NoEntry) } else { Ok(()) }
-        })
-        .await
-    }
-
-    /// Records a part that S3 has taken.
-    ///
-    /// # Errors
-    /// [`CatalogError::NoEntry`] when the operation is gone, or has another upload by now.
-    pub async fn record_part(
-        &self,
-        op: OpId,
-        upload_id: &str,
-        number: u32,
-        etag: &ETag,
-        bytes: Range<u64>,
-    ) -> Result<(), CatalogError> {
-        let (upload_id, etag) = (upload_id.to_owned(), etag.clone());
-        self.write(move |txn| {
-            let added = txn
-                .db
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO part (op, number, etag, start, end)
-                     SELECT op, ?3, ?4, ?5, ?6 FROM journal WHERE op = ?1 AND upload_id = ?2",
-                )?
-                .execute(params![op.0, upload_id, number, etag.as_str(), bytes.start, bytes.end])?;
-            if added == 0 { Err(CatalogError::NoEntry) } else { Ok(()) }
-        })
-        .await
-    }
-
-    /// Gives up the multipart upload of `op`: its abort is journalled.
-    ///
-    /// # Errors
-    /// Of the database only.
-    pub async fn abandon_multipart(&self, op: OpId) -> Result<(), CatalogError> {
-        self.write(move |txn| {
-            abandon_multipart(txn, op)?;
-            txn.state.journal_changed = true;
-            Ok(())
-        })
-        .await
-    }
-
     /// A publish has succeeded: `key` now has an object `etag` made of the inode at `version`. The
     /// inode becomes clean only if nothing has changed since (I4); the deletion of the object's old
     /// key is journalled. The claim ends.
@@ -277,19 +173,41 @@ impl Catalog {
         now: Timestamp,
     ) -> Result<Finish, CatalogError> {
         let (key, etag) = (key.clone(), etag.clone());
+        self.finish(op, Published { version, key, etag, now, is_whole: true }).await
+    }
+
+    /// The same for an object that has the bytes of `version`, and attributes of an earlier one: they
+    /// are published next, by a copy on the server.
+    ///
+    /// # Errors
+    /// As [`Catalog::finish_sync`].
+    pub async fn finish_content(
+        &self,
+        op: OpId,
+        version: u64,
+        key: &ObjectKey,
+        etag: &ETag,
+        now: Timestamp,
+    ) -> Result<Finish, CatalogError> {
+        let (key, etag) = (key.clone(), etag.clone());
+        self.finish(op, Published { version, key, etag, now, is_whole: false }).await
+    }
+
+    async fn finish(&self, op: OpId, done: Published) -> Result<Finish, CatalogError> {
         self.write(move |txn| {
             let share = txn.state.claims.share_of(op).ok_or(CatalogError::NoEntry)?;
             let finish = match ino_of(txn.db, op)? {
-                Some(ino) => published(txn, op, ino, &Published { version, key, etag, now })?,
+                Some(ino) => published(txn, op, ino, &done)?,
                 None => {
                     // Removed while the upload ran: what has landed must go again (F42).
-                    enqueue_delete(txn, share, key.as_str(), Some(&etag), false, now)?;
+                    let key = done.key.as_str();
+                    enqueue_delete(txn, share, key, Some(&done.etag), false, done.now)?;
                     txn.db
                         .prepare_cached(
                             "UPDATE journal SET uncertain = 0, not_before = ?3
                              WHERE kind = 1 AND share = ?1 AND key = ?2",
                         )?
-                        .execute(params![share.0, key.as_str(), now.as_nanos()])?;
+                        .execute(params![share.0, key, done.now.as_nanos()])?;
                     Finish::Removed
                 }
             };
@@ -388,6 +306,11 @@ impl Catalog {
         self.write(move |txn| {
             let ino = ino_of(txn.db, op)?.ok_or(CatalogError::NoEntry)?;
             let etag = found.as_ref().map(ETag::as_str);
+            let inode = inode::get(txn.db, ino)?;
+            // Bytes that are only in the object that the file came from must never be taken from
+            // another one.
+            let is_here = !inode.content_dirty
+                || range::of(txn.db, ino)?.covers(&(0..inode.size));
             txn.db
                 .prepare_cached(
                     "UPDATE journal SET expect_key = CASE WHEN ?3 IS NULL THEN NULL ELSE ?2 END,
@@ -395,6 +318,9 @@ impl Catalog {
                      WHERE op = ?1 AND (expect_key = ?2 OR (?3 IS NOT NULL AND expect_key IS NULL))",
                 )?
                 .execute(params![op.0, key.as_str(), etag])?;
+            if found.is_some() && !is_here {
+                return Ok(());
+            }
             txn.db
                 .prepare_cached(
                     "UPDATE inode SET etag = ?3,
@@ -434,6 +360,8 @@ struct Published {
     key: ObjectKey,
     etag: ETag,
     now: Timestamp,
+    /// Whether the object has the attributes of that version too, not only its bytes.
+    is_whole: bool,
 }
 
 fn published(
@@ -457,12 +385,14 @@ fn published(
     let current = before.version == done.version
         && !before.writing
         && inode::key_of(txn.db, &before)? == done.key.as_str();
-    if current {
+    if current && done.is_whole {
         delete_op(txn.db, op)?;
+        changed::clear(txn.db, ino)?;
         txn.db.prepare_cached("UPDATE inode SET dirty = 0 WHERE ino = ?1")?.execute([ino.0])?;
         return Ok(Finish::Clean);
     }
-    forget_multipart(txn.db, op)?;
+    forget(txn.db, op)?;
+    changed::is_of(txn.db, ino, &done.etag)?;
     txn.db
         .prepare_cached(
             "UPDATE journal SET expect_key = NULL, expect_etag = NULL, sent_key = NULL,

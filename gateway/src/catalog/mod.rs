@@ -11,6 +11,7 @@
 //! and `claim` (what the movers do), `listing` (what S3 shows), `carried`, `share`, `done`, `counts`, `verify`. `rows` keeps what
 //! is asked for most in memory.
 mod carried;
+mod changed;
 mod claim;
 mod content;
 mod counts;
@@ -23,6 +24,7 @@ mod journal;
 mod link;
 mod listing;
 mod moves;
+mod multipart;
 mod namespace;
 mod pragmas;
 mod range;
@@ -48,6 +50,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use carried::{CARRIED_BYTES_MAX, Carried};
+pub use changed::LARGE_FILE_BYTES;
 pub use content::WriteBegun;
 pub use error::CatalogError;
 pub use flush::Watermark;

@@ -3,7 +3,9 @@ use std::{ops::Range, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Catalog, carried, error::CatalogError, inode, journal, types::OpId, writer::Txn};
+use super::{
+    Catalog, carried, changed, error::CatalogError, inode, journal, types::OpId, writer::Txn,
+};
 use crate::{
     ids::{FileKind, Ino},
     object::{ETag, ObjectKey},
@@ -55,6 +57,7 @@ pub(super) fn truncate(db: &Connection, ino: Ino, size: u64) -> Result<(), Catal
 /// Takes everything out; whether there was anything.
 pub(super) fn clear(db: &Connection, ino: Ino) -> Result<bool, CatalogError> {
     carried::clear(db, ino)?;
+    changed::clear(db, ino)?;
     Ok(db.prepare_cached("DELETE FROM range WHERE ino = ?1")?.execute([ino.0])? > 0)
 }
 

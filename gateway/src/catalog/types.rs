@@ -7,6 +7,7 @@ use crate::{
     clock::Timestamp,
     ids::{FileKind, Ino, RequestId, ShareId},
     object::{ETag, ObjectKey},
+    ranges::RangeSet,
 };
 
 /// When a change happens, when its upload may begin, and who asked for it.
@@ -177,9 +178,9 @@ pub struct PartRecord {
 pub struct MultipartState {
     /// S3's id.
     pub upload_id: String,
-    /// The inode's version when it was begun: parts of another version must not be used.
+    /// The inode's version when it was begun: whose attributes the object will have.
     pub version: u64,
-    /// The parts taken, by number.
+    /// The parts that S3 has taken and that hold what the file holds, by number.
     pub parts: Vec<PartRecord>,
 }
 
@@ -202,6 +203,8 @@ pub struct SyncJob {
     pub sent_before: bool,
     /// A multipart upload of this key begun earlier.
     pub multipart: Option<MultipartState>,
+    /// Which bytes differ from the object that S3 has; `None`: all may.
+    pub changed: Option<RangeSet>,
     /// Failures so far.
     pub attempts: u32,
 }

@@ -1,7 +1,7 @@
 //! One job from claim to end: what it is done with, and how its outcome is told to the catalog.
 use std::sync::Arc;
 
-use super::publish::{Outcome, publish};
+use super::publish::{Outcome, Sent, publish};
 use crate::{
     budget::MemoryBudget,
     cache::CacheStore,
@@ -94,10 +94,14 @@ impl Tools {
 
     async fn sync(&self, job: crate::catalog::SyncJob) -> Result<(), JobError> {
         match publish(self, &job).await? {
-            Outcome::Published(etag) => {
+            Outcome::Published(Sent { etag, is_whole }) => {
                 self.share.health.answered();
                 let (now, version) = (self.clock.now(), job.inode.version);
-                let end = self.catalog.finish_sync(job.op, version, &job.key, &etag, now).await?;
+                let end = if is_whole {
+                    self.catalog.finish_sync(job.op, version, &job.key, &etag, now).await?
+                } else {
+                    self.catalog.finish_content(job.op, version, &job.key, &etag, now).await?
+                };
                 tracing::debug!(key = %job.key, version, ?end, "published");
                 Ok(())
             }

@@ -1,4 +1,4 @@
-//! Large files: parts in parallel, each of the version that was claimed, resumed after a restart.
+//! Large files: parts in parallel, resumed after a restart; what S3 has already is copied there.
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -6,12 +6,14 @@ use tokio::task::JoinSet;
 
 use super::{
     job::{JobError, Tools},
-    plan,
+    plan::{self, Piece},
+    publish::{Sent, source},
 };
 use crate::{
-    catalog::{MultipartState, SyncJob},
-    object::ETag,
-    store::{Expect, PutOptions, StoreErrorKind, UploadedPart},
+    catalog::{CatalogError, MultipartState, OpId, SyncJob},
+    fetch::FetchError,
+    object::{ETag, ObjectKey},
+    store::{Expect, PutOptions, StoreError, StoreErrorKind, UploadedPart},
 };
 
 /// Parts of one file under way at once.
@@ -38,10 +40,15 @@ pub(super) async fn send(
     job: &SyncJob,
     options: &PutOptions,
     expect: &Expect,
-) -> Result<ETag, JobError> {
-    let state = begin(tools, job, options).await?;
+) -> Result<Sent, JobError> {
+    let resumed = job.multipart.clone().filter(|state| is_worth_resuming(state, job));
+    let state = match resumed {
+        Some(state) => state,
+        None => begin(tools, job, options).await?,
+    };
     match send_and_complete(tools, job, &state, expect).await {
-        Ok(etag) => Ok(etag),
+        // Attributes are those that the upload was begun with.
+        Ok(etag) => Ok(Sent { etag, is_whole: state.version == job.inode.version }),
         Err(error) => {
             if is_useless_after(&error) {
                 tools.catalog.abandon_multipart(job.op).await?;
@@ -71,17 +78,19 @@ async fn send_and_complete(
 }
 
 /// Whether the parts sent so far will never be completed. What the operator can mend (a refusal) and
-/// what passes leaves them good: the next attempt resumes.
+/// what passes leaves them good: the next attempt resumes. So does a change of the file, for the parts
+/// that it has not touched.
 fn is_useless_after(error: &JobError) -> bool {
     match error {
-        JobError::Superseded | JobError::UploadGone(_) => true,
+        JobError::UploadGone(_) => true,
         JobError::Store(error) => match error.kind {
             StoreErrorKind::NotFound
-            | StoreErrorKind::Changed
             | StoreErrorKind::TooLarge
             | StoreErrorKind::Archived
             | StoreErrorKind::Invalid => true,
-            StoreErrorKind::Denied
+            // The condition of the publish does not hold: it is settled, and the parts are good.
+            StoreErrorKind::Changed
+            | StoreErrorKind::Denied
             | StoreErrorKind::Credentials
             | StoreErrorKind::NoBucket
             | StoreErrorKind::Throttled
@@ -89,74 +98,96 @@ fn is_useless_after(error: &JobError) -> bool {
             | StoreErrorKind::Timeout
             | StoreErrorKind::Integrity => false,
         },
-        JobError::Fetch(_) | JobError::Catalog(_) | JobError::Cache(_) => false,
+        JobError::Superseded | JobError::Fetch(_) | JobError::Catalog(_) | JobError::Cache(_) => {
+            false
+        }
     }
 }
 
-/// Resumes the recorded upload if it is of this version, or begins one.
+/// Whether to go on with an upload. One that was begun for an earlier version gives the object that
+/// version's attributes, and mending them takes a copy and makes another version of the object: not for
+/// the lesser part of the bytes.
+fn is_worth_resuming(state: &MultipartState, job: &SyncJob) -> bool {
+    let sent: u64 = state.parts.iter().map(|part| part.range.end - part.range.start).sum();
+    state.version == job.inode.version || sent >= job.inode.size / 2
+}
+
+/// Begins an upload; the abort of an earlier one is journalled.
 async fn begin(
     tools: &Tools,
     job: &SyncJob,
     options: &PutOptions,
 ) -> Result<MultipartState, JobError> {
-    if let Some(state) = &job.multipart
-        && state.version == job.inode.version
-    {
-        return Ok(state.clone());
-    }
     let upload_id = tools.share.store.create_multipart(&job.key, options).await?;
     tools.catalog.record_multipart(job.op, &job.key, job.inode.version, &upload_id).await?;
     Ok(MultipartState { upload_id, version: job.inode.version, parts: Vec::new() })
 }
 
-/// Sends the parts that S3 does not have. After a failure nothing new is begun, but what is under way
+/// Brings the parts that S3 does not have. After a failure nothing new is begun, but what is under way
 /// is waited for: a part that arrives is recorded, not sent again.
 async fn send_parts(
     tools: &Tools,
     job: &SyncJob,
     state: &MultipartState,
 ) -> Result<Vec<UploadedPart>, JobError> {
-    let mut done = Vec::new();
-    let mut failed = None;
-    let mut sending = JoinSet::new();
-    for (number, range) in (1..).zip(plan::parts(job.inode.size)) {
-        let known = state.parts.iter().find(|part| part.number == number && part.range == range);
-        if let Some(known) = known {
-            done.push(UploadedPart { number, etag: known.etag.clone() });
-            continue;
-        }
-        if sending.len() >= PARTS_AT_ONCE {
-            collect(sending.join_next().await, &mut done, &mut failed);
-        }
-        if failed.is_some() {
+    let mut sending = Sending::default();
+    let changed = job.changed.as_ref().filter(|_| source(job).is_some());
+    for (number, piece) in plan::pieces(job.inode.size, changed, &state.parts) {
+        if !sending.has_room().await {
             break;
         }
         let (tools, job, upload_id) = (tools.clone(), job.clone(), state.upload_id.clone());
-        sending.spawn(async move { send_part(&tools, &job, &upload_id, number, range).await });
+        sending.tasks.spawn(async move {
+            match piece {
+                Piece::Copy(range) => copy_part(&tools, &job, &upload_id, number, range).await,
+                Piece::Send(range) => send_part(&tools, &job, &upload_id, number, range).await,
+                Piece::Done(etag) => Ok(UploadedPart { number, etag }),
+            }
+        });
     }
-    while let Some(sent) = sending.join_next().await {
-        collect(Some(sent), &mut done, &mut failed);
-    }
-    match failed {
-        Some(error) => Err(error),
-        None => {
-            done.sort_by_key(|part| part.number);
-            Ok(done)
-        }
-    }
+    sending.finish().await
 }
 
-type Joined = Option<Result<Result<UploadedPart, JobError>, tokio::task::JoinError>>;
+/// Parts under way.
+#[derive(Default)]
+pub(super) struct Sending {
+    pub(super) tasks: JoinSet<Result<UploadedPart, JobError>>,
+    done: Vec<UploadedPart>,
+    failed: Option<JobError>,
+}
 
-/// Files the end of one part; the first failure counts.
-fn collect(sent: Joined, done: &mut Vec<UploadedPart>, failed: &mut Option<JobError>) {
-    let error = match sent {
-        Some(Ok(Ok(part))) => return done.push(part),
-        Some(Ok(Err(error))) => error,
-        // Cancelled at the stop, or a bug that panicked: either way the part is not there.
-        Some(Err(_)) | None => JobError::Superseded,
-    };
-    failed.get_or_insert(error);
+impl Sending {
+    /// Waits until another part may be begun; `false` after a failure.
+    pub(super) async fn has_room(&mut self) -> bool {
+        while self.failed.is_none() && self.tasks.len() >= PARTS_AT_ONCE {
+            self.join().await;
+        }
+        self.failed.is_none()
+    }
+
+    /// Waits for what is under way. The parts by number, or the first failure.
+    pub(super) async fn finish(mut self) -> Result<Vec<UploadedPart>, JobError> {
+        while !self.tasks.is_empty() {
+            self.join().await;
+        }
+        match self.failed {
+            Some(error) => Err(error),
+            None => {
+                self.done.sort_by_key(|part| part.number);
+                Ok(self.done)
+            }
+        }
+    }
+
+    async fn join(&mut self) {
+        let error = match self.tasks.join_next().await {
+            Some(Ok(Ok(part))) => return self.done.push(part),
+            Some(Ok(Err(error))) => error,
+            // Cancelled at the stop, or a bug that panicked: either way the part is not there.
+            Some(Err(_)) | None => JobError::Superseded,
+        };
+        self.failed.get_or_insert(error);
+    }
 }
 
 async fn send_part(
@@ -166,9 +197,88 @@ async fn send_part(
     number: u32,
     range: Range<u64>,
 ) -> Result<UploadedPart, JobError> {
+    // What was never read nor written here is still only in S3.
+    tools.fetcher.fetch(job.inode.ino, range.clone()).await?;
     let _memory = tools.budget.reserve(range.end - range.start).await;
-    let body = frozen(tools, job, range.clone()).await?;
-    let part = tools.share.store.put_part(&job.key, upload_id, number, body).await?;
-    tools.catalog.record_part(job.op, upload_id, number, &part.etag, range).await?;
-    Ok(part)
+    let part = PartOf { op: job.op, key: &job.key, upload_id, number, range };
+    part.send(tools, |range| frozen(tools, job, range)).await
+}
+
+/// One part on its way.
+pub(super) struct PartOf<'j> {
+    pub(super) op: OpId,
+    pub(super) key: &'j ObjectKey,
+    pub(super) upload_id: &'j str,
+    pub(super) number: u32,
+    pub(super) range: Range<u64>,
+}
+
+impl PartOf<'_> {
+    /// Sends what `read` gives of the part's bytes. [`JobError::Superseded`] if they change meanwhile.
+    pub(super) async fn send<F>(
+        self,
+        tools: &Tools,
+        read: impl FnOnce(Range<u64>) -> F,
+    ) -> Result<UploadedPart, JobError>
+    where
+        F: Future<Output = Result<Bytes, JobError>>,
+    {
+        let Self { op, key, upload_id, number, range } = self;
+        tools.catalog.begin_part(op, upload_id, number, range.clone()).await.map_err(changed)?;
+        let body = read(range.clone()).await?;
+        let part = tools.share.store.put_part(key, upload_id, number, body).await?;
+        let noted = tools.catalog.record_part(op, upload_id, number, &part.etag, range).await;
+        noted.map_err(changed)?;
+        Ok(part)
+    }
+}
+
+/// A part that the catalog does not take any more is of other bytes, or of a file that is gone.
+fn changed(error: CatalogError) -> JobError {
+    match error {
+        CatalogError::NoEntry => JobError::Superseded,
+        other => other.into(),
+    }
+}
+
+async fn copy_part(
+    tools: &Tools,
+    job: &SyncJob,
+    upload_id: &str,
+    number: u32,
+    range: Range<u64>,
+) -> Result<UploadedPart, JobError> {
+    let Some((from, etag)) = source(job) else { return Err(JobError::Superseded) };
+    let (catalog, store) = (&tools.catalog, &tools.share.store);
+    catalog.begin_part(job.op, upload_id, number, range.clone()).await.map_err(changed)?;
+    match store.copy_part(&job.key, upload_id, number, from, etag, range.clone()).await {
+        Ok(part) => {
+            let noted = catalog.record_part(job.op, upload_id, number, &part.etag, range).await;
+            noted.map_err(changed)?;
+            Ok(part)
+        }
+        Err(error) => Err(without_base(tools, job, error).await?),
+    }
+}
+
+/// The object that was to be copied from is another one, or the store does not copy parts: everything
+/// is sent, if everything is here or can be had.
+async fn without_base(
+    tools: &Tools,
+    job: &SyncJob,
+    error: StoreError,
+) -> Result<JobError, CatalogError> {
+    match error.kind {
+        StoreErrorKind::Changed | StoreErrorKind::NotFound => {
+            let ranges = tools.catalog.ranges(job.inode.ino).await?;
+            if !ranges.covers(&(0..job.inode.size)) {
+                // Not an error of the store here: it would be taken for the condition of the publish.
+                return Ok(JobError::Fetch(FetchError::from(error)));
+            }
+        }
+        StoreErrorKind::Invalid => {}
+        _ => return Ok(error.into()),
+    }
+    tools.catalog.forget_base(job.op).await?;
+    Ok(JobError::Superseded)
 }

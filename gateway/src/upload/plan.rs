@@ -1,8 +1,14 @@
 //! How a file is cut into requests. Pure.
 use std::ops::Range;
 
+use crate::{
+    catalog::{LARGE_FILE_BYTES, PartRecord},
+    object::ETag,
+    ranges::RangeSet,
+};
+
 /// Up to this size a file goes in one PutObject.
-pub(super) const SINGLE_PUT_BYTES_MAX: u64 = 16 << 20;
+pub(super) const SINGLE_PUT_BYTES_MAX: u64 = LARGE_FILE_BYTES;
 /// S3: at most this many parts.
 const PARTS_MAX: u64 = 10_000;
 /// S3: CopyObject takes objects up to 5 GiB, UploadPartCopy ranges as well.
@@ -12,9 +18,60 @@ const COPY_PART_BYTES: u64 = 1 << 30;
 
 const _: () = assert!(COPY_PART_BYTES <= COPY_BYTES_MAX);
 
-/// The parts of a file of `size` bytes, in order: 16 MiB each, larger when 10,000 would not do.
-pub(super) fn parts(size: u64) -> impl Iterator<Item = Range<u64>> {
-    cut(size, SINGLE_PUT_BYTES_MAX.max(size.div_ceil(PARTS_MAX)))
+/// How one part of an upload comes to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// S3 has it already.
+    Done(ETag),
+    /// These bytes are sent.
+    Send(Range<u64>),
+    /// The server copies them from the object that it has.
+    Copy(Range<u64>),
+}
+
+/// The pieces of a file of which `changed` differs from the object that S3 has, with their part numbers;
+/// `known` are good. A part's number tells where it begins, whatever has changed, so that a part stays
+/// good when the file grows. Neighbours that the server copies are one piece; their numbers are left
+/// out then.
+pub(super) fn pieces(
+    size: u64,
+    changed: Option<&RangeSet>,
+    known: &[PartRecord],
+) -> Vec<(u32, Piece)> {
+    let part = part_bytes(size);
+    let mut pieces: Vec<(u32, Piece)> = Vec::new();
+    let mut at = 0;
+    while at < size {
+        let number = u32::try_from(at / part + 1).unwrap_or(u32::MAX);
+        let is_whole = |known: &&PartRecord| {
+            let Range { start, end } = known.range;
+            (known.number, start) == (number, at)
+                && (end == size || (end < size && end % part == 0))
+        };
+        if let Some(known) = known.iter().find(is_whole) {
+            pieces.push((number, Piece::Done(known.etag.clone())));
+            at = known.range.end;
+            continue;
+        }
+        let range = at..(at + part).min(size);
+        at = range.end;
+        let same = changed.is_some_and(|changed| changed.overlapping(&range).is_empty());
+        match pieces.last_mut() {
+            Some((_, Piece::Copy(before)))
+                if same && range.end - before.start <= COPY_PART_BYTES =>
+            {
+                before.end = range.end;
+            }
+            _ if same => pieces.push((number, Piece::Copy(range))),
+            _ => pieces.push((number, Piece::Send(range))),
+        }
+    }
+    pieces
+}
+
+/// Bytes of each part but the last: 16 MiB, more when 10,000 would not do.
+pub(super) fn part_bytes(size: u64) -> u64 {
+    SINGLE_PUT_BYTES_MAX.max(size.div_ceil(PARTS_MAX))
 }
 
 /// The ranges in which the server copies an object of `size` bytes.
@@ -30,17 +87,76 @@ fn cut(size: u64, part: u64) -> impl Iterator<Item = Range<u64>> {
 mod tests {
     use super::*;
 
+    fn mib(from: u64, to: u64) -> Range<u64> {
+        from << 20..to << 20
+    }
+
+    /// Where each piece ends, if numbers and beginnings are as they must be.
+    fn ends(size: u64, pieces: &[(u32, Piece)], known: &[PartRecord]) -> Vec<u64> {
+        let mut at = 0;
+        let part = part_bytes(size);
+        let mut ends = Vec::new();
+        for (number, piece) in pieces {
+            assert_eq!(u64::from(*number), at / part + 1);
+            at = match piece {
+                Piece::Send(range) | Piece::Copy(range) => {
+                    assert_eq!(range.start, at);
+                    range.end
+                }
+                Piece::Done(_) => known.iter().find(|k| k.number == *number).unwrap().range.end,
+            };
+            ends.push(at);
+        }
+        assert_eq!(at, size);
+        ends
+    }
+
     #[test]
     fn parts_cover_the_file_without_gaps_within_s3_s_limits() {
         for size in [16 << 20, (16 << 20) + 1, 100 << 20, 160_000 << 20, 5 << 40] {
-            let parts: Vec<_> = parts(size).collect();
-            assert!(parts.len() as u64 <= PARTS_MAX, "{size}");
-            assert_eq!(parts.first().unwrap().start, 0);
-            assert_eq!(parts.last().unwrap().end, size);
-            assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start));
-            let all_but_last = &parts[..parts.len() - 1];
-            assert!(all_but_last.iter().all(|p| p.end - p.start >= 5 << 20), "S3's least part");
+            let pieces = pieces(size, None, &[]);
+            assert!(pieces.len() as u64 <= PARTS_MAX, "{size}");
+            let mut ends = ends(size, &pieces, &[]);
+            ends.insert(0, 0);
+            let all_but_last = &ends[..ends.len() - 1];
+            assert!(all_but_last.windows(2).all(|p| p[1] - p[0] >= 5 << 20), "S3's least part");
         }
         assert!(copy_parts(50 << 40).count() as u64 <= PARTS_MAX);
+    }
+
+    #[test]
+    fn only_what_has_changed_is_sent() {
+        let appended = pieces(100 << 20, Some(&RangeSet::from_iter([mib(95, 100)])), &[]);
+        assert_eq!(
+            appended,
+            [
+                (1, Piece::Copy(mib(0, 80))),
+                (6, Piece::Send(mib(80, 96))),
+                (7, Piece::Send(mib(96, 100)))
+            ]
+        );
+        let one_byte = RangeSet::from_iter([(1 << 30)..(1 << 30) + 1]);
+        let pieces = pieces(5 << 30, Some(&one_byte), &[]);
+        let sent: Vec<_> = pieces.iter().filter(|(_, p)| matches!(p, Piece::Send(_))).collect();
+        assert_eq!(sent, [&(65, Piece::Send(mib(1024, 1040)))]);
+        assert!(pieces.len() < 8, "what is copied is copied in large pieces: {pieces:?}");
+        ends(5 << 30, &pieces, &[]);
+    }
+
+    #[test]
+    fn parts_that_s3_has_are_not_sent_again_whatever_made_them() {
+        let etag = ETag::new("e");
+        let part = |number, range| PartRecord { number, etag: etag.clone(), range };
+        let known = [part(1, mib(0, 80)), part(6, mib(80, 96)), part(7, mib(96, 100))];
+        let all = pieces(100 << 20, None, &known);
+        assert_eq!(all, [1, 6, 7].map(|number| (number, Piece::Done(etag.clone()))));
+        // The file has grown: its last part is another one, the rest is good.
+        let grown = pieces(120 << 20, None, &known);
+        assert_eq!(grown[2..], [(7, Piece::Send(mib(96, 112))), (8, Piece::Send(mib(112, 120)))],);
+        ends(120 << 20, &grown, &known);
+        // One in the middle is gone.
+        let pieces = pieces(100 << 20, None, &known[..1]);
+        assert_eq!(pieces[0].1, Piece::Done(etag));
+        assert_eq!(pieces[1..].len(), 2);
     }
 }

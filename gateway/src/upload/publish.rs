@@ -19,10 +19,25 @@ use crate::{
 /// How a publish ended.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// The object is there, with this tag.
-    Published(ETag),
+    /// The object is there.
+    Published(Sent),
     /// Something had to be settled first: claim the job again.
     AskAgain,
+}
+
+/// An object that S3 has taken.
+#[derive(Debug)]
+pub(super) struct Sent {
+    /// Its tag.
+    pub(super) etag: ETag,
+    /// Whether it has the file's attributes, not only its bytes.
+    pub(super) is_whole: bool,
+}
+
+impl Sent {
+    fn whole(etag: ETag) -> Self {
+        Self { etag, is_whole: true }
+    }
 }
 
 /// Publishes.
@@ -30,11 +45,11 @@ pub(super) async fn publish(tools: &Tools, job: &SyncJob) -> Result<Outcome, Job
     if job.sent_before
         && let Some(etag) = done_before(tools, job).await?
     {
-        return Ok(Outcome::Published(etag));
+        return Ok(Outcome::Published(Sent::whole(etag)));
     }
     let options = tools.share.put_options(&job.inode);
     match send(tools, job, &options).await {
-        Ok(etag) => Ok(Outcome::Published(etag)),
+        Ok(sent) => Ok(Outcome::Published(sent)),
         Err(JobError::Store(error)) if is_condition(&error) => {
             settle(tools, job, &options, error).await
         }
@@ -65,25 +80,25 @@ fn is_ours(tools: &Tools, job: &SyncJob, head: &ObjectMeta) -> bool {
 }
 
 /// Sends the object by the cheapest way that is right.
-async fn send(tools: &Tools, job: &SyncJob, options: &PutOptions) -> Result<ETag, JobError> {
+async fn send(tools: &Tools, job: &SyncJob, options: &PutOptions) -> Result<Sent, JobError> {
     let inode = &job.inode;
     match inode.kind {
-        FileKind::Directory => put(tools, job, Bytes::new(), options).await,
+        FileKind::Directory => put(tools, job, Bytes::new(), options).await.map(Sent::whole),
         FileKind::Symlink => {
             let target = Bytes::from(inode.target.clone().unwrap_or_default());
-            put(tools, job, target, options).await
+            put(tools, job, target, options).await.map(Sent::whole)
         }
         FileKind::File => match source(job) {
             Some((from, etag)) if !inode.content_dirty => {
-                copy(tools, job, from, etag, options).await
+                copy(tools, job, from, etag, options).await.map(Sent::whole)
             }
             _ => content(tools, job, options).await,
         },
     }
 }
 
-/// The object to copy from when the content is clean.
-fn source(job: &SyncJob) -> Option<(&ObjectKey, &ETag)> {
+/// The object that S3 has of the file: to be copied from where the content is the same.
+pub(super) fn source(job: &SyncJob) -> Option<(&ObjectKey, &ETag)> {
     match &job.moved_from {
         Some((key, etag)) => Some((key, etag)),
         None => job.inode.object_key.as_ref().zip(job.inode.etag.as_ref()),
@@ -131,16 +146,16 @@ async fn copy_parts(
     Ok(parts)
 }
 
-async fn content(tools: &Tools, job: &SyncJob, options: &PutOptions) -> Result<ETag, JobError> {
+async fn content(tools: &Tools, job: &SyncJob, options: &PutOptions) -> Result<Sent, JobError> {
     let inode = &job.inode;
-    // What was never read nor written here is still only in S3.
-    tools.fetcher.fetch(inode.ino, 0..inode.size).await?;
     if inode.size > SINGLE_PUT_BYTES_MAX {
         return multipart::send(tools, job, options, &expect(job)).await;
     }
+    // What was never read nor written here is still only in S3.
+    tools.fetcher.fetch(inode.ino, 0..inode.size).await?;
     let _memory = tools.budget.reserve(inode.size).await;
     let body = multipart::frozen(tools, job, 0..inode.size).await?;
-    put(tools, job, body, options).await
+    put(tools, job, body, options).await.map(Sent::whole)
 }
 
 /// The condition did not hold: either an earlier attempt of ours was done after all, or somebody
@@ -155,7 +170,7 @@ async fn settle(
         return gone(tools, job, refusal).await;
     };
     if is_ours(tools, job, &head) {
-        return Ok(Outcome::Published(head.etag));
+        return Ok(Outcome::Published(Sent::whole(head.etag)));
     }
     if let Expected::Tag(expected) = &job.expect
         && *expected == head.etag

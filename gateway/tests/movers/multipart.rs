@@ -122,3 +122,129 @@ async fn a_large_file_removed_while_it_is_sent_leaves_nothing() {
     assert!(w.keys().is_empty(), "{:?}", w.keys());
     assert_eq!(w.s3.uploads_in_progress(BUCKET), 0);
 }
+
+/// The part of the object that has not changed is copied within S3, not sent and not fetched.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_large_file_that_was_appended_to_only_the_end_is_sent() {
+    let w = World::new().await;
+    let ino = w.file("log", &bytes(8)).await;
+    w.drain().await;
+    w.evict(ino).await;
+    w.write(ino, SIZE as u64, b"one more line").await;
+    w.drain().await;
+    let object = w.object("p/log");
+    assert!(object.body == [&bytes(8)[..], b"one more line"].concat());
+    assert_eq!((w.requests("UploadPart"), w.requests("UploadPartCopy")), (3 + 1, 1));
+    let fetched = w.requests("GetObject");
+    assert!(fetched <= 8, "the last part's old 8 MiB are fetched, nothing else: {fetched}");
+    assert_eq!(w.s3.uploads_in_progress(BUCKET), 0);
+    assert_eq!(w.read(ino, 0..100).await, bytes(8)[..100]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_large_file_changed_in_the_middle_one_part_is_sent_and_after_a_restart_too() {
+    let mut w = World::new().await;
+    let ino = w.file("db", &bytes(9)).await;
+    w.drain().await;
+    w.halt().await;
+    w.write(ino, 20 << 20, b"changed").await;
+    let mut w = w.restart().await;
+    w.write(ino, 21 << 20, b"again").await;
+    w.start();
+    w.drain().await;
+    let mut expected = bytes(9);
+    expected[20 << 20..][..7].copy_from_slice(b"changed");
+    expected[21 << 20..][..5].copy_from_slice(b"again");
+    assert!(w.object("p/db").body == expected);
+    assert_eq!((w.requests("UploadPart"), w.requests("UploadPartCopy")), (3 + 1, 2));
+}
+
+/// A file cut short and made longer again is zero in between, whatever the object had there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_cut_off_is_not_copied_back() {
+    let mut w = World::new().await;
+    let ino = w.file("f", &bytes(10)).await;
+    w.drain().await;
+    w.halt().await;
+    for size in [18 << 20, SIZE as u64] {
+        w.resize(ino, size).await;
+    }
+    w.start();
+    w.drain().await;
+    let mut expected = bytes(10);
+    expected[18 << 20..].fill(0);
+    assert!(w.object("p/f").body == expected);
+    assert_eq!(w.requests("UploadPartCopy"), 1);
+}
+
+/// Bytes that are only in the object must not come from another one that took its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_base_is_never_mixed_with_what_was_changed_here() {
+    let mut w = World::new().await;
+    let ino = w.file("f", &bytes(11)).await;
+    w.drain().await;
+    w.halt().await;
+    w.evict(ino).await;
+    w.write(ino, 20 << 20, b"ours").await;
+    w.foreign("p/f", &bytes(12));
+    w.start();
+    w.until("it fails and says so", || async {
+        let pending = w.catalog.pending(None).await.unwrap();
+        pending.last_error.is_some_and(|error| error.contains("p/f"))
+    })
+    .await;
+    assert!(w.object("p/f").body == bytes(12), "theirs is untouched");
+    assert_eq!(w.keys(), ["p/f"]);
+}
+
+/// The same when the object changes after its parts were copied: all bytes are in S3 by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_base_that_changes_before_the_end_is_kept_beside_the_file() {
+    let mut w = World::new().await;
+    let ino = w.file("f", &bytes(13)).await;
+    w.drain().await;
+    w.halt().await;
+    w.evict(ino).await;
+    w.write(ino, 20 << 20, b"ours").await;
+    let refused = FaultAction::FailBefore { status: 503, code: "SlowDown".to_owned() };
+    let complete = FaultRule::new(refused).operation("CompleteMultipartUpload");
+    w.s3.faults().add(complete.times(u64::MAX));
+    w.start();
+    w.until("the parts are there", || async { w.requests("CompleteMultipartUpload") > 1 }).await;
+    w.halt().await;
+    w.foreign("p/f", &bytes(14));
+    w.s3.faults().clear();
+    w.start();
+    w.drain().await;
+    let mut expected = bytes(13);
+    expected[20 << 20..][..4].copy_from_slice(b"ours");
+    assert!(w.object("p/f").body == expected);
+    let aside = w.keys().into_iter().find(|key| key.contains(".conflict-")).unwrap();
+    assert!(w.object(&aside).body == bytes(14));
+    assert_eq!(w.conflicts(), 1);
+}
+
+/// Parts that a change has not touched stay good; the attributes follow by a copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_grows_while_it_is_sent_keeps_its_parts() {
+    let mut w = World::new().await;
+    w.halt().await;
+    let refused = FaultAction::FailBefore { status: 503, code: "SlowDown".to_owned() };
+    let complete = FaultRule::new(refused).operation("CompleteMultipartUpload");
+    w.s3.faults().add(complete.times(u64::MAX));
+    let ino = w.file("f", &bytes(15)).await;
+    w.start();
+    w.until("all parts are there", || async { w.requests("CompleteMultipartUpload") > 0 }).await;
+    w.halt().await;
+    w.s3.faults().clear();
+    w.clock.advance_millis(5000);
+    w.write(ino, SIZE as u64, b"more").await;
+    w.start();
+    w.drain().await;
+    let object = w.object("p/f");
+    assert!(object.body == [&bytes(15)[..], b"more"].concat());
+    assert_eq!(w.requests("UploadPart"), 3 + 1, "only the last part is another one");
+    let mtime = w.entry("f").await.unwrap().mtime.as_nanos();
+    assert_eq!(object.user_meta["file-mtime"], format!("{mtime}ns"));
+    assert_eq!(w.s3.uploads_in_progress(BUCKET), 0);
+}

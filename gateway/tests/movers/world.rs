@@ -253,6 +253,20 @@ impl World {
         self.catalog.commit_write(ino, commit).await.unwrap();
     }
 
+    /// The file's bytes leave the cache.
+    pub(crate) async fn evict(&self, ino: Ino) {
+        assert!(self.catalog.drop_ranges(ino).await.unwrap(), "it is clean");
+        self.cache.remove(ino).await.unwrap();
+    }
+
+    /// Cuts the file short, or makes it longer with zeros.
+    pub(crate) async fn resize(&self, ino: Ino, size: u64) {
+        let before = self.catalog.inode(ino).await.unwrap().size;
+        let change = AttrChange { size: Some(size), ..AttrChange::default() };
+        self.catalog.set_attr(ino, change, self.stamp()).await.unwrap();
+        self.cache.set_len(ino, before, size).await.unwrap();
+    }
+
     pub(crate) async fn chmod(&self, ino: Ino, mode: u32) {
         let change = AttrChange { mode: Some(mode), ..AttrChange::default() };
         self.catalog.set_attr(ino, change, self.stamp()).await.unwrap();

@@ -321,11 +321,16 @@ async fn parts_belong_to_one_upload_of_one_key() {
     let job = syncs(&f.claim().await)[0].clone();
     let version = job.inode.version;
     f.catalog.record_multipart(job.op, &job.key, version, "up1").await.unwrap();
+    f.catalog.begin_part(job.op, "up1", 1, 0..50).await.unwrap();
     f.catalog.record_part(job.op, "up1", 1, &tag("p1"), 0..50).await.unwrap();
-    assert!(matches!(
+    f.catalog.begin_part(job.op, "up1", 2, 50..100).await.unwrap();
+    for refused in [
+        f.catalog.begin_part(job.op, "other", 2, 50..100).await,
         f.catalog.record_part(job.op, "other", 2, &tag("p2"), 50..100).await,
-        Err(CatalogError::NoEntry)
-    ));
+        f.catalog.record_part(job.op, "up1", 1, &tag("p2"), 0..50).await,
+    ] {
+        assert!(matches!(refused, Err(CatalogError::NoEntry)));
+    }
     let f = f.crash().await;
     let jobs = f.claim().await;
     let resumed = syncs(&jobs)[0].multipart.clone().unwrap();

@@ -1,0 +1,181 @@
+//! Unfinished uploads in parts: the upload of a journal operation, and its parts that hold what the
+//! file holds.
+//!
+//! A part is noted before its bytes are read and again when S3 has taken it. Whatever changes bytes that
+//! it covers takes it out in between or later (`changed.rs`): a part that is noted as taken is good,
+//! whatever version of the file it was sent of.
+use std::ops::Range;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{
+    Catalog, changed,
+    error::CatalogError,
+    journal,
+    types::{MultipartState, OpId, PartRecord},
+    writer::Txn,
+};
+use crate::object::{ETag, ObjectKey};
+
+/// Turns the multipart upload of `op`, if it has one, into an operation that aborts it.
+pub(super) fn abandon(txn: &mut Txn<'_>, op: OpId) -> Result<(), CatalogError> {
+    txn.db
+        .prepare_cached(
+            "INSERT INTO journal (kind, share, key, upload_id, not_before)
+             SELECT 3, share, upload_key, upload_id, 0 FROM journal
+             WHERE op = ?1 AND upload_id IS NOT NULL",
+        )?
+        .execute([op.0])?;
+    forget(txn.db, op)
+}
+
+pub(super) fn forget(db: &Connection, op: OpId) -> Result<(), CatalogError> {
+    db.prepare_cached("DELETE FROM part WHERE op = ?1")?.execute([op.0])?;
+    db.prepare_cached(
+        "UPDATE journal SET upload_id = NULL, upload_key = NULL, upload_version = NULL
+         WHERE op = ?1",
+    )?
+    .execute([op.0])?;
+    Ok(())
+}
+
+/// The multipart upload of `op`, if it has one.
+pub(super) fn of(db: &Connection, op: OpId) -> Result<Option<MultipartState>, CatalogError> {
+    let begun: Option<(String, u64)> = db
+        .prepare_cached(
+            "SELECT upload_id, upload_version FROM journal
+             WHERE op = ?1 AND upload_id IS NOT NULL",
+        )?
+        .query_row([op.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((upload_id, version)) = begun else { return Ok(None) };
+    let mut query = db.prepare_cached(
+        "SELECT number, etag, start, end FROM part WHERE op = ?1 AND etag <> '' ORDER BY number",
+    )?;
+    let rows = query.query_map([op.0], |row| {
+        Ok(PartRecord {
+            number: row.get(0)?,
+            etag: ETag::new(row.get::<_, String>(1)?),
+            range: row.get(2)?..row.get(3)?,
+        })
+    })?;
+    Ok(Some(MultipartState { upload_id, version, parts: rows.collect::<Result<_, _>>()? }))
+}
+
+/// After a crash: bytes of files that were being written may have changed without a word, so parts of
+/// them are worth nothing.
+pub(super) fn drop_parts_of_bursts(db: &Connection) -> Result<(), CatalogError> {
+    db.execute(
+        "DELETE FROM part WHERE op IN (SELECT op FROM journal WHERE kind = 0 AND ino IN
+             (SELECT ino FROM inode WHERE writing <> 0))",
+        [],
+    )?;
+    Ok(())
+}
+
+impl Catalog {
+    /// Records a multipart upload begun for `op` at `version`, before its first part; one recorded
+    /// earlier is journalled to be aborted.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoEntry`] when the operation is gone: abort the upload.
+    pub async fn record_multipart(
+        &self,
+        op: OpId,
+        key: &ObjectKey,
+        version: u64,
+        upload_id: &str,
+    ) -> Result<(), CatalogError> {
+        let (key, upload_id) = (key.clone(), upload_id.to_owned());
+        self.write(move |txn| {
+            abandon(txn, op)?;
+            let changed = txn
+                .db
+                .prepare_cached(
+                    "UPDATE journal SET upload_id = ?2, upload_key = ?3, upload_version = ?4
+                     WHERE op = ?1 AND kind = 0",
+                )?
+                .execute(params![op.0, upload_id, key.as_str(), version])?;
+            if changed == 0 { Err(CatalogError::NoEntry) } else { Ok(()) }
+        })
+        .await
+    }
+
+    /// Notes that a part is to be sent: call it before its bytes are read.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoEntry`] when the operation is gone, or has another upload by now.
+    pub async fn begin_part(
+        &self,
+        op: OpId,
+        upload_id: &str,
+        number: u32,
+        bytes: Range<u64>,
+    ) -> Result<(), CatalogError> {
+        let upload_id = upload_id.to_owned();
+        self.write(move |txn| {
+            let added = txn
+                .db
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO part (op, number, etag, start, end)
+                     SELECT op, ?3, '', ?4, ?5 FROM journal WHERE op = ?1 AND upload_id = ?2",
+                )?
+                .execute(params![op.0, upload_id, number, bytes.start, bytes.end])?;
+            if added == 0 { Err(CatalogError::NoEntry) } else { Ok(()) }
+        })
+        .await
+    }
+
+    /// Records a part that S3 has taken.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoEntry`] when the operation is gone, has another upload by now, or bytes of the
+    /// part have changed since [`Catalog::begin_part`].
+    pub async fn record_part(
+        &self,
+        op: OpId,
+        upload_id: &str,
+        number: u32,
+        etag: &ETag,
+        bytes: Range<u64>,
+    ) -> Result<(), CatalogError> {
+        let (upload_id, etag) = (upload_id.to_owned(), etag.clone());
+        self.write(move |txn| {
+            let noted = txn
+                .db
+                .prepare_cached(
+                    "UPDATE part SET etag = ?4 WHERE op = ?1 AND number = ?3 AND start = ?5
+                         AND end = ?6 AND etag = ''
+                         AND EXISTS (SELECT 1 FROM journal WHERE op = ?1 AND upload_id = ?2)",
+                )?
+                .execute(params![op.0, upload_id, number, etag.as_str(), bytes.start, bytes.end])?;
+            if noted == 0 { Err(CatalogError::NoEntry) } else { Ok(()) }
+        })
+        .await
+    }
+
+    /// The object that the file came from is not what it was: all of the file is sent.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoEntry`] when the operation is gone.
+    pub async fn forget_base(&self, op: OpId) -> Result<(), CatalogError> {
+        self.write(move |txn| {
+            let ino = journal::ino_of(txn.db, op)?.ok_or(CatalogError::NoEntry)?;
+            changed::forget_base(txn.db, ino)
+        })
+        .await
+    }
+
+    /// Gives up the multipart upload of `op`: its abort is journalled.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn abandon_multipart(&self, op: OpId) -> Result<(), CatalogError> {
+        self.write(move |txn| {
+            abandon(txn, op)?;
+            txn.state.journal_changed = true;
+            Ok(())
+        })
+        .await
+    }
+}
