@@ -118,11 +118,13 @@ pub struct CacheSettings {
     pub upload_delay_ms: u64,
     /// Most uploads under way at once.
     pub uploads_max: u32,
+    /// Files of at least this many bytes are uploaded while they are still being written; 0 = never.
+    pub early_upload_bytes: u64,
 }
 
 impl Default for CacheSettings {
     fn default() -> Self {
-        Self { upload_delay_ms: 2000, uploads_max: 8 }
+        Self { upload_delay_ms: 2000, uploads_max: 8, early_upload_bytes: 1 << 30 }
     }
 }
 

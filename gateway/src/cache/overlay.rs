@@ -51,6 +51,10 @@ pub struct Pending {
     pub failed_syncs: u64,
     /// How many of these clients have been told of.
     pub told_syncs: u64,
+    /// The last write that the latest commit has taken.
+    taken_to: u64,
+    /// Of `ranges`, what has been written since then.
+    since_taken: RangeSet,
 }
 
 /// A write that has begun: handed back at its end.
@@ -164,6 +168,8 @@ impl Overlay {
             last_write,
             failed_syncs: 0,
             told_syncs: 0,
+            taken_to: 0,
+            since_taken: RangeSet::new(),
         });
         pending.burst = Some(burst);
         pending.in_flight += 1;
@@ -190,8 +196,10 @@ impl Overlay {
             pending.in_flight = pending.in_flight.saturating_sub(1);
             pending.last_write = pending.last_write.max(number);
             let grown = pending.size..range.end;
-            pending.ranges.insert(grown);
-            pending.ranges.insert(range.clone());
+            for ranges in [&mut pending.ranges, &mut pending.since_taken] {
+                ranges.insert(grown.clone());
+                ranges.insert(range.clone());
+            }
             pending.size = pending.size.max(range.end);
             pending.mtime = Some(pending.mtime.map_or(now, |last| now.max(last.next())));
             pending.clear_set_id |= clear_set_id;
@@ -216,12 +224,16 @@ impl Overlay {
 
     /// What a commit that begins now is to make durable; `None` when nothing is pending.
     pub fn take(&self, ino: Ino) -> Option<Taken> {
-        self.lock().get(&ino).map(|pending| Taken {
-            ranges: pending.ranges.clone(),
-            size: pending.size,
-            mtime: pending.mtime,
-            clear_set_id: pending.clear_set_id,
-            last_write: pending.last_write,
+        self.lock().get_mut(&ino).map(|pending| {
+            pending.taken_to = pending.last_write;
+            pending.since_taken = RangeSet::new();
+            Taken {
+                ranges: pending.ranges.clone(),
+                size: pending.size,
+                mtime: pending.mtime,
+                clear_set_id: pending.clear_set_id,
+                last_write: pending.last_write,
+            }
         })
     }
 
@@ -270,16 +282,35 @@ impl Overlay {
         }
     }
 
-    /// `taken` is committed: forgets the file if nothing was written since.
+    /// `taken` is committed: forgets what it had, and the file if nothing was written since.
     pub fn committed(&self, ino: Ino, taken: &Taken) {
         let mut files = self.lock();
-        if files.get(&ino).is_some_and(|pending| {
-            pending.last_write == taken.last_write
-                && pending.in_flight == 0
-                && pending.burst.is_none()
-        }) {
+        let Some(pending) = files.get_mut(&ino) else { return };
+        if pending.last_write == taken.last_write
+            && pending.in_flight == 0
+            && pending.burst.is_none()
+        {
             files.remove(&ino);
+        } else if pending.taken_to == taken.last_write {
+            // Unless another commit has taken more since: that one has all of this.
+            pending.ranges = pending.since_taken.clone();
         }
+    }
+
+    /// The burst that is open is `burst` from here on; nothing happens if none is open.
+    pub fn rename_burst(&self, ino: Ino, burst: Burst) {
+        if let Some(open) = self.lock().get_mut(&ino).and_then(|pending| pending.burst.as_mut()) {
+            *open = burst;
+        }
+    }
+
+    /// Files of at least `size` bytes that are being written, with at least `bytes` not committed.
+    pub fn growing(&self, size: u64, bytes: u64) -> Vec<Ino> {
+        let files = self.lock();
+        let is_growing = |pending: &Pending| {
+            pending.size >= size && pending.fenced.is_empty() && pending.ranges.bytes() >= bytes
+        };
+        files.iter().filter(|(_, pending)| is_growing(pending)).map(|(ino, _)| *ino).collect()
     }
 
     /// Forgets the file: it was removed.
@@ -293,5 +324,56 @@ impl Overlay {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Ino, Pending>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INO: Ino = Ino(20);
+
+    fn write(overlay: &Overlay, range: Range<u64>) {
+        let begun = overlay.join(INO).unwrap_or_else(|| overlay.begin(INO, Burst::Noted(1), 0));
+        overlay.wrote(INO, begun, &range, Timestamp::new(5, 0), false).unwrap();
+    }
+
+    fn pending(overlay: &Overlay) -> Vec<Range<u64>> {
+        overlay.ranges(INO).iter().collect()
+    }
+
+    #[test]
+    fn a_commit_takes_its_own_bytes_away_and_no_later_ones() {
+        let overlay = Overlay::default();
+        write(&overlay, 0..10);
+        let first = overlay.take(INO).unwrap();
+        write(&overlay, 5..20);
+        overlay.committed(INO, &first);
+        assert_eq!(pending(&overlay), [5..20], "written again since");
+        let second = overlay.take(INO).unwrap();
+        write(&overlay, 30..40);
+        let third = overlay.take(INO).unwrap();
+        overlay.committed(INO, &second);
+        assert_eq!(pending(&overlay), [5..40], "the third commit has them, and is not done");
+        overlay.committed(INO, &third);
+        assert_eq!(pending(&overlay), [], "the hole counts as written");
+        assert!(overlay.has(INO), "its burst is open");
+        overlay.close(INO, &third).unwrap();
+        overlay.committed(INO, &third);
+        assert!(!overlay.has(INO));
+    }
+
+    #[test]
+    fn files_grow_while_they_are_large_and_not_committed() {
+        let overlay = Overlay::default();
+        write(&overlay, 0..100);
+        assert_eq!(overlay.growing(100, 100), [INO]);
+        assert!(overlay.growing(101, 1).is_empty() && overlay.growing(1, 101).is_empty());
+        let taken = overlay.take(INO).unwrap();
+        write(&overlay, 100..150);
+        overlay.committed(INO, &taken);
+        assert!(overlay.growing(100, 51).is_empty());
+        overlay.sync_failed(INO);
+        assert!(overlay.growing(1, 1).is_empty(), "what is fenced cannot be committed");
     }
 }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    Catalog, changed,
+    Catalog, changed, early,
     error::CatalogError,
     inode,
     journal::{self, KIND_ABORT, KIND_DELETE, KIND_SYNC, NEVER, delete_op, enqueue_delete},
@@ -82,7 +82,7 @@ impl Catalog {
     pub async fn claim_jobs(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, CatalogError> {
         self.write(move |txn| {
             moves::step(txn, now)?;
-            let mut jobs = Vec::new();
+            let mut jobs = early::claim(txn, limit)?;
             // Those that are decided otherwise are not out.
             txn.state.claims.note_release();
             for due in due_rows(txn, now, limit)? {

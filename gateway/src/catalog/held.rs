@@ -51,6 +51,16 @@ impl Held {
         true
     }
 
+    /// Notes that an upload of the inode begins although it is being written; `false` while it is held.
+    pub(super) fn attempt(&self, ino: Ino) -> bool {
+        let mut state = self.lock();
+        if state.held.contains_key(&ino) {
+            return false;
+        }
+        state.attempted.insert(ino);
+        true
+    }
+
     /// Gives all claims back for which `is_out` is not true. What they led to has been committed, and
     /// can be read, before this is called: `is_clean` says of which nothing is left to do.
     pub(super) fn keep_claims(&self, is_out: impl Fn(Ino) -> bool, is_clean: impl Fn(Ino) -> bool) {

@@ -136,6 +136,23 @@ pub(super) fn delete_op(db: &Connection, op: OpId) -> Result<(), CatalogError> {
     Ok(())
 }
 
+/// The operation that publishes the inode.
+pub(super) fn op_of(db: &Connection, ino: Ino) -> Result<Option<OpId>, CatalogError> {
+    Ok(db
+        .prepare_cached("SELECT op FROM journal WHERE kind = 0 AND ino = ?1")?
+        .query_row([ino.0], |row| Ok(OpId(row.get(0)?)))
+        .optional()?)
+}
+
+/// The key of the operation's multipart upload, if it has one.
+pub(super) fn upload_key(db: &Connection, op: OpId) -> Result<Option<String>, CatalogError> {
+    Ok(db
+        .prepare_cached("SELECT upload_key FROM journal WHERE op = ?1")?
+        .query_row([op.0], |row| row.get(0))
+        .optional()?
+        .flatten())
+}
+
 pub(super) fn ino_of(db: &Connection, op: OpId) -> Result<Option<Ino>, CatalogError> {
     Ok(db
         .prepare_cached("SELECT ino FROM journal WHERE op = ?1 AND kind = 0")?

@@ -16,6 +16,7 @@ mod claim;
 mod content;
 mod counts;
 mod done;
+mod early;
 mod error;
 mod flush;
 mod held;
@@ -60,10 +61,10 @@ pub use range::ChangedObject;
 pub use rows::Since;
 pub use share::RootAttr;
 pub use types::{
-    AttrChange, DeleteJob, DurableBytes, Expected, Finish, HeadAttr, Inode, Job, ListDefaults,
-    ListedEntry, ListedKind, ListedPage, ListingToken, Merged, MultipartState, NewInode, NewKind,
-    OpId, PartRecord, PendingCounts, RenameProgress, ShareRow, Stamp, Standing, SyncJob,
-    WriteCommit,
+    AttrChange, DeleteJob, DurableBytes, EarlyJob, Expected, Finish, HeadAttr, Inode, Job,
+    ListDefaults, ListedEntry, ListedKind, ListedPage, ListingToken, Merged, MultipartState,
+    NewInode, NewKind, OpId, PartRecord, PendingCounts, RenameProgress, ShareRow, Stamp, Standing,
+    SyncJob, WriteCommit,
 };
 
 use held::Held;

@@ -141,6 +141,10 @@ impl Fixture {
                     .unwrap();
                 format!("put {}{from}{expect}", job.key)
             }
+            Job::Early(job) => {
+                self.catalog.release_job(job.op, at(SOON)).await.unwrap();
+                format!("early {}", job.key)
+            }
             Job::Delete(job) => {
                 self.catalog.finish_delete(job.op).await.unwrap();
                 format!("delete {}", job.key)

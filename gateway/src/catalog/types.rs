@@ -209,6 +209,23 @@ pub struct SyncJob {
     pub attempts: u32,
 }
 
+/// Send the parts of a large file that are committed, while more of it is written.
+#[derive(Clone, Debug)]
+pub struct EarlyJob {
+    /// The operation that will publish the file.
+    pub op: OpId,
+    /// The inode when the job was claimed.
+    pub inode: Inode,
+    /// The key that the file will be published to.
+    pub key: ObjectKey,
+    /// Bytes that are committed here.
+    pub ranges: RangeSet,
+    /// Which bytes differ from the object that S3 has; `None`: all may.
+    pub changed: Option<RangeSet>,
+    /// The upload begun earlier.
+    pub multipart: Option<MultipartState>,
+}
+
 /// Delete an object.
 #[derive(Clone, Debug)]
 pub struct DeleteJob {
@@ -232,6 +249,9 @@ pub struct DeleteJob {
 pub enum Job {
     /// Publish.
     Sync(Box<SyncJob>),
+    /// Send what is there of a file that is being written; then
+    /// [`release_job`](super::Catalog::release_job).
+    Early(Box<EarlyJob>),
     /// Delete.
     Delete(DeleteJob),
     /// Abort a multipart upload that nobody will complete; then
@@ -263,6 +283,7 @@ impl Job {
     pub fn op(&self) -> OpId {
         match self {
             Self::Sync(job) => job.op,
+            Self::Early(job) => job.op,
             Self::Delete(job) => job.op,
             Self::Abort { op, .. } | Self::Localize { op, .. } => *op,
         }
@@ -272,6 +293,7 @@ impl Job {
     pub fn share(&self) -> ShareId {
         match self {
             Self::Sync(job) => job.inode.share,
+            Self::Early(job) => job.inode.share,
             Self::Delete(job) => job.share,
             Self::Abort { share, .. } => *share,
             Self::Localize { inode, .. } => inode.share,

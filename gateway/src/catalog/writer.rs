@@ -170,6 +170,7 @@ pub(super) struct WriterState {
     pub(super) held: Held,
     pub(super) claims: Claims,
     pub(super) listings: Listings,
+    pub(super) offered: super::early::Offered,
     /// Set by operations that make work for the movers.
     pub(super) journal_changed: bool,
 }

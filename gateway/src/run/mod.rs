@@ -255,6 +255,7 @@ async fn flush_idle(write_back: Arc<WriteBack>, tasks: Tasks) {
         tokio::select! {
             _ = ticks.tick() => {
                 write_back.flush_idle().await;
+                write_back.flush_growing().await;
                 if let Err(error) = write_back.settle().await {
                     tracing::error!("the cache disk cannot be synced, trying again: {error}");
                 }

@@ -149,6 +149,7 @@ impl Shares {
         self.running = running;
         self.parts.bandwidth.replace(&settings.bandwidth);
         self.parts.write_back.set_upload_delay_ms(settings.cache.upload_delay_ms);
+        self.parts.write_back.set_early_upload_bytes(settings.cache.early_upload_bytes);
         let movers = self.running.iter().map(|running| ShareMovers {
             share: Arc::clone(&running.share),
             fetcher: running.fetcher.clone(),

@@ -1,11 +1,14 @@
 //! One job from claim to end: what it is done with, and how its outcome is told to the catalog.
 use std::sync::Arc;
 
-use super::publish::{Outcome, Sent, publish};
+use super::{
+    early,
+    publish::{Outcome, Sent, publish},
+};
 use crate::{
     budget::MemoryBudget,
     cache::CacheStore,
-    catalog::{Catalog, CatalogError, DeleteJob, Inode, Job, OpId},
+    catalog::{Catalog, CatalogError, DeleteJob, EarlyJob, Inode, Job, OpId},
     clock::Clock,
     fetch::{FetchError, Fetcher},
     locks::InodeLocks,
@@ -66,6 +69,7 @@ impl Tools {
         let what = describe(&job);
         let done = match job {
             Job::Sync(job) => self.sync(*job).await,
+            Job::Early(job) => self.early(&job).await,
             Job::Delete(job) => self.delete(&job).await,
             Job::Abort { op, key, upload_id, .. } => self.abort(op, &key, &upload_id).await,
             Job::Localize { op, inode } => self.localize(op, &inode).await,
@@ -107,6 +111,17 @@ impl Tools {
             }
             Outcome::AskAgain => Err(JobError::Superseded),
         }
+    }
+
+    /// An early upload that fails is no failure of the file's: it goes as a whole when it is written.
+    async fn early(&self, job: &EarlyJob) -> Result<(), JobError> {
+        if let Err(error) = early::send(self, job).await {
+            if let JobError::Store(error) = &error {
+                self.share.health.failed(error, self.clock.now());
+            }
+            tracing::debug!(key = %job.key, "an early upload goes on later: {error}");
+        }
+        Err(JobError::Superseded)
     }
 
     /// Deletes an object, if it is still the one that was removed here.
@@ -168,6 +183,7 @@ impl Tools {
 fn attempts(job: &Job) -> u32 {
     match job {
         Job::Sync(job) => job.attempts,
+        Job::Early(_) => 0,
         Job::Delete(job) => job.attempts,
         Job::Abort { attempts, .. } => *attempts,
         Job::Localize { .. } => 0,
@@ -177,6 +193,7 @@ fn attempts(job: &Job) -> u32 {
 fn describe(job: &Job) -> String {
     match job {
         Job::Sync(job) => format!("upload of {}", job.key),
+        Job::Early(job) => format!("early upload of {}", job.key),
         Job::Delete(job) => format!("deletion of {}", job.key),
         Job::Abort { key, .. } => format!("cleaning up an upload of {key}"),
         Job::Localize { inode, .. } => format!("making room for {}", inode.name),

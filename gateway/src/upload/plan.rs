@@ -69,6 +69,14 @@ pub(super) fn pieces(
     pieces
 }
 
+/// The whole parts of a file that has `size` bytes so far and may grow, with their numbers: those that it
+/// will have at the end as well, unless it outgrows 10,000 of them.
+pub(super) fn early_parts(size: u64) -> impl Iterator<Item = (u32, Range<u64>)> {
+    let part = part_bytes(0);
+    let whole = if size <= part * PARTS_MAX { size / part } else { 0 };
+    (1..).zip((0..whole).map(move |i| i * part..(i + 1) * part))
+}
+
 /// Bytes of each part but the last: 16 MiB, more when 10,000 would not do.
 pub(super) fn part_bytes(size: u64) -> u64 {
     SINGLE_PUT_BYTES_MAX.max(size.div_ceil(PARTS_MAX))
@@ -141,6 +149,20 @@ mod tests {
         assert_eq!(sent, [&(65, Piece::Send(mib(1024, 1040)))]);
         assert!(pieces.len() < 8, "what is copied is copied in large pieces: {pieces:?}");
         ends(5 << 30, &pieces, &[]);
+    }
+
+    #[test]
+    fn parts_sent_early_are_parts_of_the_whole() {
+        let etag = ETag::new("e");
+        let record = |(number, range)| PartRecord { number, etag: etag.clone(), range };
+        let early: Vec<_> = early_parts((40 << 20) + 5).map(record).collect();
+        assert_eq!(
+            early.iter().map(|p| p.range.clone()).collect::<Vec<_>>(),
+            [mib(0, 16), mib(16, 32)]
+        );
+        let whole = pieces(100 << 20, None, &early);
+        assert!(matches!(&whole[..2], [(1, Piece::Done(_)), (2, Piece::Done(_))]));
+        assert_eq!(early_parts(160_001 << 20).count(), 0, "its parts would be larger");
     }
 
     #[test]

@@ -88,6 +88,12 @@ impl Mount {
     /// Creates or opens `path` (mode 0640) and writes `content` from its start, UNSTABLE then COMMIT,
     /// as a kernel client does at close.
     pub(crate) fn write(&mut self, path: &str, content: &[u8]) {
+        let file = self.create(path);
+        self.write_at(&file, 0, content);
+    }
+
+    /// Creates `path` (mode 0640), or cuts what is there to nothing.
+    pub(crate) fn create(&mut self, path: &str) -> nfs_fh3 {
         let (dir, last) = self.parent(path);
         let how = createhow3::UNCHECKED(sattr3 {
             mode: Nfs3Option::Some(0o640),
@@ -97,11 +103,25 @@ impl Mount {
         let args = CREATE3args { where_: diropargs3 { dir, name: name(last) }, how };
         let created =
             self.runtime.block_on(self.connection.create(&args)).expect("CREATE is answered");
-        let file = created.unwrap().obj.unwrap();
-        self.write_at(&file, 0, content);
+        created.unwrap().obj.unwrap()
     }
 
     pub(crate) fn write_at(&mut self, file: &nfs_fh3, at: u64, content: &[u8]) {
+        let verifiers = self.write_unstable(file, at, content);
+        let args = COMMIT3args { file: file.clone(), offset: 0, count: 0 };
+        let committed =
+            self.runtime.block_on(self.connection.commit(&args)).expect("COMMIT is answered");
+        let verifier = committed.unwrap().verf;
+        assert!(verifiers.iter().all(|v| v.0 == verifier.0), "no write was lost on the way");
+    }
+
+    /// Writes without a COMMIT; the verifiers of the replies.
+    pub(crate) fn write_unstable(
+        &mut self,
+        file: &nfs_fh3,
+        at: u64,
+        content: &[u8],
+    ) -> Vec<writeverf3> {
         let mut verifiers = Vec::new();
         for (i, chunk) in content.chunks(1 << 20).enumerate() {
             let args = WRITE3args {
@@ -119,11 +139,7 @@ impl Mount {
             assert_eq!(written.count as usize, chunk.len());
             verifiers.push(written.verf);
         }
-        let args = COMMIT3args { file: file.clone(), offset: 0, count: 0 };
-        let committed =
-            self.runtime.block_on(self.connection.commit(&args)).expect("COMMIT is answered");
-        let verifier = committed.unwrap().verf;
-        assert!(verifiers.iter().all(|v| v.0 == verifier.0), "no write was lost on the way");
+        verifiers
     }
 
     pub(crate) fn read(&mut self, path: &str) -> Result<Vec<u8>, Status> {

@@ -5,7 +5,7 @@ fn syncs(jobs: &[Job]) -> Vec<&SyncJob> {
     jobs.iter()
         .filter_map(|job| match job {
             Job::Sync(job) => Some(job.as_ref()),
-            Job::Delete(_) | Job::Abort { .. } | Job::Localize { .. } => None,
+            Job::Early(_) | Job::Delete(_) | Job::Abort { .. } | Job::Localize { .. } => None,
         })
         .collect()
 }
@@ -341,6 +341,81 @@ async fn parts_belong_to_one_upload_of_one_key() {
     let mut done = f.drain().await;
     done.sort();
     assert_eq!(done, ["abort up1", "delete p/big", "put p/moved"]);
+    f.verify().await;
+}
+
+/// Goal: a part counts only while the file has its bytes. Method: change bytes of parts before, while
+/// and after they are sent, by every transition that changes bytes, and crash in a burst.
+#[tokio::test]
+async fn a_part_counts_only_while_the_file_has_its_bytes() {
+    const MIB: u64 = 1 << 20;
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "big").await;
+    f.write(file, 64 * MIB).await;
+    let job = syncs(&f.claim().await)[0].clone();
+    f.catalog.record_multipart(job.op, &job.key, job.inode.version, "up1").await.unwrap();
+    let part = |number: u32| u64::from(number - 1) * 16 * MIB..u64::from(number) * 16 * MIB;
+    for number in 1..=4 {
+        f.catalog.begin_part(job.op, "up1", number, part(number)).await.unwrap();
+    }
+    for number in [1, 2, 4] {
+        let etag = tag(&number.to_string());
+        f.catalog.record_part(job.op, "up1", number, &etag, part(number)).await.unwrap();
+    }
+    let begun = f.catalog.begin_write(file).await.unwrap();
+    let commit = |version, range: std::ops::Range<u64>, closes| WriteCommit {
+        noted: Some(version),
+        size: 64 * MIB,
+        mtime: at(20),
+        clear_set_id: false,
+        ranges: vec![range],
+        bytes: DurableBytes::Synced(None),
+        closes,
+        due: at(SOON),
+    };
+    let second_and_third = 20 * MIB..40 * MIB;
+    f.catalog.commit_write(file, commit(begun.version, second_and_third, true)).await.unwrap();
+    let late = f.catalog.record_part(job.op, "up1", 3, &tag("3"), part(3)).await;
+    assert!(matches!(late, Err(CatalogError::NoEntry)), "its bytes changed while it was sent");
+    let parts = async |f: &Fixture| -> Vec<u32> {
+        let job = syncs(&f.claim().await)[0].clone();
+        f.catalog.release_job(job.op, at(1)).await.unwrap();
+        job.multipart.unwrap().parts.iter().map(|part| part.number).collect()
+    };
+    f.catalog.release_job(job.op, at(1)).await.unwrap();
+    assert_eq!(parts(&f).await, [1, 4]);
+    let shorter = AttrChange { size: Some(63 * MIB), ..AttrChange::default() };
+    f.catalog.set_attr(file, shorter, stamp(30)).await.unwrap();
+    assert_eq!(parts(&f).await, [1], "the fourth ends beyond the file");
+    f.catalog.begin_write(file).await.unwrap();
+    let f = f.crash().await;
+    f.catalog.recover_journal(at(SOON)).await.unwrap();
+    assert!(parts(&f).await.is_empty(), "who knows what was written");
+    f.verify().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_written_is_claimed_early_and_by_nobody_else() {
+    const MIB: u64 = 1 << 20;
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "big").await;
+    f.write(file, 32 * MIB).await;
+    let (hold, _) = f.catalog.hold(file).expect("it is dirty and nobody uploads it");
+    assert!(!f.catalog.offer_early(file).await.unwrap(), "the catalog does not know of the burst");
+    f.catalog.begin_write(file).await.unwrap();
+    drop(hold);
+    assert!(f.claim().await.is_empty(), "it is being written");
+    assert!(f.catalog.offer_early(file).await.unwrap());
+    assert!(f.catalog.hold(file).is_none(), "parts may be under way: the next burst is noted");
+    let mut jobs = f.claim().await;
+    let Some(Job::Early(job)) = jobs.pop() else { panic!("no early job: {jobs:?}") };
+    assert!(jobs.is_empty() && job.ranges.covers(&(0..32 * MIB)));
+    f.catalog.offer_early(file).await.unwrap();
+    assert!(f.claim().await.is_empty(), "one job at a time");
+    f.catalog.release_job(job.op, at(1)).await.unwrap();
+    f.catalog.remove(f.share.root, "big", RemoveKind::NotDirectory, stamp(9)).await.unwrap();
+    f.catalog.offer_early(file).await.unwrap();
+    assert_eq!(f.drain().await, Vec::<String>::new(), "nothing is left of it");
     f.verify().await;
 }
 

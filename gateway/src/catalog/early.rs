@@ -1,0 +1,76 @@
+//! Large files whose upload begins while they are written.
+//!
+//! Their bursts stay open, so they are not claimed as others are: who writes them offers them, and a
+//! claim of the parts that are committed so far keeps every other job away from them and their key.
+use std::collections::HashSet;
+
+use super::{
+    Catalog, changed,
+    error::CatalogError,
+    inode, journal, multipart, range,
+    types::{EarlyJob, Job, OpId},
+    writer::Txn,
+};
+use crate::{
+    ids::{FileKind, Ino},
+    object::ObjectKey,
+};
+
+/// Files that may be offered at one time.
+const OFFERED_MAX: usize = 64;
+
+/// Files that were offered and not looked at since.
+#[derive(Debug, Default)]
+pub(super) struct Offered(HashSet<Ino>);
+
+impl Catalog {
+    /// Offers a file that is being written for an early upload. Its burst must be one that the catalog
+    /// knows ([`Catalog::begin_write`]): `false`, and nothing happens, while it is held back in memory.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn offer_early(&self, ino: Ino) -> Result<bool, CatalogError> {
+        if !self.inner.held.attempt(ino) {
+            return Ok(false);
+        }
+        self.write(move |txn| {
+            let offered = &mut txn.state.offered.0;
+            if offered.len() < OFFERED_MAX {
+                offered.insert(ino);
+                txn.state.journal_changed = true;
+            }
+            Ok(true)
+        })
+        .await
+    }
+}
+
+/// Claims what has been offered, `limit` files at most.
+pub(super) fn claim(txn: &mut Txn<'_>, limit: usize) -> Result<Vec<Job>, CatalogError> {
+    let mut jobs = Vec::new();
+    let offered: Vec<Ino> = txn.state.offered.0.drain().take(limit).collect();
+    for ino in offered {
+        let Some(job) = job(txn, ino)? else { continue };
+        let key = (job.inode.share, job.key.as_str().to_owned());
+        txn.state.claims.claim(job.op, vec![key], Some(ino));
+        jobs.push(Job::Early(Box::new(job)));
+    }
+    Ok(jobs)
+}
+
+fn job(txn: &mut Txn<'_>, ino: Ino) -> Result<Option<EarlyJob>, CatalogError> {
+    let Some(inode) = inode::find(txn.db, ino)? else { return Ok(None) };
+    let Some(op) = journal::op_of(txn.db, ino)? else { return Ok(None) };
+    let Some(key) = ObjectKey::new(inode::key_of(txn.db, &inode)?) else { return Ok(None) };
+    let is_busy = txn.state.claims.is_busy(&(inode.share, key.as_str().to_owned()));
+    if inode.kind != FileKind::File || txn.state.claims.has(op) || is_busy {
+        return Ok(None);
+    }
+    if journal::upload_key(txn.db, op)?.is_some_and(|at| at != key.as_str()) {
+        multipart::abandon(txn, op)?;
+    }
+    let ranges = range::of(txn.db, ino)?;
+    let changed = changed::of(txn.db, &inode)?;
+    let upload = multipart::of(txn.db, op)?;
+    Ok(Some(EarlyJob { op: OpId(op.0), inode, key, ranges, changed, multipart: upload }))
+}

@@ -1,0 +1,95 @@
+//! Large files go ahead while they are written: nothing is published early, and nothing is mixed.
+use s3_store::S3Store;
+
+use crate::{
+    BUCKET,
+    mount::Mount,
+    pattern,
+    process::{Gateway, Home, settings, store, until},
+};
+
+/// Five parts, of which a background commit takes four or five.
+const SIZE: usize = 80 << 20;
+
+/// Settings under which only what is written early goes by itself.
+fn early(store: &S3Store) -> String {
+    settings(store)
+        .replace("upload_delay_ms = 50", "upload_delay_ms = 3600000\nearly_upload_bytes = 33554432")
+}
+
+fn requests(store: &S3Store, operation: &str) -> u64 {
+    store.request_counts().get(operation).copied().unwrap_or(0)
+}
+
+/// Returns when the parts that were committed are in S3.
+fn until_ahead(store: &S3Store) {
+    until("four parts are in S3", || (requests(store, "UploadPart") >= 4).then_some(()));
+    assert!(store.keys(BUCKET).is_empty(), "nothing is published");
+}
+
+/// semantics.md "One file is one object".
+#[test]
+fn a_large_file_goes_ahead_while_it_is_written() {
+    let (store, home) = (store(), Home::new());
+    let gateway = Gateway::start(&home, &early(&store));
+    let mut share = Mount::new(gateway.port, "sales");
+    let mut content = pattern(SIZE, 1);
+    let file = share.create("backup");
+    share.write_unstable(&file, 0, &content);
+    until_ahead(&store);
+    let changed = pattern(1 << 20, 2);
+    content[..changed.len()].copy_from_slice(&changed);
+    share.write_at(&file, 0, &changed);
+    content.extend_from_slice(b"the end");
+    share.write_at(&file, SIZE as u64, b"the end");
+    gateway.flush();
+    let object = store.object(BUCKET, "onprem/backup").expect("it is published");
+    assert!(object.body == content, "the bytes are not the file's");
+    let parts = requests(&store, "UploadPart");
+    assert!(
+        (7..=8).contains(&parts),
+        "six parts, the first twice, and what was cut short: {parts}"
+    );
+    assert_eq!(requests(&store, "CreateMultipartUpload"), 1);
+    assert_eq!(store.uploads_in_progress(BUCKET), 0);
+    let mtime = share.getattr("backup").mtime;
+    let nanos = u64::from(mtime.seconds) * 1_000_000_000 + u64::from(mtime.nseconds);
+    assert_eq!(object.user_meta["file-mtime"], format!("{nanos}ns"), "not those of the beginning");
+}
+
+/// After a crash the cache file may hold bytes that were never committed. They must not differ from
+/// those of a part that was sent before.
+#[test]
+fn parts_that_went_ahead_are_not_believed_after_a_crash_in_the_burst() {
+    let (store, home) = (store(), Home::new());
+    let gateway = Gateway::start(&home, &early(&store));
+    let mut share = Mount::new(gateway.port, "sales");
+    let file = share.create("backup");
+    share.write_unstable(&file, 0, &pattern(SIZE, 3));
+    until_ahead(&store);
+    share.write_unstable(&file, 5 << 20, &pattern(1 << 20, 4));
+    gateway.kill();
+
+    let gateway = Gateway::start(&home, &early(&store));
+    gateway.flush();
+    let object = store.object(BUCKET, "onprem/backup").expect("it is published");
+    let read = Mount::new(gateway.port, "sales").read("backup").expect("it is there");
+    assert!(read.len() >= 64 << 20, "what was committed in the background");
+    assert!(object.body == read, "S3 has other bytes than clients read");
+    assert_eq!(store.uploads_in_progress(BUCKET), 0);
+}
+
+/// A file that is removed before its end leaves nothing in S3.
+#[test]
+fn parts_of_a_removed_file_are_taken_back() {
+    let (store, home) = (store(), Home::new());
+    let gateway = Gateway::start(&home, &early(&store));
+    let mut share = Mount::new(gateway.port, "sales");
+    let file = share.create("backup");
+    share.write_unstable(&file, 0, &pattern(SIZE, 5));
+    until_ahead(&store);
+    share.remove("backup");
+    gateway.flush();
+    until("its parts are gone", || (store.uploads_in_progress(BUCKET) == 0).then_some(()));
+    assert!(store.keys(BUCKET).is_empty());
+}
