@@ -116,7 +116,7 @@ pub struct S3Settings {
 pub struct CacheSettings {
     /// Quiet time after the last write to a file before its upload begins, in milliseconds.
     pub upload_delay_ms: u64,
-    /// Most uploads under way at once.
+    /// Most uploads under way at once; how many are, the gateway finds by what they bring.
     pub uploads_max: u32,
     /// Files of at least this many bytes are uploaded while they are still being written; 0 = never.
     pub early_upload_bytes: u64,
@@ -124,7 +124,7 @@ pub struct CacheSettings {
 
 impl Default for CacheSettings {
     fn default() -> Self {
-        Self { upload_delay_ms: 2000, uploads_max: 8, early_upload_bytes: 1 << 30 }
+        Self { upload_delay_ms: 2000, uploads_max: 64, early_upload_bytes: 1 << 30 }
     }
 }
 

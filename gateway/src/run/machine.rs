@@ -57,6 +57,11 @@ impl Machine {
     }
 }
 
+/// The machine's memory in bytes; 0 if the kernel does not tell.
+pub(super) fn memory_bytes() -> u64 {
+    memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default()).unwrap_or_default().0
+}
+
 fn ticks_now() -> Ticks {
     ticks(&fs::read_to_string("/proc/stat").unwrap_or_default()).unwrap_or_default()
 }

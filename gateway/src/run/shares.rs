@@ -15,7 +15,7 @@ use gateway_api::{
     status::{HealthEventKind, ShareState, ShareStatus, UploadStatus},
 };
 
-use super::{bandwidth::Bandwidth, status::Pending};
+use super::{bandwidth::Bandwidth, machine, status::Pending};
 use crate::{
     budget::MemoryBudget,
     cache::CacheStore,
@@ -33,10 +33,11 @@ use crate::{
     vfs::{IoMeter, Movers, ShareFs, ShareMode, Vfs, WriteBack},
 };
 
-/// Memory for bodies on their way to S3, in bytes: 4 parts of 16 MiB, and what fits a VM of 512 MiB.
-const UPLOAD_BYTES_MAX: u64 = 64 << 20;
-/// Memory for bodies on their way from S3, in bytes.
-const FETCH_BYTES_MAX: u64 = 48 << 20;
+/// Memory for bodies on their way to S3, in bytes: an eighth of the machine's, 4 parts of 16 MiB at least,
+/// which fit a VM of 512 MiB.
+const UPLOAD_BYTES: (u64, u64) = (64 << 20, 1 << 30);
+/// Memory for bodies on their way from S3, in bytes: a tenth of the machine's.
+const FETCH_BYTES: (u64, u64) = (48 << 20, 512 << 20);
 /// Pause between two looks at a share whose bucket does not answer.
 const PROBE_PAUSE: Duration = Duration::from_secs(5);
 
@@ -96,7 +97,8 @@ pub(super) struct Shares {
 impl Shares {
     /// No shares yet.
     pub(super) fn new(parts: Parts) -> Self {
-        let upload_budget = MemoryBudget::new(UPLOAD_BYTES_MAX);
+        let memory = machine::memory_bytes();
+        let upload_budget = MemoryBudget::new((memory / 8).clamp(UPLOAD_BYTES.0, UPLOAD_BYTES.1));
         let uploader = Uploader::new(
             parts.catalog.clone(),
             parts.cache.clone(),
@@ -108,7 +110,7 @@ impl Shares {
             parts,
             uploader,
             upload_budget,
-            fetch_budget: MemoryBudget::new(FETCH_BYTES_MAX),
+            fetch_budget: MemoryBudget::new((memory / 10).clamp(FETCH_BYTES.0, FETCH_BYTES.1)),
             running: Vec::new(),
             refused: Vec::new(),
             meters: HashMap::new(),

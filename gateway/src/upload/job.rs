@@ -2,6 +2,7 @@
 use std::sync::Arc;
 
 use super::{
+    concurrency::Ended,
     early,
     publish::{Outcome, Sent, publish},
 };
@@ -59,12 +60,13 @@ pub(super) struct Tools {
 
 impl Tools {
     /// Runs a claimed job and ends its claim, whatever happens.
-    pub(super) async fn run(&self, job: Job) {
+    pub(super) async fn run(&self, job: Job) -> Ended {
         let op = job.op();
         if let Some(until) = self.share.health.blocked_until(self.clock.now()) {
             self.log(self.catalog.release_job(op, until).await);
-            return;
+            return Ended::default();
         }
+        let bytes = bytes(&job);
         let attempts = attempts(&job);
         let what = describe(&job);
         let done = match job {
@@ -75,11 +77,19 @@ impl Tools {
             Job::Localize { op, inode } => self.localize(op, &inode).await,
         };
         match done {
-            Ok(()) => {}
+            Ok(()) => Ended { bytes, throttled: false },
             Err(JobError::Superseded) => {
                 self.log(self.catalog.release_job(op, self.clock.now()).await);
+                Ended::default()
             }
-            Err(error) => self.failed(op, &what, attempts, error).await,
+            Err(error) => {
+                let throttled = matches!(
+                    &error,
+                    JobError::Store(StoreError { kind: StoreErrorKind::Throttled, .. })
+                );
+                self.failed(op, &what, attempts, error).await;
+                Ended { bytes: 0, throttled }
+            }
         }
     }
 
@@ -187,6 +197,18 @@ fn attempts(job: &Job) -> u32 {
         Job::Delete(job) => job.attempts,
         Job::Abort { attempts, .. } => *attempts,
         Job::Localize { .. } => 0,
+    }
+}
+
+/// Bytes that the job sends, at most.
+fn bytes(job: &Job) -> u64 {
+    match job {
+        Job::Sync(job) if job.inode.content_dirty => job.inode.size,
+        Job::Sync(_)
+        | Job::Early(_)
+        | Job::Delete(_)
+        | Job::Abort { .. }
+        | Job::Localize { .. } => 0,
     }
 }
 

@@ -16,8 +16,8 @@ use crate::{
     store::{Expect, PutOptions, StoreError, StoreErrorKind, UploadedPart},
 };
 
-/// Parts of one file under way at once.
-const PARTS_AT_ONCE: usize = 4;
+/// Parts of one file under way at once, if there is memory for them.
+const PARTS_AT_ONCE: usize = 8;
 
 /// Bytes of the file, provably of the claimed version: the inode's lock is held exclusively while
 /// the version is compared and the bytes are read, and a writer raises the version before it changes

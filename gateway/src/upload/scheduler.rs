@@ -2,7 +2,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -11,7 +11,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::job::Tools;
+use super::{
+    concurrency::{Concurrency, Ended},
+    job::Tools,
+};
 use crate::{
     budget::MemoryBudget,
     cache::CacheStore,
@@ -46,7 +49,7 @@ pub struct ShareMovers {
 /// Bounds of the uploader.
 #[derive(Clone, Debug)]
 pub struct UploaderOptions {
-    /// Jobs under way at once.
+    /// Most jobs under way at once; how many are is found by what they bring.
     pub jobs_max: usize,
     /// Memory for bodies.
     pub budget: MemoryBudget,
@@ -70,10 +73,13 @@ struct Inner {
 }
 
 /// Jobs under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Running {
-    tasks: JoinSet<()>,
+    tasks: JoinSet<Ended>,
     ops: HashMap<task::Id, OpId>,
+    concurrency: Concurrency,
+    /// When the uploader began: what is measured is measured from here.
+    begun: Instant,
 }
 
 /// Waits for a change of the journal and lets more of them gather: while clients fill a directory it
@@ -117,7 +123,12 @@ impl Uploader {
     /// Uploads until `stop`, then lets go of what is under way: the journal keeps it.
     pub async fn run(self, stop: CancellationToken) {
         let mut journal = self.inner.catalog.journal_changed();
-        let mut running = Running::default();
+        let mut running = Running {
+            tasks: JoinSet::new(),
+            ops: HashMap::new(),
+            concurrency: Concurrency::default(),
+            begun: Instant::now(),
+        };
         loop {
             journal.mark_unchanged();
             let pause = match self.claim(&mut running).await {
@@ -139,10 +150,19 @@ impl Uploader {
         running.tasks.shutdown().await;
     }
 
+    fn options(&self) -> UploaderOptions {
+        self.inner.options.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// A job's task is over. One that panicked has not ended its claim itself.
-    async fn ended(&self, running: &mut Running, ended: Result<(task::Id, ()), JoinError>) {
+    async fn ended(&self, running: &mut Running, ended: Result<(task::Id, Ended), JoinError>) {
         let (id, panicked) = match ended {
-            Ok((id, ())) => (id, None),
+            Ok((id, ended)) => {
+                let under_way = running.tasks.len() + 1;
+                let (now, most) = (running.begun.elapsed(), self.options().jobs_max);
+                running.concurrency.ended(now, ended, under_way, most);
+                (id, None)
+            }
             Err(error) => (error.id(), Some(error)),
         };
         let (Some(op), Some(panicked)) = (running.ops.remove(&id), panicked) else { return };
@@ -155,15 +175,16 @@ impl Uploader {
 
     /// Starts what is due, as far as there is room, and answers how long nothing else will be.
     async fn claim(&self, running: &mut Running) -> Result<Duration, CatalogError> {
-        let options = self.inner.options.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let room = options.jobs_max.saturating_sub(running.tasks.len());
+        let options = self.options();
+        let jobs_max = running.concurrency.limit(options.jobs_max);
+        let room = jobs_max.saturating_sub(running.tasks.len());
         let now = self.inner.clock.now();
         if room > 0 {
             for job in self.inner.catalog.claim_jobs(now, room).await? {
                 self.start(job, &options, running).await?;
             }
         }
-        if running.tasks.len() >= options.jobs_max {
+        if running.tasks.len() >= jobs_max {
             return Ok(SLEEP_MAX);
         }
         let due = self.inner.catalog.next_due().await?;

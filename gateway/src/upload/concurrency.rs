@@ -1,0 +1,202 @@
+//! How many uploads go on at once: as many as bring more. Pure.
+//!
+//! A hill climb over the rate at which jobs end. While another step up brings more, it goes on; when a
+//! step has brought less, it goes back; a store that puts requests off is given a quarter less at
+//! once. Small files need many at once because each waits for a round trip; large ones soon fill the
+//! link, and more of them would only wait for each other.
+use std::time::Duration;
+
+/// Where it begins.
+const FIRST: usize = 8;
+/// An uploader that finds no place for two cannot tell what one brings.
+const LEAST: usize = 2;
+/// A job counts as so many bytes besides its own: what a link carries in a round trip's time, roughly.
+const JOB_BYTES: u64 = 64 << 10;
+/// Shortest time for one measurement.
+const EPOCH: Duration = Duration::from_millis(500);
+/// A change of the rate by less than one part in so many is noise.
+const NOISE: u64 = 10;
+/// Measurements without news after which a step up is tried.
+const PATIENCE: u32 = 8;
+
+/// What became of a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// Bytes of the file or object.
+    pub(super) bytes: u64,
+    /// The store has put it off (503 SlowDown, 429).
+    pub(super) throttled: bool,
+}
+
+/// The number, as far as it is known.
+#[derive(Debug)]
+pub(super) struct Concurrency {
+    limit: usize,
+    /// Of the measurement under way.
+    begun: Duration,
+    jobs: u64,
+    work: u64,
+    full: bool,
+    throttled: bool,
+    /// Of the one before: work per second, and the step taken after it.
+    rate: Option<u64>,
+    step: Step,
+    quiet: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Up,
+    Stay,
+    Down,
+}
+
+impl Default for Concurrency {
+    fn default() -> Self {
+        Self {
+            limit: FIRST,
+            begun: Duration::ZERO,
+            jobs: 0,
+            work: 0,
+            full: false,
+            throttled: false,
+            rate: None,
+            step: Step::Stay,
+            quiet: 0,
+        }
+    }
+}
+
+impl Concurrency {
+    /// How many may go on at once, `most` at most.
+    pub(super) fn limit(&self, most: usize) -> usize {
+        self.limit.min(most)
+    }
+
+    /// A job has ended at `now`, a time that only grows, when `under_way` were going on with it.
+    pub(super) fn ended(&mut self, now: Duration, job: Ended, under_way: usize, most: usize) {
+        self.jobs += 1;
+        self.work += job.bytes + JOB_BYTES;
+        self.full |= under_way >= self.limit(most);
+        self.throttled |= job.throttled;
+        let took = now.saturating_sub(self.begun);
+        if took < EPOCH || self.jobs < self.limit(most) as u64 {
+            return;
+        }
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
+        let rate = self.work.saturating_mul(1000) / millis;
+        self.limit = self.limit.min(most);
+        self.decide(rate);
+        self.limit = self.limit.clamp(LEAST.min(most), most);
+        (self.begun, self.jobs, self.work, self.full, self.throttled) = (now, 0, 0, false, false);
+    }
+
+    fn decide(&mut self, rate: u64) {
+        if self.throttled {
+            self.limit -= self.limit / 4;
+            (self.rate, self.step, self.quiet) = (None, Step::Down, 0);
+            return;
+        }
+        if !self.full {
+            // There was less to do than was allowed: the rate tells nothing of the limit.
+            (self.rate, self.step) = (None, Step::Stay);
+            return;
+        }
+        let before = self.rate.replace(rate);
+        let noise = before.unwrap_or(0) / NOISE;
+        let is_more = before.is_none_or(|before| rate > before + noise);
+        let is_less = before.is_some_and(|before| rate + noise < before);
+        self.step = match self.step {
+            Step::Up if is_more => Step::Up,
+            Step::Up if is_less => Step::Down,
+            // The step brought nothing: it is not worth its place.
+            Step::Up => Step::Down,
+            Step::Stay | Step::Down if self.quiet >= PATIENCE || before.is_none() => Step::Up,
+            Step::Stay | Step::Down => Step::Stay,
+        };
+        self.quiet = if self.step == Step::Stay { self.quiet + 1 } else { 0 };
+        let by = (self.limit / 4).max(1);
+        match self.step {
+            Step::Up => self.limit += by,
+            Step::Down => self.limit -= by.min(self.limit),
+            Step::Stay => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs against a store where each job takes `latency` and all together move `bandwidth` bytes per
+    /// second, as many at once as it is told; answers the limit after each second.
+    fn climb(
+        concurrency: &mut Concurrency,
+        seconds: u64,
+        (bytes, latency, bandwidth): (u64, Duration, u64),
+        throttled_above: usize,
+    ) -> Vec<usize> {
+        let mut now = Duration::ZERO;
+        let mut seen = Vec::new();
+        while now < Duration::from_secs(seconds) {
+            let at_once = concurrency.limit(64);
+            let wire = Duration::from_secs_f64((bytes * at_once as u64) as f64 / bandwidth as f64);
+            now += latency.max(wire);
+            for left in (1..=at_once).rev() {
+                let job = Ended { bytes, throttled: at_once > throttled_above };
+                concurrency.ended(now, job, left, 64);
+            }
+            if now.as_secs() >= seen.len() as u64 {
+                seen.push(concurrency.limit(64));
+            }
+        }
+        seen
+    }
+
+    const GIGABIT: u64 = 110 << 20;
+
+    #[test]
+    fn small_files_over_a_long_way_go_many_at_once() {
+        let mut concurrency = Concurrency::default();
+        let way = (4096, Duration::from_millis(50), GIGABIT);
+        let seen = climb(&mut concurrency, 30, way, usize::MAX);
+        assert!(seen.iter().any(|limit| *limit >= 48), "{seen:?}");
+        assert!(seen[seen.len() / 2..].iter().all(|limit| *limit >= 32), "{seen:?}");
+    }
+
+    #[test]
+    fn large_files_stay_few_when_the_link_is_full() {
+        let mut concurrency = Concurrency::default();
+        let way = (16 << 20, Duration::from_millis(20), GIGABIT);
+        let seen = climb(&mut concurrency, 300, way, usize::MAX);
+        assert!(seen.iter().all(|limit| *limit <= 16), "{seen:?}");
+    }
+
+    #[test]
+    fn a_store_that_slows_down_is_given_less_and_later_tried_again() {
+        let mut concurrency = Concurrency::default();
+        let way = (4096, Duration::from_millis(50), GIGABIT);
+        let seen = climb(&mut concurrency, 60, way, 20);
+        let after = &seen[10..];
+        assert!(after.iter().all(|limit| (4..=26).contains(limit)), "{seen:?}");
+        assert!(after.iter().any(|limit| *limit >= 15), "{seen:?}");
+    }
+
+    #[test]
+    fn who_has_little_to_do_and_who_may_do_little_change_nothing() {
+        let mut concurrency = Concurrency::default();
+        for second in 1..100 {
+            for _ in 0..8 {
+                let job = Ended::default();
+                concurrency.ended(Duration::from_secs(second), job, 1, 64);
+            }
+        }
+        assert_eq!(concurrency.limit(64), FIRST);
+        assert_eq!(concurrency.limit(1), 1);
+        let throttled = Ended { throttled: true, ..Ended::default() };
+        for second in 100..200 {
+            concurrency.ended(Duration::from_secs(second), throttled, 1, 1);
+        }
+        assert_eq!(concurrency.limit(64), 1, "never none");
+    }
+}
