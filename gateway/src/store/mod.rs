@@ -1,7 +1,7 @@
 //! The object storage port: S3's operations in our words and with our errors.
 //!
 //! Owns: the [`ObjectStore`] trait and its vocabulary. One instance is one bucket at one endpoint.
-//! Must not know: files, shares, the catalog. AWS's names appear in `s3.rs` and `s3_error.rs` only.
+//! Must not know: files, shares, the catalog. AWS's names appear in `s3/` and `s3_error.rs` only.
 pub mod error;
 mod retry;
 #[cfg(feature = "service")]

@@ -1,203 +1,30 @@
-//! The object store of AWS and everything that speaks its protocol, through aws-sdk-s3.
-//!
-//! One instance is one bucket. The SDK's own retries are off: `retry.rs` and the upload journal
-//! decide (retries that multiply turn an outage into a storm).
-use std::{ops::Range, time::Duration};
+//! The port's operations as requests of the SDK.
+use std::ops::Range;
 
 use async_trait::async_trait;
-use aws_credential_types::Credentials;
 use aws_sdk_s3::{
-    Client,
-    config::{
-        BehaviorVersion, Builder, Region, RequestChecksumCalculation,
-        StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
-    },
-    operation::head_object::HeadObjectOutput,
-    primitives::{ByteStream, DateTime},
+    primitives::ByteStream,
     types::{
-        ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart, EncodingType,
-        MetadataDirective, RequestPayer, StorageClass,
+        ChecksumType, CompletedMultipartUpload, CompletedPart, EncodingType, MetadataDirective,
     },
 };
 use bytes::{Bytes, BytesMut};
-use gateway_api::{
-    BucketName,
-    settings::{Addressing, S3Settings},
-};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::{
-    Expect, ListPage, ListedObject, ObjectMeta, ObjectStore, PendingUpload, PutOptions, StoreError,
-    StoreErrorKind, StoreOp, UploadedPart,
-    s3_error::{self, At},
+    S3Bucket,
+    client::quick,
+    wire::{
+        conditions, decoded, meta, part_number, range_header, size, storage_class, tag, timestamp,
+    },
 };
 use crate::{
-    clock::Timestamp,
     object::{ETag, ObjectKey},
+    store::{
+        Expect, ListPage, ListedObject, ObjectMeta, ObjectStore, PendingUpload, PutOptions,
+        StoreError, StoreErrorKind, StoreOp, UploadedPart,
+        s3_error::{self, At},
+    },
 };
-
-/// Longest wait for a TCP and TLS connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest that one request may take, body included: a 16 MiB part at 64 KiB/s, a copy of 5 GiB
-/// within the store.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(300);
-/// The same for requests that move no more than one 1 MiB block: somebody waits for their answer.
-const QUICK_TIMEOUT: Duration = Duration::from_secs(20);
-/// A body that moves no byte for this long is given up.
-const STALL_GRACE: Duration = Duration::from_secs(20);
-/// What stands unescaped in `x-amz-copy-source` (URL-encoded, slashes kept).
-const COPY_SOURCE: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-
-/// How the store is to prove that it took the bytes that were sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Checksums {
-    /// `x-amz-checksum-crc64nvme` on every body; of an upload in parts over the whole object (S3's
-    /// FULL_OBJECT type), so that the object has one checksum however it was sent.
-    Crc64Nvme,
-    /// None but the SHA-256 that every signature covers: servers other than AWS differ in which
-    /// checksums they know, and some refuse what they do not know.
-    PayloadSignature,
-}
-
-impl Checksums {
-    fn of_endpoint(endpoint: &str) -> Self {
-        let host = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
-        let host = host.split(['/', ':']).next().unwrap_or_default();
-        let aws = ["", "amazonaws.com", "amazonaws.com.cn"];
-        let is_aws =
-            aws.iter().any(|domain| host == *domain || host.ends_with(&format!(".{domain}")));
-        if is_aws { Self::Crc64Nvme } else { Self::PayloadSignature }
-    }
-
-    fn algorithm(self) -> Option<ChecksumAlgorithm> {
-        match self {
-            Self::Crc64Nvme => Some(ChecksumAlgorithm::Crc64Nvme),
-            Self::PayloadSignature => None,
-        }
-    }
-}
-
-/// One bucket at one endpoint.
-#[derive(Clone, Debug)]
-pub struct S3Bucket {
-    client: Client,
-    bucket: String,
-    checksums: Checksums,
-    /// Who pays, if not the owner of the bucket.
-    payer: Option<RequestPayer>,
-}
-
-impl S3Bucket {
-    /// A bucket as the settings tell. Sends nothing yet.
-    pub fn new(settings: &S3Settings, bucket: &BucketName) -> Self {
-        let token = settings.session_token.expose();
-        let credentials = Credentials::new(
-            &settings.access_key_id,
-            settings.secret_access_key.expose(),
-            (!token.is_empty()).then(|| token.to_owned()),
-            None,
-            "settings",
-        );
-        let mut config = Builder::new()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(settings.region.clone()))
-            .credentials_provider(credentials)
-            .force_path_style(settings.addressing == Addressing::Path)
-            .retry_config(RetryConfig::disabled())
-            // Where a checksum is wanted, the request names it.
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .timeout_config(timeouts(ATTEMPT_TIMEOUT))
-            .stalled_stream_protection(
-                StalledStreamProtectionConfig::enabled().grace_period(STALL_GRACE).build(),
-            );
-        if !settings.endpoint.is_empty() {
-            config = config.endpoint_url(&settings.endpoint);
-        }
-        Self {
-            client: Client::from_conf(config.build()),
-            bucket: bucket.as_str().to_owned(),
-            checksums: Checksums::of_endpoint(&settings.endpoint),
-            payer: None,
-        }
-    }
-
-    /// The same bucket, with its requests paid for by this account if `pays`.
-    #[must_use]
-    pub fn with_requester_pays(self, pays: bool) -> Self {
-        Self { payer: pays.then_some(RequestPayer::Requester), ..self }
-    }
-
-    /// The same bucket with other checksums than its endpoint's name suggests.
-    #[must_use]
-    pub fn with_checksums(self, checksums: Checksums) -> Self {
-        Self { checksums, ..self }
-    }
-
-    fn copy_source(&self, key: &ObjectKey) -> String {
-        format!("{}/{}", self.bucket, utf8_percent_encode(key.as_str(), COPY_SOURCE))
-    }
-}
-
-fn timeouts(attempt: Duration) -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(attempt)
-        .build()
-}
-
-/// What a quick request has other than the rest.
-fn quick() -> Builder {
-    Builder::new().timeout_config(timeouts(QUICK_TIMEOUT))
-}
-
-fn timestamp(time: Option<&DateTime>) -> Timestamp {
-    time.map_or(Timestamp::default(), |t| Timestamp::new(t.secs(), t.subsec_nanos()))
-}
-
-fn size(length: Option<i64>) -> u64 {
-    u64::try_from(length.unwrap_or(0)).unwrap_or(0)
-}
-
-fn storage_class(options: &PutOptions) -> Option<StorageClass> {
-    (!options.storage_class.is_empty()).then(|| StorageClass::from(options.storage_class.as_str()))
-}
-
-/// `If-None-Match` and `If-Match` of a publish.
-fn conditions(expect: &Expect) -> (Option<String>, Option<String>) {
-    match expect {
-        Expect::Absent => (Some("*".to_owned()), None),
-        Expect::Tag(etag) => (None, Some(etag.as_str().to_owned())),
-        Expect::Anything => (None, None),
-    }
-}
-
-fn range_header(range: &Range<u64>) -> String {
-    format!("bytes={}-{}", range.start, range.end - 1)
-}
-
-/// A key or prefix of a listing with `encoding-type=url`: form encoding, so `+` is a space.
-fn decoded(text: &str, encoded: bool) -> Option<String> {
-    if !encoded {
-        return Some(text.to_owned());
-    }
-    let spaced = text.replace('+', " ");
-    percent_decode_str(&spaced).decode_utf8().ok().map(std::borrow::Cow::into_owned)
-}
-
-fn meta(head: HeadObjectOutput, at: At<'_>) -> Result<ObjectMeta, StoreError> {
-    let etag = head.e_tag().ok_or_else(|| at.error(StoreErrorKind::Invalid, "no ETag"))?;
-    Ok(ObjectMeta {
-        size: size(head.content_length()),
-        etag: ETag::new(etag),
-        last_modified: timestamp(head.last_modified()),
-        user: head.metadata().cloned().unwrap_or_default().into_iter().collect(),
-    })
-}
-
-fn tag(etag: Option<&str>, at: At<'_>) -> Result<ETag, StoreError> {
-    etag.map(ETag::new).ok_or_else(|| at.error(StoreErrorKind::Invalid, "no ETag in the answer"))
-}
 
 #[async_trait]
 impl ObjectStore for S3Bucket {
@@ -207,7 +34,6 @@ impl ObjectStore for S3Bucket {
             .client
             .list_objects_v2()
             .bucket(&self.bucket)
-            .set_request_payer(self.payer.clone())
             .prefix(prefix)
             .max_keys(1)
             .customize()
@@ -219,12 +45,7 @@ impl ObjectStore for S3Bucket {
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
         let at = At::key(StoreOp::HeadObject, key);
-        let request = self
-            .client
-            .head_object()
-            .bucket(&self.bucket)
-            .set_request_payer(self.payer.clone())
-            .key(key.as_str());
+        let request = self.client.head_object().bucket(&self.bucket).key(key.as_str());
         let head = request
             .customize()
             .config_override(quick())
@@ -248,7 +69,6 @@ impl ObjectStore for S3Bucket {
             .client
             .get_object()
             .bucket(&self.bucket)
-            .set_request_payer(self.payer.clone())
             .key(key.as_str())
             .range(range_header(&range))
             .if_match(etag.as_str());
@@ -290,7 +110,6 @@ impl ObjectStore for S3Bucket {
             .client
             .list_objects_v2()
             .bucket(&self.bucket)
-            .set_request_payer(self.payer.clone())
             .prefix(prefix)
             .delimiter("/")
             .encoding_type(EncodingType::Url)
@@ -341,7 +160,6 @@ impl ObjectStore for S3Bucket {
             .client
             .put_object()
             .bucket(&self.bucket)
-            .set_request_payer(self.payer.clone())
             .key(key.as_str())
             .body(ByteStream::from(body))
             .set_checksum_algorithm(self.checksums.algorithm())
@@ -371,7 +189,6 @@ impl ObjectStore for S3Bucket {
             .client
             .copy_object()
             .bucket(&self.bucket)
-            .set_request_payer(self.payer.clone())
             .key(to.as_str())
             .copy_source(self.copy_source(from))
             .copy_source_if_match(from_etag.as_str())
@@ -394,7 +211,6 @@ impl ObjectStore for S3Bucket {
             .client
             .delete_object()
             .bucket(&self.bucket)
-            .set_request_payer(self.payer.clone())
             .key(key.as_str())
             .set_if_match(etag.map(|tag| tag.as_str().to_owned()));
         match request
@@ -420,7 +236,6 @@ impl ObjectStore for S3Bucket {
             .client
             .create_multipart_upload()
             .bucket(&self.bucket)
-            .set_request_payer(self.payer.clone())
             .key(key.as_str())
             .set_metadata(Some(options.user.clone().into_iter().collect()))
             .set_checksum_algorithm(self.checksums.algorithm())
@@ -452,7 +267,6 @@ impl ObjectStore for S3Bucket {
             .client
             .upload_part()
             .bucket(&self.bucket)
-            .set_request_payer(self.payer.clone())
             .key(key.as_str())
             .upload_id(upload_id)
             .part_number(part_number(number, at)?)
@@ -476,7 +290,6 @@ impl ObjectStore for S3Bucket {
             .client
             .upload_part_copy()
             .bucket(&self.bucket)
-            .set_request_payer(self.payer.clone())
             .key(key.as_str())
             .upload_id(upload_id)
             .part_number(part_number(number, at)?)
@@ -510,7 +323,6 @@ impl ObjectStore for S3Bucket {
             .client
             .complete_multipart_upload()
             .bucket(&self.bucket)
-            .set_request_payer(self.payer.clone())
             .key(key.as_str())
             .upload_id(upload_id)
             .multipart_upload(upload.build())
@@ -526,7 +338,6 @@ impl ObjectStore for S3Bucket {
             .client
             .abort_multipart_upload()
             .bucket(&self.bucket)
-            .set_request_payer(self.payer.clone())
             .key(key.as_str())
             .upload_id(upload_id);
         match request
@@ -544,12 +355,7 @@ impl ObjectStore for S3Bucket {
 
     async fn list_multipart(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
         let at = At::bucket(StoreOp::ListMultipartUploads);
-        let request = self
-            .client
-            .list_multipart_uploads()
-            .bucket(&self.bucket)
-            .set_request_payer(self.payer.clone())
-            .prefix(prefix);
+        let request = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(prefix);
         let listed = request
             .customize()
             .config_override(quick())
@@ -562,53 +368,5 @@ impl ObjectStore for S3Bucket {
             initiated: timestamp(upload.initiated()),
         };
         Ok(listed.uploads().iter().map(pending).collect())
-    }
-}
-
-fn part_number(number: u32, at: At<'_>) -> Result<i32, StoreError> {
-    i32::try_from(number)
-        .ok()
-        .filter(|n| (1..=10_000).contains(n))
-        .ok_or_else(|| at.error(StoreErrorKind::TooLarge, "S3 takes parts 1 to 10,000"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn listed_keys_are_form_decoded() {
-        let cases = [
-            ("a+b%2Bc", Some("a b+c")),
-            ("%EC%84%9C%EC%9A%B8", Some("서울")),
-            ("x%2F%2Fy", Some("x//y")),
-            ("%FF", None),
-        ];
-        for (wire, key) in cases {
-            assert_eq!(decoded(wire, true).as_deref(), key);
-        }
-        assert_eq!(decoded("a+b", false).as_deref(), Some("a+b"));
-    }
-
-    #[test]
-    fn aws_gets_whole_object_checksums_and_others_what_all_know() {
-        for (endpoint, checksums) in [
-            ("", Checksums::Crc64Nvme),
-            ("https://bucket.vpce-1-2.s3.ap-northeast-2.vpce.amazonaws.com", Checksums::Crc64Nvme),
-            ("https://s3.cn-north-1.amazonaws.com.cn/", Checksums::Crc64Nvme),
-            ("http://127.0.0.1:9000", Checksums::PayloadSignature),
-            ("https://minio.example:9000/x.amazonaws.com", Checksums::PayloadSignature),
-            ("https://notamazonaws.com", Checksums::PayloadSignature),
-        ] {
-            assert_eq!(Checksums::of_endpoint(endpoint), checksums, "{endpoint}");
-        }
-    }
-
-    #[test]
-    fn copy_sources_keep_slashes_and_escape_the_rest() {
-        let settings = S3Settings { region: "us-east-1".to_owned(), ..S3Settings::default() };
-        let bucket = S3Bucket::new(&settings, &"bucket".parse().unwrap());
-        let key = ObjectKey::new("a b/é+%&").unwrap();
-        assert_eq!(bucket.copy_source(&key), "bucket/a%20b/%C3%A9%2B%25%26");
     }
 }
