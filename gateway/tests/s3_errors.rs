@@ -139,6 +139,7 @@ async fn every_refusal_becomes_its_kind() {
         ("400 Bad Request", "BadDigest", Kind::Integrity),
         ("400 Bad Request", "XAmzContentChecksumMismatch", Kind::Integrity),
         ("400 Bad Request", "InvalidArgument", Kind::Invalid),
+        ("501 Not Implemented", "NotImplemented", Kind::Invalid),
     ] {
         let canned = Canned::new(error(status, code)).await;
         let refused = put(&canned).await;
@@ -200,6 +201,13 @@ async fn a_body_that_is_short_or_wrong_is_never_handed_out() {
     // The CRC32 of something else, on a whole object.
     let wrong = reply("200 OK", "etag: \"e\"\r\nx-amz-checksum-crc32: AAAAAA==\r\n", "hello");
     assert!(get(&Canned::new(wrong).await).await.kind.is_retryable());
+}
+
+/// A server that ignores If-Match on reads; its bytes are of another version (I6).
+#[tokio::test]
+async fn the_bytes_of_another_version_are_never_handed_out() {
+    let other = reply("206 Partial Content", "etag: \"other\"\r\n", "hello");
+    assert_eq!(get(&Canned::new(other).await).await.kind, Kind::Changed);
 }
 
 #[tokio::test]

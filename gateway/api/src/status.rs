@@ -117,6 +117,8 @@ pub enum HealthEventKind {
     AccessDenied,
     /// The store refused the credentials.
     CredentialsRejected,
+    /// The credentials end soon.
+    CredentialsExpiring,
     /// An upload failed and is being retried.
     UploadFailing,
     /// The cache disk is nearly full of data not yet in S3.

@@ -4,6 +4,7 @@
 //! recovery → movers → shares → NFS → admin socket → `READY=1`. Stop: no new calls, calls in
 //! execution finished, written bytes committed, movers let go, catalog closed clean. Uploads go on at
 //! the next start.
+mod credentials;
 mod gateway;
 mod shares;
 
@@ -26,6 +27,7 @@ use crate::{
     recovery::{self, RecoveryError},
     settings::{SettingsStore, StoreError},
     share::Events,
+    store::S3Credentials,
     systemd::{self, HandedSockets},
     tasks::Tasks,
     vfs::{Verifier, WriteBack},
@@ -176,6 +178,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
         exports: Arc::clone(&exports),
         tasks: tasks.clone(),
         gateway_id: identity.gateway_id,
+        credentials: S3Credentials::new(&settings.current().settings.s3),
     });
     let gateway = Arc::new(Gateway::new(shares, settings));
     gateway.apply().await;

@@ -8,11 +8,12 @@ use std::{
 };
 
 use gateway_api::{
-    Settings, ShareName, ShareSettings,
+    Settings, SettingsError, ShareName, ShareSettings,
     settings::S3Settings,
     status::{HealthEventKind, ShareState, ShareStatus},
 };
 
+use super::credentials;
 use crate::{
     budget::MemoryBudget,
     cache::CacheStore,
@@ -24,7 +25,7 @@ use crate::{
     nfs::{Export, Exports},
     refresh::Refresher,
     share::{Events, Share, ShareHealth, access::AccessPolicy},
-    store::{ObjectStore, RetryingStore, S3Bucket, UnsetStore},
+    store::{ObjectStore, RetryingStore, S3Bucket, S3Credentials, UnsetStore},
     tasks::Tasks,
     upload::{ShareMovers, Uploader, UploaderOptions},
     vfs::{Movers, ShareFs, ShareMode, Vfs, WriteBack},
@@ -49,12 +50,15 @@ pub(super) struct Parts {
     pub(super) exports: Arc<Exports>,
     pub(super) tasks: Tasks,
     pub(super) gateway_id: String,
+    pub(super) credentials: S3Credentials,
 }
 
 /// One running share.
 #[derive(Clone, Debug)]
 struct Running {
+    /// Without credentials: those are replaced under the share.
     s3: S3Settings,
+    missing: Option<&'static str>,
     share: Arc<Share>,
     fetcher: Fetcher,
     movers: Arc<Movers>,
@@ -66,6 +70,17 @@ struct Running {
 struct Refused {
     settings: ShareSettings,
     reason: String,
+}
+
+/// Why a share cannot be served.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    /// The catalog does not take it.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// Its bucket cannot be spoken to with these settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
 }
 
 /// All shares.
@@ -83,6 +98,7 @@ impl Shares {
     /// No shares yet.
     pub(super) fn new(parts: Parts) -> Self {
         let upload_budget = MemoryBudget::new(UPLOAD_BYTES_MAX);
+        parts.tasks.spawn("watch the credentials", credentials::watch(parts.clone()));
         let uploader = Uploader::new(
             parts.catalog.clone(),
             parts.cache.clone(),
@@ -112,11 +128,18 @@ impl Shares {
 
     /// Makes what runs match `settings`.
     pub(super) async fn reconcile(&mut self, settings: &Settings) {
+        let renewed = self.parts.credentials.replace(&settings.s3);
+        let (s3, missing) = (settings.s3.without_credentials(), settings.missing_for_s3());
         let mut running = Vec::new();
         self.refused.clear();
         for wanted in &settings.shares {
-            let same = |old: &&Running| old.share.settings == *wanted && old.s3 == settings.s3;
+            let same = |old: &&Running| {
+                old.share.settings == *wanted && old.s3 == s3 && old.missing == missing
+            };
             if let Some(old) = self.running.iter().find(same) {
+                if renewed {
+                    old.share.health.credentials_renewed();
+                }
                 running.push(old.clone());
                 continue;
             }
@@ -140,13 +163,24 @@ impl Shares {
         let options = UploaderOptions { jobs_max, budget: self.upload_budget.clone() };
         self.uploader.replace(movers.collect(), options);
         self.parts.exports.replace(self.running.iter().map(Running::export).collect());
+        if renewed {
+            self.hasten().await;
+        }
+    }
+
+    /// Tries at once what waits for its next attempt.
+    async fn hasten(&self) {
+        if let Err(error) = self.parts.catalog.hasten(self.parts.clock.now()).await {
+            // They are tried all the same, when their pause is over.
+            tracing::warn!("waiting uploads were not called: {error}");
+        }
     }
 
     async fn start(
         &self,
         wanted: &ShareSettings,
         settings: &Settings,
-    ) -> Result<Running, CatalogError> {
+    ) -> Result<Running, StartError> {
         let parts = &self.parts;
         let root = RootAttr {
             mode: wanted.directory_mode,
@@ -156,10 +190,11 @@ impl Shares {
         };
         let (bucket, prefix) = (wanted.bucket.as_str(), wanted.prefix.as_str());
         let row = parts.catalog.ensure_share(wanted.name.as_str(), bucket, prefix, root).await?;
-        let store: Arc<dyn ObjectStore> = match settings.missing_for_s3() {
+        let missing = settings.missing_for_s3();
+        let store: Arc<dyn ObjectStore> = match missing {
             Some(missing) => Arc::new(UnsetStore::new(missing)),
             None => Arc::new(
-                S3Bucket::new(&settings.s3, &wanted.bucket)
+                S3Bucket::open(&settings.s3, &wanted.bucket, &parts.credentials)?
                     .with_requester_pays(wanted.requester_pays),
             ),
         };
@@ -192,7 +227,8 @@ impl Shares {
         let source = Arc::clone(&movers) as _;
         let fs = Arc::new(Vfs::new(&row, Arc::clone(&parts.write_back), source, mode));
         self.parts.tasks.spawn("probe the bucket", probe(Arc::downgrade(&share), parts.clone()));
-        Ok(Running { s3: settings.s3.clone(), share, fetcher, movers, fs })
+        let s3 = settings.s3.without_credentials();
+        Ok(Running { s3, missing, share, fetcher, movers, fs })
     }
 
     /// The shares' states, in the order of the settings as far as they run.

@@ -5,7 +5,7 @@
 pub mod error;
 mod retry;
 #[cfg(feature = "service")]
-mod s3;
+pub mod s3;
 #[cfg(feature = "service")]
 mod s3_error;
 mod unset;
@@ -18,7 +18,7 @@ use bytes::Bytes;
 pub use error::{StoreError, StoreErrorKind, StoreOp};
 pub use retry::RetryingStore;
 #[cfg(feature = "service")]
-pub use s3::{Checksums, S3Bucket};
+pub use s3::{Checksums, CredentialsStanding, S3Bucket, S3Credentials};
 pub use unset::UnsetStore;
 
 use crate::{

@@ -1,12 +1,16 @@
-//! The SDK's client as the settings want it: where, as whom, and how long it waits.
+//! The SDK's client as the settings want it: where, by which way, and how long it waits.
 use std::time::Duration;
 
-use aws_credential_types::Credentials;
 use aws_sdk_s3::config::{
-    BehaviorVersion, Builder, Region, RequestChecksumCalculation, StalledStreamProtectionConfig,
-    retry::RetryConfig, timeout::TimeoutConfig,
+    BehaviorVersion, Builder, IdentityCache, Region, RequestChecksumCalculation,
+    StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
 };
-use gateway_api::settings::{Addressing, S3Settings};
+use gateway_api::{
+    SettingsError,
+    settings::{Addressing, S3Settings},
+};
+
+use super::{credentials::S3Credentials, transport};
 
 /// Longest wait for a TCP and TLS connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,32 +22,45 @@ const QUICK_TIMEOUT: Duration = Duration::from_secs(20);
 /// A body that moves no byte for this long is given up.
 const STALL_GRACE: Duration = Duration::from_secs(20);
 
-/// The configuration of a client for `settings`.
-pub(super) fn config(settings: &S3Settings) -> Builder {
-    let token = settings.session_token.expose();
-    let credentials = Credentials::new(
-        &settings.access_key_id,
-        settings.secret_access_key.expose(),
-        (!token.is_empty()).then(|| token.to_owned()),
-        None,
-        "settings",
-    );
+/// The configuration of a client for `settings` that signs with `credentials`.
+///
+/// # Errors
+/// [`SettingsError::Field`] where the CA bundle or the proxy cannot be used.
+pub(super) fn config(
+    settings: &S3Settings,
+    credentials: &S3Credentials,
+) -> Result<Builder, SettingsError> {
     let mut config = Builder::new()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(settings.region.clone()))
-        .credentials_provider(credentials)
+        .credentials_provider(credentials.clone())
+        // The credentials may be replaced at any time; asking for them costs next to nothing.
+        .identity_cache(IdentityCache::no_cache())
         .force_path_style(settings.addressing == Addressing::Path)
+        .use_fips(settings.fips)
+        .use_dual_stack(settings.dual_stack)
+        // An access point's ARN says its region, which need not be that of the settings.
+        .use_arn_region(true)
         .retry_config(RetryConfig::disabled())
-        // Where a checksum is wanted, the request names it.
+        // Which checksum a request carries is decided where its body is known.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .timeout_config(timeouts(ATTEMPT_TIMEOUT))
         .stalled_stream_protection(
             StalledStreamProtectionConfig::enabled().grace_period(STALL_GRACE).build(),
         );
     if !settings.endpoint.is_empty() {
-        config = config.endpoint_url(&settings.endpoint);
+        config = config.endpoint_url(endpoint_url(&settings.endpoint));
     }
-    config
+    if let Some(http) = transport::client(settings)? {
+        config = config.http_client(http);
+    }
+    Ok(config)
+}
+
+/// The SDK joins a path of the endpoint and the bucket as they are: the slash between them is the
+/// endpoint's.
+fn endpoint_url(endpoint: &str) -> String {
+    format!("{}/", endpoint.trim_end_matches('/'))
 }
 
 fn timeouts(attempt: Duration) -> TimeoutConfig {

@@ -2,13 +2,26 @@
 //!
 //! One instance is one bucket. The SDK's own retries are off: `retry.rs` and the upload journal
 //! decide (retries that multiply turn an outage into a storm).
+#[cfg(test)]
+mod addresses;
 mod client;
+mod credentials;
+mod credentials_file;
 mod ops;
 mod payer;
+mod transport;
 mod wire;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use aws_sdk_s3::{Client, types::ChecksumAlgorithm};
-use gateway_api::{BucketName, settings::S3Settings};
+use crc_fast::CrcAlgorithm;
+use gateway_api::{BucketName, SettingsError, settings::S3Settings};
+
+pub use credentials::{CredentialsStanding, S3Credentials};
 
 use crate::object::ObjectKey;
 
@@ -39,6 +52,25 @@ impl Checksums {
             Self::PayloadSignature => None,
         }
     }
+
+    /// `x-amz-checksum-crc64nvme` of a body, where it is to be sent.
+    fn of(self, body: &[u8]) -> Option<String> {
+        match self {
+            Self::Crc64Nvme => {
+                let crc = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, body);
+                Some(aws_smithy_types::base64::encode(crc.to_be_bytes()))
+            }
+            Self::PayloadSignature => None,
+        }
+    }
+}
+
+/// Checks what only the TLS library and the HTTP client can tell of the settings.
+///
+/// # Errors
+/// [`SettingsError::Field`] where the CA bundle or the proxy cannot be used.
+pub fn check(settings: &S3Settings) -> Result<(), SettingsError> {
+    transport::client(settings).map(drop)
 }
 
 /// One bucket at one endpoint.
@@ -46,17 +78,36 @@ impl Checksums {
 pub struct S3Bucket {
     client: Client,
     bucket: String,
-    checksums: Checksums,
+    /// Whether bodies carry a CRC64NVME; clones follow what any of them learns.
+    crc64nvme: Arc<AtomicBool>,
 }
 
 impl S3Bucket {
-    /// A bucket as the settings tell. Sends nothing yet.
+    /// A bucket as the settings tell, their credentials included. Sends nothing yet.
+    ///
+    /// # Panics
+    /// Where [`check`] refuses the settings.
     pub fn new(settings: &S3Settings, bucket: &BucketName) -> Self {
-        Self {
-            client: Client::from_conf(client::config(settings).build()),
+        Self::open(settings, bucket, &S3Credentials::new(settings))
+            .expect("the settings were checked")
+    }
+
+    /// A bucket as the settings tell, signing with `credentials`. Sends nothing yet.
+    ///
+    /// # Errors
+    /// [`SettingsError::Field`] where the CA bundle or the proxy cannot be used.
+    pub fn open(
+        settings: &S3Settings,
+        bucket: &BucketName,
+        credentials: &S3Credentials,
+    ) -> Result<Self, SettingsError> {
+        Ok(Self {
+            client: Client::from_conf(client::config(settings, credentials)?.build()),
             bucket: bucket.as_str().to_owned(),
-            checksums: Checksums::of_endpoint(&settings.endpoint),
-        }
+            crc64nvme: Arc::new(AtomicBool::new(
+                Checksums::of_endpoint(&settings.endpoint) == Checksums::Crc64Nvme,
+            )),
+        })
     }
 
     /// The same bucket, with its requests paid for by this account if `pays`.
@@ -72,7 +123,21 @@ impl S3Bucket {
     /// The same bucket with other checksums than its endpoint's name suggests.
     #[must_use]
     pub fn with_checksums(self, checksums: Checksums) -> Self {
-        Self { checksums, ..self }
+        Self { crc64nvme: Arc::new(AtomicBool::new(checksums == Checksums::Crc64Nvme)), ..self }
+    }
+
+    /// Sends these checksums from the next request on, from every clone.
+    pub fn use_checksums(&self, checksums: Checksums) {
+        self.crc64nvme.store(checksums == Checksums::Crc64Nvme, Ordering::Relaxed);
+    }
+
+    /// The checksums that are sent.
+    pub fn checksums(&self) -> Checksums {
+        if self.crc64nvme.load(Ordering::Relaxed) {
+            Checksums::Crc64Nvme
+        } else {
+            Checksums::PayloadSignature
+        }
     }
 
     fn copy_source(&self, key: &ObjectKey) -> String {

@@ -3,6 +3,10 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use aws_sdk_s3::{
+    operation::{
+        put_object::builders::PutObjectFluentBuilder,
+        upload_part_copy::builders::UploadPartCopyFluentBuilder,
+    },
     primitives::ByteStream,
     types::{
         ChecksumType, CompletedMultipartUpload, CompletedPart, EncodingType, MetadataDirective,
@@ -25,6 +29,47 @@ use crate::{
         s3_error::{self, At},
     },
 };
+
+impl S3Bucket {
+    /// PutObject, but for the body.
+    pub(super) fn put_request(
+        &self,
+        key: &ObjectKey,
+        options: &PutOptions,
+        expect: &Expect,
+    ) -> PutObjectFluentBuilder {
+        let (if_none_match, if_match) = conditions(expect);
+        self.client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .set_metadata(Some(options.user.clone().into_iter().collect()))
+            .set_content_type(options.content_type.clone())
+            .set_storage_class(storage_class(options))
+            .set_server_side_encryption(options.encryption.as_deref().map(From::from))
+            .set_ssekms_key_id(options.kms_key.clone())
+            .set_acl(options.acl.as_deref().map(From::from))
+            .set_if_none_match(if_none_match)
+            .set_if_match(if_match)
+    }
+
+    /// UploadPartCopy, but for the part's number and the range.
+    pub(super) fn part_copy_request(
+        &self,
+        key: &ObjectKey,
+        upload_id: &str,
+        from: &ObjectKey,
+        from_etag: &ETag,
+    ) -> UploadPartCopyFluentBuilder {
+        self.client
+            .upload_part_copy()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .upload_id(upload_id)
+            .copy_source(self.copy_source(from))
+            .copy_source_if_match(from_etag.as_str())
+    }
+}
 
 #[async_trait]
 impl ObjectStore for S3Bucket {
@@ -84,6 +129,11 @@ impl ObjectStore for S3Bucket {
             let what = format!("{came} bytes came instead of {expected}");
             at.error(StoreErrorKind::Integrity, &what)
         };
+        if let Some(other) = got.e_tag().map(ETag::new).filter(|came| came != etag) {
+            // A server that ignores If-Match: these would be another version's bytes (I6).
+            let what = format!("the object has the tag {other} instead of {etag}");
+            return Err(at.error(StoreErrorKind::Changed, &what));
+        }
         if let Some(came) = got.content_length().filter(|length| size(Some(*length)) != expected) {
             return Err(wrong(size(Some(came))));
         }
@@ -155,22 +205,10 @@ impl ObjectStore for S3Bucket {
         expect: &Expect,
     ) -> Result<ETag, StoreError> {
         let at = At::key(StoreOp::PutObject, key);
-        let (if_none_match, if_match) = conditions(expect);
         let request = self
-            .client
-            .put_object()
-            .bucket(&self.bucket)
-            .key(key.as_str())
-            .body(ByteStream::from(body))
-            .set_checksum_algorithm(self.checksums.algorithm())
-            .set_metadata(Some(options.user.clone().into_iter().collect()))
-            .set_content_type(options.content_type.clone())
-            .set_storage_class(storage_class(options))
-            .set_server_side_encryption(options.encryption.as_deref().map(From::from))
-            .set_ssekms_key_id(options.kms_key.clone())
-            .set_acl(options.acl.as_deref().map(From::from))
-            .set_if_none_match(if_none_match)
-            .set_if_match(if_match);
+            .put_request(key, options, expect)
+            .set_checksum_crc64_nvme(self.checksums().of(&body))
+            .body(ByteStream::from(body));
         let put = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
         tag(put.e_tag(), at)
     }
@@ -232,14 +270,16 @@ impl ObjectStore for S3Bucket {
         options: &PutOptions,
     ) -> Result<String, StoreError> {
         let at = At::key(StoreOp::CreateMultipartUpload, key);
+        let checksum = self.checksums().algorithm();
+        let whole = checksum.as_ref().map(|_| ChecksumType::FullObject);
         let request = self
             .client
             .create_multipart_upload()
             .bucket(&self.bucket)
             .key(key.as_str())
             .set_metadata(Some(options.user.clone().into_iter().collect()))
-            .set_checksum_algorithm(self.checksums.algorithm())
-            .set_checksum_type(self.checksums.algorithm().map(|_| ChecksumType::FullObject))
+            .set_checksum_algorithm(checksum)
+            .set_checksum_type(whole)
             .set_content_type(options.content_type.clone())
             .set_storage_class(storage_class(options))
             .set_server_side_encryption(options.encryption.as_deref().map(From::from))
@@ -270,8 +310,8 @@ impl ObjectStore for S3Bucket {
             .key(key.as_str())
             .upload_id(upload_id)
             .part_number(part_number(number, at)?)
-            .body(ByteStream::from(body))
-            .set_checksum_algorithm(self.checksums.algorithm());
+            .set_checksum_crc64_nvme(self.checksums().of(&body))
+            .body(ByteStream::from(body));
         let put = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
         Ok(UploadedPart { number, etag: tag(put.e_tag(), at)? })
     }
@@ -287,14 +327,8 @@ impl ObjectStore for S3Bucket {
     ) -> Result<UploadedPart, StoreError> {
         let at = At::key(StoreOp::UploadPart, key);
         let request = self
-            .client
-            .upload_part_copy()
-            .bucket(&self.bucket)
-            .key(key.as_str())
-            .upload_id(upload_id)
+            .part_copy_request(key, upload_id, from, from_etag)
             .part_number(part_number(number, at)?)
-            .copy_source(self.copy_source(from))
-            .copy_source_if_match(from_etag.as_str())
             .copy_source_range(range_header(&range));
         let copied = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
         let etag = copied.copy_part_result().and_then(|result| result.e_tag());

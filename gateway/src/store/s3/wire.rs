@@ -16,9 +16,11 @@ use crate::{
 const COPY_SOURCE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// `x-amz-copy-source` of a key: `BUCKET/KEY`.
+/// `x-amz-copy-source` of a key: `BUCKET/KEY`, and of an access point `ARN/object/KEY` (S3
+/// CopyObject).
 pub(super) fn copy_source(bucket: &str, key: &ObjectKey) -> String {
-    format!("{bucket}/{}", utf8_percent_encode(key.as_str(), COPY_SOURCE))
+    let object = if bucket.starts_with("arn:") { "object/" } else { "" };
+    format!("{bucket}/{object}{}", utf8_percent_encode(key.as_str(), COPY_SOURCE))
 }
 
 /// A time of an answer.
@@ -105,5 +107,7 @@ mod tests {
     fn copy_sources_keep_slashes_and_escape_the_rest() {
         let key = ObjectKey::new("a b/é+%&").unwrap();
         assert_eq!(copy_source("bucket", &key), "bucket/a%20b/%C3%A9%2B%25%26");
+        let arn = "arn:aws:s3:ap-northeast-2:111122223333:accesspoint/onprem";
+        assert_eq!(copy_source(arn, &key), format!("{arn}/object/a%20b/%C3%A9%2B%25%26"));
     }
 }
