@@ -6,6 +6,7 @@
 //! the next start.
 mod credentials;
 mod gateway;
+mod probe;
 mod shares;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};

@@ -2,18 +2,20 @@
 //!
 //! Level-triggered: [`Shares::reconcile`] compares what runs with what is wanted, does the
 //! difference, and may be called again at any time. A share that is unchanged is not touched.
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::sync::Arc;
 
 use gateway_api::{
     Settings, SettingsError, ShareName, ShareSettings,
     settings::S3Settings,
-    status::{HealthEventKind, ShareState, ShareStatus},
+    status::{Capabilities, HealthEventKind, ShareState, ShareStatus},
 };
 
-use super::credentials;
+use tokio::sync::Mutex;
+
+use super::{
+    credentials,
+    probe::{Asked, probe},
+};
 use crate::{
     budget::MemoryBudget,
     cache::CacheStore,
@@ -25,7 +27,10 @@ use crate::{
     nfs::{Export, Exports},
     refresh::Refresher,
     share::{Events, Share, ShareHealth, access::AccessPolicy},
-    store::{ObjectStore, RetryingStore, S3Bucket, S3Credentials, UnsetStore},
+    store::{
+        DegradedStore, KnownAbilities, ObjectStore, RetryingStore, S3Bucket, S3Credentials,
+        UnsetStore,
+    },
     tasks::Tasks,
     upload::{ShareMovers, Uploader, UploaderOptions},
     vfs::{Movers, ShareFs, ShareMode, Vfs, WriteBack},
@@ -35,8 +40,6 @@ use crate::{
 const UPLOAD_BYTES_MAX: u64 = 64 << 20;
 /// Memory for bodies on their way from S3, in bytes.
 const FETCH_BYTES_MAX: u64 = 48 << 20;
-/// Pause between two looks at a share whose bucket does not answer.
-const PROBE_PAUSE: Duration = Duration::from_secs(5);
 
 /// What every share is made of.
 #[derive(Clone, Debug)]
@@ -59,6 +62,7 @@ struct Running {
     /// Without credentials: those are replaced under the share.
     s3: S3Settings,
     missing: Option<&'static str>,
+    known: KnownAbilities,
     share: Arc<Share>,
     fetcher: Fetcher,
     movers: Arc<Movers>,
@@ -90,6 +94,7 @@ pub(super) struct Shares {
     uploader: Uploader,
     upload_budget: MemoryBudget,
     fetch_budget: MemoryBudget,
+    probe_turn: Arc<Mutex<()>>,
     running: Vec<Running>,
     refused: Vec<Refused>,
 }
@@ -111,6 +116,7 @@ impl Shares {
             uploader,
             upload_budget,
             fetch_budget: MemoryBudget::new(FETCH_BYTES_MAX),
+            probe_turn: Arc::default(),
             running: Vec::new(),
             refused: Vec::new(),
         }
@@ -191,18 +197,24 @@ impl Shares {
         let (bucket, prefix) = (wanted.bucket.as_str(), wanted.prefix.as_str());
         let row = parts.catalog.ensure_share(wanted.name.as_str(), bucket, prefix, root).await?;
         let missing = settings.missing_for_s3();
-        let store: Arc<dyn ObjectStore> = match missing {
-            Some(missing) => Arc::new(UnsetStore::new(missing)),
-            None => Arc::new(
-                S3Bucket::open(&settings.s3, &wanted.bucket, &parts.credentials)?
-                    .with_requester_pays(wanted.requester_pays),
-            ),
+        let known = KnownAbilities::default();
+        let (store, asked): (Arc<dyn ObjectStore>, _) = match missing {
+            Some(missing) => (Arc::new(UnsetStore::new(missing)), None),
+            None => {
+                let bucket = S3Bucket::open(&settings.s3, &wanted.bucket, &parts.credentials)?
+                    .with_requester_pays(wanted.requester_pays);
+                let asked =
+                    Asked::new(wanted, &parts.gateway_id, &bucket, &known, &self.probe_turn);
+                (Arc::new(bucket), asked)
+            }
         };
+        let store = Arc::new(RetryingStore::new(store));
+        let store = Arc::new(DegradedStore::new(store, known.clone(), prefix));
         let share = Arc::new(Share {
             id: row.id,
             root: row.root,
             settings: wanted.clone(),
-            store: Arc::new(RetryingStore::new(store)),
+            store,
             health: ShareHealth::new(wanted.name.clone(), parts.events.clone()),
             gateway_id: parts.gateway_id.clone(),
             catalog: parts.catalog.generation(),
@@ -226,19 +238,24 @@ impl Shares {
         let mode = if wanted.read_only { ShareMode::ReadOnly } else { ShareMode::ReadWrite };
         let source = Arc::clone(&movers) as _;
         let fs = Arc::new(Vfs::new(&row, Arc::clone(&parts.write_back), source, mode));
-        self.parts.tasks.spawn("probe the bucket", probe(Arc::downgrade(&share), parts.clone()));
+        let probing = probe(Arc::downgrade(&share), asked, parts.clone());
+        self.parts.tasks.spawn("probe the bucket", probing);
         let s3 = settings.s3.without_credentials();
-        Ok(Running { s3, missing, share, fetcher, movers, fs })
+        Ok(Running { s3, missing, known, share, fetcher, movers, fs })
     }
 
     /// The shares' states, in the order of the settings as far as they run.
     pub(super) fn status(&self) -> Vec<ShareStatus> {
         let running = self.running.iter().map(|running| {
             let health = &running.share.health;
-            status_of(&running.share.settings, health.state(), health.unrepresentable_keys())
+            ShareStatus {
+                unrepresentable_keys: health.unrepresentable_keys(),
+                capabilities: running.known.get(),
+                ..status_of(&running.share.settings, health.state())
+            }
         });
         let refused = self.refused.iter().map(|refused| {
-            status_of(&refused.settings, ShareState::Unavailable(refused.reason.clone()), 0)
+            status_of(&refused.settings, ShareState::Unavailable(refused.reason.clone()))
         });
         running.chain(refused).collect()
     }
@@ -261,40 +278,15 @@ impl Running {
     }
 }
 
-fn status_of(
-    settings: &ShareSettings,
-    state: ShareState,
-    unrepresentable_keys: u64,
-) -> ShareStatus {
+/// The status of a share that nothing else is known of.
+fn status_of(settings: &ShareSettings, state: ShareState) -> ShareStatus {
     ShareStatus {
         name: settings.name.clone(),
         bucket: settings.bucket.clone(),
         prefix: settings.prefix.clone(),
         state,
         read_only: settings.read_only,
-        unrepresentable_keys,
-    }
-}
-
-/// Asks whether the bucket may be used, at the start and whenever it did not answer the last time, so
-/// that the status is true although nobody reads or writes. Ends with the share.
-async fn probe(share: Weak<Share>, parts: Parts) {
-    let stopping = parts.tasks.stopping();
-    while let Some(share) = share.upgrade() {
-        if share.health.state() != ShareState::Available {
-            let asked = tokio::select! {
-                asked = share.store.probe(share.settings.prefix.as_str()) => asked,
-                () = stopping.cancelled() => return,
-            };
-            match asked {
-                Ok(()) => share.health.answered(),
-                Err(error) => share.health.refused(&error, parts.clock.now()),
-            }
-        }
-        drop(share);
-        tokio::select! {
-            () = tokio::time::sleep(PROBE_PAUSE) => {}
-            () = stopping.cancelled() => return,
-        }
+        unrepresentable_keys: 0,
+        capabilities: Capabilities::default(),
     }
 }

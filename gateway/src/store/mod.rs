@@ -2,6 +2,7 @@
 //!
 //! Owns: the [`ObjectStore`] trait and its vocabulary. One instance is one bucket at one endpoint.
 //! Must not know: files, shares, the catalog. AWS's names appear in `s3/` and `s3_error.rs` only.
+mod degraded;
 pub mod error;
 mod retry;
 #[cfg(feature = "service")]
@@ -15,6 +16,7 @@ use std::{collections::BTreeMap, fmt, ops::Range};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use degraded::{DegradedStore, KnownAbilities, SCRATCH_NAME};
 pub use error::{StoreError, StoreErrorKind, StoreOp};
 pub use retry::RetryingStore;
 #[cfg(feature = "service")]

@@ -191,7 +191,7 @@ pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
 mod tests {
     use gateway_api::{
         ByteSize,
-        status::{ShareStatus, UploadStatus},
+        status::{Capabilities, ShareStatus, UploadStatus},
     };
 
     use super::*;
@@ -205,6 +205,7 @@ mod tests {
             state: ShareState::Available,
             read_only: false,
             unrepresentable_keys: 0,
+            capabilities: Capabilities::default(),
         };
         View {
             machine: MachineState {

@@ -9,6 +9,7 @@ mod credentials;
 mod credentials_file;
 mod ops;
 mod payer;
+mod probe;
 mod transport;
 mod wire;
 
