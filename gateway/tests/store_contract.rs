@@ -1,12 +1,14 @@
 //! What the gateway relies on of an object store, as one suite: run here through the S3 adapter
 //! against a real S3 server over TCP. Any other store of the port must pass the same.
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use gateway::{
     object::{ETag, ObjectKey},
     store::{
-        Checksums, Expect, ObjectStore, PutOptions, S3Bucket, StoreError, StoreErrorKind as Kind,
-        UploadedPart, UserMeta,
+        Checksums, Expect, ObjectStore, PutOptions, S3Bucket, SendLimits, StoreError,
+        StoreErrorKind as Kind, UploadedPart, UserMeta,
     },
 };
 use gateway_api::{
@@ -309,6 +311,20 @@ async fn contract_parts_can_be_copied_within_the_store() {
         let etag = store.complete_multipart(&k, &id, &[one, two], &Expect::Absent).await.unwrap();
         assert!(store.get(&k, 0..size, &etag).await.unwrap() == body);
     }
+}
+
+/// A body that takes longer than every limit, because the link is slow and not because it stands.
+#[tokio::test]
+async fn contract_a_slow_body_is_waited_for_as_long_as_it_moves() {
+    let s3 = server().await;
+    s3.faults().set_rate_per_connection(Some(4 << 20));
+    let limits = SendLimits { stall: Duration::from_secs(3), answer: Duration::from_secs(5) };
+    let store = S3Bucket::new(&settings(&s3), &"bucket".parse().unwrap()).with_send_limits(limits);
+    let body = Bytes::from(vec![7; 32 << 20]);
+    let begun = Instant::now();
+    store.put(&key("k"), body.clone(), &options(), &Expect::Absent).await.unwrap();
+    assert!(begun.elapsed() > limits.answer, "the link was not slow: nothing was tried");
+    assert!(s3.object("bucket", "k").unwrap().body == body);
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ pub use degraded::{DegradedStore, KnownAbilities, SCRATCH_NAME};
 pub use error::{StoreError, StoreErrorKind, StoreOp};
 pub use retry::RetryingStore;
 #[cfg(feature = "service")]
-pub use s3::{Checksums, CredentialsStanding, S3Bucket, S3Credentials};
+pub use s3::{Checksums, CredentialsStanding, S3Bucket, S3Credentials, SendLimits};
 pub use unset::UnsetStore;
 
 use crate::{

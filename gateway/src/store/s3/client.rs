@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::{
     BehaviorVersion, Builder, IdentityCache, Region, RequestChecksumCalculation,
-    StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
+    StalledStreamProtectionConfig,
+    retry::RetryConfig,
+    timeout::{TimeoutConfig, TimeoutConfigBuilder},
 };
 use gateway_api::{
     SettingsError,
@@ -14,12 +16,13 @@ use super::{credentials::S3Credentials, transport};
 
 /// Longest wait for a TCP and TLS connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest that one request may take, body included: a 16 MiB part at 64 KiB/s, a copy of 5 GiB
-/// within the store.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(300);
-/// The same for requests that move no more than one 1 MiB block: somebody waits for their answer.
+/// Longest that a request may take that moves no more than one 1 MiB block: somebody waits for its
+/// answer.
 const QUICK_TIMEOUT: Duration = Duration::from_secs(20);
-/// A body that moves no byte for this long is given up.
+/// Longest that the store may be busy with what it does by itself, and of which nothing can be seen
+/// to move: a copy of 5 GiB at 6 MiB/s, the end of an upload of 10,000 parts.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(900);
+/// A body of an answer that moves no byte for this long is given up.
 const STALL_GRACE: Duration = Duration::from_secs(20);
 
 /// The configuration of a client for `settings` that signs with `credentials`.
@@ -44,9 +47,13 @@ pub(super) fn config(
         .retry_config(RetryConfig::disabled())
         // Which checksum a request carries is decided where its body is known.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-        .timeout_config(timeouts(ATTEMPT_TIMEOUT))
+        .timeout_config(timeouts().operation_attempt_timeout(QUICK_TIMEOUT).build())
+        // Of answers; whether a body on its way there moves is seen to in `pace.rs`.
         .stalled_stream_protection(
-            StalledStreamProtectionConfig::enabled().grace_period(STALL_GRACE).build(),
+            StalledStreamProtectionConfig::enabled()
+                .upload_enabled(false)
+                .grace_period(STALL_GRACE)
+                .build(),
         );
     if !settings.endpoint.is_empty() {
         config = config.endpoint_url(endpoint_url(&settings.endpoint));
@@ -63,14 +70,16 @@ fn endpoint_url(endpoint: &str) -> String {
     format!("{}/", endpoint.trim_end_matches('/'))
 }
 
-fn timeouts(attempt: Duration) -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(attempt)
-        .build()
+fn timeouts() -> TimeoutConfigBuilder {
+    TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT)
 }
 
-/// What a quick request has other than the rest.
-pub(super) fn quick() -> Builder {
-    Builder::new().timeout_config(timeouts(QUICK_TIMEOUT))
+/// What a request has other than the rest whose body may take as long as it moves.
+pub(super) fn sending() -> Builder {
+    Builder::new().timeout_config(timeouts().disable_operation_attempt_timeout().build())
+}
+
+/// What a request has other than the rest that keeps the store busy.
+pub(super) fn busy() -> Builder {
+    Builder::new().timeout_config(timeouts().operation_attempt_timeout(BUSY_TIMEOUT).build())
 }

@@ -8,6 +8,7 @@ mod client;
 mod credentials;
 mod credentials_file;
 mod ops;
+mod pace;
 mod payer;
 mod probe;
 mod transport;
@@ -23,6 +24,7 @@ use crc_fast::CrcAlgorithm;
 use gateway_api::{BucketName, SettingsError, settings::S3Settings};
 
 pub use credentials::{CredentialsStanding, S3Credentials};
+pub use pace::SendLimits;
 
 use crate::object::ObjectKey;
 
@@ -81,6 +83,7 @@ pub struct S3Bucket {
     bucket: String,
     /// Whether bodies carry a CRC64NVME; clones follow what any of them learns.
     crc64nvme: Arc<AtomicBool>,
+    limits: SendLimits,
 }
 
 impl S3Bucket {
@@ -108,6 +111,7 @@ impl S3Bucket {
             crc64nvme: Arc::new(AtomicBool::new(
                 Checksums::of_endpoint(&settings.endpoint) == Checksums::Crc64Nvme,
             )),
+            limits: SendLimits::default(),
         })
     }
 
@@ -125,6 +129,12 @@ impl S3Bucket {
     #[must_use]
     pub fn with_checksums(self, checksums: Checksums) -> Self {
         Self { crc64nvme: Arc::new(AtomicBool::new(checksums == Checksums::Crc64Nvme)), ..self }
+    }
+
+    /// The same bucket with other patience for bodies that do not move.
+    #[must_use]
+    pub fn with_send_limits(self, limits: SendLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Sends these checksums from the next request on, from every clone.

@@ -16,7 +16,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     S3Bucket,
-    client::quick,
+    client::{busy, sending},
+    pace::Sending,
     wire::{
         conditions, decoded, meta, part_number, range_header, size, storage_class, tag, timestamp,
     },
@@ -71,6 +72,10 @@ impl S3Bucket {
     }
 }
 
+fn stalled(at: At<'_>) -> StoreError {
+    at.error(StoreErrorKind::Timeout, "the body has stopped moving, or no answer came")
+}
+
 #[async_trait]
 impl ObjectStore for S3Bucket {
     async fn probe(&self, prefix: &str) -> Result<(), StoreError> {
@@ -81,8 +86,6 @@ impl ObjectStore for S3Bucket {
             .bucket(&self.bucket)
             .prefix(prefix)
             .max_keys(1)
-            .customize()
-            .config_override(quick())
             .send()
             .await;
         sent.map(|_| ()).map_err(|e| s3_error::from_sdk(at, e))
@@ -91,12 +94,7 @@ impl ObjectStore for S3Bucket {
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
         let at = At::key(StoreOp::HeadObject, key);
         let request = self.client.head_object().bucket(&self.bucket).key(key.as_str());
-        let head = request
-            .customize()
-            .config_override(quick())
-            .send()
-            .await
-            .map_err(|e| s3_error::from_sdk(at, e))?;
+        let head = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
         meta(head, at)
     }
 
@@ -117,12 +115,7 @@ impl ObjectStore for S3Bucket {
             .key(key.as_str())
             .range(range_header(&range))
             .if_match(etag.as_str());
-        let got = request
-            .customize()
-            .config_override(quick())
-            .send()
-            .await
-            .map_err(|e| s3_error::from_sdk(at, e))?;
+        let got = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
         // Before a byte is read: a server that ignores ranges answers with the whole object.
         let expected = range.end - range.start;
         let wrong = |came: u64| {
@@ -164,12 +157,7 @@ impl ObjectStore for S3Bucket {
             .delimiter("/")
             .encoding_type(EncodingType::Url)
             .set_continuation_token(page.map(str::to_owned));
-        let listed = request
-            .customize()
-            .config_override(quick())
-            .send()
-            .await
-            .map_err(|e| s3_error::from_sdk(at, e))?;
+        let listed = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
         let encoded = listed.encoding_type() == Some(&EncodingType::Url);
         let text = |text: Option<&str>| {
             decoded(text.unwrap_or_default(), encoded).ok_or_else(|| {
@@ -205,11 +193,16 @@ impl ObjectStore for S3Bucket {
         expect: &Expect,
     ) -> Result<ETag, StoreError> {
         let at = At::key(StoreOp::PutObject, key);
+        let going = Sending::new(body.clone());
         let request = self
             .put_request(key, options, expect)
             .set_checksum_crc64_nvme(self.checksums().of(&body))
-            .body(ByteStream::from(body));
-        let put = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+            .body(ByteStream::from(body))
+            .customize()
+            .config_override(sending())
+            .interceptor(going.clone());
+        let put = going.watch(self.limits, request.send()).await;
+        let put = put.ok_or_else(|| stalled(at))?.map_err(|e| s3_error::from_sdk(at, e))?;
         tag(put.e_tag(), at)
     }
 
@@ -239,7 +232,12 @@ impl ObjectStore for S3Bucket {
             .set_acl(options.acl.as_deref().map(From::from))
             .set_if_none_match(if_none_match)
             .set_if_match(if_match);
-        let copied = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        let copied = request
+            .customize()
+            .config_override(busy())
+            .send()
+            .await
+            .map_err(|e| s3_error::from_sdk(at, e))?;
         tag(copied.copy_object_result().and_then(|result| result.e_tag()), at)
     }
 
@@ -251,13 +249,7 @@ impl ObjectStore for S3Bucket {
             .bucket(&self.bucket)
             .key(key.as_str())
             .set_if_match(etag.map(|tag| tag.as_str().to_owned()));
-        match request
-            .customize()
-            .config_override(quick())
-            .send()
-            .await
-            .map_err(|e| s3_error::from_sdk(at, e))
-        {
+        match request.send().await.map_err(|e| s3_error::from_sdk(at, e)) {
             Ok(_) => Ok(()),
             Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
@@ -285,12 +277,7 @@ impl ObjectStore for S3Bucket {
             .set_server_side_encryption(options.encryption.as_deref().map(From::from))
             .set_ssekms_key_id(options.kms_key.clone())
             .set_acl(options.acl.as_deref().map(From::from));
-        let begun = request
-            .customize()
-            .config_override(quick())
-            .send()
-            .await
-            .map_err(|e| s3_error::from_sdk(at, e))?;
+        let begun = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
         let id = begun.upload_id().filter(|id| !id.is_empty());
         id.map(str::to_owned).ok_or_else(|| at.error(StoreErrorKind::Invalid, "no upload id"))
     }
@@ -303,6 +290,7 @@ impl ObjectStore for S3Bucket {
         body: Bytes,
     ) -> Result<UploadedPart, StoreError> {
         let at = At::key(StoreOp::UploadPart, key);
+        let going = Sending::new(body.clone());
         let request = self
             .client
             .upload_part()
@@ -311,8 +299,12 @@ impl ObjectStore for S3Bucket {
             .upload_id(upload_id)
             .part_number(part_number(number, at)?)
             .set_checksum_crc64_nvme(self.checksums().of(&body))
-            .body(ByteStream::from(body));
-        let put = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+            .body(ByteStream::from(body))
+            .customize()
+            .config_override(sending())
+            .interceptor(going.clone());
+        let put = going.watch(self.limits, request.send()).await;
+        let put = put.ok_or_else(|| stalled(at))?.map_err(|e| s3_error::from_sdk(at, e))?;
         Ok(UploadedPart { number, etag: tag(put.e_tag(), at)? })
     }
 
@@ -330,7 +322,12 @@ impl ObjectStore for S3Bucket {
             .part_copy_request(key, upload_id, from, from_etag)
             .part_number(part_number(number, at)?)
             .copy_source_range(range_header(&range));
-        let copied = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        let copied = request
+            .customize()
+            .config_override(busy())
+            .send()
+            .await
+            .map_err(|e| s3_error::from_sdk(at, e))?;
         let etag = copied.copy_part_result().and_then(|result| result.e_tag());
         Ok(UploadedPart { number, etag: tag(etag, at)? })
     }
@@ -362,7 +359,12 @@ impl ObjectStore for S3Bucket {
             .multipart_upload(upload.build())
             .set_if_none_match(if_none_match)
             .set_if_match(if_match);
-        let completed = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        let completed = request
+            .customize()
+            .config_override(busy())
+            .send()
+            .await
+            .map_err(|e| s3_error::from_sdk(at, e))?;
         tag(completed.e_tag(), at)
     }
 
@@ -374,13 +376,7 @@ impl ObjectStore for S3Bucket {
             .bucket(&self.bucket)
             .key(key.as_str())
             .upload_id(upload_id);
-        match request
-            .customize()
-            .config_override(quick())
-            .send()
-            .await
-            .map_err(|e| s3_error::from_sdk(at, e))
-        {
+        match request.send().await.map_err(|e| s3_error::from_sdk(at, e)) {
             Ok(_) => Ok(()),
             Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
@@ -390,12 +386,7 @@ impl ObjectStore for S3Bucket {
     async fn list_multipart(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
         let at = At::bucket(StoreOp::ListMultipartUploads);
         let request = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(prefix);
-        let listed = request
-            .customize()
-            .config_override(quick())
-            .send()
-            .await
-            .map_err(|e| s3_error::from_sdk(at, e))?;
+        let listed = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
         let pending = |upload: &aws_sdk_s3::types::MultipartUpload| PendingUpload {
             key: upload.key().unwrap_or_default().to_owned(),
             upload_id: upload.upload_id().unwrap_or_default().to_owned(),
