@@ -4,7 +4,7 @@ use std::fmt::Write;
 use gateway_api::{
     ByteSize, FileStatus, GatewayStatus,
     figures::Figures,
-    status::{FileState, RenameStatus, ShareState, Shutdown, UploadStatus},
+    status::{Ability, Capabilities, FileState, RenameStatus, ShareState, Shutdown, UploadStatus},
 };
 
 /// A status in a few lines, the most important word first.
@@ -54,6 +54,9 @@ pub fn render(status: &GatewayStatus) -> String {
                 "  {} objects cannot be shown as files (their keys are not usable as paths)",
                 share.unrepresentable_keys
             ));
+        }
+        if let Some(lacks) = lacks(&share.capabilities) {
+            line(format!("  the store {lacks}"));
         }
     }
     for event in status.events.iter().take(5) {
@@ -112,6 +115,25 @@ fn rename_line(rename: &RenameStatus) -> String {
     )
 }
 
+/// What a store cannot do, if it was asked and there is something.
+fn lacks(capabilities: &Capabilities) -> Option<String> {
+    let (mut no, mut ignored) = (Vec::new(), Vec::new());
+    for (name, ability) in capabilities.each() {
+        match ability {
+            Ability::No => no.push(name),
+            Ability::Ignored => ignored.push(name),
+            Ability::Yes | Ability::Unknown => {}
+        }
+    }
+    let words = [("cannot", no), ("ignores", ignored)];
+    let said: Vec<String> = words
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(what, names)| format!("{what}: {}", names.join(", ")))
+        .collect();
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
 /// Where a file stands, in three lines.
 pub fn render_file(status: &FileStatus) -> String {
     let FileStatus { kind, size, cached, bucket, key, etag, state } = status;
@@ -151,6 +173,23 @@ mod tests {
              its upload has failed 3 times and is tried again; last: 403 AccessDenied\n\
              s3://sales-backup/onprem/a.txt: S3 has none yet\n"
         );
+    }
+
+    #[test]
+    fn what_a_store_cannot_do_is_said_and_what_it_can_is_not() {
+        assert_eq!(lacks(&Capabilities::default()), None);
+        let capabilities = Capabilities {
+            put_if_absent: Ability::Yes,
+            put_if_match: Ability::Ignored,
+            delete_if_match: Ability::Ignored,
+            upload_part_copy: Ability::No,
+            ..Capabilities::default()
+        };
+        assert_eq!(
+            lacks(&capabilities).unwrap(),
+            "cannot: upload_part_copy; ignores: put_if_match, delete_if_match"
+        );
+        assert_eq!(capabilities.conditions_not_kept(), ["put_if_match", "delete_if_match"]);
     }
 
     #[test]

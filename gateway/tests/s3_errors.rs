@@ -1,12 +1,14 @@
 //! Every answer that S3 or the way to it can give, as canned replies, and the kind it must become
 //! (the table of the error kinds in `store/s3_error.rs`).
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gateway::{
     object::{ETag, ObjectKey},
-    store::{Expect, ObjectStore, PutOptions, S3Bucket, StoreError, StoreErrorKind as Kind},
+    store::{
+        Expect, ObjectStore, PutOptions, S3Bucket, SendLimits, StoreError, StoreErrorKind as Kind,
+    },
 };
 use gateway_api::{
     Secret,
@@ -139,6 +141,7 @@ async fn every_refusal_becomes_its_kind() {
         ("400 Bad Request", "BadDigest", Kind::Integrity),
         ("400 Bad Request", "XAmzContentChecksumMismatch", Kind::Integrity),
         ("400 Bad Request", "InvalidArgument", Kind::Invalid),
+        ("501 Not Implemented", "NotImplemented", Kind::Invalid),
     ] {
         let canned = Canned::new(error(status, code)).await;
         let refused = put(&canned).await;
@@ -202,6 +205,13 @@ async fn a_body_that_is_short_or_wrong_is_never_handed_out() {
     assert!(get(&Canned::new(wrong).await).await.kind.is_retryable());
 }
 
+/// A server that ignores If-Match on reads; its bytes are of another version (I6).
+#[tokio::test]
+async fn the_bytes_of_another_version_are_never_handed_out() {
+    let other = reply("206 Partial Content", "etag: \"other\"\r\n", "hello");
+    assert_eq!(get(&Canned::new(other).await).await.kind, Kind::Changed);
+}
+
 #[tokio::test]
 async fn an_error_inside_a_200_is_an_error() {
     let inside = error("200 OK", "InternalError");
@@ -212,6 +222,26 @@ async fn an_error_inside_a_200_is_an_error() {
     let etag = ETag::new("\"e\"");
     let copied = store.copy(&key(), &etag, &key(), &PutOptions::default(), &Expect::Absent).await;
     assert_eq!(copied.unwrap_err().kind, Kind::Unavailable);
+}
+
+/// A server that takes the connection and nothing else.
+#[tokio::test]
+async fn a_body_that_does_not_move_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let canned = Canned {
+        endpoint: format!("http://{}", listener.local_addr().unwrap()),
+        serving: tokio::spawn(std::future::pending::<()>()).abort_handle(),
+    };
+    let short = Duration::from_millis(50);
+    let store = canned.bucket().with_send_limits(SendLimits { stall: short, answer: short });
+    // More than the system buffers, so that it stands still; and little, so that no answer comes.
+    for bytes in [32 << 20, 5, 0] {
+        let (body, options) = (Bytes::from(vec![0; bytes]), PutOptions::default());
+        let refused = store.put(&key(), body.clone(), &options, &Expect::Anything).await;
+        assert_eq!(refused.unwrap_err().kind, Kind::Timeout, "{bytes}");
+        let refused = store.put_part(&key(), "id", 1, body).await;
+        assert_eq!(refused.unwrap_err().kind, Kind::Timeout, "{bytes}");
+    }
 }
 
 #[tokio::test]

@@ -1,12 +1,14 @@
 //! What the gateway relies on of an object store, as one suite: run here through the S3 adapter
 //! against a real S3 server over TCP. Any other store of the port must pass the same.
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use gateway::{
     object::{ETag, ObjectKey},
     store::{
-        Checksums, Expect, ObjectStore, PutOptions, S3Bucket, StoreError, StoreErrorKind as Kind,
-        UploadedPart, UserMeta, pace::Paces,
+        Checksums, Expect, ObjectStore, PutOptions, S3Bucket, SendLimits, StoreError,
+        StoreErrorKind as Kind, UploadedPart, UserMeta, pace::Paces,
     },
 };
 use gateway_api::{
@@ -319,7 +321,8 @@ async fn contract_a_bounded_rate_changes_no_byte() {
         let paces = Paces::default();
         paces.upload.set(Some(40 << 20));
         paces.download.set(Some(40 << 20));
-        let store = S3Bucket::at_pace(&settings(&s3), &"bucket".parse().unwrap(), paces)
+        let store = S3Bucket::new(&settings(&s3), &"bucket".parse().unwrap())
+            .at_pace(paces)
             .with_checksums(checksums);
         let body: Vec<u8> = (0..(1_u32 << 20)).map(|n| (n / 251).to_le_bytes()[0]).collect();
         let etag = put(&store, "paced", &body).await;
@@ -331,6 +334,20 @@ async fn contract_a_bounded_rate_changes_no_byte() {
         assert_eq!(s3.object("bucket", "parts").unwrap().body, body);
         assert_eq!(put(&store, "empty", b"").await, store.head(&key("empty")).await.unwrap().etag);
     }
+}
+
+/// A body that takes longer than every limit, because the link is slow and not because it stands.
+#[tokio::test]
+async fn contract_a_slow_body_is_waited_for_as_long_as_it_moves() {
+    let s3 = server().await;
+    s3.faults().set_rate_per_connection(Some(4 << 20));
+    let limits = SendLimits { stall: Duration::from_secs(3), answer: Duration::from_secs(5) };
+    let store = S3Bucket::new(&settings(&s3), &"bucket".parse().unwrap()).with_send_limits(limits);
+    let body = Bytes::from(vec![7; 32 << 20]);
+    let begun = Instant::now();
+    store.put(&key("k"), body.clone(), &options(), &Expect::Absent).await.unwrap();
+    assert!(begun.elapsed() > limits.answer, "the link was not slow: nothing was tried");
+    assert!(s3.object("bucket", "k").unwrap().body == body);
 }
 
 #[tokio::test]

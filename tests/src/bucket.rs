@@ -100,7 +100,8 @@ impl<'a> Bucket<'a> {
             .keys(seed::BUCKET)
             .iter()
             .filter_map(|key| key.strip_prefix(seed::PREFIX))
-            .filter(|path| !path.is_empty())
+            // The root's own marker, and the object that the gateway tries the store with, are no files.
+            .filter(|path| !path.is_empty() && !path.starts_with(".tidegate-probe-"))
             .map(str::to_owned)
             .collect()
     }

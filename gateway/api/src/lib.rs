@@ -11,6 +11,7 @@ pub mod secret;
 pub mod settings;
 pub mod size;
 pub mod status;
+pub mod time;
 
 pub use names::{BucketName, ClientSpec, KeyPrefix, NameError, ShareName};
 pub use secret::Secret;

@@ -13,7 +13,7 @@ pub enum NameError {
     Share(String),
     /// A bucket's name.
     #[error(
-        "bucket {0:?} is not an S3 bucket name: 3 to 255 of the characters A-Z a-z 0-9 . _ - (or an access point alias)"
+        "bucket {0:?} is not an S3 bucket name: 3 to 255 of the characters A-Z a-z 0-9 . _ -, or an access point's alias or ARN (arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME)"
     )]
     Bucket(String),
     /// A key prefix.
@@ -71,15 +71,46 @@ impl FromStr for ShareName {
     }
 }
 
-/// A bucket's name or access point alias.
+/// A bucket's name, or the alias or ARN of an access point to one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct BucketName(String);
 string_newtype!(BucketName);
 
+impl BucketName {
+    /// Whether this is the ARN of an access point.
+    pub fn is_arn(&self) -> bool {
+        self.0.starts_with("arn:")
+    }
+}
+
+/// `arn:PARTITION:s3:REGION:ACCOUNT:accesspoint/NAME`, or with a colon before the name (S3 User
+/// Guide, Access points).
+fn is_access_point_arn(text: &str) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let [arn, partition, service, region, account, resource] = parts[..] else { return false };
+    let name = resource
+        .strip_prefix("accesspoint/")
+        .or_else(|| resource.strip_prefix("accesspoint:"))
+        .unwrap_or_default();
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    arn == "arn"
+        && matches!(partition, "aws" | "aws-cn" | "aws-us-gov")
+        && service == "s3"
+        && !region.is_empty()
+        && region.bytes().all(plain)
+        && account.len() == 12
+        && account.bytes().all(|b| b.is_ascii_digit())
+        && (3..=50).contains(&name.len())
+        && name.bytes().all(plain)
+}
+
 impl FromStr for BucketName {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
+        if is_access_point_arn(text) {
+            return Ok(Self(text.to_owned()));
+        }
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         if !(3..=255).contains(&text.len()) || !text.bytes().all(plain) {
             return Err(NameError::Bucket(text.to_owned()));
@@ -206,6 +237,31 @@ mod tests {
         }
         for bad in ["", "a/b", ".", "..", ".hidden", "naïve", "a b", &"x".repeat(256)] {
             assert!(bad.parse::<ShareName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn buckets_are_names_aliases_or_arns_of_access_points() {
+        let arn = "arn:aws:s3:ap-northeast-2:111122223333:accesspoint/onprem";
+        for (good, is_arn) in [
+            ("sales-backup", false),
+            ("My.Old_Bucket", false),
+            ("onprem-abcdefghijklmnopqrstuvwxyz123456-s3alias", false),
+            (arn, true),
+            ("arn:aws-cn:s3:cn-north-1:111122223333:accesspoint:onprem", true),
+        ] {
+            assert_eq!(good.parse::<BucketName>().unwrap().is_arn(), is_arn, "{good}");
+        }
+        for bad in [
+            "ab",
+            "a/b",
+            "arn:aws:s3:::bucket",
+            "arn:aws:s3:ap-northeast-2:1111:accesspoint/onprem",
+            "arn:aws:s3:ap-northeast-2:111122223333:accesspoint/on/prem",
+            "arn:aws:s3-outposts:ap-northeast-2:111122223333:outpost/o/accesspoint/a",
+            "arn:aws:iam::111122223333:role/x",
+        ] {
+            assert!(bad.parse::<BucketName>().is_err(), "{bad:?}");
         }
     }
 

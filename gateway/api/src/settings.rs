@@ -2,12 +2,15 @@
 //!
 //! Owns the shape, the defaults and the checks; the gateway keeps the current document in its
 //! settings database and applies it. `gateway/docs/settings.md` documents every field.
+mod s3;
+
 use serde::{Deserialize, Serialize};
+
+pub use s3::{Addressing, S3Settings};
 
 use crate::{
     bandwidth::{self, BandwidthInterval},
     names::{BucketName, ClientSpec, KeyPrefix, ShareName},
-    secret::Secret,
 };
 
 /// The document version that this build reads and writes.
@@ -40,6 +43,13 @@ pub enum SettingsError {
         /// What is wrong and what would be right.
         problem: String,
     },
+}
+
+impl SettingsError {
+    /// A field whose value is not usable.
+    pub fn field(field: &str, problem: impl Into<String>) -> Self {
+        Self::Field { field: field.to_owned(), problem: problem.into() }
+    }
 }
 
 /// Everything that the gateway (not the machine) is told.
@@ -76,38 +86,6 @@ impl Default for Settings {
             shares: Vec::new(),
         }
     }
-}
-
-/// How a bucket is addressed in requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Addressing {
-    /// `https://BUCKET.ENDPOINT/KEY`: AWS, and what an S3 interface endpoint expects.
-    #[default]
-    VirtualHost,
-    /// `https://ENDPOINT/BUCKET/KEY`: most S3-compatible servers.
-    Path,
-}
-
-/// The S3 endpoint and the credentials for it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct S3Settings {
-    /// Endpoint URL (`https://bucket.vpce-….s3.ap-northeast-2.vpce.amazonaws.com`, or any
-    /// S3-compatible server); empty for AWS's public endpoint of the region.
-    pub endpoint: String,
-    /// Region that requests are signed for.
-    pub region: String,
-    /// Virtual-host or path style.
-    pub addressing: Addressing,
-    /// Plain http is refused unless this says so.
-    pub allow_http: bool,
-    /// Access key id.
-    pub access_key_id: String,
-    /// Secret access key.
-    pub secret_access_key: Secret,
-    /// Session token of temporary credentials; empty for static ones.
-    pub session_token: Secret,
 }
 
 /// The write-back cache.
@@ -392,23 +370,8 @@ impl Settings {
         if self.version != SETTINGS_VERSION {
             return Err(SettingsError::Version { found: self.version });
         }
-        let refuse = |field: &str, problem: String| {
-            Err(SettingsError::Field { field: field.to_owned(), problem })
-        };
-        let endpoint = self.s3.endpoint.as_str();
-        if !(endpoint.is_empty()
-            || endpoint.starts_with("https://")
-            || endpoint.starts_with("http://"))
-        {
-            return refuse("s3.endpoint", format!("{endpoint:?} must begin with https://"));
-        }
-        if endpoint.starts_with("http://") && !self.s3.allow_http {
-            return refuse(
-                "s3.endpoint",
-                "plain http sends file content in the clear; use https, or set s3.allow_http = true"
-                    .to_owned(),
-            );
-        }
+        let refuse = |field: &str, problem: String| Err(SettingsError::field(field, problem));
+        self.s3.check()?;
         if !(1..=64).contains(&self.cache.uploads_max) {
             return refuse("cache.uploads_max", "must be 1 to 64".to_owned());
         }
@@ -436,6 +399,15 @@ impl Settings {
         for (i, share) in self.shares.iter().enumerate() {
             if self.shares[..i].iter().any(|other| other.name == share.name) {
                 return refuse("share.name", format!("{} is used twice", share.name));
+            }
+            if share.bucket.is_arn() && self.s3.addressing == Addressing::Path {
+                return refuse(
+                    "share.bucket",
+                    format!(
+                        "{}: the ARN of an access point needs s3.addressing = \"virtual-host\"; with \"path\" give the access point's alias",
+                        share.name
+                    ),
+                );
             }
             if !share.kms_key.is_empty() && !share.encryption.uses_kms() {
                 return refuse(
@@ -476,13 +448,7 @@ impl Settings {
 
     /// What must still be filled in before S3 can be used, in words for the operator.
     pub fn missing_for_s3(&self) -> Option<&'static str> {
-        if self.s3.region.is_empty() {
-            Some("s3.region is not set: name the bucket's region, such as ap-northeast-2")
-        } else if self.s3.access_key_id.is_empty() || self.s3.secret_access_key.is_empty() {
-            Some("s3.access_key_id and s3.secret_access_key are not set")
-        } else {
-            None
-        }
+        self.s3.missing()
     }
 }
 
@@ -544,6 +510,10 @@ mod tests {
             ("version = 1\n[[share]]\nname = \"a/b\"\nbucket = \"bbb\"", "share name"),
             ("version = 1\n[[share]]\nname = \"a\"\nbucket = \"bbb\"\nfile_mode = \"9\"", "octal"),
             ("version = 1\n[[share]]\nname = \"a\"\nbucket = \"bbb\"\nkms_key = \"k\"", "SseKms"),
+            (
+                "version = 1\n[s3]\naddressing = \"path\"\n[[share]]\nname = \"a\"\nbucket = \"arn:aws:s3:eu-west-1:111122223333:accesspoint/ap1\"",
+                "alias",
+            ),
             (
                 "version = 1\n[[share]]\nname = \"a\"\nbucket = \"bbb\"\nencryption = \"SseKms\"\nkms_key = \"a b\"",
                 "alias",

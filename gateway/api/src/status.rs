@@ -159,6 +159,86 @@ pub struct ShareStatus {
     /// What it has done since the start.
     #[serde(default)]
     pub figures: Figures,
+    /// What its bucket can do, as far as it was asked.
+    #[serde(default)]
+    pub capabilities: Capabilities,
+}
+
+/// Whether a store can do one thing, found out by trying.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ability {
+    /// Not asked: the share is read-only, or its bucket has not answered yet.
+    #[default]
+    Unknown,
+    /// It does.
+    Yes,
+    /// It says that it does not.
+    No,
+    /// It says that it does and does not: the condition did not hold and the change was made.
+    Ignored,
+}
+
+/// What a bucket can do that S3 can, each found out by trying.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Capabilities {
+    /// PutObject with `If-None-Match: *`.
+    pub put_if_absent: Ability,
+    /// PutObject with `If-Match`.
+    pub put_if_match: Ability,
+    /// CompleteMultipartUpload with `If-None-Match: *`.
+    pub complete_if_absent: Ability,
+    /// CompleteMultipartUpload with `If-Match`.
+    pub complete_if_match: Ability,
+    /// CopyObject with `If-None-Match: *`.
+    pub copy_if_absent: Ability,
+    /// CopyObject with `If-Match`.
+    pub copy_if_match: Ability,
+    /// CopyObject with `x-amz-copy-source-if-match`.
+    pub copy_source_if_match: Ability,
+    /// DeleteObject with `If-Match`.
+    pub delete_if_match: Ability,
+    /// UploadPartCopy.
+    pub upload_part_copy: Ability,
+    /// ListMultipartUploads.
+    pub list_multipart_uploads: Ability,
+    /// Whole-object checksums, `x-amz-checksum-crc64nvme`.
+    pub crc64nvme: Ability,
+}
+
+impl Capabilities {
+    /// Every ability under its name.
+    pub fn each(&self) -> [(&'static str, Ability); 11] {
+        [
+            ("put_if_absent", self.put_if_absent),
+            ("put_if_match", self.put_if_match),
+            ("complete_if_absent", self.complete_if_absent),
+            ("complete_if_match", self.complete_if_match),
+            ("copy_if_absent", self.copy_if_absent),
+            ("copy_if_match", self.copy_if_match),
+            ("copy_source_if_match", self.copy_source_if_match),
+            ("delete_if_match", self.delete_if_match),
+            ("upload_part_copy", self.upload_part_copy),
+            ("list_multipart_uploads", self.list_multipart_uploads),
+            ("crc64nvme", self.crc64nvme),
+        ]
+    }
+
+    /// Whether nothing was asked.
+    pub fn are_unknown(&self) -> bool {
+        self.each().iter().all(|(_, ability)| *ability == Ability::Unknown)
+    }
+
+    /// The conditions of writes and deletions that the store does not keep, by name.
+    pub fn conditions_not_kept(&self) -> Vec<&'static str> {
+        let not_kept = |name: &str, ability: Ability| match ability {
+            Ability::No | Ability::Ignored => name.contains("_if_"),
+            Ability::Yes | Ability::Unknown => false,
+        };
+        let each = self.each().into_iter();
+        each.filter(|(name, ability)| not_kept(name, *ability)).map(|(name, _)| name).collect()
+    }
 }
 
 /// Whether a share can be used.
@@ -201,12 +281,16 @@ pub enum HealthEventKind {
     AccessDenied,
     /// The store refused the credentials.
     CredentialsRejected,
+    /// The credentials end soon.
+    CredentialsExpiring,
     /// An upload failed and is being retried.
     UploadFailing,
     /// The cache disk is nearly full of data not yet in S3.
     CacheFull,
     /// A key in the bucket cannot be shown as a file name.
     UnrepresentableKey,
+    /// The store lacks an ability of S3's, or pretends to have it.
+    StoreLacksAbility,
 }
 
 /// Where one file, directory or symbolic link stands.

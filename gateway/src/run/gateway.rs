@@ -17,6 +17,7 @@ use gateway_api::{
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
 use super::{
+    credentials,
     machine::Machine,
     shares::Shares,
     status::{self, Pending},
@@ -198,7 +199,10 @@ impl Control for Gateway {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
             serving: self.serving.load(Ordering::Relaxed),
-            settings_problem: state.problem().or_else(|| self.metrics_problem()),
+            settings_problem: match state.problem().or_else(|| self.metrics_problem()) {
+                Some(problem) => Some(problem),
+                None => credentials::problem(parts).await,
+            },
             cache: status::cache(parts.cache.space()),
             shutdown: status::shutdown(&upload, &shares),
             upload,
@@ -217,8 +221,7 @@ impl Control for Gateway {
         let state = self.state.lock().await;
         let stored = state.settings.current();
         let mut settings = stored.settings.clone();
-        settings.s3.secret_access_key = gateway_api::Secret::default();
-        settings.s3.session_token = gateway_api::Secret::default();
+        settings.s3.forget_secrets();
         (stored.revision, settings)
     }
 
@@ -228,13 +231,7 @@ impl Control for Gateway {
         based_on: Option<u64>,
     ) -> Result<u64, ControlError> {
         let mut state = self.state.lock().await;
-        let old = &state.settings.current().settings.s3;
-        if settings.s3.secret_access_key.is_empty()
-            && settings.s3.access_key_id == old.access_key_id
-        {
-            settings.s3.secret_access_key = old.secret_access_key.clone();
-            settings.s3.session_token = old.session_token.clone();
-        }
+        settings.s3.keep_secrets_of(&state.settings.current().settings.s3);
         state.settings.replace(settings, based_on).map_err(|error| match error {
             StoreError::Settings(error) => ControlError::Invalid(error.to_string()),
             StoreError::Outdated { .. } => ControlError::Conflict(error.to_string()),

@@ -5,9 +5,11 @@
 //! execution finished, written bytes committed, movers let go, catalog closed clean. Uploads go on at
 //! the next start.
 mod bandwidth;
+mod credentials;
 mod gateway;
 mod machine;
 mod metrics;
+mod probe;
 mod shares;
 mod status;
 
@@ -30,6 +32,7 @@ use crate::{
     recovery::{self, RecoveryError},
     settings::{SettingsStore, StoreError},
     share::Events,
+    store::S3Credentials,
     systemd::{self, HandedSockets},
     tasks::Tasks,
     vfs::{Verifier, WriteBack},
@@ -184,6 +187,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
         tasks: tasks.clone(),
         gateway_id: identity.gateway_id,
         bandwidth: Arc::clone(&bandwidth),
+        credentials: S3Credentials::new(&settings.current().settings.s3),
     });
     let lanes = nfs::Lanes::new().map_err(RunError::Runtime)?;
     let server = nfs::Server::new(exports, handles, Limits::default()).on_lanes(lanes);

@@ -2,20 +2,23 @@
 //!
 //! Level-triggered: [`Shares::reconcile`] compares what runs with what is wanted, does the
 //! difference, and may be called again at any time. A share that is unchanged is not touched.
-use std::{
-    collections::HashMap,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use gateway_api::{
-    Settings, ShareName, ShareSettings,
+    Settings, SettingsError, ShareName, ShareSettings,
     figures::Figures,
     settings::S3Settings,
-    status::{HealthEventKind, ShareState, ShareStatus, UploadStatus},
+    status::{Capabilities, HealthEventKind, ShareState, ShareStatus, UploadStatus},
 };
 
-use super::{bandwidth::Bandwidth, machine, status::Pending};
+use tokio::sync::Mutex;
+
+use super::{
+    bandwidth::Bandwidth,
+    credentials, machine,
+    probe::{Asked, probe},
+    status::Pending,
+};
 use crate::{
     budget::MemoryBudget,
     cache::CacheStore,
@@ -27,7 +30,10 @@ use crate::{
     nfs::{Export, Exports},
     refresh::Refresher,
     share::{Events, Share, ShareHealth, access::AccessPolicy},
-    store::{MeteredStore, ObjectStore, RetryingStore, S3Bucket, StoreMeter, UnsetStore},
+    store::{
+        DegradedStore, KnownAbilities, MeteredStore, ObjectStore, RetryingStore, S3Bucket,
+        S3Credentials, StoreMeter, UnsetStore,
+    },
     tasks::Tasks,
     upload::{ShareMovers, Uploader, UploaderOptions},
     vfs::{IoMeter, Movers, ShareFs, ShareMode, Vfs, WriteBack},
@@ -38,8 +44,6 @@ use crate::{
 const UPLOAD_BYTES: (u64, u64) = (64 << 20, 1 << 30);
 /// Memory for bodies on their way from S3, in bytes: a tenth of the machine's.
 const FETCH_BYTES: (u64, u64) = (48 << 20, 512 << 20);
-/// Pause between two looks at a share whose bucket does not answer.
-const PROBE_PAUSE: Duration = Duration::from_secs(5);
 
 /// What every share is made of.
 #[derive(Clone, Debug)]
@@ -54,12 +58,16 @@ pub(super) struct Parts {
     pub(super) tasks: Tasks,
     pub(super) gateway_id: String,
     pub(super) bandwidth: Arc<Bandwidth>,
+    pub(super) credentials: S3Credentials,
 }
 
 /// One running share.
 #[derive(Clone, Debug)]
 struct Running {
+    /// Without credentials: those are replaced under the share.
     s3: S3Settings,
+    missing: Option<&'static str>,
+    known: KnownAbilities,
     share: Arc<Share>,
     fetcher: Fetcher,
     movers: Arc<Movers>,
@@ -81,6 +89,17 @@ struct Refused {
     reason: String,
 }
 
+/// Why a share cannot be served.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    /// The catalog does not take it.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// Its bucket cannot be spoken to with these settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+}
+
 /// All shares.
 #[derive(Debug)]
 pub(super) struct Shares {
@@ -88,6 +107,7 @@ pub(super) struct Shares {
     uploader: Uploader,
     upload_budget: MemoryBudget,
     fetch_budget: MemoryBudget,
+    probe_turn: Arc<Mutex<()>>,
     running: Vec<Running>,
     refused: Vec<Refused>,
     /// Of every share that has run since the start.
@@ -99,6 +119,7 @@ impl Shares {
     pub(super) fn new(parts: Parts) -> Self {
         let memory = machine::memory_bytes();
         let upload_budget = MemoryBudget::new((memory / 8).clamp(UPLOAD_BYTES.0, UPLOAD_BYTES.1));
+        parts.tasks.spawn("watch the credentials", credentials::watch(parts.clone()));
         let uploader = Uploader::new(
             parts.catalog.clone(),
             parts.cache.clone(),
@@ -111,6 +132,7 @@ impl Shares {
             uploader,
             upload_budget,
             fetch_budget: MemoryBudget::new((memory / 10).clamp(FETCH_BYTES.0, FETCH_BYTES.1)),
+            probe_turn: Arc::default(),
             running: Vec::new(),
             refused: Vec::new(),
             meters: HashMap::new(),
@@ -129,11 +151,18 @@ impl Shares {
 
     /// Makes what runs match `settings`.
     pub(super) async fn reconcile(&mut self, settings: &Settings) {
+        let renewed = self.parts.credentials.replace(&settings.s3);
+        let (s3, missing) = (settings.s3.without_credentials(), settings.missing_for_s3());
         let mut running = Vec::new();
         self.refused.clear();
         for wanted in &settings.shares {
-            let same = |old: &&Running| old.share.settings == *wanted && old.s3 == settings.s3;
+            let same = |old: &&Running| {
+                old.share.settings == *wanted && old.s3 == s3 && old.missing == missing
+            };
             if let Some(old) = self.running.iter().find(same) {
+                if renewed {
+                    old.share.health.credentials_renewed();
+                }
                 running.push(old.clone());
                 continue;
             }
@@ -160,6 +189,17 @@ impl Shares {
         let options = UploaderOptions { jobs_max, budget: self.upload_budget.clone() };
         self.uploader.replace(movers.collect(), options);
         self.parts.exports.replace(self.running.iter().map(Running::export).collect());
+        if renewed {
+            self.hasten().await;
+        }
+    }
+
+    /// Tries at once what waits for its next attempt.
+    async fn hasten(&self) {
+        if let Err(error) = self.parts.catalog.hasten(self.parts.clock.now()).await {
+            // They are tried all the same, when their pause is over.
+            tracing::warn!("waiting uploads were not called: {error}");
+        }
     }
 
     async fn start(
@@ -167,7 +207,7 @@ impl Shares {
         wanted: &ShareSettings,
         settings: &Settings,
         meters: Meters,
-    ) -> Result<Running, CatalogError> {
+    ) -> Result<Running, StartError> {
         let parts = &self.parts;
         let root = RootAttr {
             mode: wanted.directory_mode,
@@ -177,19 +217,27 @@ impl Shares {
         };
         let (bucket, prefix) = (wanted.bucket.as_str(), wanted.prefix.as_str());
         let row = parts.catalog.ensure_share(wanted.name.as_str(), bucket, prefix, root).await?;
-        let store: Arc<dyn ObjectStore> = match settings.missing_for_s3() {
-            Some(missing) => Arc::new(UnsetStore::new(missing)),
-            None => Arc::new(
-                S3Bucket::at_pace(&settings.s3, &wanted.bucket, parts.bandwidth.paces())
-                    .with_requester_pays(wanted.requester_pays),
-            ),
+        let missing = settings.missing_for_s3();
+        let known = KnownAbilities::default();
+        let (store, asked): (Arc<dyn ObjectStore>, _) = match missing {
+            Some(missing) => (Arc::new(UnsetStore::new(missing)), None),
+            None => {
+                let bucket = S3Bucket::open(&settings.s3, &wanted.bucket, &parts.credentials)?
+                    .with_requester_pays(wanted.requester_pays)
+                    .at_pace(parts.bandwidth.paces());
+                let asked =
+                    Asked::new(wanted, &parts.gateway_id, &bucket, &known, &self.probe_turn);
+                (Arc::new(bucket), asked)
+            }
         };
         let store = Arc::new(MeteredStore::new(store, Arc::clone(&meters.store)));
+        let store = Arc::new(RetryingStore::new(store));
+        let store = Arc::new(DegradedStore::new(store, known.clone(), prefix));
         let share = Arc::new(Share {
             id: row.id,
             root: row.root,
             settings: wanted.clone(),
-            store: Arc::new(RetryingStore::new(store)),
+            store,
             health: ShareHealth::new(wanted.name.clone(), parts.events.clone()),
             gateway_id: parts.gateway_id.clone(),
             catalog: parts.catalog.generation(),
@@ -214,8 +262,10 @@ impl Shares {
         let source = Arc::clone(&movers) as _;
         let fs = Vfs::new(&row, Arc::clone(&parts.write_back), source, mode);
         let fs = Arc::new(fs.with_meter(Arc::clone(&meters.io)));
-        self.parts.tasks.spawn("probe the bucket", probe(Arc::downgrade(&share), parts.clone()));
-        Ok(Running { s3: settings.s3.clone(), share, fetcher, movers, fs, meters })
+        let probing = probe(Arc::downgrade(&share), asked, parts.clone());
+        self.parts.tasks.spawn("probe the bucket", probing);
+        let s3 = settings.s3.without_credentials();
+        Ok(Running { s3, missing, known, share, fetcher, movers, fs, meters })
     }
 
     /// The shares' states, in the order of the settings as far as they run.
@@ -228,6 +278,7 @@ impl Shares {
             let rate = figures.upload_bytes_per_second;
             ShareStatus {
                 unrepresentable_keys: health.unrepresentable_keys(),
+                capabilities: running.known.get(),
                 upload: pending.of_share(running.share.id, now, rate),
                 figures,
                 ..status_of(&running.share.settings, health.state())
@@ -263,6 +314,7 @@ impl Running {
     }
 }
 
+/// The status of a share that nothing else is known of.
 fn status_of(settings: &ShareSettings, state: ShareState) -> ShareStatus {
     ShareStatus {
         name: settings.name.clone(),
@@ -273,28 +325,6 @@ fn status_of(settings: &ShareSettings, state: ShareState) -> ShareStatus {
         unrepresentable_keys: 0,
         upload: UploadStatus::default(),
         figures: Figures::default(),
-    }
-}
-
-/// Asks whether the bucket may be used, at the start and whenever it did not answer the last time, so
-/// that the status is true although nobody reads or writes. Ends with the share.
-async fn probe(share: Weak<Share>, parts: Parts) {
-    let stopping = parts.tasks.stopping();
-    while let Some(share) = share.upgrade() {
-        if share.health.state() != ShareState::Available {
-            let asked = tokio::select! {
-                asked = share.store.probe(share.settings.prefix.as_str()) => asked,
-                () = stopping.cancelled() => return,
-            };
-            match asked {
-                Ok(()) => share.health.answered(),
-                Err(error) => share.health.refused(&error, parts.clock.now()),
-            }
-        }
-        drop(share);
-        tokio::select! {
-            () = tokio::time::sleep(PROBE_PAUSE) => {}
-            () = stopping.cancelled() => return,
-        }
+        capabilities: Capabilities::default(),
     }
 }

@@ -101,7 +101,7 @@ impl SettingsStore {
     /// [`StoreError::Outdated`] when `based_on` is given and is not the revision in force;
     /// [`StoreError::Settings`] when the document is not usable; [`StoreError::Io`].
     pub fn replace(&mut self, settings: Settings, based_on: Option<u64>) -> Result<(), StoreError> {
-        settings.check()?;
+        check(&settings)?;
         match based_on {
             Some(based_on) if based_on != self.current.revision => {
                 return Err(StoreError::Outdated { current: self.current.revision, based_on });
@@ -127,7 +127,7 @@ impl SettingsStore {
         };
         let read = toml::from_str::<Stored>(&text)
             .map_err(|e| SettingsError::Syntax(Box::new(e)))
-            .and_then(|stored| stored.settings.check().map(|()| stored));
+            .and_then(|stored| check(&stored.settings).map(|()| stored));
         match read {
             Ok(stored) => self.current = stored,
             Err(problem) => {
@@ -148,7 +148,9 @@ impl SettingsStore {
         if digest == self.current.seed_sha256 {
             return Ok(());
         }
-        match Settings::from_toml(seed) {
+        let read =
+            Settings::from_toml(seed).and_then(|settings| check(&settings).map(|()| settings));
+        match read {
             Ok(settings) => {
                 let revision = self.current.revision + 1;
                 self.write(Stored { revision, seed_sha256: digest, settings })?;
@@ -173,6 +175,14 @@ impl SettingsStore {
         self.current = next;
         Ok(())
     }
+}
+
+/// Checks what the document's own types can tell, and what only the S3 client can.
+fn check(settings: &Settings) -> Result<(), SettingsError> {
+    settings.check()?;
+    #[cfg(feature = "service")]
+    crate::store::s3::check(&settings.s3)?;
+    Ok(())
 }
 
 /// Replaces `path` (in `directory`) with `content`, mode 0600; durable when it returns.

@@ -147,6 +147,11 @@ impl ShareHealth {
         self.unavailable(event, &format!("{} ({advice})", error.message), until);
     }
 
+    /// New credentials are there: what was refused may be tried again at once.
+    pub fn credentials_renewed(&self) {
+        self.lock().1 = None;
+    }
+
     /// The probe of the bucket failed. Whatever the reason is, the share does not work.
     pub fn refused(&self, error: &StoreError, now: Timestamp) {
         match error.kind {
@@ -231,6 +236,9 @@ mod tests {
         assert_eq!(events.list().len(), 1, "the same words once");
         let until = health.blocked_until(now).expect("it is left alone");
         assert_eq!(health.blocked_until(until), None);
+        health.credentials_renewed();
+        assert_eq!(health.blocked_until(now), None);
+        assert_ne!(health.state(), ShareState::Available, "not before it answers");
         health.answered();
         assert_eq!((health.state(), health.blocked_until(now)), (ShareState::Available, None));
     }

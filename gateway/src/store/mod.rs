@@ -1,17 +1,16 @@
 //! The object storage port: S3's operations in our words and with our errors.
 //!
 //! Owns: the [`ObjectStore`] trait and its vocabulary. One instance is one bucket at one endpoint.
-//! Must not know: files, shares, the catalog. AWS's names appear in `s3.rs` and `s3_error.rs` only.
+//! Must not know: files, shares, the catalog. AWS's names appear in `s3/` and `s3_error.rs` only.
+mod degraded;
 pub mod error;
 mod meter;
 pub mod pace;
 mod retry;
 #[cfg(feature = "service")]
-mod s3;
+pub mod s3;
 #[cfg(feature = "service")]
 mod s3_error;
-#[cfg(feature = "service")]
-mod s3_pace;
 mod unset;
 
 use std::{collections::BTreeMap, fmt, ops::Range};
@@ -19,11 +18,12 @@ use std::{collections::BTreeMap, fmt, ops::Range};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use degraded::{DegradedStore, KnownAbilities, SCRATCH_NAME};
 pub use error::{StoreError, StoreErrorKind, StoreOp};
 pub use meter::{MeteredStore, StoreMeter};
 pub use retry::RetryingStore;
 #[cfg(feature = "service")]
-pub use s3::{Checksums, S3Bucket};
+pub use s3::{Checksums, CredentialsStanding, S3Bucket, S3Credentials, SendLimits};
 pub use unset::UnsetStore;
 
 use crate::{

@@ -1,4 +1,7 @@
 //! What S3 and the transport answer when something is wrong, as our kinds: the one table.
+use std::error::Error;
+
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::{
     config::http::HttpResponse,
     error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
@@ -41,9 +44,12 @@ impl<'k> At<'k> {
 /// Sorts an SDK error.
 pub(super) fn from_sdk<E>(at: At<'_>, error: SdkError<E, HttpResponse>) -> StoreError
 where
-    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    E: Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
     let request_id = error.request_id().map(str::to_owned);
+    if let Some(why) = no_credentials(&error) {
+        return StoreError { request_id, ..at.error(StoreErrorKind::Credentials, &why) };
+    }
     let (kind, message) = match &error {
         SdkError::ServiceError(answer) => {
             let status = answer.raw().status().as_u16();
@@ -76,6 +82,18 @@ where
     StoreError { op: at.op, key: at.key.cloned(), kind, request_id, message }
 }
 
+/// Why there is nothing to sign with, if that is what went wrong.
+fn no_credentials(error: &(dyn Error + 'static)) -> Option<String> {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes
+        .filter_map(|cause| cause.downcast_ref::<CredentialsError>())
+        .map(|refused| {
+            let why = refused.source().map_or_else(|| refused.to_string(), ToString::to_string);
+            format!("there are no credentials: {why}")
+        })
+        .next()
+}
+
 /// The table: S3's code first, the HTTP status where there is none (HEAD has no body).
 fn kind_of(op: StoreOp, status: u16, code: Option<&str>) -> StoreErrorKind {
     use StoreErrorKind as Kind;
@@ -98,6 +116,7 @@ fn kind_of(op: StoreOp, status: u16, code: Option<&str>) -> StoreErrorKind {
         | "RequestLimitExceeded"
         | "TooManyRequests" => Kind::Throttled,
         "InternalError" | "ServiceUnavailable" | "OperationAborted" => Kind::Unavailable,
+        "NotImplemented" => Kind::Invalid,
         "RequestTimeout" => Kind::Timeout,
         "BadDigest" | "InvalidDigest" | "IncompleteBody" | "XAmzContentChecksumMismatch" => {
             Kind::Integrity
@@ -117,6 +136,8 @@ fn kind_of_status(op: StoreOp, status: u16) -> StoreErrorKind {
         408 => Kind::Timeout,
         413 => Kind::TooLarge,
         429 | 503 => Kind::Throttled,
+        // The server does not know what was asked for, and will not learn it meanwhile.
+        501 => Kind::Invalid,
         500..=599 => Kind::Unavailable,
         _ => Kind::Invalid,
     }
@@ -148,7 +169,8 @@ mod tests {
             (put, 502, None, Kind::Unavailable),
             (put, 400, Some("BadDigest"), Kind::Integrity),
             (put, 400, Some("EntityTooLarge"), Kind::TooLarge),
-            (put, 501, Some("NotImplemented"), Kind::Unavailable),
+            (put, 501, Some("NotImplemented"), Kind::Invalid),
+            (StoreOp::HeadObject, 501, None, Kind::Invalid),
             (put, 400, Some("InvalidArgument"), Kind::Invalid),
         ] {
             assert_eq!(kind_of(op, status, code), kind, "{op:?} {status} {code:?}");

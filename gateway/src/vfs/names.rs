@@ -1,5 +1,6 @@
 //! Which names entries may have: pure rules for bytes that come from a peer (F33, F34, F38).
 use super::FsError;
+use crate::store::SCRATCH_NAME;
 
 /// Longest name in bytes (RFC 1813 §3.3.20 name_max as we announce it; what Linux takes).
 pub const NAME_BYTES_MAX: usize = 255;
@@ -28,10 +29,14 @@ pub fn is_dot(name: &str) -> bool {
 /// A name for a new entry.
 ///
 /// # Errors
-/// As [`parse`]; [`FsError::Exists`] for `.` and `..`, which every directory has.
+/// As [`parse`], and for names of the objects that stores are tried with, which no listing shows;
+/// [`FsError::Exists`] for `.` and `..`, which every directory has.
 pub fn for_new(name: &[u8]) -> Result<&str, FsError> {
     let name = parse(name)?;
-    if is_dot(name) { Err(FsError::Exists) } else { Ok(name) }
+    if is_dot(name) {
+        return Err(FsError::Exists);
+    }
+    if name.starts_with(SCRATCH_NAME) { Err(FsError::Invalid) } else { Ok(name) }
 }
 
 #[cfg(test)]
@@ -51,6 +56,7 @@ mod tests {
             (b".", Err(FsError::Exists)),
             (b"..", Err(FsError::Exists)),
             (b"...", Ok("...")),
+            (b".tidegate-probe-0123456789abcdef", Err(FsError::Invalid)),
             (&longest, Ok(std::str::from_utf8(&longest).unwrap())),
             (&longer, Err(FsError::NameTooLong)),
             (wide.as_bytes(), Err(FsError::NameTooLong)),

@@ -1,4 +1,7 @@
 //! Large files go ahead while they are written: nothing is published early, and nothing is mixed.
+use std::collections::BTreeMap;
+
+use gateway_api::status::Ability;
 use s3_store::S3Store;
 
 use crate::{
@@ -17,26 +20,42 @@ fn early(store: &S3Store) -> String {
         .replace("upload_delay_ms = 50", "upload_delay_ms = 3600000\nearly_upload_bytes = 33554432")
 }
 
-fn requests(store: &S3Store, operation: &str) -> u64 {
-    store.request_counts().get(operation).copied().unwrap_or(0)
+/// A gateway that has asked its bucket what it can do, and the requests that took.
+fn start(home: &Home, store: &S3Store) -> (Gateway, Requests) {
+    let gateway = Gateway::start(home, &early(store));
+    until("the bucket was asked", || {
+        (gateway.status().shares[0].capabilities.crc64nvme != Ability::Unknown).then_some(())
+    });
+    (gateway, Requests(store.request_counts()))
 }
 
-/// Returns when the parts that were committed are in S3.
-fn until_ahead(store: &S3Store) {
-    until("four parts are in S3", || (requests(store, "UploadPart") >= 4).then_some(()));
-    assert!(store.keys(BUCKET).is_empty(), "nothing is published");
+/// What the store had been asked for at one moment.
+struct Requests(BTreeMap<String, u64>);
+
+impl Requests {
+    /// How many have come since.
+    fn since(&self, store: &S3Store, operation: &str) -> u64 {
+        let of = |counts: &BTreeMap<String, u64>| counts.get(operation).copied().unwrap_or(0);
+        of(&store.request_counts()) - of(&self.0)
+    }
+
+    /// Returns when the parts that were committed are in S3.
+    fn until_ahead(&self, store: &S3Store) {
+        until("four parts are in S3", || (self.since(store, "UploadPart") >= 4).then_some(()));
+        assert!(store.keys(BUCKET).is_empty(), "nothing is published");
+    }
 }
 
 /// semantics.md "One file is one object".
 #[test]
 fn a_large_file_goes_ahead_while_it_is_written() {
     let (store, home) = (store(), Home::new());
-    let gateway = Gateway::start(&home, &early(&store));
+    let (gateway, before) = start(&home, &store);
     let mut share = Mount::new(gateway.port, "sales");
     let mut content = pattern(SIZE, 1);
     let file = share.create("backup");
     share.write_unstable(&file, 0, &content);
-    until_ahead(&store);
+    before.until_ahead(&store);
     let changed = pattern(1 << 20, 2);
     content[..changed.len()].copy_from_slice(&changed);
     share.write_at(&file, 0, &changed);
@@ -45,12 +64,12 @@ fn a_large_file_goes_ahead_while_it_is_written() {
     gateway.flush();
     let object = store.object(BUCKET, "onprem/backup").expect("it is published");
     assert!(object.body == content, "the bytes are not the file's");
-    let parts = requests(&store, "UploadPart");
+    let parts = before.since(&store, "UploadPart");
     assert!(
         (7..=8).contains(&parts),
         "six parts, the first twice, and what was cut short: {parts}"
     );
-    assert_eq!(requests(&store, "CreateMultipartUpload"), 1);
+    assert_eq!(before.since(&store, "CreateMultipartUpload"), 1);
     assert_eq!(store.uploads_in_progress(BUCKET), 0);
     let mtime = share.getattr("backup").mtime;
     let nanos = u64::from(mtime.seconds) * 1_000_000_000 + u64::from(mtime.nseconds);
@@ -62,11 +81,11 @@ fn a_large_file_goes_ahead_while_it_is_written() {
 #[test]
 fn parts_that_went_ahead_are_not_believed_after_a_crash_in_the_burst() {
     let (store, home) = (store(), Home::new());
-    let gateway = Gateway::start(&home, &early(&store));
+    let (gateway, before) = start(&home, &store);
     let mut share = Mount::new(gateway.port, "sales");
     let file = share.create("backup");
     share.write_unstable(&file, 0, &pattern(SIZE, 3));
-    until_ahead(&store);
+    before.until_ahead(&store);
     share.write_unstable(&file, 5 << 20, &pattern(1 << 20, 4));
     gateway.kill();
 
@@ -83,11 +102,11 @@ fn parts_that_went_ahead_are_not_believed_after_a_crash_in_the_burst() {
 #[test]
 fn parts_of_a_removed_file_are_taken_back() {
     let (store, home) = (store(), Home::new());
-    let gateway = Gateway::start(&home, &early(&store));
+    let (gateway, before) = start(&home, &store);
     let mut share = Mount::new(gateway.port, "sales");
     let file = share.create("backup");
     share.write_unstable(&file, 0, &pattern(SIZE, 5));
-    until_ahead(&store);
+    before.until_ahead(&store);
     share.remove("backup");
     gateway.flush();
     until("its parts are gone", || (store.uploads_in_progress(BUCKET) == 0).then_some(()));

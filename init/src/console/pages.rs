@@ -191,7 +191,7 @@ pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
 mod tests {
     use gateway_api::{
         ByteSize,
-        status::{ShareStatus, UploadStatus},
+        status::{Capabilities, ShareStatus, UploadStatus},
     };
 
     use super::*;
@@ -207,6 +207,7 @@ mod tests {
             unrepresentable_keys: 0,
             upload: UploadStatus::default(),
             figures: gateway_api::figures::Figures::default(),
+            capabilities: Capabilities::default(),
         };
         View {
             machine: MachineState {

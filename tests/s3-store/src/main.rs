@@ -43,6 +43,9 @@ struct Arguments {
     /// Play a store that ignores If-Match and If-None-Match on writes.
     #[arg(long)]
     ignore_conditions: bool,
+    /// Refuse writes with a request header that begins so, such as x-amz-checksum-; may be given again.
+    #[arg(long, value_name = "PREFIX")]
+    unknown_header: Vec<String>,
     /// A fault, such as PutObject:skip=2:times=3:fail-after=500/InternalError; may be given again.
     #[arg(long, value_name = "RULE")]
     fault: Vec<FaultRule>,
@@ -67,6 +70,8 @@ async fn main() -> anyhow::Result<()> {
     faults.set_latency(Duration::from_millis(arguments.latency_ms));
     faults.set_rate_per_connection(arguments.rate_mib.map(|mib| mib << 20));
     faults.set_ignore_write_conditions(arguments.ignore_conditions);
+    let unknown: Vec<&str> = arguments.unknown_header.iter().map(String::as_str).collect();
+    faults.set_unknown_headers(&unknown);
     arguments.fault.into_iter().for_each(|rule| faults.add(rule));
 
     let mut output = std::io::stdout().lock();

@@ -30,6 +30,7 @@ struct Shared {
     rate_bytes_per_s: AtomicU64,
     ignore_write_conditions: AtomicBool,
     requester_pays: AtomicBool,
+    unknown_headers: Mutex<Vec<String>>,
     rules: Mutex<Vec<Armed>>,
 }
 
@@ -74,6 +75,19 @@ impl Faults {
 
     pub(crate) fn requester_pays(&self) -> bool {
         self.shared.requester_pays.load(Ordering::Relaxed)
+    }
+
+    /// Plays a store that does not know request headers which begin so: writes that carry one are refused
+    /// with 501 NotImplemented.
+    pub fn set_unknown_headers(&self, prefixes: &[&str]) {
+        let mut unknown =
+            self.shared.unknown_headers.lock().unwrap_or_else(PoisonError::into_inner);
+        *unknown = prefixes.iter().map(|prefix| prefix.to_ascii_lowercase()).collect();
+    }
+
+    pub(crate) fn knows_header(&self, name: &str) -> bool {
+        let unknown = self.shared.unknown_headers.lock().unwrap_or_else(PoisonError::into_inner);
+        !unknown.iter().any(|prefix| name.starts_with(prefix.as_str()))
     }
 
     /// Adds a rule; the first rule that matches and fires decides a request.

@@ -53,6 +53,7 @@ impl S3Access for Gate {
         }
         let operation = context.s3_op().name().to_owned();
         self.counts.count(&operation);
+        self.check_headers(context)?;
         let key = match context.s3_path() {
             S3Path::Object { key, .. } => key.to_string(),
             S3Path::Root | S3Path::Bucket { .. } => String::new(),
@@ -81,6 +82,22 @@ impl S3Access for Gate {
 }
 
 impl Gate {
+    /// A store that knows less than S3 refuses what it does not know.
+    fn check_headers(&self, context: &S3AccessContext<'_>) -> S3Result<()> {
+        let reads = matches!(*context.method(), http::Method::GET | http::Method::HEAD);
+        let mut names = context.headers().keys().map(http::HeaderName::as_str);
+        match names.find(|name| !reads && !self.faults.knows_header(name)) {
+            Some(name) => Err(s3_error(
+                StatusCode::NOT_IMPLEMENTED,
+                "NotImplemented",
+                format!(
+                    "A header you provided implies functionality that is not implemented: {name}"
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// S3 refuses a signature made for another region and names the right one.
     fn check_region(&self, context: &S3AccessContext<'_>) -> S3Result<()> {
         let header = context

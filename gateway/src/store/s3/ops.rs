@@ -1,0 +1,399 @@
+//! The port's operations as requests of the SDK.
+use std::ops::Range;
+
+use async_trait::async_trait;
+use aws_sdk_s3::{
+    operation::{
+        put_object::builders::PutObjectFluentBuilder,
+        upload_part_copy::builders::UploadPartCopyFluentBuilder,
+    },
+    primitives::ByteStream,
+    types::{
+        ChecksumType, CompletedMultipartUpload, CompletedPart, EncodingType, MetadataDirective,
+    },
+};
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    S3Bucket,
+    client::{busy, sending},
+    pace::Sending,
+    wire::{
+        conditions, decoded, meta, part_number, range_header, size, storage_class, tag, timestamp,
+    },
+};
+use crate::{
+    object::{ETag, ObjectKey},
+    store::{
+        Expect, ListPage, ListedObject, ObjectMeta, ObjectStore, PendingUpload, PutOptions,
+        StoreError, StoreErrorKind, StoreOp, UploadedPart,
+        s3_error::{self, At},
+    },
+};
+
+impl S3Bucket {
+    /// PutObject, but for the body.
+    pub(super) fn put_request(
+        &self,
+        key: &ObjectKey,
+        options: &PutOptions,
+        expect: &Expect,
+    ) -> PutObjectFluentBuilder {
+        let (if_none_match, if_match) = conditions(expect);
+        self.client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .set_metadata(Some(options.user.clone().into_iter().collect()))
+            .set_content_type(options.content_type.clone())
+            .set_storage_class(storage_class(options))
+            .set_server_side_encryption(options.encryption.as_deref().map(From::from))
+            .set_ssekms_key_id(options.kms_key.clone())
+            .set_acl(options.acl.as_deref().map(From::from))
+            .set_if_none_match(if_none_match)
+            .set_if_match(if_match)
+    }
+
+    /// UploadPartCopy, but for the part's number and the range.
+    pub(super) fn part_copy_request(
+        &self,
+        key: &ObjectKey,
+        upload_id: &str,
+        from: &ObjectKey,
+        from_etag: &ETag,
+    ) -> UploadPartCopyFluentBuilder {
+        self.client
+            .upload_part_copy()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .upload_id(upload_id)
+            .copy_source(self.copy_source(from))
+            .copy_source_if_match(from_etag.as_str())
+    }
+}
+
+fn stalled(at: At<'_>) -> StoreError {
+    at.error(StoreErrorKind::Timeout, "the body has stopped moving, or no answer came")
+}
+
+#[async_trait]
+impl ObjectStore for S3Bucket {
+    async fn probe(&self, prefix: &str) -> Result<(), StoreError> {
+        let at = At::bucket(StoreOp::ListObjects);
+        let sent = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(prefix)
+            .max_keys(1)
+            .send()
+            .await;
+        sent.map(|_| ()).map_err(|e| s3_error::from_sdk(at, e))
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
+        let at = At::key(StoreOp::HeadObject, key);
+        let request = self.client.head_object().bucket(&self.bucket).key(key.as_str());
+        let head = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        meta(head, at)
+    }
+
+    async fn get(
+        &self,
+        key: &ObjectKey,
+        range: Range<u64>,
+        etag: &ETag,
+    ) -> Result<Bytes, StoreError> {
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let at = At::key(StoreOp::GetObject, key);
+        let request = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .range(range_header(&range))
+            .if_match(etag.as_str());
+        let got = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        // Before a byte is read: a server that ignores ranges answers with the whole object.
+        let expected = range.end - range.start;
+        let wrong = |came: u64| {
+            let what = format!("{came} bytes came instead of {expected}");
+            at.error(StoreErrorKind::Integrity, &what)
+        };
+        if let Some(other) = got.e_tag().map(ETag::new).filter(|came| came != etag) {
+            // A server that ignores If-Match: these would be another version's bytes (I6).
+            let what = format!("the object has the tag {other} instead of {etag}");
+            return Err(at.error(StoreErrorKind::Changed, &what));
+        }
+        if let Some(came) = got.content_length().filter(|length| size(Some(*length)) != expected) {
+            return Err(wrong(size(Some(came))));
+        }
+        let broke_off = |error: &dyn std::fmt::Display| {
+            at.error(StoreErrorKind::Unavailable, &format!("the body broke off: {error}"))
+        };
+        let mut body = got.body;
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|e| broke_off(&e))?;
+            self.paces.download.pass(chunk.len()).await;
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() as u64 > expected {
+                return Err(wrong(bytes.len() as u64));
+            }
+        }
+        if bytes.len() as u64 != expected {
+            return Err(wrong(bytes.len() as u64));
+        }
+        Ok(bytes.freeze())
+    }
+
+    async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage, StoreError> {
+        let at = At::bucket(StoreOp::ListObjects);
+        let request = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(prefix)
+            .delimiter("/")
+            .encoding_type(EncodingType::Url)
+            .set_continuation_token(page.map(str::to_owned));
+        let listed = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        let encoded = listed.encoding_type() == Some(&EncodingType::Url);
+        let text = |text: Option<&str>| {
+            decoded(text.unwrap_or_default(), encoded).ok_or_else(|| {
+                at.error(StoreErrorKind::Invalid, "a key in the listing is not UTF-8")
+            })
+        };
+        let mut page = ListPage::default();
+        for object in listed.contents() {
+            page.objects.push(ListedObject {
+                key: text(object.key())?,
+                size: size(object.size()),
+                etag: tag(object.e_tag(), at)?,
+                last_modified: timestamp(object.last_modified()),
+            });
+        }
+        for common in listed.common_prefixes() {
+            page.prefixes.push(text(common.prefix())?);
+        }
+        if listed.is_truncated() == Some(true) {
+            let next = listed.next_continuation_token().ok_or_else(|| {
+                at.error(StoreErrorKind::Invalid, "a truncated listing without a token")
+            })?;
+            page.next = Some(next.to_owned());
+        }
+        Ok(page)
+    }
+
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        body: Bytes,
+        options: &PutOptions,
+        expect: &Expect,
+    ) -> Result<ETag, StoreError> {
+        let at = At::key(StoreOp::PutObject, key);
+        let going = Sending::new(body.clone(), &self.paces.upload);
+        let request = self
+            .put_request(key, options, expect)
+            .set_checksum_crc64_nvme(self.checksums().of(&body))
+            .body(ByteStream::from(body))
+            .customize()
+            .config_override(sending())
+            .interceptor(going.clone());
+        let put = going.watch(self.limits, request.send()).await;
+        let put = put.ok_or_else(|| stalled(at))?.map_err(|e| s3_error::from_sdk(at, e))?;
+        tag(put.e_tag(), at)
+    }
+
+    async fn copy(
+        &self,
+        from: &ObjectKey,
+        from_etag: &ETag,
+        to: &ObjectKey,
+        options: &PutOptions,
+        expect: &Expect,
+    ) -> Result<ETag, StoreError> {
+        let at = At::key(StoreOp::CopyObject, to);
+        let (if_none_match, if_match) = conditions(expect);
+        let request = self
+            .client
+            .copy_object()
+            .bucket(&self.bucket)
+            .key(to.as_str())
+            .copy_source(self.copy_source(from))
+            .copy_source_if_match(from_etag.as_str())
+            .metadata_directive(MetadataDirective::Replace)
+            .set_metadata(Some(options.user.clone().into_iter().collect()))
+            .set_content_type(options.content_type.clone())
+            .set_storage_class(storage_class(options))
+            .set_server_side_encryption(options.encryption.as_deref().map(From::from))
+            .set_ssekms_key_id(options.kms_key.clone())
+            .set_acl(options.acl.as_deref().map(From::from))
+            .set_if_none_match(if_none_match)
+            .set_if_match(if_match);
+        let copied = request
+            .customize()
+            .config_override(busy())
+            .send()
+            .await
+            .map_err(|e| s3_error::from_sdk(at, e))?;
+        tag(copied.copy_object_result().and_then(|result| result.e_tag()), at)
+    }
+
+    async fn delete(&self, key: &ObjectKey, etag: Option<&ETag>) -> Result<(), StoreError> {
+        let at = At::key(StoreOp::DeleteObject, key);
+        let request = self
+            .client
+            .delete_object()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .set_if_match(etag.map(|tag| tag.as_str().to_owned()));
+        match request.send().await.map_err(|e| s3_error::from_sdk(at, e)) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create_multipart(
+        &self,
+        key: &ObjectKey,
+        options: &PutOptions,
+    ) -> Result<String, StoreError> {
+        let at = At::key(StoreOp::CreateMultipartUpload, key);
+        let checksum = self.checksums().algorithm();
+        let whole = checksum.as_ref().map(|_| ChecksumType::FullObject);
+        let request = self
+            .client
+            .create_multipart_upload()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .set_metadata(Some(options.user.clone().into_iter().collect()))
+            .set_checksum_algorithm(checksum)
+            .set_checksum_type(whole)
+            .set_content_type(options.content_type.clone())
+            .set_storage_class(storage_class(options))
+            .set_server_side_encryption(options.encryption.as_deref().map(From::from))
+            .set_ssekms_key_id(options.kms_key.clone())
+            .set_acl(options.acl.as_deref().map(From::from));
+        let begun = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        let id = begun.upload_id().filter(|id| !id.is_empty());
+        id.map(str::to_owned).ok_or_else(|| at.error(StoreErrorKind::Invalid, "no upload id"))
+    }
+
+    async fn put_part(
+        &self,
+        key: &ObjectKey,
+        upload_id: &str,
+        number: u32,
+        body: Bytes,
+    ) -> Result<UploadedPart, StoreError> {
+        let at = At::key(StoreOp::UploadPart, key);
+        let going = Sending::new(body.clone(), &self.paces.upload);
+        let request = self
+            .client
+            .upload_part()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .upload_id(upload_id)
+            .part_number(part_number(number, at)?)
+            .set_checksum_crc64_nvme(self.checksums().of(&body))
+            .body(ByteStream::from(body))
+            .customize()
+            .config_override(sending())
+            .interceptor(going.clone());
+        let put = going.watch(self.limits, request.send()).await;
+        let put = put.ok_or_else(|| stalled(at))?.map_err(|e| s3_error::from_sdk(at, e))?;
+        Ok(UploadedPart { number, etag: tag(put.e_tag(), at)? })
+    }
+
+    async fn copy_part(
+        &self,
+        key: &ObjectKey,
+        upload_id: &str,
+        number: u32,
+        from: &ObjectKey,
+        from_etag: &ETag,
+        range: Range<u64>,
+    ) -> Result<UploadedPart, StoreError> {
+        let at = At::key(StoreOp::UploadPart, key);
+        let request = self
+            .part_copy_request(key, upload_id, from, from_etag)
+            .part_number(part_number(number, at)?)
+            .copy_source_range(range_header(&range));
+        let copied = request
+            .customize()
+            .config_override(busy())
+            .send()
+            .await
+            .map_err(|e| s3_error::from_sdk(at, e))?;
+        let etag = copied.copy_part_result().and_then(|result| result.e_tag());
+        Ok(UploadedPart { number, etag: tag(etag, at)? })
+    }
+
+    async fn complete_multipart(
+        &self,
+        key: &ObjectKey,
+        upload_id: &str,
+        parts: &[UploadedPart],
+        expect: &Expect,
+    ) -> Result<ETag, StoreError> {
+        let at = At::key(StoreOp::CompleteMultipartUpload, key);
+        let (if_none_match, if_match) = conditions(expect);
+        let mut upload = CompletedMultipartUpload::builder();
+        for part in parts {
+            upload = upload.parts(
+                CompletedPart::builder()
+                    .part_number(part_number(part.number, at)?)
+                    .e_tag(part.etag.as_str())
+                    .build(),
+            );
+        }
+        let request = self
+            .client
+            .complete_multipart_upload()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .upload_id(upload_id)
+            .multipart_upload(upload.build())
+            .set_if_none_match(if_none_match)
+            .set_if_match(if_match);
+        let completed = request
+            .customize()
+            .config_override(busy())
+            .send()
+            .await
+            .map_err(|e| s3_error::from_sdk(at, e))?;
+        tag(completed.e_tag(), at)
+    }
+
+    async fn abort_multipart(&self, key: &ObjectKey, upload_id: &str) -> Result<(), StoreError> {
+        let at = At::key(StoreOp::AbortMultipartUpload, key);
+        let request = self
+            .client
+            .abort_multipart_upload()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .upload_id(upload_id);
+        match request.send().await.map_err(|e| s3_error::from_sdk(at, e)) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn list_multipart(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
+        let at = At::bucket(StoreOp::ListMultipartUploads);
+        let request = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(prefix);
+        let listed = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+        let pending = |upload: &aws_sdk_s3::types::MultipartUpload| PendingUpload {
+            key: upload.key().unwrap_or_default().to_owned(),
+            upload_id: upload.upload_id().unwrap_or_default().to_owned(),
+            initiated: timestamp(upload.initiated()),
+        };
+        Ok(listed.uploads().iter().map(pending).collect())
+    }
+}

@@ -1,0 +1,240 @@
+//! The way to S3 where it is not the plain one: an authority of one's own, an HTTP proxy. A TLS front
+//! and a proxy of this file stand before the S3 server, and pass on what it says.
+#![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use gateway::{
+    object::ObjectKey,
+    store::{Expect, ObjectStore, PutOptions, S3Bucket, StoreError, StoreErrorKind as Kind},
+};
+use gateway_api::{
+    Secret,
+    settings::{Addressing, S3Settings},
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use s3_store::{S3Store, StoreConfig};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    task::AbortHandle,
+};
+use tokio_rustls::TlsAcceptor;
+
+/// Made by openssl for these tests: an authority, and a server's certificate by it for `localhost`,
+/// `store.test` and names below that. Good until 2126.
+const AUTHORITY: &str = include_str!("tls/authority.pem");
+const CERTIFICATE: &str = include_str!("tls/server.pem");
+const KEY: &str = include_str!("tls/server-key.pem");
+
+/// A server that stops when dropped.
+struct Front {
+    address: SocketAddr,
+    serving: AbortHandle,
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+async fn s3() -> S3Store {
+    let config = StoreConfig { buckets: vec!["bucket".to_owned()], ..StoreConfig::default() };
+    S3Store::start(config).await.unwrap()
+}
+
+/// Passes bytes on to `to`. Who goes away in the middle is not this test's matter.
+async fn pass_on<S: AsyncRead + AsyncWrite + Unpin>(mut client: S, to: SocketAddr, first: &[u8]) {
+    let mut server = TcpStream::connect(to).await.unwrap();
+    server.write_all(first).await.unwrap();
+    copy_bidirectional(&mut client, &mut server).await.ok();
+}
+
+/// TLS before `to`.
+async fn tls_front(to: SocketAddr) -> Front {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap()],
+            PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap(),
+        )
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                // A client that does not trust us hangs up here.
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    pass_on(stream, to, b"").await;
+                }
+            });
+        }
+    });
+    Front { address, serving: serving.abort_handle() }
+}
+
+/// The heads of the requests that a proxy was sent.
+type Heads = Arc<Mutex<Vec<String>>>;
+
+/// A proxy that knows one place, whatever name it is asked for, and lets in who has `credentials`.
+async fn proxy(to: SocketAddr, credentials: Option<&str>) -> (Front, Heads) {
+    let expected = credentials.map(|plain| {
+        format!("proxy-authorization: basic {}", aws_smithy_types::base64::encode(plain))
+            .to_ascii_lowercase()
+    });
+    let heads = Heads::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Arc::clone(&heads);
+    let serving = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (expected, seen) = (expected.clone(), Arc::clone(&seen));
+            tokio::spawn(relay(stream, to, expected, seen));
+        }
+    });
+    (Front { address, serving: serving.abort_handle() }, heads)
+}
+
+async fn relay(mut client: TcpStream, to: SocketAddr, expected: Option<String>, seen: Heads) {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        match client.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+    let text = String::from_utf8(head.clone()).unwrap();
+    seen.lock().unwrap().push(text.clone());
+    let let_in = expected.is_none_or(|line| text.to_ascii_lowercase().contains(&line));
+    if !let_in {
+        let refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n";
+        client.write_all(refusal).await.ok();
+        return;
+    }
+    if text.starts_with("CONNECT ") {
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        head.clear();
+    }
+    pass_on(client, to, &head).await;
+}
+
+fn settings(endpoint: String) -> S3Settings {
+    S3Settings {
+        endpoint,
+        region: "us-east-1".to_owned(),
+        addressing: Addressing::Path,
+        access_key_id: "tidegate".to_owned(),
+        secret_access_key: Secret::new("tidegate-secret"),
+        ..S3Settings::default()
+    }
+}
+
+/// Puts an object and reads it back.
+async fn round_trip(settings: &S3Settings) -> Result<(), StoreError> {
+    let bucket = S3Bucket::new(settings, &"bucket".parse().unwrap());
+    let key = ObjectKey::new("dir/a b").unwrap();
+    let body = Bytes::from(vec![7; 300_000]);
+    let etag = bucket.put(&key, body.clone(), &PutOptions::default(), &Expect::Anything).await?;
+    assert!(bucket.get(&key, 0..300_000, &etag).await? == body);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_when_it_is_given_and_only_then() {
+    let s3 = s3().await;
+    let front = tls_front(s3.address()).await;
+    let plain = settings(format!("https://localhost:{}", front.address.port()));
+    let refused = round_trip(&plain).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::Unavailable);
+    assert!(refused.message.contains("certificate"), "{refused}");
+    let trusting = S3Settings { ca_bundle: AUTHORITY.to_owned(), ..plain };
+    round_trip(&trusting).await.unwrap();
+    assert_eq!(s3.keys("bucket"), ["dir/a b"]);
+    // The authority is trusted for the names that its certificates say, and for no other.
+    let other =
+        S3Settings { endpoint: format!("https://127.0.0.2:{}", front.address.port()), ..trusting };
+    assert_eq!(round_trip(&other).await.unwrap_err().kind, Kind::Unavailable);
+}
+
+#[tokio::test]
+async fn https_goes_through_the_proxy_unread() {
+    let s3 = s3().await;
+    let front = tls_front(s3.address()).await;
+    let (proxy, heads) = proxy(front.address, Some("me:it's 100% p@ss:word")).await;
+    let settings = S3Settings {
+        ca_bundle: AUTHORITY.to_owned(),
+        http_proxy: format!("http://{}", proxy.address),
+        proxy_user: "me".to_owned(),
+        proxy_password: Secret::new("it's 100% p@ss:word"),
+        // No name server knows the name: the proxy alone resolves it.
+        ..settings("https://store.test".to_owned())
+    };
+    round_trip(&settings).await.unwrap();
+    let heads = heads.lock().unwrap();
+    assert!(!heads.is_empty());
+    for head in heads.iter() {
+        assert!(head.starts_with("CONNECT store.test:443 HTTP/1.1\r\n"), "{head}");
+        assert!(!head.contains("dir/"), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_lets_nobody_in_is_not_the_store_s_refusal() {
+    let s3 = s3().await;
+    let front = tls_front(s3.address()).await;
+    let (proxy, heads) = proxy(front.address, Some("me:right")).await;
+    let settings = S3Settings {
+        ca_bundle: AUTHORITY.to_owned(),
+        http_proxy: format!("http://{}", proxy.address),
+        proxy_user: "me".to_owned(),
+        proxy_password: Secret::new("wrong"),
+        ..settings("https://store.test".to_owned())
+    };
+    let refused = round_trip(&settings).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::Unavailable);
+    assert!(!format!("{refused:?}{settings:?}").contains("wrong"), "{refused:?}");
+    assert_eq!(heads.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn plain_http_is_asked_of_the_proxy() {
+    let s3 = s3().await;
+    let (proxy, heads) = proxy(s3.address(), None).await;
+    let settings = S3Settings {
+        allow_http: true,
+        http_proxy: format!("http://{}", proxy.address),
+        ..settings("http://store.test".to_owned())
+    };
+    round_trip(&settings).await.unwrap();
+    let heads = heads.lock().unwrap();
+    let first = heads.first().unwrap();
+    assert!(first.starts_with("PUT http://store.test/bucket/dir/a%20b"), "{first}");
+}
+
+#[tokio::test]
+async fn what_needs_no_proxy_does_not_meet_it() {
+    let s3 = s3().await;
+    let (proxy, heads) = proxy(s3.address(), None).await;
+    let through = S3Settings {
+        allow_http: true,
+        http_proxy: format!("http://{}", proxy.address),
+        ..settings(s3.endpoint())
+    };
+    for no_proxy in ["127.0.0.0/8", "127.0.0.1"] {
+        let around = S3Settings { no_proxy: vec![no_proxy.to_owned()], ..through.clone() };
+        round_trip(&around).await.unwrap();
+        assert!(heads.lock().unwrap().is_empty(), "{no_proxy}");
+    }
+    round_trip(&through).await.unwrap();
+    assert!(!heads.lock().unwrap().is_empty());
+}
