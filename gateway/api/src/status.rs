@@ -111,6 +111,8 @@ pub enum HealthEventKind {
     Conflict,
     /// A dirty file's bytes are gone from the cache disk.
     DataLost,
+    /// Bytes on the cache disk are not those that were written there.
+    CacheDamaged,
     /// The object's storage class cannot be read at once.
     InaccessibleStorageClass,
     /// The store refused the request.

@@ -12,6 +12,7 @@ pub mod overlay;
 pub mod sim_disk;
 pub mod space;
 mod sync;
+mod written;
 
 use std::{
     collections::HashMap,
@@ -32,7 +33,11 @@ pub use overlay::Overlay;
 pub use space::Space;
 
 pub use crate::ranges::{self, RangeSet};
-use crate::{blocking, ids::Ino};
+use crate::{
+    blocking,
+    ids::Ino,
+    sums::{self, BlockSums},
+};
 use buffers::{Buffer, Buffers};
 use disk::{DiskFile, FileSystem};
 use sync::SyncQueue;
@@ -68,6 +73,16 @@ pub enum CacheError {
         /// The first byte that was not asked for.
         end: u64,
     },
+    /// Bytes are not those that were written.
+    #[error("cache file {}: {} blocks of 4 KiB from block {first} on are not what was written", ino.0, count)]
+    Damaged {
+        /// Whose file.
+        ino: Ino,
+        /// The first block.
+        first: u64,
+        /// How many.
+        count: usize,
+    },
     /// The directory of cache files cannot be used.
     #[error("cache directory {}: {source}", path.display())]
     Directory {
@@ -88,7 +103,7 @@ impl CacheError {
             Self::Disk { source, .. } | Self::Directory { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
-            Self::Short { .. } | Self::Catalog(_) => false,
+            Self::Short { .. } | Self::Damaged { .. } | Self::Catalog(_) => false,
         }
     }
 }
@@ -196,6 +211,36 @@ impl CacheStore {
             })
             .await?;
         found.map(Buffer::freeze).ok_or(short)
+    }
+
+    /// The sums of `blocks` of a file of `size` bytes, as the disk has them. Those that the file does not
+    /// reach are left out.
+    ///
+    /// # Errors
+    /// [`CacheError::Disk`].
+    pub async fn sums_of(
+        &self,
+        ino: Ino,
+        blocks: Vec<u64>,
+        size: u64,
+    ) -> Result<BlockSums, CacheError> {
+        if blocks.is_empty() {
+            return Ok(BlockSums::new());
+        }
+        self.short(ino, "read", move |inner| {
+            let Some(open) = inner.existing(ino)? else { return Ok(BlockSums::new()) };
+            let mut buffer = vec![0; sums::BLOCK];
+            let mut found = BlockSums::with_capacity(blocks.len());
+            for block in blocks {
+                let bytes = sums::bytes_of(block, size);
+                let wanted = usize::try_from(bytes.end - bytes.start).map_err(io::Error::other)?;
+                if wanted > 0 && open.file.read_at(&mut buffer[..wanted], bytes.start)? == wanted {
+                    found.push((block, sums::of_block(&buffer[..wanted])));
+                }
+            }
+            Ok(found)
+        })
+        .await
     }
 
     /// Writes `data` at `offset`, making the file if need be. Durable after [`CacheStore::sync`].

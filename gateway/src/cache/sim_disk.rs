@@ -123,6 +123,16 @@ impl SimDisk {
         self.lock().syncs
     }
 
+    /// Turns one bit of a file around, as an ageing disk does without a word.
+    pub fn flip_bit(&self, path: &Path, at: usize) {
+        let mut state = self.lock();
+        let file = state.files.get_mut(path).expect("the file is there");
+        file.now[at] ^= 1;
+        if let Some(byte) = file.synced.get_mut(at) {
+            *byte ^= 1;
+        }
+    }
+
     /// Drops a file, as a damaged file system does.
     pub fn lose(&self, path: &Path) {
         self.lock().files.remove(path);

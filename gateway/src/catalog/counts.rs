@@ -129,15 +129,24 @@ impl Catalog {
     }
 
     /// After a crash: bursts of writes that nobody will close end with what was committed of them,
-    /// and every dirty inode has its journal entry. Answers how many bursts and how many entries.
+    /// their files' sums are no proof against what such a burst has left, and every dirty inode has its
+    /// journal entry. Answers how many bursts and how many entries.
     ///
     /// # Errors
     /// Of the database only.
     pub async fn recover_journal(&self, now: Timestamp) -> Result<(u64, u64), CatalogError> {
+        let was_clean = self.inner.was_clean;
         self.write(move |txn| {
             txn.db.execute(
                 "UPDATE journal SET not_before = ?1 WHERE kind = 0 AND not_before = ?2",
                 params![now.as_nanos(), journal::NEVER.as_nanos()],
+            )?;
+            // A burst that was only held shows nowhere: any file that waits for S3 may have had one.
+            let cut_off = !was_clean;
+            txn.db.execute(
+                "UPDATE inode SET unsure = 1 WHERE writing <> 0
+                     OR (?1 AND dirty = 1 AND kind = 0 AND content_version > synced_version)",
+                [cut_off],
             )?;
             let bursts =
                 txn.db.execute("UPDATE inode SET writing = 0 WHERE writing <> 0", [])? as u64;

@@ -12,13 +12,14 @@ use super::{
 };
 use crate::{
     budget::MemoryBudget,
-    cache::{CacheError, CacheStore},
+    cache::{CacheError, CacheStore, RangeSet},
     catalog::{Catalog, CatalogError, ChangedObject, Inode},
     clock::Clock,
     ids::Ino,
     locks::InodeLocks,
     share::Share,
     store::{StoreError, StoreErrorKind},
+    sums::{self, BlockSums},
     tasks::Tasks,
 };
 
@@ -226,9 +227,41 @@ impl Inner {
         }
         if !install.is_empty() {
             self.cache.sync(ino).await?;
-            self.catalog.add_clean_ranges(ino, &etag, install).await?;
+            install.iter().for_each(|part| present.insert(part.clone()));
+            let sums = self.sums(&now, (&hull, &bytes), &install, &present).await?;
+            self.catalog.add_clean_ranges(ino, &etag, install, sums).await?;
         }
         Ok(())
+    }
+
+    /// The sums of the blocks that `install` has filled, of the bytes that S3 sent; where the rest of a
+    /// block was here already, of what the disk has. `sent` are those bytes and where they begin. Call
+    /// with the inode's exclusive lock held.
+    async fn sums(
+        &self,
+        now: &Inode,
+        (at, sent): (&Range<u64>, &[u8]),
+        install: &[Range<u64>],
+        present: &RangeSet,
+    ) -> Result<BlockSums, FetchError> {
+        let (mut known, mut mixed) = (BlockSums::new(), Vec::new());
+        for block in install.iter().flat_map(sums::blocks) {
+            let bytes = sums::bytes_of(block, now.size);
+            if install.iter().any(|part| part.start <= bytes.start && part.end >= bytes.end) {
+                let from = usize::try_from(bytes.start - at.start).expect("within the block");
+                let to = usize::try_from(bytes.end - at.start).expect("within the block");
+                known.push((block, sums::of_block(&sent[from..to])));
+            } else if present.covers(&bytes) {
+                mixed.push((block, sums::UNKNOWN));
+            }
+        }
+        // What is written and not committed gets its sum with its commit.
+        let written = self.cache.overlay().touched(now.ino, &mixed);
+        let mut mixed: Vec<u64> = mixed.into_iter().map(|(block, _)| block).collect();
+        mixed.retain(|block| !written.contains(block));
+        mixed.dedup();
+        known.extend(self.cache.sums_of(now.ino, mixed, now.size).await?);
+        Ok(known)
     }
 
     /// A GET was refused: finds out what the object is now.

@@ -161,6 +161,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
         locks.clone(),
         Arc::clone(&clock),
         Verifier::random().map_err(RunError::Random)?,
+        events.clone(),
         settings.current().settings.cache.upload_delay_ms,
     ));
     let tasks = Tasks::default();
@@ -209,6 +210,9 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
         );
     }
     let flushed = write_back.flush_all().await;
+    if let Err(error) = write_back.doubt_uncommitted().await {
+        tracing::error!("writes that could not be committed may look like damage later: {error}");
+    }
     write_back.removals_done().await;
     if let Err(error) = write_back.settle().await {
         tracing::warn!("some small files go to the cache disk at the next start: {error}");

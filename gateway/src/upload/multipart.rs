@@ -12,6 +12,7 @@ use crate::{
     catalog::{MultipartState, SyncJob},
     object::ETag,
     store::{Expect, PutOptions, StoreErrorKind, UploadedPart},
+    verified,
 };
 
 /// Parts of one file under way at once.
@@ -29,7 +30,8 @@ pub(super) async fn frozen(
     if !tools.catalog.is_current(job.op, job.inode.version).await? {
         return Err(JobError::Superseded);
     }
-    Ok(tools.cache.read_at(job.inode.ino, range).await?)
+    let health = &tools.share.health;
+    verified::read_locked(&tools.catalog, &tools.cache, health, job.inode.ino, range).await
 }
 
 /// Sends the file in parts and completes the upload if the file has not changed meanwhile (I4).

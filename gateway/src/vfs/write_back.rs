@@ -5,6 +5,7 @@
 //! (I1, I2), then the answer.
 use std::{
     fmt,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -24,6 +25,8 @@ use crate::{
     clock::{Clock, Timestamp},
     ids::Ino,
     locks::InodeLocks,
+    share::Events,
+    sums::{self, BlockSums},
 };
 
 /// The time of a commit before any write has ended: earlier than every other, so the file keeps its.
@@ -43,6 +46,7 @@ pub struct WriteBack {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) verifier: Verifier,
     pub(super) evictor: Evictor,
+    pub(super) events: Events,
     /// Held while a burst begins or a commit closes it; ranks between inode lock and catalog.
     bursts: InodeLocks,
     upload_delay_ms: AtomicU64,
@@ -70,6 +74,7 @@ impl WriteBack {
         locks: InodeLocks,
         clock: Arc<dyn Clock>,
         verifier: Verifier,
+        events: Events,
         upload_delay_ms: u64,
     ) -> Self {
         Self {
@@ -79,6 +84,7 @@ impl WriteBack {
             clock,
             verifier,
             evictor: Evictor::default(),
+            events,
             bursts: InodeLocks::default(),
             upload_delay_ms: AtomicU64::new(upload_delay_ms),
             losses: AtomicU64::new(0),
@@ -98,14 +104,14 @@ impl WriteBack {
         self.clock.now().plus_millis(self.upload_delay_ms.load(Ordering::Relaxed))
     }
 
-    /// Begins a write, and the burst if none is open. Call with the inode's shared lock held.
-    pub(super) async fn begin(&self, ino: Ino) -> Result<WriteBegun, FsError> {
+    /// Begins a write of `range`, and the burst if none is open. Call with the inode's shared lock held.
+    pub(super) async fn begin(&self, ino: Ino, range: &Range<u64>) -> Result<WriteBegun, FsError> {
         let overlay = self.cache.overlay();
-        if let Some(begun) = overlay.join(ino) {
+        if let Some(begun) = overlay.join(ino, range) {
             return Ok(begun);
         }
         let _gate = self.bursts.exclusive(ino).await;
-        if let Some(begun) = overlay.join(ino) {
+        if let Some(begun) = overlay.join(ino, range) {
             return Ok(begun);
         }
         let (burst, row) = match self.catalog.hold(ino) {
@@ -121,7 +127,7 @@ impl WriteBack {
             // What an earlier run or a longer object left beyond the end must read as zero.
             self.cache.cut(ino, row.size).await?;
         }
-        Ok(overlay.begin(ino, burst, row.size))
+        Ok(overlay.begin(ino, burst, row.size, range))
     }
 
     /// Makes everything written to the file until now durable. Call with the inode locked.
@@ -152,6 +158,7 @@ impl WriteBack {
         // A sync that somebody else asked for may have failed, and with bytes of ours. That the one
         // after it succeeded says nothing.
         self.refuse_fenced(ino)?;
+        let sums = self.sums(ino, &taken).await?;
         let closed = overlay.close(ino, &taken);
         let noted = match closed.clone().or_else(|| overlay.burst(ino)) {
             Some(Burst::Noted(version)) => Some(version),
@@ -163,6 +170,7 @@ impl WriteBack {
             mtime: taken.mtime.unwrap_or(NO_WRITE),
             clear_set_id: taken.clear_set_id,
             ranges: taken.ranges.iter().collect(),
+            sums,
             bytes,
             closes: closed.is_some(),
             due: self.due(),
@@ -180,6 +188,36 @@ impl WriteBack {
                 Err(error.into())
             }
         }
+    }
+
+    /// The sums of the blocks written and not committed, as they are now: of a write that came after
+    /// `taken`, too, whose commit will say them again. Where writes filled only parts of a block, of what
+    /// the disk has, if the block is here as a whole. Call it in the file's turn.
+    async fn sums(&self, ino: Ino, taken: &Taken) -> Result<BlockSums, FsError> {
+        let (mut sums, mut unknown, size) = self.cache.overlay().sums(ino);
+        if unknown.is_empty() {
+            return Ok(sums);
+        }
+        let row = self.catalog.inode(ino).await?;
+        if row.etag.is_some() {
+            let (_, ranges) = self.catalog.inode_and_ranges(ino).await?;
+            let mut present = Arc::unwrap_or_clone(ranges);
+            present.extend(&taken.ranges);
+            unknown.retain(|block| present.covers(&sums::bytes_of(*block, size)));
+        }
+        sums.extend(self.cache.sums_of(ino, unknown, size).await?);
+        sums.sort_unstable();
+        Ok(sums)
+    }
+
+    /// The gateway is stopping, and these writes could not be committed: the next start must not take
+    /// what they have left for damage.
+    ///
+    /// # Errors
+    /// Of the catalog.
+    pub async fn doubt_uncommitted(&self) -> Result<(), FsError> {
+        let left = self.cache.overlay().inos();
+        if left.is_empty() { Ok(()) } else { Ok(self.catalog.doubt_sums(left).await?) }
     }
 
     /// A sync has failed: carried bytes may be missing in their cache files, and until they have been

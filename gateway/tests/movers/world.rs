@@ -1,5 +1,5 @@
 //! A gateway's movers, a bucket, and other clients of the bucket.
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{ops::Range, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gateway::{
@@ -16,6 +16,7 @@ use gateway::{
     refresh::Refresher,
     share::{Events, Share, ShareHealth},
     store::{ObjectStore, RetryingStore, S3Bucket},
+    sums::WrittenSums,
     tasks::Tasks,
     upload::{ShareMovers, Uploader, UploaderOptions},
 };
@@ -240,7 +241,10 @@ impl World {
         let end = offset + body.len() as u64;
         self.cache.write_at(ino, offset, Bytes::copy_from_slice(body)).await.unwrap();
         self.cache.sync(ino).await.unwrap();
+        let known = WrittenSums::of(offset, body);
+        let tail = known.tail.filter(|_| end >= begun.inode.size);
         let commit = WriteCommit {
+            sums: known.whole.into_iter().chain(tail).collect(),
             noted: Some(begun.version),
             bytes: DurableBytes::Synced(None),
             size: begun.inode.size.max(end),
@@ -273,6 +277,15 @@ impl World {
             .remove(self.share.root, name, RemoveKind::NotDirectory, self.stamp())
             .await
             .unwrap();
+    }
+
+    /// Turns one bit of the file's bytes on the cache disk around.
+    pub(crate) fn flip_bit(&self, ino: Ino, at: u64) {
+        let path = self.dir.path().join(format!("data/{:02x}/{}", ino.0 & 0xff, ino.0));
+        let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
     }
 
     /// What a reader gets, brought from S3 if need be.
