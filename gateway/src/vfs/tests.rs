@@ -45,6 +45,7 @@ pub(super) struct FakeSource {
     pub(super) objects: Mutex<HashMap<Ino, Vec<u8>>>,
     pub(super) down: AtomicBool,
     pub(super) fetched: AtomicU64,
+    pub(super) read_on: Mutex<Vec<Range<u64>>>,
 }
 
 impl FakeSource {
@@ -78,6 +79,10 @@ impl Source for FakeSource {
         let etag = row.etag.as_ref().ok_or(FsError::Io)?;
         self.catalog.add_clean_ranges(ino, etag, missing, sums).await?;
         Ok(())
+    }
+
+    fn read_on(&self, _ino: Ino, range: &Range<u64>) {
+        self.read_on.lock().unwrap().push(range.clone());
     }
 
     async fn refresh_dir(&self, dir: Ino) -> Result<(), FsError> {
@@ -152,6 +157,7 @@ impl Fixture {
             objects: Mutex::default(),
             down: AtomicBool::new(false),
             fetched: AtomicU64::new(0),
+            read_on: Mutex::default(),
         });
         let events = Events::new(clock.clone());
         let shared = Arc::new(WriteBack::new(

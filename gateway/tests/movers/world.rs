@@ -58,6 +58,7 @@ pub(crate) struct World {
     pub(crate) fetcher: Fetcher,
     pub(crate) refresher: Refresher,
     uploader: Uploader,
+    pub(crate) budget: MemoryBudget,
     options: UploaderOptions,
     stop: CancellationToken,
     running: Option<JoinHandle<()>>,
@@ -108,7 +109,7 @@ impl World {
         );
         let refresher =
             Refresher::new(Arc::clone(&share), catalog.clone(), cache.clone(), ticking());
-        let options = UploaderOptions { jobs_max: 4, budget };
+        let options = UploaderOptions { jobs_max: 4, budget: budget.clone() };
         let uploader =
             Uploader::new(catalog.clone(), cache.clone(), locks, ticking(), options.clone());
         let world = Self {
@@ -122,6 +123,7 @@ impl World {
             fetcher,
             refresher,
             uploader,
+            budget,
             options,
             stop: CancellationToken::new(),
             running: None,

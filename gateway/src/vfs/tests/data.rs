@@ -305,3 +305,15 @@ async fn the_space_told_is_what_can_still_be_written() {
     let data = Bytes::from_static(b"x");
     f.fs.write(&owner(), file, 0, data, Stability::Unstable).await.unwrap_err();
 }
+
+#[tokio::test]
+async fn readers_are_followed_only_where_something_is_left_to_fetch() {
+    let f = Fixture::new().await;
+    let file = f.object("o", &[7; 30_000]).await;
+    f.fs.read(&owner(), file, 0, 10_000).await.unwrap();
+    f.fs.read(&owner(), file, 0, 5000).await.unwrap();
+    assert_eq!(*f.source.read_on.lock().unwrap(), [0..10_000, 0..5000], "hits as well");
+    f.fs.read(&owner(), file, 10_000, 20_000).await.unwrap();
+    f.fs.read(&owner(), file, 0, 10_000).await.unwrap();
+    assert_eq!(f.source.read_on.lock().unwrap().len(), 2, "a file that is here costs nothing");
+}
