@@ -202,6 +202,18 @@ impl DiskFile for Handle {
         })
     }
 
+    fn punch(&self, range: Range<u64>) -> io::Result<()> {
+        self.with(|state, path| {
+            let file = file(state, path)?;
+            let (start, end) = (index(range.start)?, index(range.end)?.min(file.now.len()));
+            if start < end {
+                file.now[start..end].fill(0);
+                file.touch(start..end);
+            }
+            Ok(())
+        })
+    }
+
     fn size(&self) -> io::Result<u64> {
         self.with(|state, path| Ok(file(state, path)?.now.len() as u64))
     }

@@ -178,6 +178,37 @@ impl Catalog {
         .await
     }
 
+    /// Forgets that `range` of a clean file is cached, before it is taken off the disk (D5). Answers how
+    /// many bytes that were, and whether the file has others; `None`, and nothing changes, for a file that
+    /// S3 does not have completely (I5).
+    ///
+    /// # Errors
+    /// Of the database only; an ino that is gone has no bytes, and no others.
+    pub async fn evict(
+        &self,
+        ino: Ino,
+        range: Range<u64>,
+    ) -> Result<Option<(u64, bool)>, CatalogError> {
+        self.write(move |txn| {
+            let Some(inode) = inode::find(txn.db, ino)? else { return Ok(Some((0, false))) };
+            if inode.dirty || inode.writing {
+                return Ok(None);
+            }
+            let mut present = of(txn.db, ino)?;
+            let bytes = present.overlapping(&range).iter().map(|part| part.end - part.start).sum();
+            present.remove(range.clone());
+            if present.is_empty() {
+                clear(txn.db, ino)?;
+            } else {
+                carried::clear(txn.db, ino)?;
+                sums::replace(txn.db, ino, std::slice::from_ref(&range), &[])?;
+                remove(txn.db, ino, range)?;
+            }
+            Ok(Some((bytes, !present.is_empty())))
+        })
+        .await
+    }
+
     /// At most `limit` clean files above `after` that have cached bytes, by ino: candidates for
     /// eviction.
     ///

@@ -1,11 +1,21 @@
-//! The catalog as the evictor sees it: which leaf knows the other is decided here.
+//! Making room in the cache: in the background before anybody needs it, or when somebody does. The catalog as
+//! the evictor sees it: which leaf knows the other is decided here.
+use std::ops::Range;
+
 use async_trait::async_trait;
 
+use super::{FsError, write_back::WriteBack};
 use crate::{
-    cache::{CacheError, evict::CleanFiles},
+    cache::{
+        CacheError, RangeSet,
+        evict::{CleanFiles, Files, Forgotten, Pinned},
+    },
     catalog::{Catalog, CatalogError},
     ids::Ino,
 };
+
+/// Most bytes freed at a time in the background, so that a stop is not waited for.
+const STEP_BYTES: u64 = 256 << 20;
 
 fn in_words(error: CatalogError) -> CacheError {
     CacheError::Catalog(error.to_string())
@@ -17,7 +27,58 @@ impl CleanFiles for Catalog {
         Catalog::clean_cached(self, after, limit).await.map_err(in_words)
     }
 
-    async fn forget_cached(&self, ino: Ino) -> Result<bool, CacheError> {
-        self.drop_ranges(ino).await.map_err(in_words)
+    async fn cached(&self, ino: Ino) -> Result<RangeSet, CacheError> {
+        self.ranges(ino).await.map_err(in_words)
+    }
+
+    async fn forget(
+        &self,
+        ino: Ino,
+        range: Range<u64>,
+        _pinned: Pinned,
+    ) -> Result<Forgotten, CacheError> {
+        match self.inode(ino).await {
+            // Known without a change of the database.
+            Ok(row) if row.dirty || row.writing => return Ok(Forgotten::Stays),
+            Ok(_) | Err(CatalogError::Gone(_)) => {}
+            Err(error) => return Err(in_words(error)),
+        }
+        Ok(match self.evict(ino, range).await.map_err(in_words)? {
+            None => Forgotten::Stays,
+            Some((bytes, true)) => Forgotten::Part(bytes),
+            Some((bytes, false)) => Forgotten::Last(bytes),
+        })
+    }
+}
+
+impl WriteBack {
+    /// Evicts at least `bytes`, or all that may leave; answers how many bytes did.
+    pub(super) async fn evict(&self, bytes: u64, pinned: Pinned) -> Result<u64, FsError> {
+        let from = Files { cache: &self.cache, locks: &self.locks, index: &self.catalog };
+        Ok(self.evictor.free(from, bytes, pinned).await?)
+    }
+
+    /// Evicts what was not used for longest, if little is free, so that writers and readers need not wait for
+    /// that. Run it about every second; answers how many bytes it freed.
+    ///
+    /// # Errors
+    /// Of the disk or the catalog.
+    pub async fn evict_ahead(&self) -> Result<u64, FsError> {
+        let mut freed = 0;
+        loop {
+            let short = self.cache.space().short_of_spare().map_err(|error| {
+                tracing::error!("cannot ask the cache disk for its space: {error}");
+                FsError::Io
+            })?;
+            if short == 0 {
+                return Ok(freed);
+            }
+            let step = self.evict(short.min(STEP_BYTES), Pinned::Stay).await?;
+            freed += step;
+            // What is left is dirty, or a disk that does not tell at once what it has free.
+            if step < short.min(STEP_BYTES) || freed >= short {
+                return Ok(freed);
+            }
+        }
     }
 }

@@ -78,6 +78,7 @@ impl Vfs {
                     // A publish of what is here changes the tag and not the version.
                     if after.etag == row.etag || after.version == row.version {
                         let attr = self.attr_by_now(moment, &after).await?;
+                        self.shared.cache.note_use(ino, &wanted);
                         if !present.covers(&(wanted.start..row.size)) {
                             self.source.read_on(ino, &wanted);
                         }

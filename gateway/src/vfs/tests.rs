@@ -1,6 +1,7 @@
 //! The file system over the real catalog, a simulated disk and a source that is a map of objects.
 mod damage;
 mod data;
+mod evicting;
 mod names_and_rights;
 mod repeated;
 mod side_by_side;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::{Change, Credentials, FsError, Ino, Stability, Vfs, Written, permissions};
 use crate::{
-    cache::overlay::Seen,
+    cache::{evict::Pinned, overlay::Seen},
     catalog::Inode,
     sums::{self, BLOCK_BYTES, WrittenSums},
 };
@@ -122,7 +122,7 @@ impl Vfs {
         }
         let short = space.short_of(len.saturating_add(HEADROOM_BYTES)).map_err(ask)?;
         let shared = &self.shared;
-        shared.evictor.free(&shared.cache, &shared.locks, &shared.catalog, short).await?;
+        shared.evict(short, Pinned::Stay).await?;
         if space.admit(len).map_err(ask)? {
             return Ok(());
         }

@@ -1,0 +1,90 @@
+//! What leaves the cache: parts, the coldest first, in time, and never what S3 does not have.
+use super::*;
+use crate::cache::{
+    evict::Pinned,
+    recency::PART_BYTES,
+    space::{reserve_bytes, spare_bytes},
+};
+
+/// What the simulated disk says it has.
+const TOTAL: u64 = 1 << 40;
+
+#[tokio::test]
+async fn of_a_large_file_the_cold_part_leaves_and_comes_back() {
+    let f = Fixture::new().await;
+    let size = 2 * PART_BYTES + 1000;
+    let body: Vec<u8> = (0..size).map(|i| (i / 4096 + i).to_le_bytes()[0]).collect();
+    let file = f.object("o", &body).await;
+    let read = async |at: u64| {
+        let read = f.fs.read(&owner(), file, at, 1000).await.unwrap().data;
+        let at = usize::try_from(at).unwrap();
+        assert!(read == body[at..at + 1000]);
+    };
+    f.source.fetch(file, 0..size).await.unwrap();
+    for at in [PART_BYTES, 0, 2 * PART_BYTES] {
+        read(at).await;
+    }
+    let freed = f.shared.evict(1, Pinned::Stay).await.unwrap();
+    assert_eq!(freed, PART_BYTES, "the part that was not read for longest");
+    let left: Vec<_> = f.catalog.ranges(file).await.unwrap().iter().collect();
+    assert_eq!(left, [0..PART_BYTES, 2 * PART_BYTES..size]);
+    let before = f.source.fetched.load(Ordering::SeqCst);
+    read(2 * PART_BYTES).await;
+    read(PART_BYTES).await;
+    assert_eq!(f.source.fetched.load(Ordering::SeqCst) - before, 1000);
+    assert_eq!(f.shared.evict(size, Pinned::Stay).await.unwrap(), PART_BYTES + 2000);
+    assert!(!f.shared.cache.exists(file).await.unwrap(), "nothing is left of it");
+    assert!(f.events.list().is_empty());
+    assert_eq!(f.catalog.verify().await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn room_is_made_before_anybody_needs_it_and_dirty_files_stay() {
+    let f = Fixture::new().await;
+    let clean = f.object("clean", &[1; 5000]).await;
+    f.content(clean).await;
+    let dirty = f.create("dirty").await;
+    f.write(dirty, 0, &[2; 5000], Stability::FileSync).await;
+    let open = f.object("open", &[3; 5000]).await;
+    f.content(open).await;
+    f.write(open, 0, &[4; 10], Stability::Unstable).await;
+    let enough = reserve_bytes(TOTAL) + spare_bytes(TOTAL);
+    f.disk.set_available(enough);
+    assert_eq!(f.shared.evict_ahead().await.unwrap(), 0);
+    f.disk.set_available(enough - 1);
+    assert_eq!(f.shared.evict_ahead().await.unwrap(), 5000);
+    assert!(f.catalog.ranges(clean).await.unwrap().is_empty());
+    assert_eq!(f.content(dirty).await, [2; 5000]);
+    f.source.down.store(true, Ordering::SeqCst);
+    assert_eq!(f.content(open).await[..11], [4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 3]);
+}
+
+/// Goal: files that nobody has used since the start leave before those that somebody has. Method: a restart
+/// forgets all use.
+#[tokio::test]
+async fn what_was_not_used_since_the_start_leaves_first() {
+    let f = Fixture::new().await;
+    let mut files = Vec::new();
+    for i in 0..20_u64 {
+        let file = f.object(&format!("o{i}"), &[7; 3000]).await;
+        f.content(file).await;
+        files.push(file);
+    }
+    let objects = std::mem::take(&mut *f.source.objects.lock().unwrap());
+    let f = f.power_cut(1).await;
+    *f.source.objects.lock().unwrap() = objects;
+    let (used, unused) = files.split_at(8);
+    for file in used {
+        f.content(*file).await;
+    }
+    assert_eq!(f.shared.evict(12 * 3000, Pinned::Stay).await.unwrap(), 12 * 3000);
+    for file in used {
+        assert!(!f.catalog.ranges(*file).await.unwrap().is_empty());
+    }
+    for file in unused {
+        assert!(f.catalog.ranges(*file).await.unwrap().is_empty());
+    }
+    // And then the others, although nothing unknown is left.
+    assert_eq!(f.shared.evict(u64::MAX, Pinned::Stay).await.unwrap(), 8 * 3000);
+    assert_eq!(f.shared.evict(1, Pinned::Stay).await.unwrap(), 0);
+}
