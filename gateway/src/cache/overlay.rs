@@ -142,6 +142,11 @@ impl Overlay {
         })
     }
 
+    /// Bytes written and not committed, of all files.
+    pub fn bytes(&self) -> u64 {
+        self.lock().values().map(|pending| pending.ranges.bytes()).sum()
+    }
+
     /// Files with uncommitted writes.
     pub fn inos(&self) -> Vec<Ino> {
         self.lock().keys().copied().collect()

@@ -61,6 +61,23 @@ impl Catalog {
         .await
     }
 
+    /// Whether there are files whose bytes S3 does not have and whose upload has not failed so far.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn has_untried_uploads(&self) -> Result<bool, CatalogError> {
+        self.read(|db| {
+            Ok(db
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM inode JOIN journal USING (ino)
+                     WHERE inode.dirty = 1 AND content_version > synced_version
+                         AND journal.kind = 0 AND journal.attempts = 0)",
+                )?
+                .query_row([], |row| row.get(0))?)
+        })
+        .await
+    }
+
     /// Where one inode stands.
     ///
     /// # Errors

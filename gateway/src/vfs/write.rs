@@ -1,11 +1,11 @@
-//! WRITE, and room for it.
+//! WRITE.
 use std::ops::Range;
 
 use bytes::Bytes;
 
 use super::{Change, Credentials, FsError, Ino, Stability, Vfs, Written, permissions};
 use crate::{
-    cache::{evict::Pinned, overlay::Seen},
+    cache::overlay::Seen,
     catalog::Inode,
     sums::{self, BLOCK_BYTES, WrittenSums},
 };
@@ -13,8 +13,6 @@ use crate::{
 /// Largest file in bytes: what S3 takes as one object (5 TiB). Refused at WRITE, not at upload
 /// (F40).
 pub const FILE_BYTES_MAX: u64 = 5 << 40;
-/// Room made when the disk is short, so that not every write has to.
-const HEADROOM_BYTES: u64 = 64 << 20;
 
 impl Vfs {
     pub(super) async fn do_write(
@@ -35,7 +33,7 @@ impl Vfs {
         Self::check_file(&row)?;
         permissions::check_data(&row, who, permissions::WRITE)?;
         self.check_edges(&row, &range).await?;
-        self.make_room(len).await?;
+        self.admit(len).await?;
         let _held = self.shared.locks.shared(ino).await;
         let count = u32::try_from(len).map_err(|_| FsError::Invalid)?;
         let change = if range.is_empty() {
@@ -108,27 +106,5 @@ impl Vfs {
             Self::attr_with(row, written)
         };
         Change { before: Some(attr(before).wcc()), after: attr(after) }
-    }
-
-    /// Makes sure that `len` more bytes fit, evicting clean files if need be. Call without locks.
-    pub(super) async fn make_room(&self, len: u64) -> Result<(), FsError> {
-        let space = self.shared.cache.space();
-        let ask = |error: std::io::Error| {
-            tracing::error!("cannot ask the cache disk for its space: {error}");
-            FsError::Io
-        };
-        if space.admit(len).map_err(ask)? {
-            return Ok(());
-        }
-        let short = space.short_of(len.saturating_add(HEADROOM_BYTES)).map_err(ask)?;
-        let shared = &self.shared;
-        shared.evict(short, Pinned::Stay).await?;
-        if space.admit(len).map_err(ask)? {
-            return Ok(());
-        }
-        let pending = shared.catalog.pending(None).await?;
-        // Uploads make room: the client is to try again. If none gets through, it must know.
-        let stuck = pending.dirty_bytes == 0 || pending.failing >= pending.dirty_files;
-        Err(if stuck { FsError::NoSpace } else { FsError::TryLater })
     }
 }

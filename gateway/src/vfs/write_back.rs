@@ -14,7 +14,7 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use super::{FsError, verifier::Verifier};
+use super::{FsError, pace::Pacer, verifier::Verifier};
 use crate::{
     cache::{
         CacheStore,
@@ -47,6 +47,7 @@ pub struct WriteBack {
     pub(super) verifier: Verifier,
     pub(super) evictor: Evictor,
     pub(super) events: Events,
+    pub(super) pacer: Pacer,
     /// Held while a burst begins or a commit closes it; ranks between inode lock and catalog.
     bursts: InodeLocks,
     upload_delay_ms: AtomicU64,
@@ -85,6 +86,7 @@ impl WriteBack {
             verifier,
             evictor: Evictor::default(),
             events,
+            pacer: Pacer::default(),
             bursts: InodeLocks::default(),
             upload_delay_ms: AtomicU64::new(upload_delay_ms),
             losses: AtomicU64::new(0),

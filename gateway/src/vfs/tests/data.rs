@@ -190,6 +190,7 @@ async fn a_full_cache_evicts_clean_files_then_asks_to_wait_then_says_no() {
     }
     let refused = f.fs.write(&owner(), dirty, 1000, data(), Stability::Unstable).await;
     assert_eq!(refused.unwrap_err(), FsError::NoSpace);
+    f.fs.commit(&owner(), dirty).await.unwrap();
 }
 
 #[tokio::test]

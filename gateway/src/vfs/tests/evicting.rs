@@ -88,3 +88,28 @@ async fn what_was_not_used_since_the_start_leaves_first() {
     assert_eq!(f.shared.evict(u64::MAX, Pinned::Stay).await.unwrap(), 8 * 3000);
     assert_eq!(f.shared.evict(1, Pinned::Stay).await.unwrap(), 0);
 }
+
+/// Goal: while the cache is nearly full of what S3 does not have, writers are told to come again instead of
+/// being kept, commits go on, and writing does as soon as uploads have got through.
+#[tokio::test]
+async fn writers_are_slowed_by_what_is_not_uploaded_and_commits_are_not() {
+    let f = Fixture::new().await;
+    let file = f.create("f").await;
+    f.write(file, 0, &[1; 9000], Stability::Unstable).await;
+    f.shared.pacer.looked(f.clock.now(), 1 << 40, 1 << 40);
+    let data = || Bytes::from(vec![2; 8 << 20]);
+    // The first takes its time by itself, at 4 MiB a second; the next would wait for it.
+    let cx = owner();
+    let mut first = Box::pin(f.fs.write(&cx, file, 9000, data(), Stability::Unstable));
+    let polled =
+        std::future::poll_fn(|cx| std::task::Poll::Ready(first.as_mut().poll(cx).is_pending()));
+    assert!(polled.await, "it waits, and holds no lock");
+    let second = f.fs.write(&cx, file, 9000, data(), Stability::Unstable).await;
+    assert_eq!(second.unwrap_err(), FsError::TryLater);
+    f.fs.commit(&cx, file).await.unwrap();
+    drop(first);
+    f.clock.advance_millis(5000);
+    f.shared.look_at_pressure().await.unwrap();
+    f.write(file, 9000, &data(), Stability::FileSync).await;
+    assert_eq!(f.catalog.inode(file).await.unwrap().size, 9000 + (8 << 20));
+}
