@@ -40,6 +40,10 @@ pub fn render(status: &GatewayStatus) -> String {
             ShareState::Unavailable(reason) => format!("unavailable: {reason}"),
         };
         line(format!("share /{}: {}/{} {state}", share.name, share.bucket, share.prefix));
+        if let Some(pinned) = &share.pinned {
+            let state = if pinned.complete { "all here" } else { "not all here yet" };
+            line(format!("  pinned: {} of {} cached, {state}", pinned.cached, pinned.total));
+        }
         if share.unrepresentable_keys > 0 {
             line(format!(
                 "  {} objects cannot be shown as files (their keys are not usable as paths)",

@@ -75,6 +75,20 @@ pub struct ShareStatus {
     pub read_only: bool,
     /// Objects in the bucket that no file name can stand for, met in listings so far.
     pub unrepresentable_keys: u64,
+    /// What of it is pinned, if anything is.
+    #[serde(default)]
+    pub pinned: Option<PinnedStatus>,
+}
+
+/// Pinned files, as far as listings have them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedStatus {
+    /// Their bytes.
+    pub total: ByteSize,
+    /// How many of them are on the cache disk.
+    pub cached: ByteSize,
+    /// Whether all are, and all directories below pinned paths are known.
+    pub complete: bool,
 }
 
 /// Whether a share can be used.
@@ -123,6 +137,8 @@ pub enum HealthEventKind {
     UploadFailing,
     /// The cache disk is nearly full of data not yet in S3.
     CacheFull,
+    /// Pinned files do not fit on the cache disk.
+    PinsDoNotFit,
     /// A key in the bucket cannot be shown as a file name.
     UnrepresentableKey,
 }

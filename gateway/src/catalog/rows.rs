@@ -148,7 +148,7 @@ struct Generation {
 }
 
 /// A moment between two commits, for [`Rows::keep`] and [`Rows::changed_since`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Since(u64);
 
 impl Rows {

@@ -10,7 +10,7 @@ use std::{
 use gateway_api::{
     Settings, ShareName, ShareSettings,
     settings::S3Settings,
-    status::{HealthEventKind, ShareState, ShareStatus},
+    status::{HealthEventKind, PinnedStatus, ShareState, ShareStatus},
 };
 
 use crate::{
@@ -23,11 +23,11 @@ use crate::{
     locks::InodeLocks,
     nfs::{Export, Exports},
     refresh::Refresher,
-    share::{Events, Share, ShareHealth, access::AccessPolicy},
+    share::{Events, Pins, Share, ShareHealth, access::AccessPolicy},
     store::{ObjectStore, RetryingStore, S3Bucket, UnsetStore},
     tasks::Tasks,
     upload::{ShareMovers, Uploader, UploaderOptions},
-    vfs::{Movers, ShareFs, ShareMode, Vfs, WriteBack},
+    vfs::{Movers, Pinning, ShareFs, ShareMode, Source, Vfs, WriteBack, pinned},
 };
 
 /// Memory for bodies on their way to S3, in bytes: 4 parts of 16 MiB, and what fits a VM of 512 MiB.
@@ -59,6 +59,7 @@ struct Running {
     fetcher: Fetcher,
     movers: Arc<Movers>,
     fs: Arc<Vfs>,
+    pinning: Arc<Pinning>,
 }
 
 /// A share that the settings name and that cannot be served.
@@ -131,6 +132,11 @@ impl Shares {
             }
         }
         self.running = running;
+        let pins = self
+            .running
+            .iter()
+            .map(|running| (running.share.id, Pins::new(&running.share.settings.pinned)));
+        self.parts.write_back.set_pins(pins.collect());
         self.parts.write_back.set_upload_delay_ms(settings.cache.upload_delay_ms);
         let movers = self.running.iter().map(|running| ShareMovers {
             share: Arc::clone(&running.share),
@@ -189,20 +195,31 @@ impl Shares {
         );
         let movers = Arc::new(Movers::new(fetcher.clone(), refresher));
         let mode = if wanted.read_only { ShareMode::ReadOnly } else { ShareMode::ReadWrite };
-        let source = Arc::clone(&movers) as _;
+        let source: Arc<dyn Source> = Arc::clone(&movers) as _;
+        let pinning = Arc::new(Pinning::new(
+            wanted.name.clone(),
+            row.root,
+            Pins::new(&wanted.pinned),
+            Arc::clone(&parts.write_back),
+            Arc::clone(&source),
+        ));
+        let keep = keep_pinned(Arc::downgrade(&pinning), parts.tasks.clone());
+        parts.tasks.spawn("keep pinned files", keep);
         let fs = Arc::new(Vfs::new(&row, Arc::clone(&parts.write_back), source, mode));
         self.parts.tasks.spawn("probe the bucket", probe(Arc::downgrade(&share), parts.clone()));
-        Ok(Running { s3: settings.s3.clone(), share, fetcher, movers, fs })
+        Ok(Running { s3: settings.s3.clone(), share, fetcher, movers, fs, pinning })
     }
 
     /// The shares' states, in the order of the settings as far as they run.
     pub(super) fn status(&self) -> Vec<ShareStatus> {
         let running = self.running.iter().map(|running| {
             let health = &running.share.health;
-            status_of(&running.share.settings, health.state(), health.unrepresentable_keys())
+            let pinned = running.pinning.status();
+            let keys = health.unrepresentable_keys();
+            status_of(&running.share.settings, health.state(), keys, pinned)
         });
         let refused = self.refused.iter().map(|refused| {
-            status_of(&refused.settings, ShareState::Unavailable(refused.reason.clone()), 0)
+            status_of(&refused.settings, ShareState::Unavailable(refused.reason.clone()), 0, None)
         });
         running.chain(refused).collect()
     }
@@ -229,6 +246,7 @@ fn status_of(
     settings: &ShareSettings,
     state: ShareState,
     unrepresentable_keys: u64,
+    pinned: Option<PinnedStatus>,
 ) -> ShareStatus {
     ShareStatus {
         name: settings.name.clone(),
@@ -237,6 +255,7 @@ fn status_of(
         state,
         read_only: settings.read_only,
         unrepresentable_keys,
+        pinned,
     }
 }
 
@@ -258,6 +277,26 @@ async fn probe(share: Weak<Share>, parts: Parts) {
         drop(share);
         tokio::select! {
             () = tokio::time::sleep(PROBE_PAUSE) => {}
+            () = stopping.cancelled() => return,
+        }
+    }
+}
+
+/// Fetches what is pinned, until the stop. Ends with the share.
+async fn keep_pinned(pinning: Weak<Pinning>, tasks: Tasks) {
+    let stopping = tasks.stopping();
+    while let Some(pinning) = pinning.upgrade() {
+        tokio::select! {
+            done = pinning.round() => {
+                if let Err(error) = done {
+                    tracing::error!("pinned files cannot be looked after, trying again: {error}");
+                }
+            }
+            () = stopping.cancelled() => return,
+        }
+        drop(pinning);
+        tokio::select! {
+            () = tokio::time::sleep(pinned::ROUND_PAUSE) => {}
             () = stopping.cancelled() => return,
         }
     }

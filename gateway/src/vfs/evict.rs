@@ -1,6 +1,6 @@
 //! Making room in the cache: in the background before anybody needs it, or when somebody does. The catalog as
 //! the evictor sees it: which leaf knows the other is decided here.
-use std::ops::Range;
+use std::{ops::Range, sync::PoisonError};
 
 use async_trait::async_trait;
 
@@ -10,7 +10,7 @@ use crate::{
         CacheError, RangeSet,
         evict::{CleanFiles, Files, Forgotten, Pinned},
     },
-    catalog::{Catalog, CatalogError},
+    catalog::{CatalogError, Inode},
     ids::Ino,
 };
 
@@ -22,28 +22,31 @@ fn in_words(error: CatalogError) -> CacheError {
 }
 
 #[async_trait]
-impl CleanFiles for Catalog {
+impl CleanFiles for WriteBack {
     async fn clean_cached(&self, after: Ino, limit: usize) -> Result<Vec<Ino>, CacheError> {
-        Catalog::clean_cached(self, after, limit).await.map_err(in_words)
+        self.catalog.clean_cached(after, limit).await.map_err(in_words)
     }
 
     async fn cached(&self, ino: Ino) -> Result<RangeSet, CacheError> {
-        self.ranges(ino).await.map_err(in_words)
+        self.catalog.ranges(ino).await.map_err(in_words)
     }
 
     async fn forget(
         &self,
         ino: Ino,
         range: Range<u64>,
-        _pinned: Pinned,
+        pinned: Pinned,
     ) -> Result<Forgotten, CacheError> {
-        match self.inode(ino).await {
+        match self.catalog.inode(ino).await {
             // Known without a change of the database.
             Ok(row) if row.dirty || row.writing => return Ok(Forgotten::Stays),
+            Ok(row) if pinned == Pinned::Stay && self.is_pinned(&row).await? => {
+                return Ok(Forgotten::Stays);
+            }
             Ok(_) | Err(CatalogError::Gone(_)) => {}
             Err(error) => return Err(in_words(error)),
         }
-        Ok(match self.evict(ino, range).await.map_err(in_words)? {
+        Ok(match self.catalog.evict(ino, range).await.map_err(in_words)? {
             None => Forgotten::Stays,
             Some((bytes, true)) => Forgotten::Part(bytes),
             Some((bytes, false)) => Forgotten::Last(bytes),
@@ -52,9 +55,22 @@ impl CleanFiles for Catalog {
 }
 
 impl WriteBack {
+    async fn is_pinned(&self, row: &Inode) -> Result<bool, CacheError> {
+        let pins = {
+            let pins = self.pins.read().unwrap_or_else(PoisonError::into_inner);
+            pins.get(&row.share).filter(|pins| !pins.is_empty()).cloned()
+        };
+        let Some(pins) = pins else { return Ok(false) };
+        match self.catalog.path(row.ino).await {
+            Ok(path) => Ok(pins.covers(&path)),
+            Err(CatalogError::Gone(_)) => Ok(false),
+            Err(error) => Err(in_words(error)),
+        }
+    }
+
     /// Evicts at least `bytes`, or all that may leave; answers how many bytes did.
     pub(super) async fn evict(&self, bytes: u64, pinned: Pinned) -> Result<u64, FsError> {
-        let from = Files { cache: &self.cache, locks: &self.locks, index: &self.catalog };
+        let from = Files { cache: &self.cache, locks: &self.locks, index: self };
         Ok(self.evictor.free(from, bytes, pinned).await?)
     }
 

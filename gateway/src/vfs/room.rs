@@ -41,7 +41,7 @@ impl Vfs {
             return Ok(());
         }
         if shared.has_room(len, Pinned::MayLeave).await? {
-            shared.events.add(HealthEventKind::CacheFull, None, PINS_GAVE_WAY.to_owned());
+            shared.events.add(HealthEventKind::PinsDoNotFit, None, PINS_GAVE_WAY.to_owned());
             return Ok(());
         }
         // Uploads make room: the client is to try again. If none gets through, it must know.

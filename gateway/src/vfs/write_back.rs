@@ -4,10 +4,11 @@
 //! which nothing more was written. Commit order: bytes, then the catalog's row with the journal entry
 //! (I1, I2), then the answer.
 use std::{
+    collections::HashMap,
     fmt,
     ops::Range,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -23,9 +24,9 @@ use crate::{
     },
     catalog::{CARRIED_BYTES_MAX, Catalog, DurableBytes, WriteCommit},
     clock::{Clock, Timestamp},
-    ids::Ino,
+    ids::{Ino, ShareId},
     locks::InodeLocks,
-    share::Events,
+    share::{Events, Pins},
     sums::{self, BlockSums},
 };
 
@@ -48,6 +49,8 @@ pub struct WriteBack {
     pub(super) evictor: Evictor,
     pub(super) events: Events,
     pub(super) pacer: Pacer,
+    /// What is pinned of each share.
+    pub(super) pins: RwLock<HashMap<ShareId, Pins>>,
     /// Held while a burst begins or a commit closes it; ranks between inode lock and catalog.
     bursts: InodeLocks,
     upload_delay_ms: AtomicU64,
@@ -87,6 +90,7 @@ impl WriteBack {
             evictor: Evictor::default(),
             events,
             pacer: Pacer::default(),
+            pins: RwLock::default(),
             bursts: InodeLocks::default(),
             upload_delay_ms: AtomicU64::new(upload_delay_ms),
             losses: AtomicU64::new(0),
@@ -99,6 +103,11 @@ impl WriteBack {
     /// Changes the quiet time; journalled work keeps the time it has.
     pub fn set_upload_delay_ms(&self, upload_delay_ms: u64) {
         self.upload_delay_ms.store(upload_delay_ms, Ordering::Relaxed);
+    }
+
+    /// Changes what is pinned, of all shares.
+    pub fn set_pins(&self, pins: HashMap<ShareId, Pins>) {
+        *self.pins.write().unwrap_or_else(PoisonError::into_inner) = pins;
     }
 
     /// When a change that is made now may be uploaded.

@@ -113,3 +113,75 @@ async fn writers_are_slowed_by_what_is_not_uploaded_and_commits_are_not() {
     f.write(file, 9000, &data(), Stability::FileSync).await;
     assert_eq!(f.catalog.inode(file).await.unwrap().size, 9000 + (8 << 20));
 }
+
+fn pinning(f: &Fixture, paths: &[&str]) -> Pinning {
+    let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+    let pins = crate::share::Pins::new(&paths);
+    f.shared.set_pins([(f.share.id, pins.clone())].into());
+    Pinning::new("s".parse().unwrap(), f.root(), pins, f.shared.clone(), f.source.clone())
+}
+
+#[tokio::test]
+async fn what_is_pinned_is_fetched_and_stays_when_everything_else_leaves() {
+    let f = Fixture::new().await;
+    let set = SetAttr { mode: Some(0o755), ..SetAttr::default() };
+    let dir = f.fs.mkdir(&owner(), f.root(), b"reports", set).await.unwrap().attr.ino;
+    let how = CreateHow::Guarded(SetAttr::default());
+    let below = f.fs.create(&owner(), dir, b"a", how).await.unwrap().attr.ino;
+    f.write(below, 0, &[1; 3000], Stability::FileSync).await;
+    f.upload_all().await;
+    f.source.objects.lock().unwrap().insert(below, vec![1; 3000]);
+    let single = f.object("single", &vec![2; usize::try_from(PART_BYTES).unwrap() + 500]).await;
+    let other = f.object("singles", &[3; 700]).await;
+    f.content(other).await;
+
+    let pinning = pinning(&f, &["reports/", "single", "not/there"]);
+    assert!(!pinning.status().unwrap().complete, "nobody has looked yet");
+    pinning.round().await.unwrap();
+    let status = pinning.status().unwrap();
+    let total = 3000 + PART_BYTES + 500;
+    assert_eq!((status.total.0, status.cached.0, status.complete), (total, total, true));
+    assert_eq!(f.source.fetched.load(Ordering::SeqCst), PART_BYTES + 500 + 700);
+
+    assert_eq!(f.shared.evict(u64::MAX, Pinned::Stay).await.unwrap(), 700);
+    assert!(f.catalog.ranges(other).await.unwrap().is_empty());
+    // What the bucket has changed is fetched anew.
+    assert!(f.catalog.drop_ranges(below).await.unwrap());
+    pinning.round().await.unwrap();
+    assert!(pinning.status().unwrap().complete);
+    assert_eq!(f.catalog.ranges(below).await.unwrap().bytes(), 3000);
+
+    // A writer comes before pins.
+    f.disk.set_available(0);
+    let cx = owner();
+    let data = Bytes::from(vec![9; 20 << 20]);
+    let write = f.fs.write(&cx, below, 0, data, Stability::Unstable);
+    assert_eq!(write.await.unwrap_err(), FsError::NoSpace, "the simulated disk stays full");
+    assert!(f.catalog.ranges(single).await.unwrap().is_empty());
+    let events = f.events.list();
+    assert!(events.is_empty(), "they made no room: {events:?}");
+}
+
+#[tokio::test]
+async fn pins_that_do_not_fit_are_told_and_come_when_there_is_room() {
+    let f = Fixture::new().await;
+    f.object("large", &[7; 5000]).await;
+    let pinning = pinning(&f, &["large"]);
+    f.disk.set_available(reserve_bytes(TOTAL) + spare_bytes(TOTAL) - 1);
+    pinning.round().await.unwrap();
+    let status = pinning.status().unwrap();
+    assert_eq!((status.total.0, status.cached.0, status.complete), (5000, 0, false));
+    let events = f.events.list();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].kind, gateway_api::status::HealthEventKind::PinsDoNotFit);
+    f.disk.set_available(TOTAL);
+    f.source.down.store(true, Ordering::SeqCst);
+    pinning.round().await.unwrap();
+    assert!(!pinning.status().unwrap().complete);
+    f.source.down.store(false, Ordering::SeqCst);
+    pinning.round().await.unwrap();
+    assert!(pinning.status().unwrap().complete);
+    let before = f.source.fetched.load(Ordering::SeqCst);
+    pinning.round().await.unwrap();
+    assert_eq!(f.source.fetched.load(Ordering::SeqCst), before);
+}
