@@ -35,11 +35,32 @@ impl MemoryBudget {
             .expect("the semaphore is never closed");
         Reserved(permit)
     }
+
+    /// Takes `bytes` if they are free at once and a quarter of the whole budget is left over for who
+    /// must have some.
+    pub fn try_reserve(&self, bytes: u64) -> Option<Reserved> {
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).max(1);
+        let free = u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX);
+        if free.checked_sub(units)? < self.total / 4 {
+            return None;
+        }
+        Arc::clone(&self.permits).try_acquire_many_owned(units).ok().map(Reserved)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_need_not_have_it_leaves_a_quarter() {
+        let budget = MemoryBudget::new(8 * UNIT);
+        let taken = budget.try_reserve(6 * UNIT).expect("a quarter is left");
+        assert!(budget.try_reserve(1).is_none());
+        let _must = budget.reserve(2 * UNIT).await;
+        drop(taken);
+        assert!(budget.try_reserve(7 * UNIT).is_none() && budget.try_reserve(1).is_some());
+    }
 
     #[tokio::test]
     async fn what_is_too_large_is_served_alone() {

@@ -34,8 +34,10 @@ pub mod share;
 #[cfg(feature = "service")]
 pub mod status_text;
 pub mod store;
+pub mod sums;
 #[cfg(feature = "service")]
 pub mod systemd;
 pub mod tasks;
 pub mod upload;
+pub mod verified;
 pub mod vfs;

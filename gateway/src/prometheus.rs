@@ -296,6 +296,7 @@ mod tests {
                 state: ShareState::Available,
                 read_only: false,
                 unrepresentable_keys: 0,
+                pinned: None,
                 capabilities: gateway_api::status::Capabilities::default(),
                 upload,
                 figures,

@@ -49,6 +49,10 @@ pub fn render(status: &GatewayStatus) -> String {
         if !share.upload.is_idle() && status.shares.len() > 1 {
             line(format!("  still to upload: {}", to_upload(&share.upload)));
         }
+        if let Some(pinned) = &share.pinned {
+            let state = if pinned.complete { "all here" } else { "not all here yet" };
+            line(format!("  pinned: {} of {} cached, {state}", pinned.cached, pinned.total));
+        }
         if share.unrepresentable_keys > 0 {
             line(format!(
                 "  {} objects cannot be shown as files (their keys are not usable as paths)",

@@ -20,6 +20,9 @@ pub const SHARES_MAX: usize = 50;
 /// Most entries in a client list (AWS ClientList: 100).
 pub const CLIENTS_MAX: usize = 100;
 
+/// Most pinned paths of a share: each is compared with each file that could leave the cache.
+pub const PINNED_MAX: usize = 100;
+
 /// Why a settings document was refused; every message names the field and what to write.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -282,6 +285,9 @@ pub struct ShareSettings {
     /// Set Content-Type from the file name.
     #[serde(default = "yes")]
     pub guess_mime_type: bool,
+    /// Paths in the share of files and directories that are fetched and stay on the cache disk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pinned: Vec<String>,
 }
 
 fn nobody() -> u32 {
@@ -298,6 +304,15 @@ fn stale_seconds() -> u32 {
 }
 fn yes() -> bool {
     true
+}
+
+/// Whether `path` can be a path below a share's root; a `/` at its end does no harm.
+fn is_path(path: &str) -> bool {
+    let names = path.strip_suffix('/').unwrap_or(path);
+    names.len() <= 1024
+        && names.split('/').all(|name| {
+            !matches!(name, "" | "." | "..") && name.len() <= 255 && !name.contains('\0')
+        })
 }
 
 mod octal {
@@ -338,6 +353,7 @@ impl ShareSettings {
             directory_mode: directory_mode(),
             cache_stale_timeout_seconds: stale_seconds(),
             guess_mime_type: true,
+            pinned: Vec::new(),
         }
     }
 }
@@ -424,6 +440,21 @@ impl Settings {
                     format!("{}: must be the ARN, id or alias of a key", share.name),
                 );
             }
+            if share.pinned.len() > PINNED_MAX {
+                return refuse(
+                    "share.pinned",
+                    format!("{}: at most {PINNED_MAX} paths", share.name),
+                );
+            }
+            if let Some(path) = share.pinned.iter().find(|path| !is_path(path)) {
+                return refuse(
+                    "share.pinned",
+                    format!(
+                        "{}: {path:?} is no path in the share such as \"reports/2026/\"",
+                        share.name
+                    ),
+                );
+            }
             let overlaps = |other: &&ShareSettings| {
                 let (ours, theirs) = (share.prefix.as_str(), other.prefix.as_str());
                 other.bucket == share.bucket
@@ -480,6 +511,21 @@ mod tests {
         assert_eq!((share.file_mode, share.directory_mode), (0o666, 0o777));
         assert_eq!((share.owner_id, share.squash), (65534, Squash::RootSquash));
         assert_eq!(settings.missing_for_s3(), None);
+    }
+
+    #[test]
+    fn pinned_paths_are_below_the_share_s_root() {
+        let with = |paths: &str| Settings::from_toml(&format!("{STORY}\n pinned = {paths}"));
+        let share = with(r#"["reports/", "a/b c.csv"]"#).unwrap().shares.remove(0);
+        assert_eq!(share.pinned, ["reports/", "a/b c.csv"]);
+        for paths in
+            [r#"["/a"]"#, r#"[""]"#, r#"["a//b"]"#, r#"["../a"]"#, r#"["a/./b"]"#, r#"["/"]"#]
+        {
+            let refused = with(paths).unwrap_err().to_string();
+            assert!(refused.contains("share.pinned: sales:"), "{paths}: {refused}");
+        }
+        let many = format!("{:?}", vec!["a"; PINNED_MAX + 1]);
+        assert!(with(&many).unwrap_err().to_string().contains("at most 100"));
     }
 
     #[test]

@@ -162,6 +162,9 @@ pub struct ShareStatus {
     /// What its bucket can do, as far as it was asked.
     #[serde(default)]
     pub capabilities: Capabilities,
+    /// What of it is pinned, if anything is.
+    #[serde(default)]
+    pub pinned: Option<PinnedStatus>,
 }
 
 /// Whether a store can do one thing, found out by trying.
@@ -241,6 +244,17 @@ impl Capabilities {
     }
 }
 
+/// Pinned files, as far as listings have them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedStatus {
+    /// Their bytes.
+    pub total: ByteSize,
+    /// How many of them are on the cache disk.
+    pub cached: ByteSize,
+    /// Whether all are, and all directories below pinned paths are known.
+    pub complete: bool,
+}
+
 /// Whether a share can be used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state", content = "reason")]
@@ -275,6 +289,8 @@ pub enum HealthEventKind {
     Conflict,
     /// A dirty file's bytes are gone from the cache disk.
     DataLost,
+    /// Bytes on the cache disk are not those that were written there.
+    CacheDamaged,
     /// The object's storage class cannot be read at once.
     InaccessibleStorageClass,
     /// The store refused the request.
@@ -287,6 +303,8 @@ pub enum HealthEventKind {
     UploadFailing,
     /// The cache disk is nearly full of data not yet in S3.
     CacheFull,
+    /// Pinned files do not fit on the cache disk.
+    PinsDoNotFit,
     /// A key in the bucket cannot be shown as a file name.
     UnrepresentableKey,
     /// The store lacks an ability of S3's, or pretends to have it.

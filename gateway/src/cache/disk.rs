@@ -3,12 +3,16 @@ use std::{
     fmt,
     fs::{self, File},
     io,
+    ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::{Errno, ReadWriteFlags, preadv2},
+};
 
 /// Space of the file system under the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
     /// Cuts or extends (with a hole) to `len` bytes.
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Gives the space of `range` back; its bytes read as zero. The file stays as long as it is.
+    fn punch(&self, range: Range<u64>) -> io::Result<()>;
     /// Bytes to the end.
     fn size(&self) -> io::Result<u64>;
     /// Returns when all earlier writes are on the disk (`fdatasync`).
@@ -112,6 +118,11 @@ impl DiskFile for File {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         File::set_len(self, len)
+    }
+
+    fn punch(&self, range: Range<u64>) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(fallocate(self, flags, range.start, range.end - range.start)?)
     }
 
     fn size(&self) -> io::Result<u64> {

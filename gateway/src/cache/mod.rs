@@ -8,10 +8,12 @@ mod buffers;
 pub mod disk;
 pub mod evict;
 pub mod overlay;
+pub mod recency;
 #[cfg(any(test, feature = "testing"))]
 pub mod sim_disk;
 pub mod space;
 mod sync;
+mod written;
 
 use std::{
     collections::HashMap,
@@ -20,7 +22,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -32,9 +34,14 @@ pub use overlay::Overlay;
 pub use space::Space;
 
 pub use crate::ranges::{self, RangeSet};
-use crate::{blocking, ids::Ino};
+use crate::{
+    blocking,
+    ids::Ino,
+    sums::{self, BlockSums},
+};
 use buffers::{Buffer, Buffers};
 use disk::{DiskFile, FileSystem};
+use recency::{PART_BYTES, Part, Recency};
 use sync::SyncQueue;
 
 /// Open cache files kept at hand.
@@ -44,8 +51,6 @@ const OPEN_FILES_MAX: usize = 512;
 const READ_AT_ONCE_BYTES_MAX: usize = 1 << 20;
 /// Bytes that are written where they came, if nobody else waits there.
 const WRITE_AT_ONCE_BYTES_MAX: usize = 64 * 1024;
-/// Files whose last use is remembered, per generation of two.
-const RECENT_FILES_MAX: usize = 32_768;
 
 /// What the cache can refuse.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +73,16 @@ pub enum CacheError {
         /// The first byte that was not asked for.
         end: u64,
     },
+    /// Bytes are not those that were written.
+    #[error("cache file {}: {} blocks of 4 KiB from block {first} on are not what was written", ino.0, count)]
+    Damaged {
+        /// Whose file.
+        ino: Ino,
+        /// The first block.
+        first: u64,
+        /// How many.
+        count: usize,
+    },
     /// The directory of cache files cannot be used.
     #[error("cache directory {}: {source}", path.display())]
     Directory {
@@ -88,7 +103,7 @@ impl CacheError {
             Self::Disk { source, .. } | Self::Directory { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
-            Self::Short { .. } | Self::Catalog(_) => false,
+            Self::Short { .. } | Self::Damaged { .. } | Self::Catalog(_) => false,
         }
     }
 }
@@ -108,8 +123,7 @@ struct Inner {
     overlay: Overlay,
     space: Space,
     buffers: Buffers,
-    recent: Mutex<[HashMap<Ino, u64>; 2]>,
-    uses: AtomicU64,
+    recency: Mutex<Recency>,
 }
 
 #[derive(Debug)]
@@ -151,8 +165,7 @@ impl CacheStore {
                 open: Mutex::default(),
                 overlay: Overlay::default(),
                 buffers: Buffers::default(),
-                recent: Mutex::default(),
-                uses: AtomicU64::new(0),
+                recency: Mutex::default(),
             }),
         })
     }
@@ -175,7 +188,6 @@ impl CacheStore {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        self.note_use(ino);
         let short = CacheError::Short { ino, end: range.end };
         let Ok(count) = usize::try_from(range.end - range.start) else { return Err(short) };
         let mut buffer = self.inner.buffers.take(count);
@@ -198,12 +210,42 @@ impl CacheStore {
         found.map(Buffer::freeze).ok_or(short)
     }
 
+    /// The sums of `blocks` of a file of `size` bytes, as the disk has them. Those that the file does not
+    /// reach are left out.
+    ///
+    /// # Errors
+    /// [`CacheError::Disk`].
+    pub async fn sums_of(
+        &self,
+        ino: Ino,
+        blocks: Vec<u64>,
+        size: u64,
+    ) -> Result<BlockSums, CacheError> {
+        if blocks.is_empty() {
+            return Ok(BlockSums::new());
+        }
+        self.short(ino, "read", move |inner| {
+            let Some(open) = inner.existing(ino)? else { return Ok(BlockSums::new()) };
+            let mut buffer = vec![0; sums::BLOCK];
+            let mut found = BlockSums::with_capacity(blocks.len());
+            for block in blocks {
+                let bytes = sums::bytes_of(block, size);
+                let wanted = usize::try_from(bytes.end - bytes.start).map_err(io::Error::other)?;
+                if wanted > 0 && open.file.read_at(&mut buffer[..wanted], bytes.start)? == wanted {
+                    found.push((block, sums::of_block(&buffer[..wanted])));
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
     /// Writes `data` at `offset`, making the file if need be. Durable after [`CacheStore::sync`].
     ///
     /// # Errors
     /// [`CacheError::Disk`]; the bytes in the range may then be anything.
     pub async fn write_at(&self, ino: Ino, offset: u64, data: Bytes) -> Result<(), CacheError> {
-        self.note_use(ino);
+        self.note_use(ino, &(offset..offset + data.len() as u64));
         let small = data.len() <= WRITE_AT_ONCE_BYTES_MAX;
         let write = move |inner: &Inner| inner.opened(ino)?.file.write_all_at(&data, offset);
         if small {
@@ -237,6 +279,19 @@ impl CacheStore {
         self.blocking(ino, "truncate", move |inner| match inner.existing(ino)? {
             Some(open) if open.file.size()? > size => open.file.set_len(size),
             Some(_) | None => Ok(()),
+        })
+        .await
+    }
+
+    /// Takes `range` off the disk, which nobody may ask for any more: it holds no space then. Not synced, as
+    /// [`CacheStore::remove`].
+    ///
+    /// # Errors
+    /// [`CacheError::Disk`].
+    pub async fn punch(&self, ino: Ino, range: Range<u64>) -> Result<(), CacheError> {
+        self.blocking(ino, "free a part", move |inner| match inner.existing(ino)? {
+            Some(open) => open.file.punch(range),
+            None => Ok(()),
         })
         .await
     }
@@ -306,6 +361,8 @@ impl CacheStore {
     /// [`CacheError::Disk`].
     pub async fn remove(&self, ino: Ino) -> Result<(), CacheError> {
         self.inner.overlay.forget(ino);
+        // What else is known of a large file leaves with time.
+        self.recency().gone(Part { ino, number: 0 });
         self.blocking(ino, "remove", move |inner| {
             inner.lock_open().remove(&ino);
             match inner.disk.remove(&inner.path(ino)) {
@@ -332,19 +389,19 @@ impl CacheStore {
         Ok(names.iter().filter_map(|name| name.parse().ok().map(Ino)).collect())
     }
 
-    /// When the file was last read or written, as a count of uses; 0 = long ago.
-    pub fn last_used(&self, ino: Ino) -> u64 {
-        let recent = self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.iter().filter_map(|generation| generation.get(&ino)).max().copied().unwrap_or(0)
+    /// Notes that a client has used `range`: what was not used for longest leaves the cache first. Writing
+    /// is noted by itself.
+    pub fn note_use(&self, ino: Ino, range: &Range<u64>) {
+        let mut recency = self.recency();
+        for number in evict::numbers(range) {
+            let bytes = range.end.saturating_sub(u64::from(number) * PART_BYTES).min(PART_BYTES);
+            recency.used(Part { ino, number }, u32::try_from(bytes).unwrap_or(u32::MAX));
+        }
     }
 
-    fn note_use(&self, ino: Ino) {
-        let at = self.inner.uses.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut recent = self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent[0].insert(ino, at);
-        if recent[0].len() >= RECENT_FILES_MAX {
-            recent[1] = std::mem::take(&mut recent[0]);
-        }
+    /// What was used lately.
+    pub(super) fn recency(&self) -> MutexGuard<'_, Recency> {
+        self.inner.recency.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As [`CacheStore::blocking`], for what is done in a moment.

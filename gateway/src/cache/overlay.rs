@@ -8,16 +8,26 @@ use std::{
     ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
-use crate::{clock::Timestamp, ids::Ino, ranges::RangeSet};
+use super::written::Written;
+use crate::{
+    clock::Timestamp,
+    ids::Ino,
+    ranges::RangeSet,
+    sums::{self, BlockSums, WrittenSums},
+};
 
 /// Files with uncommitted writes.
 const FILES_MAX: usize = 4096;
 /// Separate ranges of one file.
 const RANGES_MAX: usize = 4096;
+/// Chunks of checksums of one file, 512 KiB of it each: 2 GiB written and not committed.
+const SUM_CHUNKS_MAX: usize = 4096;
+/// Of all files: 16 MiB of sums.
+const SUM_CHUNKS_ALL_MAX: usize = 32 * 1024;
 
 /// Writes of one file from the first to the commit after the last: no upload of it meanwhile.
 #[derive(Clone, Debug)]
@@ -55,6 +65,7 @@ pub struct Pending {
     taken_to: u64,
     /// Of `ranges`, what has been written since then.
     since_taken: RangeSet,
+    written: Arc<Written>,
 }
 
 /// A write that has begun: handed back at its end.
@@ -63,6 +74,7 @@ pub struct Pending {
 pub struct WriteBegun {
     /// Syncs that had failed by then.
     failed_syncs: u64,
+    number: u64,
 }
 
 /// What is seen of a file with uncommitted writes.
@@ -96,6 +108,8 @@ impl Pending {
 pub struct Overlay {
     files: Mutex<HashMap<Ino, Pending>>,
     writes: AtomicU64,
+    /// Chunks of checksums of all files.
+    sum_chunks: AtomicUsize,
 }
 
 impl Overlay {
@@ -132,6 +146,11 @@ impl Overlay {
         })
     }
 
+    /// Bytes written and not committed, of all files.
+    pub fn bytes(&self) -> u64 {
+        self.lock().values().map(|pending| pending.ranges.bytes()).sum()
+    }
+
     /// Files with uncommitted writes.
     pub fn inos(&self) -> Vec<Ino> {
         self.lock().keys().copied().collect()
@@ -142,19 +161,42 @@ impl Overlay {
     pub fn is_full(&self, ino: Ino) -> bool {
         let files = self.lock();
         files.len() > FILES_MAX
-            || files.get(&ino).is_some_and(|pending| pending.ranges.len() > RANGES_MAX)
+            || self.sum_chunks.load(Ordering::Relaxed) > SUM_CHUNKS_ALL_MAX
+            || files.get(&ino).is_some_and(|pending| {
+                pending.ranges.len() > RANGES_MAX || pending.written.chunks() > SUM_CHUNKS_MAX
+            })
     }
 
-    /// Joins the open burst, if there is one: the write may begin.
-    pub fn join(&self, ino: Ino) -> Option<WriteBegun> {
+    /// The blocks of `among` that hold bytes of a write that is under way or not committed: what is on the
+    /// disk is not what the catalog has the sums of.
+    pub fn touched(&self, ino: Ino, among: &BlockSums) -> Vec<u64> {
+        let files = self.lock();
+        let Some(pending) = files.get(&ino) else { return Vec::new() };
+        let touched = among.iter().map(|(block, _)| *block);
+        touched.filter(|block| pending.written.touches(*block)).collect()
+    }
+
+    /// Of the blocks written and not committed the sums that are known, and those whose are not; and the
+    /// file's size.
+    pub fn sums(&self, ino: Ino) -> (BlockSums, Vec<u64>, u64) {
+        let files = self.lock();
+        let Some(pending) = files.get(&ino) else { return (Vec::new(), Vec::new(), 0) };
+        let (known, unknown) = pending.written.sums();
+        (known, unknown, pending.size)
+    }
+
+    /// Joins the open burst, if there is one: the write of `range` may begin.
+    pub fn join(&self, ino: Ino, range: &Range<u64>) -> Option<WriteBegun> {
+        let number = self.number();
         let mut files = self.lock();
         let pending = files.get_mut(&ino).filter(|pending| pending.burst.is_some())?;
         pending.in_flight += 1;
-        Some(WriteBegun { failed_syncs: pending.failed_syncs })
+        Arc::make_mut(&mut pending.written).begin(number, range);
+        Some(WriteBegun { failed_syncs: pending.failed_syncs, number })
     }
 
-    /// Notes a burst that has begun; the write may begin.
-    pub fn begin(&self, ino: Ino, burst: Burst, size: u64) -> WriteBegun {
+    /// Notes a burst that has begun; the write of `range` may begin.
+    pub fn begin(&self, ino: Ino, burst: Burst, size: u64, range: &Range<u64>) -> WriteBegun {
         let last_write = self.number();
         let mut files = self.lock();
         let pending = files.entry(ino).or_insert_with(|| Pending {
@@ -170,10 +212,12 @@ impl Overlay {
             told_syncs: 0,
             taken_to: 0,
             since_taken: RangeSet::new(),
+            written: Arc::default(),
         });
         pending.burst = Some(burst);
         pending.in_flight += 1;
-        WriteBegun { failed_syncs: pending.failed_syncs }
+        Arc::make_mut(&mut pending.written).begin(last_write, range);
+        WriteBegun { failed_syncs: pending.failed_syncs, number: last_write }
     }
 
     /// Notes the end of a write. A hole that it leaves behind the old end counts as written. If a sync
@@ -181,18 +225,25 @@ impl Overlay {
     ///
     /// The file's time becomes `now`, or more if another write had that one: no two writes leave the
     /// same behind. Answers what was seen of the file right before and right after, with nobody
-    /// else's write in between; `None` if it has been forgotten.
+    /// else's write in between; `None` if it has been forgotten. `known` are the sums of the bytes.
     pub fn wrote(
         &self,
         ino: Ino,
         begun: WriteBegun,
-        range: &Range<u64>,
+        (range, known): (&Range<u64>, &WrittenSums),
         now: Timestamp,
         clear_set_id: bool,
     ) -> Option<(Seen, Seen)> {
         let number = self.number();
         self.lock().get_mut(&ino).map(|pending| {
             let before = pending.seen();
+            self.change_sums(pending, |written, size| {
+                // The block of the old end has zeros that count as written.
+                if range.start > size && size % sums::BLOCK_BYTES != 0 {
+                    written.touch(size / sums::BLOCK_BYTES);
+                }
+                written.end(begun.number, Some(known), range.end >= size);
+            });
             pending.in_flight = pending.in_flight.saturating_sub(1);
             pending.last_write = pending.last_write.max(number);
             let grown = pending.size..range.end;
@@ -213,9 +264,10 @@ impl Overlay {
     }
 
     /// Notes that a write failed: the bytes may be anything until they are written again.
-    pub fn write_failed(&self, ino: Ino, range: &Range<u64>) {
+    pub fn write_failed(&self, ino: Ino, begun: WriteBegun, range: &Range<u64>) {
         let number = self.number();
         if let Some(pending) = self.lock().get_mut(&ino) {
+            self.change_sums(pending, |written, _| written.end(begun.number, None, false));
             pending.in_flight = pending.in_flight.saturating_sub(1);
             pending.last_write = pending.last_write.max(number);
             pending.fenced.insert(range.clone());
@@ -290,10 +342,15 @@ impl Overlay {
             && pending.in_flight == 0
             && pending.burst.is_none()
         {
-            files.remove(&ino);
+            let gone = files.remove(&ino);
+            self.forgot(gone.as_ref());
         } else if pending.taken_to == taken.last_write {
             // Unless another commit has taken more since: that one has all of this.
             pending.ranges = pending.since_taken.clone();
+            let before = pending.written.chunks();
+            Arc::make_mut(&mut pending.written).keep(&pending.since_taken);
+            let fewer = before - pending.written.chunks();
+            self.sum_chunks.fetch_sub(fewer, Ordering::Relaxed);
         }
     }
 
@@ -315,7 +372,20 @@ impl Overlay {
 
     /// Forgets the file: it was removed.
     pub fn forget(&self, ino: Ino) {
-        self.lock().remove(&ino);
+        let gone = self.lock().remove(&ino);
+        self.forgot(gone.as_ref());
+    }
+
+    fn change_sums(&self, pending: &mut Pending, change: impl FnOnce(&mut Written, u64)) {
+        let before = pending.written.chunks();
+        change(Arc::make_mut(&mut pending.written), pending.size);
+        let more = pending.written.chunks() - before;
+        self.sum_chunks.fetch_add(more, Ordering::Relaxed);
+    }
+
+    fn forgot(&self, gone: Option<&Pending>) {
+        let fewer = gone.map_or(0, |pending| pending.written.chunks());
+        self.sum_chunks.fetch_sub(fewer, Ordering::Relaxed);
     }
 
     fn number(&self) -> u64 {
@@ -334,8 +404,11 @@ mod tests {
     const INO: Ino = Ino(20);
 
     fn write(overlay: &Overlay, range: Range<u64>) {
-        let begun = overlay.join(INO).unwrap_or_else(|| overlay.begin(INO, Burst::Noted(1), 0));
-        overlay.wrote(INO, begun, &range, Timestamp::new(5, 0), false).unwrap();
+        let begun = overlay
+            .join(INO, &range)
+            .unwrap_or_else(|| overlay.begin(INO, Burst::Noted(1), 0, &range));
+        let sums = WrittenSums::default();
+        overlay.wrote(INO, begun, (&range, &sums), Timestamp::new(5, 0), false).unwrap();
     }
 
     fn pending(overlay: &Overlay) -> Vec<Range<u64>> {

@@ -123,6 +123,16 @@ impl SimDisk {
         self.lock().syncs
     }
 
+    /// Turns one bit of a file around, as an ageing disk does without a word.
+    pub fn flip_bit(&self, path: &Path, at: usize) {
+        let mut state = self.lock();
+        let file = state.files.get_mut(path).expect("the file is there");
+        file.now[at] ^= 1;
+        if let Some(byte) = file.synced.get_mut(at) {
+            *byte ^= 1;
+        }
+    }
+
     /// Drops a file, as a damaged file system does.
     pub fn lose(&self, path: &Path) {
         self.lock().files.remove(path);
@@ -188,6 +198,18 @@ impl DiskFile for Handle {
             let (len, before) = (index(len)?, file.now.len());
             file.now.resize(len, 0);
             file.touch(before.min(len)..before.max(len));
+            Ok(())
+        })
+    }
+
+    fn punch(&self, range: Range<u64>) -> io::Result<()> {
+        self.with(|state, path| {
+            let file = file(state, path)?;
+            let (start, end) = (index(range.start)?, index(range.end)?.min(file.now.len()));
+            if start < end {
+                file.now[start..end].fill(0);
+                file.touch(start..end);
+            }
             Ok(())
         })
     }

@@ -14,6 +14,10 @@ use super::disk::{DiskIo, DiskSpace};
 const RESERVE_BYTES_MIN: u64 = 128 << 20;
 /// Greatest reserve.
 const RESERVE_BYTES_MAX: u64 = 1 << 30;
+/// Below so many free bytes beyond the reserve, room is made before anybody needs it: a second of
+/// writing at the speed of a fast disk.
+const SPARE_BYTES_MIN: u64 = 256 << 20;
+const SPARE_BYTES_MAX: u64 = 4 << 30;
 /// Written bytes after which the disk is asked again.
 const ASK_EVERY_BYTES: u64 = 16 << 20;
 
@@ -36,6 +40,12 @@ struct Known {
 /// (tests, trials) at most a quarter.
 pub fn reserve_bytes(total: u64) -> u64 {
     (total / 20).clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX).min(total / 4)
+}
+
+/// Bytes beyond the reserve that are kept free for writes to come, on a disk of `total` bytes: a fiftieth,
+/// within bounds; on very small disks a sixteenth.
+pub fn spare_bytes(total: u64) -> u64 {
+    (total / 50).clamp(SPARE_BYTES_MIN, SPARE_BYTES_MAX).min(total / 16)
 }
 
 impl Space {
@@ -74,6 +84,20 @@ impl Space {
         Ok(true)
     }
 
+    /// How many bytes to free in the background: none while what is kept free is free, then so many that
+    /// twice as much is.
+    ///
+    /// # Errors
+    /// What `statvfs` says.
+    pub fn short_of_spare(&self) -> io::Result<u64> {
+        let space = self.now()?;
+        let (reserve, spare) = (reserve_bytes(space.total), spare_bytes(space.total));
+        if space.available >= reserve.saturating_add(spare) {
+            return Ok(0);
+        }
+        Ok(reserve.saturating_add(spare * 2).saturating_sub(space.available))
+    }
+
     /// How many bytes must be freed until writes have `headroom` again; 0 when they have.
     ///
     /// # Errors
@@ -100,5 +124,10 @@ mod tests {
         disk.set_available(reserve_bytes(1 << 40));
         assert!(!space.admit(1).unwrap());
         assert_eq!(space.short_of(1000).unwrap(), 1000);
+        let (reserve, spare) = (reserve_bytes(1 << 40), spare_bytes(1 << 40));
+        disk.set_available(reserve + spare);
+        assert_eq!(space.short_of_spare().unwrap(), 0);
+        disk.set_available(reserve + spare - 1);
+        assert_eq!(space.short_of_spare().unwrap(), spare + 1);
     }
 }

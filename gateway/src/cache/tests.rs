@@ -1,5 +1,6 @@
 //! The cache files on a simulated disk and on the host's; the overlay.
 use super::{overlay::Burst, sim_disk::SimDisk, *};
+use crate::sums::WrittenSums;
 
 fn cache(disk: &SimDisk) -> CacheStore {
     CacheStore::open(Arc::new(disk.clone()), Path::new("/cache")).unwrap()
@@ -100,14 +101,14 @@ async fn the_host_disk_keeps_what_the_simulated_one_keeps() {
 fn a_burst_closes_only_when_nothing_was_written_since() {
     let overlay = Overlay::default();
     let now = crate::clock::Timestamp::from_nanos(1);
-    assert!(overlay.join(FILE).is_none());
-    let write = overlay.begin(FILE, Burst::Noted(7), 10);
-    overlay.wrote(FILE, write, &(20..30), now, false);
+    assert!(overlay.join(FILE, &(0..0)).is_none());
+    let write = overlay.begin(FILE, Burst::Noted(7), 10, &(0..0));
+    overlay.wrote(FILE, write, (&(20..30), &WrittenSums::default()), now, false);
     let taken = overlay.take(FILE).unwrap();
     assert_eq!((taken.size, &taken.ranges), (30, &std::iter::once(10..30).collect()));
-    let write = overlay.join(FILE).unwrap();
+    let write = overlay.join(FILE, &(0..0)).unwrap();
     assert!(overlay.close(FILE, &taken).is_none());
-    overlay.wrote(FILE, write, &(0..1), now, false);
+    overlay.wrote(FILE, write, (&(0..1), &WrittenSums::default()), now, false);
     let taken = overlay.take(FILE).unwrap();
     assert!(matches!(overlay.close(FILE, &taken), Some(Burst::Noted(7))));
     overlay.committed(FILE, &taken);
@@ -120,10 +121,13 @@ fn a_burst_closes_only_when_nothing_was_written_since() {
 fn writes_at_the_same_time_are_told_one_after_the_other() {
     let overlay = Overlay::default();
     let now = crate::clock::Timestamp::from_nanos(50);
-    let (first, second) = (overlay.begin(FILE, Burst::Noted(7), 10), overlay.join(FILE).unwrap());
+    let (first, second) =
+        (overlay.begin(FILE, Burst::Noted(7), 10, &(0..0)), overlay.join(FILE, &(0..0)).unwrap());
     assert_eq!(overlay.attr(FILE), None, "nothing is written yet");
-    let (before, between) = overlay.wrote(FILE, second, &(20..30), now, false).unwrap();
-    let (told, after) = overlay.wrote(FILE, first, &(0..5), now, false).unwrap();
+    let (before, between) =
+        overlay.wrote(FILE, second, (&(20..30), &WrittenSums::default()), now, false).unwrap();
+    let (told, after) =
+        overlay.wrote(FILE, first, (&(0..5), &WrittenSums::default()), now, false).unwrap();
     assert_eq!((before.size, before.mtime), (10, None));
     assert_eq!((between.size, between.mtime), (30, Some(now)));
     assert_eq!(told, between);
@@ -134,13 +138,13 @@ fn writes_at_the_same_time_are_told_one_after_the_other() {
 fn a_commit_that_comes_late_closes_no_later_burst() {
     let overlay = Overlay::default();
     let now = crate::clock::Timestamp::from_nanos(1);
-    let write = overlay.begin(FILE, Burst::Noted(7), 0);
-    overlay.wrote(FILE, write, &(0..10), now, false);
+    let write = overlay.begin(FILE, Burst::Noted(7), 0, &(0..0));
+    overlay.wrote(FILE, write, (&(0..10), &WrittenSums::default()), now, false);
     let (late, timely) = (overlay.take(FILE).unwrap(), overlay.take(FILE).unwrap());
     assert!(matches!(overlay.close(FILE, &timely), Some(Burst::Noted(7))));
     overlay.committed(FILE, &timely);
-    let write = overlay.begin(FILE, Burst::Noted(8), 10);
-    overlay.wrote(FILE, write, &(10..20), now, false);
+    let write = overlay.begin(FILE, Burst::Noted(8), 10, &(0..0));
+    overlay.wrote(FILE, write, (&(10..20), &WrittenSums::default()), now, false);
     assert!(overlay.close(FILE, &late).is_none());
     overlay.committed(FILE, &late);
     assert!(matches!(overlay.get(FILE).unwrap().burst, Some(Burst::Noted(8))));
@@ -150,16 +154,16 @@ fn a_commit_that_comes_late_closes_no_later_burst() {
 fn fenced_bytes_hold_until_written_again() {
     let overlay = Overlay::default();
     let now = crate::clock::Timestamp::from_nanos(1);
-    let write = overlay.begin(FILE, Burst::Noted(1), 0);
-    overlay.wrote(FILE, write, &(0..10), now, false);
-    let under_way = overlay.join(FILE).unwrap();
+    let write = overlay.begin(FILE, Burst::Noted(1), 0, &(0..0));
+    overlay.wrote(FILE, write, (&(0..10), &WrittenSums::default()), now, false);
+    let under_way = overlay.join(FILE, &(0..0)).unwrap();
     overlay.sync_failed(FILE);
     assert!(overlay.is_fenced(FILE));
     // Its bytes may have been among those that the failed sync has lost.
-    overlay.wrote(FILE, under_way, &(20..30), now, false);
+    overlay.wrote(FILE, under_way, (&(20..30), &WrittenSums::default()), now, false);
     for (range, is_fenced) in [(0..4, true), (4..10, true), (10..30, false)] {
-        let write = overlay.join(FILE).unwrap();
-        overlay.wrote(FILE, write, &range, now, false);
+        let write = overlay.join(FILE, &(0..0)).unwrap();
+        overlay.wrote(FILE, write, (&range, &WrittenSums::default()), now, false);
         assert_eq!(overlay.is_fenced(FILE), is_fenced, "{range:?}");
     }
 }

@@ -4,7 +4,7 @@ use rusqlite::params;
 use super::{
     Catalog, carried, changed, done,
     error::CatalogError,
-    inode, journal, range,
+    inode, journal, range, sums,
     types::{AttrChange, DurableBytes, HeadAttr, Inode, Stamp, WriteCommit},
     writer::Txn,
 };
@@ -41,9 +41,11 @@ pub(super) fn mark_dirty(
 ) -> Result<(), CatalogError> {
     let content = touches == Touches::Content;
     let before = inode::get(txn.db, ino)?;
+    // What a clean file has matches its sums: only a write from here on may leave it in doubt.
     txn.db
         .prepare_cached(
             "UPDATE inode SET dirty = 1, version = version + 1,
+                 unsure = CASE WHEN dirty = 1 THEN unsure ELSE 0 END,
                  content_version = CASE WHEN ?2 THEN version + 1 ELSE content_version END
              WHERE ino = ?1",
         )?
@@ -92,6 +94,7 @@ impl Catalog {
             for written in &commit.ranges {
                 range::insert(txn.db, ino, written.start..written.end.min(commit.size))?;
             }
+            sums::replace(txn.db, ino, &commit.ranges, &commit.sums)?;
             let size = before.size.max(commit.size);
             let mode = if commit.clear_set_id { before.mode & !SET_ID } else { before.mode };
             txn.db

@@ -77,6 +77,23 @@ impl Catalog {
         .await
     }
 
+    /// Whether there are files whose bytes S3 does not have and whose upload has not failed so far.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn has_untried_uploads(&self) -> Result<bool, CatalogError> {
+        self.read(|db| {
+            Ok(db
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM inode JOIN journal USING (ino)
+                     WHERE inode.dirty = 1 AND content_version > synced_version
+                         AND journal.kind = 0 AND journal.attempts = 0)",
+                )?
+                .query_row([], |row| row.get(0))?)
+        })
+        .await
+    }
+
     /// Where one inode stands.
     ///
     /// # Errors
@@ -145,17 +162,26 @@ impl Catalog {
     }
 
     /// After a crash: bursts of writes that nobody will close end with what was committed of them,
-    /// and every dirty inode has its journal entry. Answers how many bursts and how many entries.
+    /// their files' sums are no proof against what such a burst has left, and every dirty inode has its
+    /// journal entry. Answers how many bursts and how many entries.
     ///
     /// # Errors
     /// Of the database only.
     pub async fn recover_journal(&self, now: Timestamp) -> Result<(u64, u64), CatalogError> {
+        let was_clean = self.inner.was_clean;
         self.write(move |txn| {
             txn.db.execute(
                 "UPDATE journal SET not_before = ?1 WHERE kind = 0 AND not_before = ?2",
                 params![now.as_nanos(), journal::NEVER.as_nanos()],
             )?;
             multipart::drop_parts_of_bursts(txn.db)?;
+            // A burst that was only held shows nowhere: any file that waits for S3 may have had one.
+            let cut_off = !was_clean;
+            txn.db.execute(
+                "UPDATE inode SET unsure = 1 WHERE writing <> 0
+                     OR (?1 AND dirty = 1 AND kind = 0 AND content_version > synced_version)",
+                [cut_off],
+            )?;
             let bursts =
                 txn.db.execute("UPDATE inode SET writing = 0 WHERE writing <> 0", [])? as u64;
             let missing: Vec<u64> = txn

@@ -8,7 +8,7 @@
 //! Must not know: S3, the cache's files, protocols. Lock rank: last; never calls back.
 //!
 //! Files: `namespace` (create, remove, rename), `content` (writes, attributes), `range`, `journal`
-//! and `claim` (what the movers do), `listing` (what S3 shows), `carried`, `share`, `done`, `counts`, `verify`. `rows` keeps what
+//! and `claim` (what the movers do), `listing` (what S3 shows), `carried`, `sums`, `share`, `done`, `counts`, `verify`. `rows` keeps what
 //! is asked for most in memory.
 mod carried;
 mod changed;
@@ -33,6 +33,7 @@ mod reader;
 mod rows;
 mod schema;
 mod share;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -60,6 +61,7 @@ pub use namespace::{Placed, RemoveKind, Removed, RenameSpec, Renamed};
 pub use range::ChangedObject;
 pub use rows::Since;
 pub use share::RootAttr;
+pub use sums::{ForRead, SumsNow};
 pub use types::{
     AttrChange, DeleteJob, DurableBytes, EarlyJob, Expected, Finish, HeadAttr, Inode, Job,
     ListDefaults, ListedEntry, ListedKind, ListedPage, ListingToken, Merged, MultipartState,
@@ -70,6 +72,7 @@ pub use types::{
 use held::Held;
 use reader::Readers;
 use rows::{Rows, Touched};
+use sums::SumMemory;
 use writer::{Operation, Txn, Writer};
 
 use crate::blocking;
@@ -90,6 +93,7 @@ struct Inner {
     thread: Mutex<Option<thread::JoinHandle<()>>>,
     readers: Arc<Readers>,
     rows: Arc<Rows>,
+    sums: Arc<SumMemory>,
     held: Held,
     journal: watch::Sender<u64>,
     was_clean: bool,
@@ -135,11 +139,12 @@ impl Catalog {
         let done = done::load(&connection)?;
         let touched = Touched::watch(&connection)?;
         let rows = Arc::new(Rows::default());
+        let sums = Arc::new(SumMemory::default());
         let journal = watch::Sender::new(0);
         let held = Held::load(&connection)?;
         let (sender, mut operations) = mpsc::channel(writer::QUEUE_OPERATIONS_MAX);
-        let writer =
-            Writer::new(connection, touched, Arc::clone(&rows), held.clone(), journal.clone());
+        let memory = (Arc::clone(&rows), Arc::clone(&sums));
+        let writer = Writer::new(connection, touched, memory, held.clone(), journal.clone());
         let writer = Arc::new(writer);
         let writes = Arc::clone(&writer);
         let thread = thread::Builder::new()
@@ -153,6 +158,7 @@ impl Catalog {
                 thread: Mutex::new(Some(thread)),
                 readers: Arc::new(Readers::new(path)),
                 rows,
+                sums,
                 held,
                 journal,
                 was_clean: clean == 1,
@@ -193,6 +199,7 @@ impl Catalog {
             .await;
         self.inner.readers.close();
         self.inner.rows.doubt_all();
+        self.inner.sums.forget(None::<std::iter::Empty<_>>);
         self.inner.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
         let thread = self.inner.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {

@@ -4,12 +4,13 @@ use std::{ops::Range, sync::Arc};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    Catalog, carried, changed, error::CatalogError, inode, journal, types::OpId, writer::Txn,
+    Catalog, carried, changed, error::CatalogError, inode, journal, sums, types::OpId, writer::Txn,
 };
 use crate::{
     ids::{FileKind, Ino},
     object::{ETag, ObjectKey},
     ranges::RangeSet,
+    sums::BlockSums,
 };
 
 /// The ranges of `ino`.
@@ -45,12 +46,38 @@ pub(super) fn insert(db: &Connection, ino: Ino, range: Range<u64>) -> Result<(),
     Ok(())
 }
 
-/// Takes everything from `size` on out.
+/// Takes one range out.
+pub(super) fn remove(db: &Connection, ino: Ino, range: Range<u64>) -> Result<(), CatalogError> {
+    if range.is_empty() {
+        return Ok(());
+    }
+    let across: Option<(u64, u64)> = db
+        .prepare_cached(
+            "SELECT start, end FROM range WHERE ino = ?1 AND start < ?2 ORDER BY start DESC LIMIT 1",
+        )?
+        .query_row(params![ino.0, range.start], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?
+        .filter(|(_, end)| *end > range.start);
+    let last_end: Option<u64> = db
+        .prepare_cached("SELECT max(end) FROM range WHERE ino = ?1 AND start >= ?2 AND start < ?3")?
+        .query_row(params![ino.0, range.start, range.end], |row| row.get(0))?;
+    db.prepare_cached("DELETE FROM range WHERE ino = ?1 AND start >= ?2 AND start < ?3")?
+        .execute(params![ino.0, range.start, range.end])?;
+    if let Some((start, _)) = across {
+        db.prepare_cached("UPDATE range SET end = ?3 WHERE ino = ?1 AND start = ?2")?
+            .execute(params![ino.0, start, range.start])?;
+    }
+    let end = across.map_or(0, |(_, end)| end).max(last_end.unwrap_or(0));
+    insert(db, ino, range.end..end.max(range.end))
+}
+
+/// Takes everything from `size` on out. The block that ends there has other bytes from now on.
 pub(super) fn truncate(db: &Connection, ino: Ino, size: u64) -> Result<(), CatalogError> {
     db.prepare_cached("DELETE FROM range WHERE ino = ?1 AND start >= ?2")?
         .execute(params![ino.0, size])?;
     db.prepare_cached("UPDATE range SET end = ?2 WHERE ino = ?1 AND end > ?2")?
         .execute(params![ino.0, size])?;
+    sums::replace(db, ino, std::slice::from_ref(&(size..u64::MAX / 2)), &[])?;
     carried::truncate(db, ino, size)
 }
 
@@ -58,6 +85,7 @@ pub(super) fn truncate(db: &Connection, ino: Ino, size: u64) -> Result<(), Catal
 pub(super) fn clear(db: &Connection, ino: Ino) -> Result<bool, CatalogError> {
     carried::clear(db, ino)?;
     changed::clear(db, ino)?;
+    sums::clear(db, ino)?;
     Ok(db.prepare_cached("DELETE FROM range WHERE ino = ?1")?.execute([ino.0])? > 0)
 }
 
@@ -89,7 +117,8 @@ impl Catalog {
         Ok((row, ranges))
     }
 
-    /// Marks fetched bytes of the object `etag` present. They must have been `fdatasync`ed (I1).
+    /// Marks fetched bytes of the object `etag` present. They must have been `fdatasync`ed (I1). `known`
+    /// are the sums of blocks that are here as a whole from now on.
     ///
     /// # Errors
     /// [`CatalogError::Changed`] when `etag` is not the base object's (I6); [`CatalogError::Gone`].
@@ -98,6 +127,7 @@ impl Catalog {
         ino: Ino,
         etag: &ETag,
         ranges: Vec<Range<u64>>,
+        known: BlockSums,
     ) -> Result<(), CatalogError> {
         let etag = etag.clone();
         self.write(move |txn| {
@@ -105,6 +135,7 @@ impl Catalog {
             if inode.etag.as_ref() != Some(&etag) {
                 return Err(CatalogError::Changed);
             }
+            sums::replace(txn.db, ino, &ranges, &known)?;
             for range in ranges {
                 insert(txn.db, ino, range.start..range.end.min(inode.size))?;
             }
@@ -123,6 +154,58 @@ impl Catalog {
             None => Ok(true),
             Some(inode) if inode.dirty || inode.writing => Ok(false),
             Some(_) => clear(txn.db, ino).map(|_| true),
+        })
+        .await
+    }
+
+    /// Forgets that `ranges` of a clean file are cached, before they are taken off the disk (D5).
+    /// Answers `false`, and changes nothing, for a file that S3 does not have completely (I5).
+    ///
+    /// # Errors
+    /// Of the database only; an ino that is gone has nothing to forget (`true`).
+    pub async fn drop_some(&self, ino: Ino, ranges: Vec<Range<u64>>) -> Result<bool, CatalogError> {
+        self.write(move |txn| match inode::find(txn.db, ino)? {
+            None => Ok(true),
+            Some(inode) if inode.dirty || inode.writing => Ok(false),
+            Some(_) => {
+                sums::replace(txn.db, ino, &ranges, &[])?;
+                carried::clear(txn.db, ino)?;
+                for range in ranges {
+                    remove(txn.db, ino, range)?;
+                }
+                Ok(true)
+            }
+        })
+        .await
+    }
+
+    /// Forgets that `range` of a clean file is cached, before it is taken off the disk (D5). Answers how
+    /// many bytes that were, and whether the file has others; `None`, and nothing changes, for a file that
+    /// S3 does not have completely (I5).
+    ///
+    /// # Errors
+    /// Of the database only; an ino that is gone has no bytes, and no others.
+    pub async fn evict(
+        &self,
+        ino: Ino,
+        range: Range<u64>,
+    ) -> Result<Option<(u64, bool)>, CatalogError> {
+        self.write(move |txn| {
+            let Some(inode) = inode::find(txn.db, ino)? else { return Ok(Some((0, false))) };
+            if inode.dirty || inode.writing {
+                return Ok(None);
+            }
+            let mut present = of(txn.db, ino)?;
+            let bytes = present.overlapping(&range).iter().map(|part| part.end - part.start).sum();
+            present.remove(range.clone());
+            if present.is_empty() {
+                clear(txn.db, ino)?;
+            } else {
+                carried::clear(txn.db, ino)?;
+                sums::replace(txn.db, ino, std::slice::from_ref(&range), &[])?;
+                remove(txn.db, ino, range)?;
+            }
+            Ok(Some((bytes, !present.is_empty())))
         })
         .await
     }

@@ -42,6 +42,10 @@ const TRIGGERS: &str = "
     BEGIN SELECT touched(OLD.ino), touched(NEW.ino); END;
     CREATE TEMP TRIGGER range_goes AFTER DELETE ON main.range
     BEGIN SELECT touched(OLD.ino); END;
+    CREATE TEMP TRIGGER sum_comes AFTER INSERT ON main.sum
+    BEGIN SELECT touched(NEW.ino); END;
+    CREATE TEMP TRIGGER sum_goes AFTER DELETE ON main.sum
+    BEGIN SELECT touched(OLD.ino); END;
 ";
 
 /// The inos that the transaction under way has touched.
@@ -144,7 +148,7 @@ struct Generation {
 }
 
 /// A moment between two commits, for [`Rows::keep`] and [`Rows::changed_since`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Since(u64);
 
 impl Rows {
@@ -194,8 +198,8 @@ impl Rows {
         state.insert(at, Known { row: Arc::clone(row), ranges: ranges.map(Arc::clone) });
     }
 
-    /// The changes have been committed.
-    pub(super) fn committed(&self, changes: Changes) {
+    /// The changes have been committed. Answers which inos they touch, or `None` for any.
+    pub(super) fn committed(&self, changes: Changes) -> Option<HashSet<Ino>> {
         let rows: Vec<_> = changes
             .rows
             .into_iter()
@@ -210,17 +214,18 @@ impl Rows {
         }
         if changes.touched.all {
             state.forget_all();
-            return;
+            return None;
         }
         let at = state.commits;
-        for ino in changes.touched.inos {
-            state.changed_at.insert(ino, at);
-            state.young.rows.remove(&ino);
-            state.old.rows.remove(&ino);
+        for ino in &changes.touched.inos {
+            state.changed_at.insert(*ino, at);
+            state.young.rows.remove(ino);
+            state.old.rows.remove(ino);
         }
         for (place, row) in rows {
             state.insert(place, Known { row, ranges: None });
         }
+        Some(changes.touched.inos)
     }
 
     /// Nobody knows what the database has: a commit has failed.

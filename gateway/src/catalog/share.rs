@@ -95,6 +95,7 @@ fn retire(txn: &mut Txn<'_>, share: ShareRow) -> Result<(), CatalogError> {
     for statement in [
         "UPDATE share SET current = 0 WHERE id = ?1",
         "DELETE FROM range WHERE ino IN (SELECT ino FROM inode WHERE share = ?1)",
+        "DELETE FROM sum WHERE ino IN (SELECT ino FROM inode WHERE share = ?1)",
         "DELETE FROM carried WHERE ino IN (SELECT ino FROM inode WHERE share = ?1)",
         "DELETE FROM inode WHERE share = ?1",
     ] {

@@ -82,6 +82,7 @@ impl Fixture {
     pub(super) async fn write(&self, ino: Ino, size: u64) {
         let begun = self.catalog.begin_write(ino).await.unwrap();
         let commit = WriteCommit {
+            sums: Vec::new(),
             noted: Some(begun.version),
             bytes: DurableBytes::Synced(None),
             size,
@@ -156,7 +157,7 @@ impl Fixture {
             Job::Localize { op, inode } => {
                 let etag = inode.etag.unwrap();
                 let all = std::iter::once(0..inode.size).collect();
-                self.catalog.add_clean_ranges(inode.ino, &etag, all).await.unwrap();
+                self.catalog.add_clean_ranges(inode.ino, &etag, all, Vec::new()).await.unwrap();
                 self.catalog.detach(op, at(SOON)).await.unwrap();
                 format!("localize {}", inode.name)
             }

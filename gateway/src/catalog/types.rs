@@ -8,6 +8,7 @@ use crate::{
     ids::{FileKind, Ino, RequestId, ShareId},
     object::{ETag, ObjectKey},
     ranges::RangeSet,
+    sums::BlockSums,
 };
 
 /// When a change happens, when its upload may begin, and who asked for it.
@@ -129,6 +130,8 @@ pub struct WriteCommit {
     pub clear_set_id: bool,
     /// What was written since the last commit; zeros in holes included.
     pub ranges: Vec<Range<u64>>,
+    /// The sums that are known of their blocks: of those that are here as a whole.
+    pub sums: BlockSums,
     /// Where they are.
     pub bytes: DurableBytes,
     /// Whether nothing has been written since `ranges` were taken: the burst ends and the upload

@@ -4,7 +4,7 @@ use rusqlite::Connection;
 use super::{Catalog, error::CatalogError};
 
 /// Rule in words, and a query that counts the rows that break it.
-const RULES: [(&str, &str); 10] = [
+const RULES: [(&str, &str); 11] = [
     (
         "a parent that is no directory",
         "SELECT count(*) FROM inode WHERE NOT EXISTS
@@ -43,6 +43,11 @@ const RULES: [(&str, &str); 10] = [
         "SELECT count(*) FROM carried WHERE NOT EXISTS
              (SELECT 1 FROM inode i WHERE i.ino = carried.ino AND i.kind = 0
                   AND length(carried.bytes) <= i.size)",
+    ),
+    (
+        "checksums of no file",
+        "SELECT count(*) FROM sum WHERE NOT EXISTS
+             (SELECT 1 FROM inode i WHERE i.ino = sum.ino AND i.kind = 0)",
     ),
     (
         "ranges of one file that touch",

@@ -17,6 +17,7 @@ use super::{
     error::CatalogError,
     held::Held,
     rows::{Changes, Rows, Touched},
+    sums::SumMemory,
     types::OpId,
 };
 use crate::ids::{Ino, ShareId};
@@ -185,21 +186,22 @@ struct Committer {
     connection: Connection,
     touched: Touched,
     rows: Arc<Rows>,
+    sums: Arc<SumMemory>,
     journal: watch::Sender<u64>,
     state: WriterState,
 }
 
 impl Writer {
-    /// Writes through `connection`, whose changes `touched` notes and `rows` follows.
+    /// Writes through `connection`, whose changes `touched` notes and what is in memory follows.
     pub(super) fn new(
         connection: Connection,
         touched: Touched,
-        rows: Arc<Rows>,
+        (rows, sums): (Arc<Rows>, Arc<SumMemory>),
         held: Held,
         journal: watch::Sender<u64>,
     ) -> Self {
         let state = WriterState { held, ..WriterState::default() };
-        Self(Mutex::new(Some(Committer { connection, touched, rows, journal, state })))
+        Self(Mutex::new(Some(Committer { connection, touched, rows, sums, journal, state })))
     }
 
     /// Serves operations until the last sender is gone, then closes the connection. The writer's thread does
@@ -248,11 +250,14 @@ impl Committer {
         let (completions, outcome) = self.commit_batch(first, more);
         let outcome = match outcome {
             Ok(changes) => {
-                self.rows.committed(changes);
+                let touched = self.rows.committed(changes);
+                // After the rows: whoever keeps sums asks them whether a commit has come between.
+                self.sums.forget(touched.as_ref().map(|inos| inos.iter()));
                 Ok(())
             }
             Err(why) => {
                 self.rows.doubt_all();
+                self.sums.forget(None::<std::iter::Empty<_>>);
                 self.state.claims = claims_before;
                 self.state.claims.released = true;
                 Err(why)

@@ -1,33 +1,36 @@
 //! Makes a range of a file present in the cache.
 use std::{
-    collections::{BTreeSet, HashMap},
-    future::Future,
+    collections::BTreeSet,
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
-    single_flight::{Block, Lead, SingleFlight},
-    window::Window,
+    single_flight::{Block, Lead, SingleFlight, Waiting},
+    window::Windows,
 };
 use crate::{
-    budget::MemoryBudget,
-    cache::{CacheError, CacheStore},
+    budget::{MemoryBudget, Reserved},
+    cache::{CacheError, CacheStore, RangeSet},
     catalog::{Catalog, CatalogError, ChangedObject, Inode},
     clock::Clock,
     ids::Ino,
     locks::InodeLocks,
+    object::ETag,
     share::Share,
     store::{StoreError, StoreErrorKind},
+    sums::{self, BlockSums},
     tasks::Tasks,
 };
 
-/// A fetch is done in blocks of this many bytes.
-pub(super) const BLOCK_BYTES: u64 = 1 << 20;
-/// Readers whose place is remembered.
-const READERS_MAX: usize = 4096;
-/// Blocks of one call under way at once.
-const BLOCKS_AT_ONCE: usize = 16;
+/// What is brought at a time: every byte of it once, whoever waits. Little enough that a small random read of
+/// a large object brings little that nobody asked for; a request of it takes hardly longer than one of 4 KiB.
+pub(super) const BLOCK_BYTES: u64 = 128 << 10;
+/// Longest GET: blocks in a row are brought together. Long enough that requests cost little beside bytes
+/// (a million for a TiB), short enough that many go side by side.
+const RUN_BLOCKS: u64 = 8;
+/// GETs of one call under way at once.
+const RUNS_AT_ONCE: usize = 16;
 
 /// Why bytes could not be brought.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -90,7 +93,7 @@ pub(crate) struct Inner {
     budget: MemoryBudget,
     tasks: Tasks,
     flights: SingleFlight<Result<(), FetchError>>,
-    readers: Mutex<HashMap<Ino, Window>>,
+    windows: Mutex<Windows>,
 }
 
 impl Fetcher {
@@ -105,7 +108,7 @@ impl Fetcher {
         tasks: Tasks,
     ) -> Self {
         let flights = SingleFlight::default();
-        let readers = Mutex::default();
+        let windows = Mutex::default();
         Self {
             inner: Arc::new(Inner {
                 share,
@@ -116,7 +119,7 @@ impl Fetcher {
                 budget,
                 tasks,
                 flights,
-                readers,
+                windows,
             }),
         }
     }
@@ -134,67 +137,123 @@ impl Fetcher {
         }
     }
 
+    /// Notes that somebody has read `range` of a file of which not everything is here. If it reads on, and
+    /// half of what was brought ahead of it is used, answers what to bring next: give it to
+    /// [`Fetcher::ahead`]. Does not wait.
+    pub fn read_on(&self, ino: Ino, range: &Range<u64>) -> Option<Range<u64>> {
+        self.inner.window(ino, range)
+    }
+
+    /// Begins to bring what is missing of `range`, as far as memory and the cache disk have room for what
+    /// nobody has asked for: it takes no room from others. Errors show when somebody asks. Call it on the
+    /// runtime that carries what goes to S3.
+    pub async fn ahead(&self, ino: Ino, range: Range<u64>) {
+        let inner = &self.inner;
+        let Ok((inode, ranges)) = inner.catalog.inode_and_ranges(ino).await else { return };
+        let missing = ranges.missing(range.start..range.end.min(inode.size).max(range.start));
+        for run in runs(&blocks(&missing)) {
+            let bytes = (run.end - run.start) * BLOCK_BYTES;
+            let room = inner.cache.space().admit(bytes).unwrap_or(false);
+            let Some(memory) = inner.budget.try_reserve(bytes).filter(|_| room) else {
+                inner.lock_windows().refused(ino, run.start * BLOCK_BYTES);
+                return;
+            };
+            drop(self.fly(&inode, run, Some(memory)));
+        }
+    }
+
     async fn fetch_once(&self, ino: Ino, range: Range<u64>) -> Result<(), FetchError> {
         let (inode, ranges) = self.inner.catalog.inode_and_ranges(ino).await?;
         let range = range.start..range.end.min(inode.size);
         if range.is_empty() || ranges.covers(&range) {
             return Ok(());
         }
-        let ahead = self.inner.window(ino, &range);
-        let wanted = blocks(&ranges.missing(range));
-        let ahead = blocks(&ranges.missing(ahead.start..ahead.end.min(inode.size)));
-        let mut batches = wanted.chunks(BLOCKS_AT_ONCE).peekable();
-        while let Some(batch) = batches.next() {
-            let flights: Vec<_> = batch.iter().map(|block| self.fly(&inode, *block)).collect();
-            if batches.peek().is_none() {
-                // Their errors show when somebody asks for these bytes.
-                ahead.iter().for_each(|block| drop(self.fly(&inode, *block)));
+        // Who reads on gets the rest of a run with what is asked for: it costs no request more.
+        let ahead = self.inner.window(ino, &range).unwrap_or(range.end..range.end);
+        let run_end = range.end.next_multiple_of(RUN_BLOCKS * BLOCK_BYTES);
+        let with = ahead.end.min(run_end).min(inode.size).max(range.end);
+        let asked = range.end.div_ceil(BLOCK_BYTES);
+        let wanted = runs(&blocks(&ranges.missing(range.start..with)));
+        for batch in wanted.chunks(RUNS_AT_ONCE) {
+            let flights: Vec<_> =
+                batch.iter().flat_map(|run| self.fly(&inode, run.clone(), None)).collect();
+            if batch.last() == wanted.last() && ahead.end > with {
+                let fetcher = self.clone();
+                let more = with..ahead.end;
+                self.inner.tasks.spawn("read ahead", async move { fetcher.ahead(ino, more).await });
             }
-            for flight in flights {
-                flight.await?;
+            for (number, flight) in flights {
+                if number < asked {
+                    flight.result().await.unwrap_or(Err(FetchError::Changed))?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Starts or joins the fetch of a block; the answer may be awaited or not.
+    /// Starts or joins the fetches of blocks in a row; the answers may be awaited or not. `memory` is for
+    /// the bytes, if they were taken before.
     fn fly(
         &self,
         inode: &Inode,
-        number: u64,
-    ) -> impl Future<Output = Result<(), FetchError>> + use<> {
-        let block = Block { ino: inode.ino, number, etag: inode.etag.clone() };
-        let (waiting, lead) = self.inner.flights.join(block.clone());
-        if let Some(lead) = lead {
-            let inner = Arc::clone(&self.inner);
-            self.inner.tasks.spawn("fetch block", inner.lead(block, lead));
+        run: Range<u64>,
+        memory: Option<Reserved>,
+    ) -> Vec<(u64, Waiting<Result<(), FetchError>>)> {
+        let (mut waiting, mut leads) = (Vec::new(), Vec::new());
+        for number in run {
+            let block = Block { ino: inode.ino, number, etag: inode.etag.clone() };
+            let (flight, lead) = self.inner.flights.join(block);
+            waiting.push((number, flight));
+            leads.extend(lead.map(|lead| (number, lead)));
         }
-        async move { waiting.result().await.unwrap_or(Err(FetchError::Changed)) }
+        if let (Some((first, _)), Some((last, _))) = (leads.first(), leads.last()) {
+            // Others may lead some in between: those bytes come twice, and are installed once.
+            let run = Run { ino: inode.ino, etag: inode.etag.clone(), blocks: *first..*last + 1 };
+            let inner = Arc::clone(&self.inner);
+            let leads = leads.into_iter().map(|(_, lead)| lead).collect();
+            self.inner.tasks.spawn("fetch", inner.lead(run, leads, memory));
+        }
+        waiting
     }
 }
 
+/// Blocks that are brought with one GET.
+#[derive(Clone, Debug)]
+struct Run {
+    ino: Ino,
+    etag: Option<ETag>,
+    blocks: Range<u64>,
+}
+
 impl Inner {
-    fn window(&self, ino: Ino, range: &Range<u64>) -> Range<u64> {
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        if readers.len() >= READERS_MAX && !readers.contains_key(&ino) {
-            readers.clear();
+    fn lock_windows(&self) -> MutexGuard<'_, Windows> {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn window(&self, ino: Ino, range: &Range<u64>) -> Option<Range<u64>> {
+        self.lock_windows().read(ino, range)
+    }
+
+    async fn lead(
+        self: Arc<Self>,
+        run: Run,
+        leads: Vec<Lead<Result<(), FetchError>>>,
+        memory: Option<Reserved>,
+    ) {
+        let result = self.bring(run, memory).await;
+        for lead in leads {
+            lead.done(result.clone());
         }
-        readers.entry(ino).or_default().miss(range)
     }
 
-    async fn lead(self: Arc<Self>, block: Block, lead: Lead<Result<(), FetchError>>) {
-        let result = self.block(block).await;
-        lead.done(result);
-    }
-
-    /// Brings what is missing of one block.
-    async fn block(&self, block: Block) -> Result<(), FetchError> {
-        let Block { ino, number, etag } = block;
+    /// Brings what is missing of the blocks.
+    async fn bring(&self, run: Run, memory: Option<Reserved>) -> Result<(), FetchError> {
+        let Run { ino, etag, blocks } = run;
         let (inode, ranges) = self.catalog.inode_and_ranges(ino).await?;
         if inode.etag != etag {
             return Err(FetchError::Changed);
         }
-        let whole = number * BLOCK_BYTES..((number + 1) * BLOCK_BYTES).min(inode.size);
+        let whole = blocks.start * BLOCK_BYTES..(blocks.end * BLOCK_BYTES).min(inode.size);
         if whole.is_empty() {
             return Ok(());
         }
@@ -204,7 +263,10 @@ impl Inner {
         let (Some(etag), Some(key)) = (inode.etag.clone(), inode.object_key.clone()) else {
             return Err(FetchError::Local(format!("inode {} has no object to read from", ino.0)));
         };
-        let _memory = self.budget.reserve(hull.end - hull.start).await;
+        let _memory = match memory {
+            Some(memory) => memory,
+            None => self.budget.reserve(hull.end - hull.start).await,
+        };
         let bytes = match self.share.store.get(&key, hull.clone(), &etag).await {
             Ok(bytes) => bytes,
             Err(error) => return Err(self.look(&inode, error).await),
@@ -226,9 +288,41 @@ impl Inner {
         }
         if !install.is_empty() {
             self.cache.sync(ino).await?;
-            self.catalog.add_clean_ranges(ino, &etag, install).await?;
+            install.iter().for_each(|part| present.insert(part.clone()));
+            let sums = self.sums(&now, (&hull, &bytes), &install, &present).await?;
+            self.catalog.add_clean_ranges(ino, &etag, install, sums).await?;
         }
         Ok(())
+    }
+
+    /// The sums of the blocks that `install` has filled, of the bytes that S3 sent; where the rest of a
+    /// block was here already, of what the disk has. `sent` are those bytes and where they begin. Call
+    /// with the inode's exclusive lock held.
+    async fn sums(
+        &self,
+        now: &Inode,
+        (at, sent): (&Range<u64>, &[u8]),
+        install: &[Range<u64>],
+        present: &RangeSet,
+    ) -> Result<BlockSums, FetchError> {
+        let (mut known, mut mixed) = (BlockSums::new(), Vec::new());
+        for block in install.iter().flat_map(sums::blocks) {
+            let bytes = sums::bytes_of(block, now.size);
+            if install.iter().any(|part| part.start <= bytes.start && part.end >= bytes.end) {
+                let from = usize::try_from(bytes.start - at.start).expect("within the block");
+                let to = usize::try_from(bytes.end - at.start).expect("within the block");
+                known.push((block, sums::of_block(&sent[from..to])));
+            } else if present.covers(&bytes) {
+                mixed.push((block, sums::UNKNOWN));
+            }
+        }
+        // What is written and not committed gets its sum with its commit.
+        let written = self.cache.overlay().touched(now.ino, &mixed);
+        let mut mixed: Vec<u64> = mixed.into_iter().map(|(block, _)| block).collect();
+        mixed.retain(|block| !written.contains(block));
+        mixed.dedup();
+        known.extend(self.cache.sums_of(now.ino, mixed, now.size).await?);
+        Ok(known)
     }
 
     /// A GET was refused: finds out what the object is now.
@@ -279,6 +373,27 @@ fn blocks(ranges: &[Range<u64>]) -> Vec<u64> {
     touched.into_iter().collect()
 }
 
+/// The blocks in order as runs in a row, each short enough for one GET. Long rows are cut where others
+/// would cut them too.
+fn runs(blocks: &[u64]) -> Vec<Range<u64>> {
+    let mut runs: Vec<Range<u64>> = Vec::new();
+    let mut rest = blocks.iter().copied().peekable();
+    while let Some(start) = rest.next() {
+        let mut end = start + 1;
+        while rest.next_if_eq(&end).is_some() {
+            end += 1;
+        }
+        let mut at = start;
+        while end - at > RUN_BLOCKS {
+            let cut = (at + 1).next_multiple_of(RUN_BLOCKS);
+            runs.push(at..cut);
+            at = cut;
+        }
+        runs.push(at..end);
+    }
+    runs
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,5 +404,13 @@ mod tests {
         assert_eq!(blocks(&[5..5, 7..7]), Vec::<u64>::new());
         let across = BLOCK_BYTES - 1..3 * BLOCK_BYTES;
         assert_eq!(blocks(std::slice::from_ref(&across)), [0, 1, 2]);
+    }
+
+    #[test]
+    fn blocks_in_a_row_come_together_up_to_the_longest_get() {
+        assert_eq!(runs(&[]), Vec::<Range<u64>>::new());
+        assert_eq!(runs(&[7, 8, 9, 12]), [7..10, 12..13], "no cut where one GET will do");
+        let long: Vec<u64> = (5..30).collect();
+        assert_eq!(runs(&long), [5..8, 8..16, 16..24, 24..30]);
     }
 }

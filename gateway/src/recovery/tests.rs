@@ -28,6 +28,7 @@ async fn committed_file(catalog: &Catalog, cache: &CacheStore, root: Ino, name: 
     cache.write_at(ino, 0, Bytes::from_static(b"data")).await.unwrap();
     cache.sync(ino).await.unwrap();
     let commit = WriteCommit {
+        sums: Vec::new(),
         noted: Some(begun.version),
         bytes: DurableBytes::Synced(None),
         size: 4,

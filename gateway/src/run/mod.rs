@@ -44,6 +44,8 @@ use shares::Shares;
 
 /// How often files that nobody committed are looked for.
 const FLUSH_IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the free space of the cache disk is looked at.
+const EVICT_INTERVAL: Duration = Duration::from_millis(500);
 /// Time for tasks to end at a stop, requests in flight included; what is written is committed after
 /// that. PID 1 waits for half a minute.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -170,6 +172,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
         locks.clone(),
         Arc::clone(&clock),
         Verifier::random().map_err(RunError::Random)?,
+        events.clone(),
         settings.current().settings.cache.upload_delay_ms,
     ));
     let tasks = Tasks::default();
@@ -195,6 +198,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
     let gateway = Arc::new(Gateway::new(shares, settings, Arc::clone(&machine), server.clone()));
     gateway.apply().await;
     tasks.spawn_critical("upload", gateway.uploader().run(tasks.stopping().clone()));
+    tasks.spawn_critical("evict", evict_ahead(Arc::clone(&write_back), tasks.clone()));
     tasks.spawn_critical("write-back", flush_idle(Arc::clone(&write_back), tasks.clone()));
 
     let stop = tasks.stopping().clone();
@@ -227,6 +231,9 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
         );
     }
     let flushed = write_back.flush_all().await;
+    if let Err(error) = write_back.doubt_uncommitted().await {
+        tracing::error!("writes that could not be committed may look like damage later: {error}");
+    }
     write_back.removals_done().await;
     if let Err(error) = write_back.settle().await {
         tracing::warn!("some small files go to the cache disk at the next start: {error}");
@@ -262,6 +269,25 @@ async fn flush_idle(write_back: Arc<WriteBack>, tasks: Tasks) {
                 write_back.flush_growing().await;
                 if let Err(error) = write_back.settle().await {
                     tracing::error!("the cache disk cannot be synced, trying again: {error}");
+                }
+            }
+            () = tasks.stopping().cancelled() => return,
+        }
+    }
+}
+
+/// Keeps some of the cache disk free for what comes next, until the stop.
+async fn evict_ahead(write_back: Arc<WriteBack>, tasks: Tasks) {
+    let mut ticks = tokio::time::interval(EVICT_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {
+                if let Err(error) = write_back.evict_ahead().await {
+                    tracing::error!("no room can be made on the cache disk, trying again: {error}");
+                }
+                if let Err(error) = write_back.look_at_pressure().await {
+                    tracing::error!("the pace of writers is as it was: {error}");
                 }
             }
             () = tasks.stopping().cancelled() => return,

@@ -2,7 +2,10 @@
 //!
 //! Level-triggered: [`Shares::reconcile`] compares what runs with what is wanted, does the
 //! difference, and may be called again at any time. A share that is unchanged is not touched.
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+};
 
 use gateway_api::{
     Settings, SettingsError, ShareName, ShareSettings,
@@ -29,14 +32,14 @@ use crate::{
     locks::InodeLocks,
     nfs::{Export, Exports},
     refresh::Refresher,
-    share::{Events, Share, ShareHealth, access::AccessPolicy},
+    share::{Events, Pins, Share, ShareHealth, access::AccessPolicy},
     store::{
         DegradedStore, KnownAbilities, MeteredStore, ObjectStore, RetryingStore, S3Bucket,
         S3Credentials, StoreMeter, UnsetStore,
     },
     tasks::Tasks,
     upload::{ShareMovers, Uploader, UploaderOptions},
-    vfs::{IoMeter, Movers, ShareFs, ShareMode, Vfs, WriteBack},
+    vfs::{IoMeter, Movers, Pinning, ShareFs, ShareMode, Source, Vfs, WriteBack, pinned},
 };
 
 /// Memory for bodies on their way to S3, in bytes: an eighth of the machine's, 4 parts of 16 MiB at least,
@@ -73,6 +76,7 @@ struct Running {
     movers: Arc<Movers>,
     fs: Arc<Vfs>,
     meters: Meters,
+    pinning: Arc<Pinning>,
 }
 
 /// What a share has done; outlives changes of its settings.
@@ -179,6 +183,11 @@ impl Shares {
         }
         self.running = running;
         self.parts.bandwidth.replace(&settings.bandwidth);
+        let pins = self
+            .running
+            .iter()
+            .map(|running| (running.share.id, Pins::new(&running.share.settings.pinned)));
+        self.parts.write_back.set_pins(pins.collect());
         self.parts.write_back.set_upload_delay_ms(settings.cache.upload_delay_ms);
         self.parts.write_back.set_early_upload_bytes(settings.cache.early_upload_bytes);
         let movers = self.running.iter().map(|running| ShareMovers {
@@ -259,13 +268,22 @@ impl Shares {
         );
         let movers = Arc::new(Movers::new(fetcher.clone(), refresher));
         let mode = if wanted.read_only { ShareMode::ReadOnly } else { ShareMode::ReadWrite };
-        let source = Arc::clone(&movers) as _;
+        let source: Arc<dyn Source> = Arc::clone(&movers) as _;
+        let pinning = Arc::new(Pinning::new(
+            wanted.name.clone(),
+            row.root,
+            Pins::new(&wanted.pinned),
+            Arc::clone(&parts.write_back),
+            Arc::clone(&source),
+        ));
+        let keep = keep_pinned(Arc::downgrade(&pinning), parts.tasks.clone());
+        parts.tasks.spawn("keep pinned files", keep);
         let fs = Vfs::new(&row, Arc::clone(&parts.write_back), source, mode);
         let fs = Arc::new(fs.with_meter(Arc::clone(&meters.io)));
         let probing = probe(Arc::downgrade(&share), asked, parts.clone());
         self.parts.tasks.spawn("probe the bucket", probing);
         let s3 = settings.s3.without_credentials();
-        Ok(Running { s3, missing, known, share, fetcher, movers, fs, meters })
+        Ok(Running { s3, missing, known, share, fetcher, movers, fs, meters, pinning })
     }
 
     /// The shares' states, in the order of the settings as far as they run.
@@ -281,6 +299,7 @@ impl Shares {
                 capabilities: running.known.get(),
                 upload: pending.of_share(running.share.id, now, rate),
                 figures,
+                pinned: running.pinning.status(),
                 ..status_of(&running.share.settings, health.state())
             }
         });
@@ -326,5 +345,26 @@ fn status_of(settings: &ShareSettings, state: ShareState) -> ShareStatus {
         upload: UploadStatus::default(),
         figures: Figures::default(),
         capabilities: Capabilities::default(),
+        pinned: None,
+    }
+}
+
+/// Fetches what is pinned, until the stop. Ends with the share.
+async fn keep_pinned(pinning: Weak<Pinning>, tasks: Tasks) {
+    let stopping = tasks.stopping();
+    while let Some(pinning) = pinning.upgrade() {
+        tokio::select! {
+            done = pinning.round() => {
+                if let Err(error) = done {
+                    tracing::error!("pinned files cannot be looked after, trying again: {error}");
+                }
+            }
+            () = stopping.cancelled() => return,
+        }
+        drop(pinning);
+        tokio::select! {
+            () = tokio::time::sleep(pinned::ROUND_PAUSE) => {}
+            () = stopping.cancelled() => return,
+        }
     }
 }

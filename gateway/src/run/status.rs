@@ -146,6 +146,7 @@ mod tests {
             unrepresentable_keys: 0,
             upload: UploadStatus { dirty_files, failing, ..UploadStatus::default() },
             figures: Figures::default(),
+            pinned: None,
             capabilities: gateway_api::status::Capabilities::default(),
         }
     }

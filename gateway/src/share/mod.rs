@@ -4,12 +4,14 @@ pub mod access;
 pub mod health;
 pub mod keymap;
 pub mod metadata;
+mod pins;
 
 use std::{fmt, sync::Arc};
 
 use gateway_api::settings::ShareSettings;
 
 pub use health::{Events, OddKeys, ShareHealth};
+pub use pins::Pins;
 
 use crate::{
     catalog::{Inode, ListDefaults},

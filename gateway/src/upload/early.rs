@@ -11,7 +11,7 @@ use super::{
     multipart::{PartOf, Sending},
     plan,
 };
-use crate::{catalog::EarlyJob, ids::Ino};
+use crate::{catalog::EarlyJob, ids::Ino, verified};
 
 /// Sends the parts that are committed and that S3 does not have. A part that is being written again
 /// ends it: [`JobError::Superseded`].
@@ -64,5 +64,5 @@ async fn committed(tools: &Tools, ino: Ino, range: Range<u64>) -> Result<Bytes, 
     if !tools.cache.overlay().ranges(ino).overlapping(&range).is_empty() {
         return Err(JobError::Superseded);
     }
-    Ok(tools.cache.read_at(ino, range).await?)
+    verified::read_locked(&tools.catalog, &tools.cache, &tools.share.health, ino, range).await
 }

@@ -14,6 +14,7 @@ use crate::{
     fetch::FetchError,
     object::{ETag, ObjectKey},
     store::{Expect, PutOptions, StoreError, StoreErrorKind, UploadedPart},
+    verified,
 };
 
 /// Parts of one file under way at once, if there is memory for them.
@@ -31,7 +32,8 @@ pub(super) async fn frozen(
     if !tools.catalog.is_current(job.op, job.inode.version).await? {
         return Err(JobError::Superseded);
     }
-    Ok(tools.cache.read_at(job.inode.ino, range).await?)
+    let health = &tools.share.health;
+    verified::read_locked(&tools.catalog, &tools.cache, health, job.inode.ino, range).await
 }
 
 /// Sends the file in parts and completes the upload if the file has not changed meanwhile (I4).

@@ -1,23 +1,100 @@
-//! The catalog as the evictor sees it: which leaf knows the other is decided here.
+//! Making room in the cache: in the background before anybody needs it, or when somebody does. The catalog as
+//! the evictor sees it: which leaf knows the other is decided here.
+use std::{ops::Range, sync::PoisonError};
+
 use async_trait::async_trait;
 
+use super::{FsError, write_back::WriteBack};
 use crate::{
-    cache::{CacheError, evict::CleanFiles},
-    catalog::{Catalog, CatalogError},
+    cache::{
+        CacheError, RangeSet,
+        evict::{CleanFiles, Files, Forgotten, Pinned},
+    },
+    catalog::{CatalogError, Inode},
     ids::Ino,
 };
+
+/// Most bytes freed at a time in the background, so that a stop is not waited for.
+const STEP_BYTES: u64 = 256 << 20;
 
 fn in_words(error: CatalogError) -> CacheError {
     CacheError::Catalog(error.to_string())
 }
 
 #[async_trait]
-impl CleanFiles for Catalog {
+impl CleanFiles for WriteBack {
     async fn clean_cached(&self, after: Ino, limit: usize) -> Result<Vec<Ino>, CacheError> {
-        Catalog::clean_cached(self, after, limit).await.map_err(in_words)
+        self.catalog.clean_cached(after, limit).await.map_err(in_words)
     }
 
-    async fn forget_cached(&self, ino: Ino) -> Result<bool, CacheError> {
-        self.drop_ranges(ino).await.map_err(in_words)
+    async fn cached(&self, ino: Ino) -> Result<RangeSet, CacheError> {
+        self.catalog.ranges(ino).await.map_err(in_words)
+    }
+
+    async fn forget(
+        &self,
+        ino: Ino,
+        range: Range<u64>,
+        pinned: Pinned,
+    ) -> Result<Forgotten, CacheError> {
+        match self.catalog.inode(ino).await {
+            // Known without a change of the database.
+            Ok(row) if row.dirty || row.writing => return Ok(Forgotten::Stays),
+            Ok(row) if pinned == Pinned::Stay && self.is_pinned(&row).await? => {
+                return Ok(Forgotten::Stays);
+            }
+            Ok(_) | Err(CatalogError::Gone(_)) => {}
+            Err(error) => return Err(in_words(error)),
+        }
+        Ok(match self.catalog.evict(ino, range).await.map_err(in_words)? {
+            None => Forgotten::Stays,
+            Some((bytes, true)) => Forgotten::Part(bytes),
+            Some((bytes, false)) => Forgotten::Last(bytes),
+        })
+    }
+}
+
+impl WriteBack {
+    async fn is_pinned(&self, row: &Inode) -> Result<bool, CacheError> {
+        let pins = {
+            let pins = self.pins.read().unwrap_or_else(PoisonError::into_inner);
+            pins.get(&row.share).filter(|pins| !pins.is_empty()).cloned()
+        };
+        let Some(pins) = pins else { return Ok(false) };
+        match self.catalog.path(row.ino).await {
+            Ok(path) => Ok(pins.covers(&path)),
+            Err(CatalogError::Gone(_)) => Ok(false),
+            Err(error) => Err(in_words(error)),
+        }
+    }
+
+    /// Evicts at least `bytes`, or all that may leave; answers how many bytes did.
+    pub(super) async fn evict(&self, bytes: u64, pinned: Pinned) -> Result<u64, FsError> {
+        let from = Files { cache: &self.cache, locks: &self.locks, index: self };
+        Ok(self.evictor.free(from, bytes, pinned).await?)
+    }
+
+    /// Evicts what was not used for longest, if little is free, so that writers and readers need not wait for
+    /// that. Run it about every second; answers how many bytes it freed.
+    ///
+    /// # Errors
+    /// Of the disk or the catalog.
+    pub async fn evict_ahead(&self) -> Result<u64, FsError> {
+        let mut freed = 0;
+        loop {
+            let short = self.cache.space().short_of_spare().map_err(|error| {
+                tracing::error!("cannot ask the cache disk for its space: {error}");
+                FsError::Io
+            })?;
+            if short == 0 {
+                return Ok(freed);
+            }
+            let step = self.evict(short.min(STEP_BYTES), Pinned::Stay).await?;
+            freed += step;
+            // What is left is dirty, or a disk that does not tell at once what it has free.
+            if step < short.min(STEP_BYTES) || freed >= short {
+                return Ok(freed);
+            }
+        }
     }
 }

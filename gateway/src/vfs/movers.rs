@@ -98,6 +98,14 @@ impl Source for Movers {
         self.elsewhere(async move { fetcher.fetch(ino, range).await }).await
     }
 
+    fn read_on(&self, ino: Ino, range: &Range<u64>) {
+        if let Some(ahead) = self.fetcher.read_on(ino, range) {
+            let fetcher = self.fetcher.clone();
+            // It only begins what the fetcher's own tasks do; nobody waits for it.
+            drop(self.runtime.spawn(async move { fetcher.ahead(ino, ahead).await }));
+        }
+    }
+
     async fn refresh_dir(&self, dir: Ino) -> Result<(), FsError> {
         if self.refresher.is_fresh(dir).await? {
             return Ok(());

@@ -1,11 +1,41 @@
 //! READ.
+use std::{ops::Range, sync::Arc};
+
 use bytes::Bytes;
 
 use super::{Credentials, FsError, Ino, ReadData, Vfs, permissions};
-use crate::cache::CacheError;
+use crate::{
+    cache::CacheError,
+    catalog::{ForRead, Inode},
+    locks::{ExclusiveGuard, SharedGuard},
+    sums::BlockSums,
+    verified,
+};
 
 /// How often bytes may vanish (eviction, a changed object) between fetching and reading them.
 const TRIES_MAX: usize = 8;
+
+/// How a READ looks at the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// While others may write: bytes that do not match their sums say only that it must look again.
+    Glance,
+    /// With nobody writing: what does not match is damaged.
+    Stare,
+}
+
+/// The hold on the inode for either.
+enum Held {
+    Glance(#[expect(dead_code, reason = "held for its drop")] SharedGuard),
+    Stare(#[expect(dead_code, reason = "held for its drop")] ExclusiveGuard),
+}
+
+/// What a look at the cache file gave.
+enum Looked {
+    Bytes(Bytes),
+    /// They must be looked for anew, and so.
+    Again(Look),
+}
 
 impl Vfs {
     pub(super) async fn do_read(
@@ -18,28 +48,29 @@ impl Vfs {
         let row = self.row_with_best_attr(self.row(ino).await?).await?;
         Self::check_file(&row)?;
         permissions::check_data(&row, who, permissions::READ)?;
-        let overlay = self.shared.cache.overlay();
-        for attempt in 0..TRIES_MAX {
+        let asked = offset..offset.saturating_add(u64::from(count));
+        let (mut look, mut missed) = (Look::Glance, false);
+        for _ in 0..TRIES_MAX {
             let wanted = {
-                let _held = self.shared.locks.shared(ino).await;
+                let _held = self.held(ino, look).await;
                 let moment = self.shared.catalog.moment();
-                let (row, present) = self.shared.catalog.inode_and_ranges(ino).await?;
+                let ForRead { inode: row, ranges: present, sums } =
+                    self.shared.catalog.for_read(ino, asked.clone()).await?;
                 let attr = self.attr_by_now(moment, &row).await?;
                 let size = attr.size;
-                let end = offset.saturating_add(u64::from(count)).min(size);
-                if offset >= end {
+                let wanted = offset..asked.end.min(size);
+                if wanted.is_empty() {
                     return Ok(ReadData { data: Bytes::new(), eof: offset >= size, attr });
                 }
-                let wanted = offset..end;
-                if present.covers(&wanted) || overlay.covers(ino, &present, &wanted) {
-                    let data = match self.shared.cache.read_at(ino, wanted).await {
-                        Ok(data) => data,
-                        // The cache lost a clean file: S3 has it.
-                        Err(CacheError::Short { .. }) if !row.dirty => {
-                            self.shared.catalog.drop_ranges(ino).await?;
+                if present.covers(&wanted)
+                    || self.shared.cache.overlay().covers(ino, &present, &wanted)
+                {
+                    let data = match self.look(&row, wanted.clone(), size, sums, look).await? {
+                        Looked::Bytes(data) => data,
+                        Looked::Again(next) => {
+                            look = next;
                             continue;
                         }
-                        Err(error) => return Err(error.into()),
                     };
                     let moment = self.shared.catalog.moment();
                     let after = self.row(ino).await?;
@@ -47,18 +78,110 @@ impl Vfs {
                     // A publish of what is here changes the tag and not the version.
                     if after.etag == row.etag || after.version == row.version {
                         let attr = self.attr_by_now(moment, &after).await?;
-                        return Ok(ReadData { data, eof: end == size, attr });
+                        self.shared.cache.note_use(ino, &wanted);
+                        if !present.covers(&(wanted.start..row.size)) {
+                            self.source.read_on(ino, &wanted);
+                        }
+                        return Ok(ReadData { data, eof: wanted.end == size, attr });
                     }
                     continue;
                 }
                 wanted
             };
-            if attempt == 0 {
+            if !std::mem::replace(&mut missed, true) {
                 self.meter.missed();
             }
             self.make_room(wanted.end - wanted.start).await?;
             self.source.fetch(ino, wanted).await?;
         }
         Err(FsError::TryLater)
+    }
+
+    /// Checks the bytes of a block that is to be written in part, if it is here as a whole and nobody
+    /// is writing to it. Call without locks.
+    pub(super) async fn check_block(
+        &self,
+        ino: Ino,
+        block: u64,
+        bytes: Range<u64>,
+    ) -> Result<(), FsError> {
+        let mut look = Look::Glance;
+        for _ in 0..TRIES_MAX {
+            let _held = self.held(ino, look).await;
+            let ForRead { inode: row, sums, .. } =
+                self.shared.catalog.for_read(ino, bytes.clone()).await?;
+            let bytes = bytes.start..bytes.end.min(row.size);
+            let known = sums.iter().any(|(known, _)| *known == block);
+            if !known
+                || bytes.is_empty()
+                || !self.shared.cache.overlay().touched(ino, &sums).is_empty()
+            {
+                return Ok(());
+            }
+            match self.look(&row, bytes, row.size, sums, look).await? {
+                Looked::Bytes(_) => return Ok(()),
+                Looked::Again(next) => look = next,
+            }
+        }
+        Err(FsError::TryLater)
+    }
+
+    async fn held(&self, ino: Ino, look: Look) -> Held {
+        match look {
+            Look::Glance => Held::Glance(self.shared.locks.shared(ino).await),
+            Look::Stare => Held::Stare(self.shared.locks.exclusive(ino).await),
+        }
+    }
+
+    /// Reads `wanted`, which is here, and checks it. Call with the inode held as `look` says.
+    async fn look(
+        &self,
+        row: &Arc<Inode>,
+        wanted: Range<u64>,
+        size: u64,
+        sums: BlockSums,
+        look: Look,
+    ) -> Result<Looked, FsError> {
+        let (shared, ino) = (&self.shared, row.ino);
+        let (sums, unsure) = match look {
+            Look::Glance => (sums, false),
+            Look::Stare => {
+                let now = shared.catalog.sums_now(ino, wanted.clone()).await?;
+                (now.sums, now.unsure)
+            }
+        };
+        let found = match verified::read(&shared.cache, ino, wanted, size, sums).await {
+            Ok(found) => found,
+            // The cache lost a clean file: S3 has it.
+            Err(CacheError::Short { .. }) if !row.dirty => {
+                shared.catalog.drop_ranges(ino).await?;
+                return Ok(Looked::Again(look));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if found.damaged.is_empty() {
+            return Ok(Looked::Bytes(found.bytes));
+        }
+        match look {
+            Look::Glance => Ok(Looked::Again(Look::Stare)),
+            Look::Stare if unsure => {
+                // A write was under way when the gateway was cut off: old bytes or new, both are right.
+                shared.catalog.forget_sums(ino, found.damaged).await?;
+                Ok(Looked::Bytes(found.bytes))
+            }
+            Look::Stare => self.damaged(row, found.damaged).await,
+        }
+    }
+
+    /// Bytes on the cache disk are not what was written: those that S3 has are fetched again.
+    async fn damaged(&self, row: &Inode, blocks: Vec<u64>) -> Result<Looked, FsError> {
+        let shared = &self.shared;
+        let path = shared.catalog.path(row.ino).await?;
+        let (mended, lost) = (verified::mended(&path, &blocks), verified::lost(&path, &blocks));
+        let is_clean = shared.catalog.drop_blocks(row.ino, blocks).await?;
+        let message = if is_clean { mended } else { lost };
+        let kind = gateway_api::status::HealthEventKind::CacheDamaged;
+        shared.events.add(kind, self.name.clone(), message);
+        if is_clean { Ok(Looked::Again(Look::Glance)) } else { Err(FsError::Io) }
     }
 }

@@ -17,6 +17,10 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// [`FsError::Stale`] when it is gone, [`FsError::Access`], [`FsError::Io`].
     async fn fetch(&self, ino: Ino, range: Range<u64>) -> Result<(), FsError>;
 
+    /// Notes that `range` of a file was read of which not everything behind that is here: what comes next
+    /// may be fetched in the background. Does not wait.
+    fn read_on(&self, ino: Ino, range: &Range<u64>);
+
     /// Lists the directory if what is known of it is older than the share's stale time.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! The file system over the real catalog, a simulated disk and a source that is a map of objects.
+mod damage;
 mod data;
+mod evicting;
 mod names_and_rights;
 mod repeated;
 mod side_by_side;
@@ -29,6 +31,8 @@ use crate::{
     clock::{Clock, ManualClock},
     locks::InodeLocks,
     object::ETag,
+    share::Events,
+    sums::WrittenSums,
 };
 
 pub(super) const DELAY_MS: u64 = 2000;
@@ -42,6 +46,7 @@ pub(super) struct FakeSource {
     pub(super) objects: Mutex<HashMap<Ino, Vec<u8>>>,
     pub(super) down: AtomicBool,
     pub(super) fetched: AtomicU64,
+    pub(super) read_on: Mutex<Vec<Range<u64>>>,
 }
 
 impl FakeSource {
@@ -59,17 +64,26 @@ impl Source for FakeSource {
         let mut present = Arc::unwrap_or_clone(ranges);
         present.extend(&self.cache.overlay().ranges(ino));
         let missing = present.missing(range);
+        let mut sums = Vec::new();
         for gap in &missing {
             let bytes = self.objects.lock().unwrap()[&ino]
                 [usize::try_from(gap.start).unwrap()..usize::try_from(gap.end).unwrap()]
                 .to_vec();
             self.fetched.fetch_add(gap.end - gap.start, Ordering::SeqCst);
+            let known = WrittenSums::of(gap.start, &bytes);
+            sums.extend(known.whole);
+            sums.extend(known.tail.filter(|_| gap.end == row.size));
             self.cache.write_at(ino, gap.start, Bytes::from(bytes)).await?;
         }
         drop(held);
         self.cache.sync(ino).await?;
-        self.catalog.add_clean_ranges(ino, row.etag.as_ref().ok_or(FsError::Io)?, missing).await?;
+        let etag = row.etag.as_ref().ok_or(FsError::Io)?;
+        self.catalog.add_clean_ranges(ino, etag, missing, sums).await?;
         Ok(())
+    }
+
+    fn read_on(&self, _ino: Ino, range: &Range<u64>) {
+        self.read_on.lock().unwrap().push(range.clone());
     }
 
     async fn refresh_dir(&self, dir: Ino) -> Result<(), FsError> {
@@ -104,6 +118,7 @@ pub(super) struct Fixture {
     pub(super) catalog: Catalog,
     pub(super) clock: Arc<ManualClock>,
     pub(super) disk: SimDisk,
+    pub(super) events: Events,
     share: ShareRow,
     dir: TempDir,
 }
@@ -143,22 +158,25 @@ impl Fixture {
             objects: Mutex::default(),
             down: AtomicBool::new(false),
             fetched: AtomicU64::new(0),
+            read_on: Mutex::default(),
         });
+        let events = Events::new(clock.clone());
         let shared = Arc::new(WriteBack::new(
             catalog.clone(),
             cache,
             locks,
             clock.clone(),
             Verifier::random().unwrap(),
+            events.clone(),
             DELAY_MS,
         ));
         let fs = Vfs::new(&share, shared.clone(), source.clone(), ShareMode::ReadWrite);
-        Self { fs, source, shared, catalog, clock, disk, share, dir }
+        Self { fs, source, shared, catalog, clock, disk, events, share, dir }
     }
 
     /// The machine loses its power: the process is gone, the disk forgets what was not synced.
     pub(super) async fn power_cut(self, seed: u64) -> Self {
-        let Self { fs, source, shared, catalog, clock, disk, share: _, dir } = self;
+        let Self { fs, source, shared, catalog, clock, disk, events: _, share: _, dir } = self;
         drop((fs, source, shared, catalog));
         disk.cut_power(seed);
         Self::start(dir, disk, clock).await

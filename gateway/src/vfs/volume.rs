@@ -6,6 +6,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use gateway_api::ShareName;
 
 use super::{
     Attr, Change, CreateHow, Created, DirPage, FileKind, FsError, FsStat, Ino, ReadData, ReadDir,
@@ -22,6 +23,7 @@ use crate::{
 pub struct Vfs {
     pub(super) share: ShareId,
     pub(super) root: Ino,
+    pub(super) name: Option<ShareName>,
     pub(super) shared: Arc<WriteBack>,
     pub(super) source: Arc<dyn Source>,
     pub(super) meter: Arc<IoMeter>,
@@ -48,6 +50,7 @@ impl Vfs {
         Self {
             share: share.id,
             root: share.root,
+            name: share.name.parse().ok(),
             shared,
             source,
             meter: Arc::default(),

@@ -1,16 +1,18 @@
-//! WRITE, and room for it.
+//! WRITE.
 use std::ops::Range;
 
 use bytes::Bytes;
 
 use super::{Change, Credentials, FsError, Ino, Stability, Vfs, Written, permissions};
-use crate::{cache::overlay::Seen, catalog::Inode};
+use crate::{
+    cache::overlay::Seen,
+    catalog::Inode,
+    sums::{self, BLOCK_BYTES, WrittenSums},
+};
 
 /// Largest file in bytes: what S3 takes as one object (5 TiB). Refused at WRITE, not at upload
 /// (F40).
 pub const FILE_BYTES_MAX: u64 = 5 << 40;
-/// Room made when the disk is short, so that not every write has to.
-const HEADROOM_BYTES: u64 = 64 << 20;
 
 impl Vfs {
     pub(super) async fn do_write(
@@ -30,7 +32,8 @@ impl Vfs {
         let row = self.row_with_attr(ino).await?;
         Self::check_file(&row)?;
         permissions::check_data(&row, who, permissions::WRITE)?;
-        self.make_room(len).await?;
+        self.check_edges(&row, &range).await?;
+        self.admit(len).await?;
         let _held = self.shared.locks.shared(ino).await;
         let count = u32::try_from(len).map_err(|_| FsError::Invalid)?;
         let change = if range.is_empty() {
@@ -46,6 +49,22 @@ impl Vfs {
         Ok(Written { count, committed, verifier, change })
     }
 
+    /// Checks the blocks that a write of `range` would fill only partly: their new sums will be of what
+    /// the disk has, and must not make damage good. Call without locks.
+    async fn check_edges(&self, row: &Inode, range: &Range<u64>) -> Result<(), FsError> {
+        let is_part = |at: u64| !at.is_multiple_of(BLOCK_BYTES);
+        let first = is_part(range.start).then_some(range.start / BLOCK_BYTES);
+        // Nothing of the file is left behind a write that reaches its end.
+        let last = (is_part(range.end) && range.end < row.size).then_some(range.end / BLOCK_BYTES);
+        for block in first.into_iter().chain(last.filter(|_| first != last)) {
+            let bytes = sums::bytes_of(block, row.size);
+            if !bytes.is_empty() {
+                self.check_block(row.ino, block, bytes).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes `data` to the cache file. Call with the inode's shared lock held.
     async fn put(
         &self,
@@ -55,7 +74,8 @@ impl Vfs {
         data: Bytes,
     ) -> Result<Change, FsError> {
         let overlay = self.shared.cache.overlay();
-        let begun = self.shared.begin(ino).await?;
+        let begun = self.shared.begin(ino, &range).await?;
+        let sums = WrittenSums::of(range.start, &data);
         let written = async {
             // After the burst has begun: from here on nobody's commit closes it, so this row is
             // what is seen until a write ends.
@@ -66,12 +86,12 @@ impl Vfs {
         match written.await {
             Ok(row) => {
                 let clears = permissions::write_clears_set_id(&row, who);
-                let seen = overlay.wrote(ino, begun, &range, self.tick(&row), clears);
+                let seen = overlay.wrote(ino, begun, (&range, &sums), self.tick(&row), clears);
                 let (before, after) = seen.ok_or(FsError::Stale)?;
                 Ok(Self::seen_change(&row, before, after))
             }
             Err(error) => {
-                overlay.write_failed(ino, &range);
+                overlay.write_failed(ino, begun, &range);
                 self.shared.verifier.rotate();
                 Err(error)
             }
@@ -86,27 +106,5 @@ impl Vfs {
             Self::attr_with(row, written)
         };
         Change { before: Some(attr(before).wcc()), after: attr(after) }
-    }
-
-    /// Makes sure that `len` more bytes fit, evicting clean files if need be. Call without locks.
-    pub(super) async fn make_room(&self, len: u64) -> Result<(), FsError> {
-        let space = self.shared.cache.space();
-        let ask = |error: std::io::Error| {
-            tracing::error!("cannot ask the cache disk for its space: {error}");
-            FsError::Io
-        };
-        if space.admit(len).map_err(ask)? {
-            return Ok(());
-        }
-        let short = space.short_of(len.saturating_add(HEADROOM_BYTES)).map_err(ask)?;
-        let shared = &self.shared;
-        shared.evictor.free(&shared.cache, &shared.locks, &shared.catalog, short).await?;
-        if space.admit(len).map_err(ask)? {
-            return Ok(());
-        }
-        let pending = shared.catalog.pending(None).await?;
-        // Uploads make room: the client is to try again. If none gets through, it must know.
-        let stuck = pending.dirty_bytes == 0 || pending.failing >= pending.dirty_files;
-        Err(if stuck { FsError::NoSpace } else { FsError::TryLater })
     }
 }

@@ -4,16 +4,18 @@
 //! which nothing more was written. Commit order: bytes, then the catalog's row with the journal entry
 //! (I1, I2), then the answer.
 use std::{
+    collections::HashMap,
     fmt,
+    ops::Range,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use tokio::sync::Semaphore;
 
-use super::{FsError, verifier::Verifier};
+use super::{FsError, pace::Pacer, verifier::Verifier};
 use crate::{
     cache::{
         CacheStore,
@@ -22,8 +24,10 @@ use crate::{
     },
     catalog::{CARRIED_BYTES_MAX, Catalog, DurableBytes, WriteCommit},
     clock::{Clock, Timestamp},
-    ids::Ino,
+    ids::{Ino, ShareId},
     locks::InodeLocks,
+    share::{Events, Pins},
+    sums::{self, BlockSums},
 };
 
 /// The time of a commit before any write has ended: earlier than every other, so the file keeps its.
@@ -45,6 +49,10 @@ pub struct WriteBack {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) verifier: Verifier,
     pub(super) evictor: Evictor,
+    pub(super) events: Events,
+    pub(super) pacer: Pacer,
+    /// What is pinned of each share.
+    pub(super) pins: RwLock<HashMap<ShareId, Pins>>,
     /// Held while a burst begins or a commit closes it; ranks between inode lock and catalog.
     bursts: InodeLocks,
     upload_delay_ms: AtomicU64,
@@ -74,6 +82,7 @@ impl WriteBack {
         locks: InodeLocks,
         clock: Arc<dyn Clock>,
         verifier: Verifier,
+        events: Events,
         upload_delay_ms: u64,
     ) -> Self {
         Self {
@@ -83,6 +92,9 @@ impl WriteBack {
             clock,
             verifier,
             evictor: Evictor::default(),
+            events,
+            pacer: Pacer::default(),
+            pins: RwLock::default(),
             bursts: InodeLocks::default(),
             upload_delay_ms: AtomicU64::new(upload_delay_ms),
             early_upload_bytes: AtomicU64::new(0),
@@ -103,19 +115,24 @@ impl WriteBack {
         self.early_upload_bytes.store(bytes, Ordering::Relaxed);
     }
 
+    /// Changes what is pinned, of all shares.
+    pub fn set_pins(&self, pins: HashMap<ShareId, Pins>) {
+        *self.pins.write().unwrap_or_else(PoisonError::into_inner) = pins;
+    }
+
     /// When a change that is made now may be uploaded.
     pub(super) fn due(&self) -> Timestamp {
         self.clock.now().plus_millis(self.upload_delay_ms.load(Ordering::Relaxed))
     }
 
-    /// Begins a write, and the burst if none is open. Call with the inode's shared lock held.
-    pub(super) async fn begin(&self, ino: Ino) -> Result<WriteBegun, FsError> {
+    /// Begins a write of `range`, and the burst if none is open. Call with the inode's shared lock held.
+    pub(super) async fn begin(&self, ino: Ino, range: &Range<u64>) -> Result<WriteBegun, FsError> {
         let overlay = self.cache.overlay();
-        if let Some(begun) = overlay.join(ino) {
+        if let Some(begun) = overlay.join(ino, range) {
             return Ok(begun);
         }
         let _gate = self.bursts.exclusive(ino).await;
-        if let Some(begun) = overlay.join(ino) {
+        if let Some(begun) = overlay.join(ino, range) {
             return Ok(begun);
         }
         let (burst, row) = match self.catalog.hold(ino) {
@@ -131,7 +148,7 @@ impl WriteBack {
             // What an earlier run or a longer object left beyond the end must read as zero.
             self.cache.cut(ino, row.size).await?;
         }
-        Ok(overlay.begin(ino, burst, row.size))
+        Ok(overlay.begin(ino, burst, row.size, range))
     }
 
     /// Makes everything written to the file until now durable. Call with the inode locked.
@@ -162,6 +179,7 @@ impl WriteBack {
         // A sync that somebody else asked for may have failed, and with bytes of ours. That the one
         // after it succeeded says nothing.
         self.refuse_fenced(ino)?;
+        let sums = self.sums(ino, &taken).await?;
         let closed = overlay.close(ino, &taken);
         let noted = match closed.clone().or_else(|| overlay.burst(ino)) {
             Some(Burst::Noted(version)) => Some(version),
@@ -173,6 +191,7 @@ impl WriteBack {
             mtime: taken.mtime.unwrap_or(NO_WRITE),
             clear_set_id: taken.clear_set_id,
             ranges: taken.ranges.iter().collect(),
+            sums,
             bytes,
             closes: closed.is_some(),
             due: self.due(),
@@ -190,6 +209,36 @@ impl WriteBack {
                 Err(error.into())
             }
         }
+    }
+
+    /// The sums of the blocks written and not committed, as they are now: of a write that came after
+    /// `taken`, too, whose commit will say them again. Where writes filled only parts of a block, of what
+    /// the disk has, if the block is here as a whole. Call it in the file's turn.
+    async fn sums(&self, ino: Ino, taken: &Taken) -> Result<BlockSums, FsError> {
+        let (mut sums, mut unknown, size) = self.cache.overlay().sums(ino);
+        if unknown.is_empty() {
+            return Ok(sums);
+        }
+        let row = self.catalog.inode(ino).await?;
+        if row.etag.is_some() {
+            let (_, ranges) = self.catalog.inode_and_ranges(ino).await?;
+            let mut present = Arc::unwrap_or_clone(ranges);
+            present.extend(&taken.ranges);
+            unknown.retain(|block| present.covers(&sums::bytes_of(*block, size)));
+        }
+        sums.extend(self.cache.sums_of(ino, unknown, size).await?);
+        sums.sort_unstable();
+        Ok(sums)
+    }
+
+    /// The gateway is stopping, and these writes could not be committed: the next start must not take
+    /// what they have left for damage.
+    ///
+    /// # Errors
+    /// Of the catalog.
+    pub async fn doubt_uncommitted(&self) -> Result<(), FsError> {
+        let left = self.cache.overlay().inos();
+        if left.is_empty() { Ok(()) } else { Ok(self.catalog.doubt_sums(left).await?) }
     }
 
     /// A sync has failed: carried bytes may be missing in their cache files, and until they have been

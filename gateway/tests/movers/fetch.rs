@@ -28,7 +28,10 @@ async fn any_range_is_the_object_s_and_the_second_read_is_free() {
         assert!(w.read(ino, range.clone()).await == slice, "{range:?}");
     }
     let before = w.requests("GetObject");
-    assert!(before <= 4, "{before} requests for four blocks");
+    assert!(
+        before <= 7,
+        "{before} requests for a byte here and there and three GETs' worth of rest"
+    );
     w.read(ino, 0..size).await;
     assert_eq!(w.requests("GetObject"), before);
 }
@@ -101,4 +104,68 @@ async fn fetched_bytes_never_replace_written_ones() {
     let mut expected = body;
     expected[100..107].copy_from_slice(b"written");
     assert!(w.object("p/f").body == expected, "the upload has the rest of the object");
+}
+
+/// The bytes of the GETs so far: what the store was asked for.
+fn fetched(w: &World, ino: gateway::ids::Ino) -> impl Future<Output = u64> {
+    let catalog = w.catalog.clone();
+    async move { catalog.ranges(ino).await.unwrap().bytes() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_random_read_of_a_large_object_brings_little_besides() {
+    let body = pattern(20 << 20, 5);
+    let (w, ino) = world_with(&body).await;
+    for i in [17_u64, 3, 11, 7, 19] {
+        let at = (i << 20) + 777;
+        let slice = &body[usize::try_from(at).unwrap()..usize::try_from(at + 4096).unwrap()];
+        assert!(w.read(ino, at..at + 4096).await == slice);
+    }
+    assert_eq!((fetched(&w, ino).await, w.requests("GetObject")), (5 * (128 << 10), 5));
+}
+
+/// Goal: who reads on finds everything there, in few requests, and the window stops at the end. Method: a
+/// reader that reads on only when what it was promised is here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_reads_on_waits_only_for_its_first_bytes() {
+    let size = 24_u64 << 20;
+    let body = pattern(usize::try_from(size).unwrap(), 6);
+    let (w, ino) = world_with(&body).await;
+    let mut misses = 0;
+    for at in (0..size).step_by(256 << 10) {
+        let range = at..at + (256 << 10);
+        if !w.catalog.ranges(ino).await.unwrap().covers(&range) {
+            misses += 1;
+            w.fetcher.fetch(ino, range.clone()).await.unwrap();
+        }
+        let ahead = w.fetcher.read_on(ino, &range);
+        if let Some(ahead) = ahead {
+            w.fetcher.ahead(ino, ahead).await;
+        }
+        // A reader that is slower than the network.
+        let next = range.end..(range.end + (256 << 10)).min(size);
+        w.until("the next bytes are here", || async {
+            w.catalog.ranges(ino).await.unwrap().covers(&next)
+        })
+        .await;
+    }
+    assert_eq!(misses, 1);
+    assert_eq!(fetched(&w, ino).await, size);
+    assert!((24..=26).contains(&w.requests("GetObject")), "{}", w.requests("GetObject"));
+    assert!(w.cache.read_at(ino, 0..size).await.unwrap() == body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_asked_for_takes_no_memory_from_who_must_have_it() {
+    let body = pattern(8 << 20, 7);
+    let (w, ino) = world_with(&body).await;
+    // All but a little: the budget of the world has 128 MiB.
+    let held = w.budget.reserve(127 << 20).await;
+    w.fetcher.ahead(ino, 0..8 << 20).await;
+    w.read(ino, 0..100).await;
+    assert_eq!(w.requests("GetObject"), 1, "who asks is served");
+    assert!(fetched(&w, ino).await <= 1 << 20);
+    drop(held);
+    w.fetcher.ahead(ino, 1 << 20..8 << 20).await;
+    w.until("the rest has come", || async { fetched(&w, ino).await == 8 << 20 }).await;
 }

@@ -1,9 +1,9 @@
 //! What reaches the bucket, in how many requests, and that it does so whatever goes wrong.
 use gateway::catalog::NewKind;
-use gateway_api::status::ShareState;
+use gateway_api::status::{HealthEventKind, ShareState};
 use s3_store::{FaultAction, FaultRule};
 
-use crate::world::{BUCKET, World};
+use crate::world::{BUCKET, World, pattern};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_file_is_one_put_that_carries_everything() {
@@ -263,5 +263,36 @@ trait Seconds {
 impl<C: gateway::clock::Clock> Seconds for C {
     fn clone_now(&self) -> i64 {
         self.now().seconds()
+    }
+}
+
+/// Goal: bytes that the disk has changed never reach the bucket, in one piece or in parts, and the file is
+/// uploaded once it has been written again.
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_the_cache_disk_has_changed_are_not_uploaded() {
+    for size in [30_000, (17 << 20) + 5] {
+        let mut w = World::new().await;
+        w.halt().await;
+        let body = pattern(size, 9);
+        let ino = w.file("f", &body).await;
+        w.flip_bit(ino, size as u64 - 1);
+        w.start();
+        w.until("the upload has failed", || async {
+            w.catalog.pending(None).await.unwrap().failing > 0
+        })
+        .await;
+        let pending = w.catalog.pending(None).await.unwrap();
+        let error = pending.last_error.unwrap();
+        assert!(error.contains("are not what was written"), "{error}");
+        let told = w.events.list();
+        assert!(
+            told.iter().any(|event| event.kind == HealthEventKind::CacheDamaged
+                && event.message.starts_with("f: bytes ")),
+            "{told:?}"
+        );
+        assert_eq!(w.keys(), Vec::<String>::new());
+        w.write(ino, 0, &body).await;
+        w.drain().await;
+        assert!(w.object("p/f").body == body);
     }
 }

@@ -1,5 +1,5 @@
 //! A gateway's movers, a bucket, and other clients of the bucket.
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{ops::Range, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gateway::{
@@ -16,6 +16,7 @@ use gateway::{
     refresh::Refresher,
     share::{Events, Share, ShareHealth},
     store::{ObjectStore, RetryingStore, S3Bucket},
+    sums::WrittenSums,
     tasks::Tasks,
     upload::{ShareMovers, Uploader, UploaderOptions},
 };
@@ -57,6 +58,7 @@ pub(crate) struct World {
     pub(crate) fetcher: Fetcher,
     pub(crate) refresher: Refresher,
     uploader: Uploader,
+    pub(crate) budget: MemoryBudget,
     options: UploaderOptions,
     stop: CancellationToken,
     running: Option<JoinHandle<()>>,
@@ -107,7 +109,7 @@ impl World {
         );
         let refresher =
             Refresher::new(Arc::clone(&share), catalog.clone(), cache.clone(), ticking());
-        let options = UploaderOptions { jobs_max: 4, budget };
+        let options = UploaderOptions { jobs_max: 4, budget: budget.clone() };
         let uploader =
             Uploader::new(catalog.clone(), cache.clone(), locks, ticking(), options.clone());
         let world = Self {
@@ -121,6 +123,7 @@ impl World {
             fetcher,
             refresher,
             uploader,
+            budget,
             options,
             stop: CancellationToken::new(),
             running: None,
@@ -240,7 +243,10 @@ impl World {
         let end = offset + body.len() as u64;
         self.cache.write_at(ino, offset, Bytes::copy_from_slice(body)).await.unwrap();
         self.cache.sync(ino).await.unwrap();
+        let known = WrittenSums::of(offset, body);
+        let tail = known.tail.filter(|_| end >= begun.inode.size);
         let commit = WriteCommit {
+            sums: known.whole.into_iter().chain(tail).collect(),
             noted: Some(begun.version),
             bytes: DurableBytes::Synced(None),
             size: begun.inode.size.max(end),
@@ -287,6 +293,15 @@ impl World {
             .remove(self.share.root, name, RemoveKind::NotDirectory, self.stamp())
             .await
             .unwrap();
+    }
+
+    /// Turns one bit of the file's bytes on the cache disk around.
+    pub(crate) fn flip_bit(&self, ino: Ino, at: u64) {
+        let path = self.dir.path().join(format!("data/{:02x}/{}", ino.0 & 0xff, ino.0));
+        let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
     }
 
     /// What a reader gets, brought from S3 if need be.

@@ -208,6 +208,7 @@ mod tests {
             upload: UploadStatus::default(),
             figures: gateway_api::figures::Figures::default(),
             capabilities: Capabilities::default(),
+            pinned: None,
         };
         View {
             machine: MachineState {

@@ -120,8 +120,10 @@ async fn a_transition_that_fails_leaves_the_rows_in_memory_as_they_are() {
     let f = Fixture::new().await;
     let file = f.file(f.share.root, "f").await;
     let before = f.catalog.inode(file).await.unwrap();
-    let other =
-        f.catalog.add_clean_ranges(file, &tag("other"), std::iter::once(0..1).collect()).await;
+    let other = f
+        .catalog
+        .add_clean_ranges(file, &tag("other"), std::iter::once(0..1).collect(), Vec::new())
+        .await;
     assert!(matches!(other, Err(CatalogError::Changed)));
     let long = "x".repeat(1100);
     let spec = crate::catalog::RenameSpec {

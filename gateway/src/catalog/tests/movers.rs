@@ -68,6 +68,7 @@ async fn a_commit_of_an_older_burst_leaves_the_newer_one_open() {
     let old = f.catalog.begin_write(file).await.unwrap();
     let new = f.catalog.begin_write(file).await.unwrap();
     let commit = |version| WriteCommit {
+        sums: Vec::new(),
         noted: Some(version),
         bytes: DurableBytes::Synced(None),
         size: 1,
@@ -88,6 +89,7 @@ async fn a_commit_that_comes_late_takes_nothing_back() {
     let file = f.file(f.share.root, "f").await;
     let burst = f.catalog.begin_write(file).await.unwrap();
     let commit = |size: u64, seconds| WriteCommit {
+        sums: Vec::new(),
         noted: Some(burst.version),
         bytes: DurableBytes::Synced(None),
         size,
@@ -369,6 +371,7 @@ async fn a_part_counts_only_while_the_file_has_its_bytes() {
         mtime: at(20),
         clear_set_id: false,
         ranges: vec![range],
+        sums: Vec::new(),
         bytes: DurableBytes::Synced(None),
         closes,
         due: at(SOON),
@@ -442,7 +445,7 @@ async fn fetched_ranges_of_another_object_are_refused() {
     f.drain().await;
     let etag = f.catalog.inode(file).await.unwrap().etag.clone().unwrap();
     assert!(f.catalog.drop_ranges(file).await.unwrap());
-    f.catalog.add_clean_ranges(file, &etag, vec![0..4, 4..99]).await.unwrap();
+    f.catalog.add_clean_ranges(file, &etag, vec![0..4, 4..99], Vec::new()).await.unwrap();
     assert_eq!(f.catalog.ranges(file).await.unwrap(), std::iter::once(0..10).collect());
     let is = ChangedObject { size: 3, etag: tag("new"), last_modified: at(50), now: at(60) };
     assert!(f.catalog.mark_changed(file, &etag, is.clone()).await.unwrap());
@@ -450,12 +453,12 @@ async fn fetched_ranges_of_another_object_are_refused() {
     assert!(f.catalog.ranges(file).await.unwrap().is_empty());
     let all = || std::iter::once(0..3).collect();
     assert!(matches!(
-        f.catalog.add_clean_ranges(file, &etag, all()).await,
+        f.catalog.add_clean_ranges(file, &etag, all(), Vec::new()).await,
         Err(CatalogError::Changed)
     ));
     let row = f.catalog.inode(file).await.unwrap();
     assert_eq!((row.size, row.needs_head, row.dirty), (3, true, false));
-    f.catalog.add_clean_ranges(file, &tag("new"), all()).await.unwrap();
+    f.catalog.add_clean_ranges(file, &tag("new"), all(), Vec::new()).await.unwrap();
     f.verify().await;
 }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 fn carrying(bytes: &'static [u8], noted: Option<u64>) -> WriteCommit {
     let size = bytes.len() as u64;
     WriteCommit {
+        sums: Vec::new(),
         noted,
         size,
         mtime: at(6),

@@ -190,6 +190,7 @@ async fn a_full_cache_evicts_clean_files_then_asks_to_wait_then_says_no() {
     }
     let refused = f.fs.write(&owner(), dirty, 1000, data(), Stability::Unstable).await;
     assert_eq!(refused.unwrap_err(), FsError::NoSpace);
+    f.fs.commit(&owner(), dirty).await.unwrap();
 }
 
 #[tokio::test]
@@ -304,4 +305,16 @@ async fn the_space_told_is_what_can_still_be_written() {
     assert_eq!(f.fs.statfs(&owner()).await.unwrap().available_bytes, 0);
     let data = Bytes::from_static(b"x");
     f.fs.write(&owner(), file, 0, data, Stability::Unstable).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn readers_are_followed_only_where_something_is_left_to_fetch() {
+    let f = Fixture::new().await;
+    let file = f.object("o", &[7; 30_000]).await;
+    f.fs.read(&owner(), file, 0, 10_000).await.unwrap();
+    f.fs.read(&owner(), file, 0, 5000).await.unwrap();
+    assert_eq!(*f.source.read_on.lock().unwrap(), [0..10_000, 0..5000], "hits as well");
+    f.fs.read(&owner(), file, 10_000, 20_000).await.unwrap();
+    f.fs.read(&owner(), file, 0, 10_000).await.unwrap();
+    assert_eq!(f.source.read_on.lock().unwrap().len(), 2, "a file that is here costs nothing");
 }

@@ -1,0 +1,133 @@
+//! Bytes of the cache disk, checked against the catalog's checksums: none is given out that is not what
+//! was written or fetched.
+//!
+//! The one place where both leaves meet for reading. A READ looks while others write, and may meet bytes
+//! of which the sum is not committed yet: it looks again with the inode locked exclusively. What does not
+//! match then is damage.
+use std::{fmt::Write, ops::Range};
+
+use bytes::Bytes;
+use gateway_api::status::HealthEventKind;
+
+use crate::{
+    cache::{CacheError, CacheStore},
+    catalog::{Catalog, CatalogError},
+    ids::Ino,
+    share::ShareHealth,
+    sums::{self, BLOCK_BYTES, BlockSums},
+};
+
+/// What a read found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The bytes asked for.
+    pub bytes: Bytes,
+    /// Blocks of which they are not what was written. Give no bytes out unless there are none.
+    pub damaged: Vec<u64>,
+}
+
+/// Reads `range`, which must be here, of a file of `size` bytes, and compares what it can with `known`.
+/// Writes that are under way while it reads may look like damage, unless the inode is locked
+/// exclusively and `known` was read since.
+///
+/// # Errors
+/// Of the cache.
+pub async fn read(
+    cache: &CacheStore,
+    ino: Ino,
+    range: Range<u64>,
+    size: u64,
+    mut known: BlockSums,
+) -> Result<Found, CacheError> {
+    let touched = cache.overlay().touched(ino, &known);
+    known.retain(|(block, _)| touched.binary_search(block).is_err());
+    // A block is judged as a whole. It is here as a whole, or nothing would be known of its sum.
+    let is_known = |at: u64| known.binary_search_by_key(&(at / BLOCK_BYTES), |(b, _)| *b).is_ok();
+    let from =
+        if is_known(range.start) { range.start / BLOCK_BYTES * BLOCK_BYTES } else { range.start };
+    let to = if is_known(range.end - 1) {
+        sums::bytes_of((range.end - 1) / BLOCK_BYTES, size).end.max(range.end)
+    } else {
+        range.end
+    };
+    let bytes = cache.read_at(ino, from..to).await?;
+    let damaged = sums::mismatches(from, &bytes, &known);
+    let within = |at: u64| usize::try_from(at - from).expect("within what was read");
+    Ok(Found { bytes: bytes.slice(within(range.start)..within(range.end)), damaged })
+}
+
+/// Reads `range` of a file that is to be uploaded. Call with the inode's exclusive lock held and nothing
+/// uncommitted.
+///
+/// # Errors
+/// [`CacheError::Damaged`] for bytes that are not what was written, which an event says; of the
+/// catalog and the cache.
+pub async fn read_locked<E: From<CatalogError> + From<CacheError>>(
+    catalog: &Catalog,
+    cache: &CacheStore,
+    health: &ShareHealth,
+    ino: Ino,
+    range: Range<u64>,
+) -> Result<Bytes, E> {
+    if range.is_empty() {
+        return Ok(Bytes::new());
+    }
+    let size = catalog.inode(ino).await?.size;
+    let now = catalog.sums_now(ino, range.clone()).await?;
+    let found = read(cache, ino, range, size, now.sums).await?;
+    let Some(first) = found.damaged.first() else { return Ok(found.bytes) };
+    if now.unsure {
+        // A write was under way when the gateway was cut off: old bytes or new ones, both are right.
+        catalog.forget_sums(ino, found.damaged).await?;
+        return Ok(found.bytes);
+    }
+    let (first, count) = (*first, found.damaged.len());
+    health.event(HealthEventKind::CacheDamaged, lost(&catalog.path(ino).await?, &found.damaged));
+    Err(CacheError::Damaged { ino, first, count }.into())
+}
+
+/// What the operator is told of damage to bytes that S3 does not have.
+pub fn lost(path: &str, damaged: &[u64]) -> String {
+    format!(
+        "{path}: {} on the cache disk are not what was written, and S3 does not have them yet; they are \
+         neither served nor uploaded. Check the disk, then write the file again",
+        places(damaged)
+    )
+}
+
+/// What the operator is told of damage to bytes that S3 has.
+pub fn mended(path: &str, damaged: &[u64]) -> String {
+    format!(
+        "{path}: {} on the cache disk were not what was written; they are fetched again from S3. Check \
+         the disk",
+        places(damaged)
+    )
+}
+
+/// Where the blocks are, in bytes; the first few of them.
+fn places(damaged: &[u64]) -> String {
+    const NAMED_MAX: usize = 4;
+    let mut words = "bytes".to_owned();
+    for (i, block) in damaged.iter().take(NAMED_MAX).enumerate() {
+        let (from, to) = (block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES - 1);
+        write!(words, "{}{from}-{to}", if i == 0 { " " } else { ", " })
+            .expect("writing to a string works");
+    }
+    if damaged.len() > NAMED_MAX {
+        write!(words, " and {} blocks more", damaged.len() - NAMED_MAX)
+            .expect("writing to a string works");
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operator_is_told_where_and_not_too_much() {
+        assert!(lost("a/b", &[0, 2]).contains("a/b: bytes 0-4095, 8192-12287 on"));
+        let many: Vec<u64> = (0..100).collect();
+        assert!(mended("a", &many).contains("12288-16383 and 96 blocks more on"));
+    }
+}

@@ -1,0 +1,128 @@
+//! Room for bytes to come: in turn while the cache is nearly full of what S3 does not have, then by evicting
+//! what it has.
+//!
+//! The reserve of [`crate::cache::space`] is not given to anybody here: what was accepted can always be
+//! committed.
+use gateway_api::status::HealthEventKind;
+
+use super::{
+    FsError, Vfs,
+    pace::{Turn, WAIT_MAX},
+    write_back::WriteBack,
+};
+use crate::cache::evict::Pinned;
+
+/// Room made when the disk is short, so that not every write has to.
+const HEADROOM_BYTES: u64 = 64 << 20;
+
+/// What an event says while writers are slowed.
+const NEARLY_FULL: &str = "the cache disk is nearly full of data that is not in S3 yet: writers are slowed to the \
+     pace of the uploads. Make the uplink faster or the cache disk larger";
+const PINS_GAVE_WAY: &str = "the cache disk is full: pinned files had to make room for what is being written. Pin \
+     less, or make the cache disk larger";
+
+impl Vfs {
+    /// Makes sure that a write of `len` bytes fits, and comes in its turn. Call without locks. Cancel safe.
+    ///
+    /// # Errors
+    /// [`FsError::TryLater`] when it would have to wait for long, [`FsError::NoSpace`] when waiting does
+    /// not help: the disk is full of what cannot be uploaded.
+    pub(super) async fn admit(&self, len: u64) -> Result<(), FsError> {
+        let shared = &self.shared;
+        match shared.pacer.turn(shared.clock.now(), len) {
+            Turn::Now => {}
+            Turn::After(wait, place) => {
+                tokio::time::sleep(wait).await;
+                drop(place);
+            }
+            Turn::TooLate => return Err(FsError::TryLater),
+        }
+        if shared.has_room(len, Pinned::Stay).await? {
+            return Ok(());
+        }
+        if shared.has_room(len, Pinned::MayLeave).await? {
+            shared.events.add(HealthEventKind::PinsDoNotFit, None, PINS_GAVE_WAY.to_owned());
+            return Ok(());
+        }
+        // Uploads make room: the client is to try again. If none gets through, it must know.
+        if shared.is_stuck().await? { Err(FsError::NoSpace) } else { self.wait_for_room(len).await }
+    }
+
+    /// Waits a moment for an upload to end.
+    async fn wait_for_room(&self, len: u64) -> Result<(), FsError> {
+        let shared = &self.shared;
+        let Some(_place) = shared.pacer.place() else { return Err(FsError::TryLater) };
+        let mut journal = shared.catalog.journal_changed();
+        let room = async {
+            loop {
+                journal.mark_unchanged();
+                if shared.has_room(len, Pinned::MayLeave).await? {
+                    return Ok(());
+                }
+                if journal.changed().await.is_err() {
+                    return Err(FsError::TryLater);
+                }
+            }
+        };
+        tokio::time::timeout(WAIT_MAX, room).await.unwrap_or(Err(FsError::TryLater))
+    }
+
+    /// Makes sure that `len` fetched bytes fit. Call without locks.
+    ///
+    /// # Errors
+    /// [`FsError::TryLater`] when they do not: a READ cannot be told that there is no space.
+    pub(super) async fn make_room(&self, len: u64) -> Result<(), FsError> {
+        let has_room = self.shared.has_room(len, Pinned::Stay).await?;
+        if has_room { Ok(()) } else { Err(FsError::TryLater) }
+    }
+}
+
+impl WriteBack {
+    /// Whether `len` more bytes fit, when what may leave has left.
+    async fn has_room(&self, len: u64, pinned: Pinned) -> Result<bool, FsError> {
+        let space = self.cache.space();
+        let ask = |error: std::io::Error| {
+            tracing::error!("cannot ask the cache disk for its space: {error}");
+            FsError::Io
+        };
+        if space.admit(len).map_err(ask)? {
+            return Ok(true);
+        }
+        let short = space.short_of(len.saturating_add(HEADROOM_BYTES)).map_err(ask)?;
+        self.evict(short, pinned).await?;
+        space.admit(len).map_err(ask)
+    }
+
+    /// Whether nothing that waits for S3 gets there.
+    async fn is_stuck(&self) -> Result<bool, FsError> {
+        if self.pacer.drains(self.clock.now()) {
+            return Ok(false);
+        }
+        Ok(!self.catalog.has_untried_uploads().await?)
+    }
+
+    /// Looks how full the cache is of what S3 does not have, for the pace of writers. Run it about twice a
+    /// second.
+    ///
+    /// # Errors
+    /// Of the disk or the catalog.
+    pub async fn look_at_pressure(&self) -> Result<(), FsError> {
+        let space = self.cache.space().now().map_err(|error| {
+            tracing::error!("cannot ask the cache disk for its space: {error}");
+            FsError::Io
+        })?;
+        let capacity = space.total.saturating_sub(crate::cache::space::reserve_bytes(space.total));
+        let used = space.total.saturating_sub(space.available);
+        let dirty = if used <= capacity / 2 {
+            // Nobody is slowed, whatever of it is dirty: not worth counting.
+            0
+        } else {
+            let pending = self.catalog.pending(None).await?.dirty_bytes;
+            pending.saturating_add(self.cache.overlay().bytes()).min(used)
+        };
+        if self.pacer.looked(self.clock.now(), dirty, capacity).is_high() {
+            self.events.add(HealthEventKind::CacheFull, None, NEARLY_FULL.to_owned());
+        }
+        Ok(())
+    }
+}
