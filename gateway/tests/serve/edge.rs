@@ -2,7 +2,7 @@
 use std::fs;
 
 use gateway_api::status::{Ability, Capabilities, HealthEventKind, ShareState};
-use s3_store::S3Store;
+use s3_store::{FaultAction, FaultRule, S3Store};
 
 use crate::{
     BUCKET,
@@ -44,6 +44,22 @@ fn a_store_that_ignores_conditions_is_found_out_and_no_version_is_lost() {
     let kept = store.keys(BUCKET).into_iter().find(|key| key.contains(".conflict-"));
     let kept = kept.expect("the other writer's version is kept");
     assert_eq!(store.object(BUCKET, &kept).unwrap().body, b"theirs");
+}
+
+/// semantics.md "When something is wrong": a bucket that does not answer at the start.
+#[test]
+fn a_share_is_served_before_its_bucket_answers_and_asked_when_it_does() {
+    let (store, home) = (store(), Home::new());
+    store.faults().add(FaultRule::new(FaultAction::DropBefore).times(u64::MAX));
+    let gateway = Gateway::start(&home, &settings(&store));
+    until("it is said", || match &gateway.status().shares[0].state {
+        ShareState::Unavailable(why) => why.contains("network").then_some(()),
+        ShareState::Starting | ShareState::Available => None,
+    });
+    assert!(gateway.status().shares[0].capabilities.are_unknown());
+    store.faults().clear();
+    assert_eq!(asked(&gateway).delete_if_match, Ability::Yes);
+    assert_eq!(gateway.status().shares[0].state, ShareState::Available);
 }
 
 #[test]

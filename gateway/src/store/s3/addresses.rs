@@ -103,7 +103,7 @@ async fn each_endpoint_gets_the_host_and_the_path_that_it_expects() {
         (
             path(public.clone()),
             "sales",
-            format!("https://s3.ap-northeast-2.amazonaws.com/sales/dir/a%20b"),
+            "https://s3.ap-northeast-2.amazonaws.com/sales/dir/a%20b".to_owned(),
         ),
         // No certificate covers a dot before the endpoint's name.
         (

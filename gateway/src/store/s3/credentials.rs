@@ -3,9 +3,10 @@
 //! Owns: the keys of the settings, or those of a file that somebody else renews. Every request asks
 //! anew, so new keys count from the next request on, and no share has to be built again.
 use std::{
-    path::PathBuf,
+    fs::Metadata,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
 };
 
 use arc_swap::ArcSwap;
@@ -53,12 +54,25 @@ struct FileState {
     problem: Option<String>,
 }
 
-/// Tells one state of a file from the next.
+/// Tells one state of a file from the next: a change of content or name changes its ctime, a
+/// replacement its inode.
 #[derive(Debug, PartialEq)]
 struct Stamp {
     path: PathBuf,
-    modified: Option<SystemTime>,
+    device_and_inode: (u64, u64),
+    changed: (i64, i64),
     bytes: u64,
+}
+
+impl Stamp {
+    fn of(path: &Path, file: &Metadata) -> Self {
+        Self {
+            path: path.to_owned(),
+            device_and_inode: (file.dev(), file.ino()),
+            changed: (file.ctime(), file.ctime_nsec()),
+            bytes: file.len(),
+        }
+    }
 }
 
 /// How the credentials stand.
@@ -122,9 +136,7 @@ impl S3Credentials {
             Source::File(path) => path,
         };
         let stamp = match tokio::fs::metadata(path).await {
-            Ok(file) => {
-                Stamp { path: path.clone(), modified: file.modified().ok(), bytes: file.len() }
-            }
+            Ok(file) => Stamp::of(path, &file),
             Err(error) => return self.unusable(None, format!("{}: {error}", path.display())),
         };
         {
