@@ -90,7 +90,7 @@ impl Catalog {
                 if let Some(etag) = &page.marker {
                     merge_marker(txn.db, &dir, &prefix, seq, etag)?;
                 }
-                if merged.inserted > 0 {
+                if merged.inserted > 0 && dir.listed_at.is_some() {
                     namespace::touch(txn.db, dir.ino, page.now)?;
                 }
                 Ok((merged, seen))
@@ -316,8 +316,15 @@ fn end_listing(
         )?
         .execute([dir.ino.0])?;
     }
-    db.prepare_cached("UPDATE inode SET listed_at = ?2, list_seq = ?3 WHERE ino = ?1")?
-        .execute(params![dir.ino.0, now.as_nanos(), seq])?;
+    // A first listing finds what has been there: the directory keeps the time of its last change, and
+    // keeps it page after page, so that nobody who reads it begins anew. Once, at the end, its ctime
+    // tells who has looked for a name in vain that there is more by now.
+    db.prepare_cached(
+        "UPDATE inode SET listed_at = ?2, list_seq = ?3,
+             ctime = CASE WHEN listed_at IS NULL THEN max(?2, ctime + 1) ELSE ctime END
+         WHERE ino = ?1",
+    )?
+    .execute(params![dir.ino.0, now.as_nanos(), seq])?;
     Ok(())
 }
 

@@ -186,6 +186,7 @@ impl Shares {
             parts.catalog.clone(),
             parts.cache.clone(),
             Arc::clone(&parts.clock),
+            parts.tasks.clone(),
         );
         let movers = Arc::new(Movers::new(fetcher.clone(), refresher));
         let mode = if wanted.read_only { ShareMode::ReadOnly } else { ShareMode::ReadWrite };

@@ -42,7 +42,7 @@ impl Vfs {
         }
         let dir_row = self.directory(dir).await?;
         permissions::check(&dir_row, who, permissions::EXECUTE)?;
-        let mut known = match self.source.refresh_dir(dir).await {
+        let mut known = match self.source.look_up(dir, name).await {
             // Whoever has the name and is not in memory is met when it is to be taken.
             Ok(()) => self.shared.catalog.child_in_memory(dir, name),
             Err(_) => self.entry(dir, name).await?,

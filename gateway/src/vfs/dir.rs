@@ -4,7 +4,10 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::{Credentials, DirEntry, DirPage, FileKind, FsError, Ino, ReadDir, Vfs, permissions};
-use crate::catalog::Inode;
+use crate::{
+    catalog::Inode,
+    refresh::{Known, Progress},
+};
 
 /// Names the cookies: an entry's cookie is its ino, for ever; so this never changes.
 const COOKIE_SPACE: [u8; 8] = *b"by-ino-1";
@@ -28,11 +31,13 @@ impl Vfs {
         if ask.cookie != 0 && ask.verifier != COOKIE_SPACE {
             return Err(FsError::BadCookie);
         }
-        if ask.cookie == 0 {
-            self.source.refresh_dir(dir).await?;
-        }
+        let mut known = if ask.cookie == 0 {
+            self.source.look(dir).await?
+        } else {
+            row.listed_at.map_or(Known::Part(Progress::default()), |_| Known::Whole)
+        };
         let most = ask.entries_max.clamp(1, PAGE_ENTRIES_MAX);
-        let row = self.row(dir).await?;
+        let mut row = self.row(dir).await?;
         let mut entries = Vec::new();
         for (cookie, name, ino) in [(DOT, ".", dir), (DOT_DOT, "..", row.parent)] {
             if ask.cookie < cookie && entries.len() < most {
@@ -48,7 +53,16 @@ impl Vfs {
         let after = Ino(ask.cookie.max(DOT_DOT));
         let read = self.shared.catalog.moment();
         let mut rows = self.shared.catalog.children(dir, after, room + 1).await?;
-        let end = rows.len() <= room;
+        while let Known::Part(seen) = known
+            && rows.is_empty()
+            && entries.is_empty()
+        {
+            // The reader has caught up with the listing: that is not the end of the directory.
+            known = self.source.more(dir, seen).await?;
+            row = self.row(dir).await?;
+            rows = self.shared.catalog.children(dir, after, room + 1).await?;
+        }
+        let end = known == Known::Whole && rows.len() <= room;
         rows.truncate(room);
         if ask.want_attr {
             rows = self.with_attributes(rows).await?;

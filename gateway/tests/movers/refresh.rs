@@ -137,6 +137,7 @@ async fn attributes_come_from_the_object_s_metadata_and_else_from_the_share() {
         catalog.clone(),
         cache,
         w.clock.clone(),
+        gateway::tasks::Tasks::default(),
     );
     refresher.on_access(row.root).await.unwrap();
     let load = async |name: &str| {

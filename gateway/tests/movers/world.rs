@@ -7,7 +7,7 @@ use gateway::{
     cache::{CacheStore, HostDisk},
     catalog::{
         AttrChange, Catalog, DurableBytes, Inode, NewInode, NewKind, RemoveKind, RenameSpec,
-        RootAttr, Stamp, WriteCommit,
+        RootAttr, ShareRow, Stamp, WriteCommit,
     },
     clock::{Clock, ManualClock, Timestamp},
     fetch::Fetcher,
@@ -18,6 +18,7 @@ use gateway::{
     store::{ObjectStore, RetryingStore, S3Bucket},
     tasks::Tasks,
     upload::{ShareMovers, Uploader, UploaderOptions},
+    vfs::{Movers, ShareMode, Verifier, Vfs, WriteBack},
 };
 use gateway_api::{
     Secret,
@@ -54,6 +55,7 @@ pub(crate) struct World {
     pub(crate) cache: CacheStore,
     pub(crate) share: Arc<Share>,
     pub(crate) events: Events,
+    pub(crate) locks: InodeLocks,
     pub(crate) fetcher: Fetcher,
     pub(crate) refresher: Refresher,
     uploader: Uploader,
@@ -105,11 +107,21 @@ impl World {
             budget.clone(),
             Tasks::default(),
         );
-        let refresher =
-            Refresher::new(Arc::clone(&share), catalog.clone(), cache.clone(), ticking());
+        let refresher = Refresher::new(
+            Arc::clone(&share),
+            catalog.clone(),
+            cache.clone(),
+            ticking(),
+            Tasks::default(),
+        );
         let options = UploaderOptions { jobs_max: 4, budget };
-        let uploader =
-            Uploader::new(catalog.clone(), cache.clone(), locks, ticking(), options.clone());
+        let uploader = Uploader::new(
+            catalog.clone(),
+            cache.clone(),
+            locks.clone(),
+            ticking(),
+            options.clone(),
+        );
         let world = Self {
             s3,
             dir,
@@ -118,6 +130,7 @@ impl World {
             cache,
             share,
             events,
+            locks,
             fetcher,
             refresher,
             uploader,
@@ -203,6 +216,23 @@ impl World {
             let pending = self.catalog.pending(None).await.unwrap();
             panic!("gave up waiting until {what}: {pending:?}; {:?}", self.events.list());
         }
+    }
+
+    /// The share as its clients see it.
+    pub(crate) fn mount(&self) -> Vfs {
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let verifier = Verifier::random().unwrap();
+        let (catalog, cache) = (self.catalog.clone(), self.cache.clone());
+        let shared = WriteBack::new(catalog, cache, self.locks.clone(), clock, verifier, 0);
+        let row = ShareRow {
+            id: self.share.id,
+            name: "share".to_owned(),
+            bucket: BUCKET.to_owned(),
+            prefix: "p/".to_owned(),
+            root: self.share.root,
+        };
+        let movers = Movers::new(self.fetcher.clone(), self.refresher.clone());
+        Vfs::new(&row, Arc::new(shared), Arc::new(movers), ShareMode::ReadWrite)
     }
 
     pub(crate) fn stamp(&self) -> Stamp {
