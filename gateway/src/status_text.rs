@@ -42,7 +42,7 @@ pub fn render(status: &GatewayStatus) -> String {
         line(format!("share /{}: {}/{} {state}", share.name, share.bucket, share.prefix));
         if share.unrepresentable_keys > 0 {
             line(format!(
-                "  {} objects cannot be shown as files (their keys are not usable as paths)",
+                "  {} objects are shown under an alias, as no file can have their names",
                 share.unrepresentable_keys
             ));
         }

@@ -73,7 +73,8 @@ pub struct ShareStatus {
     pub state: ShareState,
     /// Read-only by its settings.
     pub read_only: bool,
-    /// Objects in the bucket that no file name can stand for, met in listings so far.
+    /// Objects and prefixes in the bucket that no file name can stand for, met in listings so far: they
+    /// are shown under an alias.
     pub unrepresentable_keys: u64,
 }
 
@@ -121,7 +122,7 @@ pub enum HealthEventKind {
     UploadFailing,
     /// The cache disk is nearly full of data not yet in S3.
     CacheFull,
-    /// A key in the bucket cannot be shown as a file name.
+    /// A key in the bucket cannot be a file name, and is shown under an alias.
     UnrepresentableKey,
 }
 

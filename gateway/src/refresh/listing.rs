@@ -5,7 +5,7 @@ use crate::{
     ids::Ino,
     share::{
         OddKeys,
-        keymap::{self, Listed},
+        keymap::{self, Listed, Meant},
     },
     store::{ListPage, StoreError},
 };
@@ -39,6 +39,7 @@ impl Inner {
             next = page.next.take();
             let page = self.shown(&prefix, page, &mut odd);
             let merged = self.catalog.merge_listing_page(&mut token, page).await?;
+            merged.beside.into_iter().for_each(|key| odd.met(key));
             for ino in merged.conflicts {
                 tracing::info!(
                     ino = ino.0,
@@ -75,63 +76,86 @@ impl Inner {
     }
 
     /// Asks S3 for what it has under one name: an object of the name, or keys below it. One request, or
-    /// two where more than a page of keys begins with the name.
-    pub(super) async fn ask_for(&self, dir: Ino, name: &str) -> Result<(), RefreshError> {
-        if !keymap::is_file_name(name) {
-            return Ok(());
-        }
+    /// two where more than a page of keys begins with the name. `false` when only a whole listing
+    /// can tell: of an alias that was cut short, where more than a page of keys begins so.
+    pub(super) async fn ask_for(&self, dir: Ino, name: &str) -> Result<bool, RefreshError> {
+        let (begin, is_part) = match keymap::meant(name).0 {
+            Meant::Part(part) => (part, true),
+            Meant::Begins(begin) => (begin, false),
+            Meant::Nothing => return Ok(true),
+        };
         let mut token = self.catalog.begin_listing(dir).await?;
         let prefix = token.prefix.clone();
-        let (object, below) = (format!("{prefix}{name}"), format!("{prefix}{name}/"));
+        let (object, below) = (format!("{prefix}{begin}"), format!("{prefix}{begin}/"));
         let mut page = self.page(&object, None, &mut Pages::default()).await?;
-        if page.next.is_some() && !page.prefixes.contains(&below) {
-            // `name.` and `name-` come before `name/`.
-            let inside = self.page(&below, None, &mut Pages::default()).await?;
-            if !inside.objects.is_empty() || !inside.prefixes.is_empty() {
-                page.prefixes.push(below.clone());
+        let more = page.next.take().is_some();
+        if is_part {
+            if more && !page.prefixes.contains(&below) {
+                // `name.` and `name-` come before `name/`.
+                let inside = self.page(&below, None, &mut Pages::default()).await?;
+                if !inside.objects.is_empty() || !inside.prefixes.is_empty() {
+                    page.prefixes.push(below.clone());
+                }
             }
+            page.objects.retain(|listed| listed.key == object);
+            page.prefixes.retain(|common| *common == below);
         }
-        page.objects.retain(|listed| listed.key == object);
-        page.prefixes.retain(|common| *common == below);
-        let page = self.shown(&prefix, page, &mut OddKeys::default());
+        let mut page = self.shown(&prefix, page, &mut OddKeys::default());
+        page.entries.retain(|entry| is_part || entry.name == name);
+        let found = is_part || !more || !page.entries.is_empty();
+        // A marker of the directory itself may be among what begins with nothing.
+        page.marker = None;
         match self.catalog.merge_listing_page(&mut token, page).await {
             // The directory has another place by now: its first listing tells.
-            Err(error) if is_overtaken(&error) => Ok(()),
-            done => Ok(done.map(drop)?),
+            Err(error) if is_overtaken(&error) => Ok(false),
+            done => Ok(done.map(|_| found)?),
         }
     }
 
-    /// What of a page can be shown; the rest goes to `odd`.
+    /// What the directory has of a page; keys that are shown under an alias are counted in `odd`.
     fn shown(&self, prefix: &str, page: ListPage, odd: &mut OddKeys) -> ListedPage {
         let mut shown = ListedPage {
             entries: Vec::with_capacity(page.objects.len() + page.prefixes.len()),
             marker: None,
             defaults: self.share.defaults(),
+            beside: keymap::beside,
             now: self.clock.now(),
         };
         for common in page.prefixes {
-            match keymap::listed_prefix(prefix, &common) {
-                Listed::Name(name) => shown
-                    .entries
-                    .push(ListedEntry { name: name.to_owned(), kind: ListedKind::Directory }),
-                Listed::Marker | Listed::Unrepresentable => odd.met(common),
-            }
+            let listed = keymap::listed_prefix(prefix, &common);
+            shown.entries.extend(entry(listed, ListedKind::Directory, &common, odd));
         }
         for object in page.objects {
-            match keymap::listed_object(prefix, &object.key) {
-                Listed::Marker => shown.marker = Some(object.etag),
-                Listed::Name(name) => {
-                    let kind = ListedKind::File {
-                        size: object.size,
-                        etag: object.etag,
-                        last_modified: object.last_modified,
-                    };
-                    shown.entries.push(ListedEntry { name: name.to_owned(), kind });
-                }
-                Listed::Unrepresentable => odd.met(object.key),
+            let listed = keymap::listed_object(prefix, &object.key);
+            if listed == Listed::Marker {
+                shown.marker = Some(object.etag);
+                continue;
             }
+            let kind = ListedKind::File {
+                size: object.size,
+                etag: object.etag,
+                last_modified: object.last_modified,
+            };
+            shown.entries.extend(entry(listed, kind, &object.key, odd));
         }
         shown
+    }
+}
+
+fn entry(
+    listed: Listed<'_>,
+    kind: ListedKind,
+    key: &str,
+    odd: &mut OddKeys,
+) -> Option<ListedEntry> {
+    match listed {
+        Listed::Name(name) => Some(ListedEntry { name: name.to_owned(), part: None, kind }),
+        Listed::Alias { name, part } => {
+            odd.met(key.to_owned());
+            Some(ListedEntry { name, part: Some(part.to_owned()), kind })
+        }
+        // Neither is an entry, and what is elsewhere has made the page one that failed.
+        Listed::Marker | Listed::Elsewhere => None,
     }
 }
 

@@ -175,7 +175,8 @@ impl Refresher {
         match self.look(dir).await? {
             Known::Whole => Ok(()),
             Known::Part(_) if self.inner.catalog.child(dir, name).await?.is_some() => Ok(()),
-            Known::Part(_) => self.inner.ask_for(dir, name).await,
+            Known::Part(_) if self.inner.ask_for(dir, name).await? => Ok(()),
+            Known::Part(_) => self.on_access(dir).await,
         }
     }
 

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
 mod conflict;
 mod fetch;
+mod keys;
 mod listing;
 mod multipart;
 mod refresh;
