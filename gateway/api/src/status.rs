@@ -76,6 +76,26 @@ pub struct ShareStatus {
     /// Objects and prefixes in the bucket that no file name can stand for, met in listings so far: they
     /// are shown under an alias.
     pub unrepresentable_keys: u64,
+    /// Refreshes by command that are under way.
+    #[serde(default)]
+    pub refreshes: Vec<RefreshStatus>,
+}
+
+/// A refresh by command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefreshStatus {
+    /// The directory; empty for the root.
+    pub path: String,
+    /// Whether everything below it is listed too.
+    pub recursive: bool,
+    /// Seconds since 1970.
+    pub begun_at_unix_seconds: i64,
+    /// Directories met so far.
+    pub directories_found: u64,
+    /// Of those, how many are done.
+    pub directories_done: u64,
+    /// Names met so far.
+    pub names: u64,
 }
 
 /// Whether a share can be used.

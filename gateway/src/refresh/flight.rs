@@ -26,8 +26,8 @@ pub struct Progress {
 enum State {
     /// So many pages are in the catalog, and more are to come.
     Under(u64),
-    /// It has ended.
-    Ended(Result<(), RefreshError>),
+    /// It has ended, and has shown so many names.
+    Ended(Result<u64, RefreshError>),
 }
 
 /// What somebody who watches a listing is told.
@@ -35,8 +35,8 @@ enum State {
 pub(super) enum Seen {
     /// It goes on.
     Part(Progress),
-    /// It has ended.
-    Ended(Result<(), RefreshError>),
+    /// It has ended, and has shown so many names.
+    Ended(Result<u64, RefreshError>),
 }
 
 /// A listing under way. Clones watch the same.
@@ -49,8 +49,8 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// Waits for its end.
-    pub(super) async fn ended(mut self) -> Result<(), RefreshError> {
+    /// Waits for its end; answers how many names it has shown.
+    pub(super) async fn ended(mut self) -> Result<u64, RefreshError> {
         match self.state.wait_for(|state| matches!(state, State::Ended(_))).await.as_deref() {
             Ok(State::Ended(outcome)) => outcome.clone(),
             Ok(State::Under(_)) | Err(_) => Err(RefreshError::Interrupted),
@@ -126,7 +126,7 @@ impl Lead {
     }
 
     /// The listing has ended.
-    pub(super) fn end(self, outcome: Result<(), RefreshError>) {
+    pub(super) fn end(self, outcome: Result<u64, RefreshError>) {
         // Whoever comes from here on begins another, before anybody learns of the end.
         self.flights.lock().of.remove(&self.dir);
         self.state.send_replace(State::Ended(outcome));
@@ -163,8 +163,8 @@ mod tests {
         let Seen::Part(second) = waiting.await else { panic!("it goes on") };
         assert_eq!((first.pages, second.pages), (1, 2));
         let after = flight.clone().beyond(second);
-        lead.end(Ok(()));
-        assert!(matches!(after.await, Seen::Ended(Ok(()))));
+        lead.end(Ok(7));
+        assert!(matches!(after.await, Seen::Ended(Ok(7))));
         let (next, lead) = flights.join(DIR).unwrap();
         lead.unwrap().page();
         // What was seen of an earlier listing says nothing of this one.

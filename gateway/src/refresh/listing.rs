@@ -14,8 +14,8 @@ use crate::{
 const ATTEMPTS: u32 = 3;
 
 impl Inner {
-    /// Lists `dir`, and tells `lead` how far it has come.
-    pub(super) async fn list(&self, dir: Ino, lead: &Lead) -> Result<(), RefreshError> {
+    /// Lists `dir`, and tells `lead` how far it has come. Answers how many names it has.
+    pub(super) async fn list(&self, dir: Ino, lead: &Lead) -> Result<u64, RefreshError> {
         let mut attempt = 1;
         loop {
             match self.list_through(dir, lead).await {
@@ -28,16 +28,18 @@ impl Inner {
     }
 
     /// One listing from beginning to end.
-    async fn list_through(&self, dir: Ino, lead: &Lead) -> Result<(), RefreshError> {
+    async fn list_through(&self, dir: Ino, lead: &Lead) -> Result<u64, RefreshError> {
         let mut token = self.catalog.begin_listing(dir).await?;
         let prefix = token.prefix.clone();
         let mut odd = OddKeys::default();
         let mut pages = Pages::default();
         let mut next: Option<String> = None;
+        let mut names = 0;
         loop {
             let mut page = self.page(&prefix, next.as_deref(), &mut pages).await?;
             next = page.next.take();
             let page = self.shown(&prefix, page, &mut odd);
+            names += page.entries.len() as u64;
             let merged = self.catalog.merge_listing_page(&mut token, page).await?;
             merged.beside.into_iter().for_each(|key| odd.met(key));
             for ino in merged.conflicts {
@@ -59,7 +61,7 @@ impl Inner {
             }
         }
         self.share.health.met_unrepresentable(&prefix, odd);
-        Ok(())
+        Ok(names)
     }
 
     async fn page(

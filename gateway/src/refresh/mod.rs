@@ -11,6 +11,7 @@ mod flight;
 mod listing;
 mod pages;
 mod refresher;
+mod walk;
 
 pub use flight::Progress;
 pub use refresher::{Known, RefreshError, Refresher};

@@ -9,7 +9,10 @@ use std::{
 
 use tokio::{sync::Semaphore, time::timeout_at};
 
-use super::flight::{Flight, Flights, Progress, Seen};
+use super::{
+    flight::{Flight, Flights, Lead, Progress, Seen},
+    walk::Walks,
+};
 use crate::{
     cache::CacheStore,
     catalog::{Catalog, CatalogError, Inode},
@@ -85,6 +88,7 @@ pub(super) struct Inner {
     pub(super) clock: Arc<dyn Clock>,
     tasks: Tasks,
     flights: Flights,
+    pub(super) walks: Walks,
     turns: Semaphore,
     /// Until when known directories are not listed again on access, in nanoseconds since 1970.
     paused_until: AtomicI64,
@@ -106,6 +110,7 @@ impl Refresher {
             clock,
             tasks,
             flights: Flights::default(),
+            walks: Walks::default(),
             turns: Semaphore::new(LISTINGS_MAX),
             paused_until: AtomicI64::new(i64::MIN),
         };
@@ -191,15 +196,15 @@ impl Refresher {
             return Ok(());
         }
         let ended = self.join(dir, row.listed_at)?.ended().await;
-        if row.listed_at.is_some() { old_stays_good(ended) } else { ended }
+        if row.listed_at.is_some() { old_stays_good(ended) } else { ended.map(drop) }
     }
 
-    /// Lists `dir` now. A listing that is under way does not count: it may have begun before what the
-    /// caller wants to see.
+    /// Lists `dir` now, and answers how many names it has. A listing that is under way does not count: it
+    /// may have begun before what the caller wants to see.
     ///
     /// # Errors
     /// [`RefreshError`].
-    pub async fn now(&self, dir: Ino) -> Result<(), RefreshError> {
+    pub async fn now(&self, dir: Ino) -> Result<u64, RefreshError> {
         self.inner.catalog.inode(dir).await?;
         loop {
             let (flight, lead) = self.inner.flights.join(dir).ok_or(RefreshError::Busy)?;
@@ -230,7 +235,7 @@ impl Refresher {
             for each in unlisted {
                 match self.join(each, None)?.ended().await {
                     Err(error) if error.is_gone() && each != dir => {}
-                    Ok(()) => {}
+                    Ok(_) => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -245,7 +250,7 @@ impl Refresher {
             let inner = Arc::clone(&self.inner);
             self.inner.tasks.spawn("list directory", async move {
                 let outcome = match inner.catalog.inode(dir).await {
-                    Ok(row) if row.listed_at != seen => Ok(()),
+                    Ok(row) if row.listed_at != seen => Ok(0),
                     Ok(_) => inner.take_turn(dir, &lead).await,
                     Err(error) => Err(error.into()),
                 };
@@ -259,19 +264,19 @@ impl Refresher {
 fn known(seen: Seen) -> Result<Known, RefreshError> {
     match seen {
         Seen::Part(progress) => Ok(Known::Part(progress)),
-        Seen::Ended(outcome) => outcome.map(|()| Known::Whole),
+        Seen::Ended(outcome) => outcome.map(|_| Known::Whole),
     }
 }
 
 /// What became of the listing of a directory that was listed before.
-fn old_stays_good(outcome: Result<(), RefreshError>) -> Result<(), RefreshError> {
+fn old_stays_good(outcome: Result<u64, RefreshError>) -> Result<(), RefreshError> {
     match outcome {
         Err(error @ (RefreshError::Store(_) | RefreshError::Interrupted | RefreshError::Busy)) => {
             tracing::debug!(%error, "the old listing stays good");
             Ok(())
         }
         Err(error @ RefreshError::Catalog(_)) => Err(error),
-        Ok(()) => Ok(()),
+        Ok(_) => Ok(()),
     }
 }
 
@@ -305,7 +310,7 @@ impl Inner {
     }
 
     /// Lists when it is its turn, unless the gateway stops.
-    async fn take_turn(&self, dir: Ino, lead: &super::flight::Lead) -> Result<(), RefreshError> {
+    async fn take_turn(&self, dir: Ino, lead: &Lead) -> Result<u64, RefreshError> {
         let listed = async {
             let _turn = self.turns.acquire().await.map_err(|_| RefreshError::Interrupted)?;
             self.list(dir, lead).await

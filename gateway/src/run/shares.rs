@@ -19,7 +19,7 @@ use crate::{
     catalog::{Catalog, CatalogError, RootAttr},
     clock::Clock,
     fetch::Fetcher,
-    ids::Ino,
+    ids::{Ino, ShareId},
     locks::InodeLocks,
     nfs::{Export, Exports},
     refresh::Refresher,
@@ -200,12 +200,21 @@ impl Shares {
     pub(super) fn status(&self) -> Vec<ShareStatus> {
         let running = self.running.iter().map(|running| {
             let health = &running.share.health;
-            status_of(&running.share.settings, health.state(), health.unrepresentable_keys())
+            ShareStatus {
+                refreshes: running.movers.refresher().under_way(),
+                ..status_of(&running.share.settings, health.state(), health.unrepresentable_keys())
+            }
         });
         let refused = self.refused.iter().map(|refused| {
             status_of(&refused.settings, ShareState::Unavailable(refused.reason.clone()), 0)
         });
         running.chain(refused).collect()
+    }
+
+    /// The number of a share in the catalog.
+    pub(super) fn id(&self, name: &ShareName) -> Option<ShareId> {
+        let running = self.running.iter().find(|running| running.share.settings.name == *name)?;
+        Some(running.share.id)
     }
 
     /// The movers and the root directory of a share.
@@ -238,6 +247,7 @@ fn status_of(
         state,
         read_only: settings.read_only,
         unrepresentable_keys,
+        refreshes: Vec::new(),
     }
 }
 

@@ -10,4 +10,5 @@ mod listing;
 mod multipart;
 mod refresh;
 mod upload;
+mod walk;
 mod world;

@@ -56,6 +56,7 @@ pub(crate) struct World {
     pub(crate) share: Arc<Share>,
     pub(crate) events: Events,
     pub(crate) locks: InodeLocks,
+    pub(crate) tasks: Tasks,
     pub(crate) fetcher: Fetcher,
     pub(crate) refresher: Refresher,
     uploader: Uploader,
@@ -95,7 +96,7 @@ impl World {
             gateway_id: "gw1".to_owned(),
             catalog: catalog.generation(),
         });
-        let locks = InodeLocks::default();
+        let (locks, tasks) = (InodeLocks::default(), Tasks::default());
         let budget = MemoryBudget::new(128 << 20);
         let ticking = || Arc::clone(&clock) as Arc<dyn Clock>;
         let fetcher = Fetcher::new(
@@ -105,14 +106,14 @@ impl World {
             locks.clone(),
             ticking(),
             budget.clone(),
-            Tasks::default(),
+            tasks.clone(),
         );
         let refresher = Refresher::new(
             Arc::clone(&share),
             catalog.clone(),
             cache.clone(),
             ticking(),
-            Tasks::default(),
+            tasks.clone(),
         );
         let options = UploaderOptions { jobs_max: 4, budget };
         let uploader = Uploader::new(
@@ -131,6 +132,7 @@ impl World {
             share,
             events,
             locks,
+            tasks,
             fetcher,
             refresher,
             uploader,

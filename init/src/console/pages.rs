@@ -205,6 +205,7 @@ mod tests {
             state: ShareState::Available,
             read_only: false,
             unrepresentable_keys: 0,
+            refreshes: Vec::new(),
         };
         View {
             machine: MachineState {
