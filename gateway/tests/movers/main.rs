@@ -8,6 +8,7 @@ mod fetch;
 mod keys;
 mod listing;
 mod multipart;
+mod pages;
 mod refresh;
 mod upload;
 mod walk;
