@@ -4,8 +4,6 @@
 //! A listing shows the bucket at some moment after it began. Every row carries the number of its
 //! last publish (`synced_seq`); what was published, inserted or deleted after the listing began is
 //! newer than what it shows, and is left alone.
-use std::collections::HashSet;
-
 use rusqlite::{Connection, params};
 
 use super::{
@@ -20,6 +18,7 @@ use crate::{
     clock::Timestamp,
     ids::{FileKind, Ino, ShareId},
     object::ETag,
+    ranges::RangeSet,
 };
 
 /// Rows removed in one transaction.
@@ -46,7 +45,7 @@ impl Catalog {
             let prefix = inode::key_of(txn.db, &row)?;
             let seq = journal::next_seq(txn.db)?;
             let alive = txn.state.listings.begin(seq);
-            Ok(ListingToken { dir, prefix, seq, alive, seen: HashSet::new(), marker_seen: false })
+            Ok(ListingToken { dir, prefix, seq, alive, seen: RangeSet::new(), marker_seen: false })
         })
         .await
     }
@@ -88,7 +87,9 @@ impl Catalog {
                 Ok((merged, seen))
             })
             .await?;
-        token.seen.extend(seen);
+        for ino in seen {
+            token.seen.insert(ino.0..ino.0 + 1);
+        }
         token.marker_seen |= has_marker;
         Ok(merged)
     }
@@ -416,14 +417,16 @@ fn remove_unseen(
     sweep: &Sweep<'_>,
     dir: Ino,
     after: Ino,
-    seen: &HashSet<Ino>,
+    seen: &RangeSet,
 ) -> Result<(Option<Ino>, Vec<Ino>), CatalogError> {
     let children = swept_children(db, dir, after, sweep.seq, REMOVE_ROWS_MAX)?;
     let mut removed = Vec::new();
     let mut budget = REMOVE_ROWS_MAX;
     let mut done = after;
     for row in &children {
-        if !seen.contains(&row.ino) && !remove_tree(db, sweep, row, &mut budget, &mut removed)? {
+        if !seen.covers(&(row.ino.0..row.ino.0 + 1))
+            && !remove_tree(db, sweep, row, &mut budget, &mut removed)?
+        {
             return Ok((Some(done), removed));
         }
         done = row.ino;

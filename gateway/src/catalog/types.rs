@@ -363,7 +363,8 @@ pub struct ListingToken {
     /// What the catalog had done when the listing began.
     pub(super) seq: u64,
     pub(super) alive: Arc<()>,
-    pub(super) seen: std::collections::HashSet<Ino>,
+    /// The inos that it has shown. Those of one listing were mostly given out in a row.
+    pub(super) seen: crate::ranges::RangeSet,
     pub(super) marker_seen: bool,
 }
 

@@ -90,8 +90,8 @@ pub(super) struct Inner {
     flights: Flights,
     pub(super) walks: Walks,
     turns: Semaphore,
-    /// Until when known directories are not listed again on access, in nanoseconds since 1970.
-    paused_until: AtomicI64,
+    /// When a request for a listing failed last, in nanoseconds since 1970.
+    failed_at: AtomicI64,
 }
 
 impl Refresher {
@@ -112,7 +112,7 @@ impl Refresher {
             flights: Flights::default(),
             walks: Walks::default(),
             turns: Semaphore::new(LISTINGS_MAX),
-            paused_until: AtomicI64::new(i64::MIN),
+            failed_at: AtomicI64::new(i64::MIN),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -295,18 +295,21 @@ impl Inner {
 
     /// Whether S3 is to be asked: always for a directory that was never listed.
     fn may_ask(&self, row: &Inode) -> bool {
+        if row.listed_at.is_none() {
+            return true;
+        }
         let now = self.clock.now();
-        row.listed_at.is_none()
-            || (self.share.health.blocked_until(now).is_none()
-                && now.as_nanos() >= self.paused_until.load(Ordering::Relaxed))
+        let failed_at = Timestamp::from_nanos(self.failed_at.load(Ordering::Relaxed));
+        // A clock that was set back ends the pause.
+        let pauses = now >= failed_at && now < failed_at.plus_millis(PAUSE_MS);
+        !pauses && self.share.health.blocked_until(now).is_none()
     }
 
     /// A request for a listing has failed.
     pub(super) fn failed(&self, error: &StoreError) {
         let now = self.clock.now();
         self.share.health.failed(error, now);
-        let until = now.plus_millis(PAUSE_MS);
-        self.paused_until.store(until.as_nanos(), Ordering::Relaxed);
+        self.failed_at.store(now.as_nanos(), Ordering::Relaxed);
     }
 
     /// Lists when it is its turn, unless the gateway stops.
