@@ -82,7 +82,7 @@ impl Reader {
         Ok(page)
     }
 
-    async fn to_the_end(&mut self, fs: &Vfs, dir: Ino) {
+    async fn read_on(&mut self, fs: &Vfs, dir: Ino) {
         while !self.page(fs, dir).await.unwrap().end {}
     }
 
@@ -112,7 +112,7 @@ async fn a_directory_is_read_while_its_first_listing_goes_on() {
     assert_eq!(reader.entries().len(), 2000);
     assert!(w.catalog.inode(big).await.unwrap().listed_at.is_none());
     hold.open();
-    reader.to_the_end(&fs, big).await;
+    reader.read_on(&fs, big).await;
     let expected: Vec<String> = (0..NAMES).map(name).collect();
     assert!(reader.entries().iter().copied().eq(expected.iter().map(String::as_str)));
     let after = fs.getattr(&root_user(), big).await.unwrap();
@@ -145,7 +145,7 @@ async fn a_name_is_looked_up_by_itself_while_the_listing_goes_on() {
     fs.create(&who, big, b"new", guarded).await.unwrap();
     hold.open();
     let mut reader = Reader::new();
-    reader.to_the_end(&fs, big).await;
+    reader.read_on(&fs, big).await;
     assert!(reader.entries().is_superset(&["f00000", "f02400", "f02000.d", "new"].into()));
     assert_eq!(fs.lookup(&who, big, b"f02400").await.unwrap().ino, late.ino);
 }
@@ -167,7 +167,7 @@ async fn a_listing_that_breaks_off_ends_its_reader_with_an_error_and_removes_not
     assert_eq!(w.catalog.children(big, Ino(0), 5000).await.unwrap().len(), 2000);
     // The client asks again from where it was.
     w.s3.faults().clear();
-    reader.to_the_end(&fs, big).await;
+    reader.read_on(&fs, big).await;
     assert_eq!(reader.entries().len(), 3500);
 }
 
@@ -176,7 +176,7 @@ async fn a_listing_that_breaks_off_ends_its_reader_with_an_error_and_removes_not
 async fn a_large_directory_is_served_as_it_is_known_while_it_is_listed_again() {
     let (w, fs, big) = with_big(2500).await;
     let who = root_user();
-    Reader::new().to_the_end(&fs, big).await;
+    Reader::new().read_on(&fs, big).await;
     let known = fs.lookup(&who, big, b"f02000").await.unwrap();
     w.s3.delete(BUCKET, "p/big/f00001");
     w.foreign("p/big/a new one", b"1");
@@ -186,14 +186,14 @@ async fn a_large_directory_is_served_as_it_is_known_while_it_is_listed_again() {
     let before = fs.getattr(&who, big).await.unwrap();
     hold.come(1).await;
     let mut reader = Reader::new();
-    reader.to_the_end(&fs, big).await;
+    reader.read_on(&fs, big).await;
     assert!(reader.entries().contains("f00001"), "known until the listing has ended");
     assert_eq!(fs.lookup(&who, big, b"f02000").await.unwrap(), known);
     assert_eq!(fs.lookup(&who, big, b"nothing").await.unwrap_err(), FsError::NotFound);
     hold.open();
     w.refresher.on_access(big).await.unwrap();
     let mut reader = Reader::new();
-    reader.to_the_end(&fs, big).await;
+    reader.read_on(&fs, big).await;
     assert!(!reader.entries().contains("f00001") && reader.entries().contains("a new one"));
     let changed = fs.lookup(&who, big, b"f02000").await.unwrap();
     assert_eq!((changed.ino, changed.size), (known.ino, 6));
@@ -239,7 +239,24 @@ async fn attributes_of_a_directory_cost_no_listing_of_it() {
     let asked = w.requests("ListObjectsV2");
     assert_eq!(fs.getattr(&root_user(), big).await.unwrap().links, 1, "nobody knows yet");
     assert_eq!(w.requests("ListObjectsV2"), asked);
-    Reader::new().to_the_end(&fs, big).await;
+    Reader::new().read_on(&fs, big).await;
     assert_eq!(fs.getattr(&root_user(), big).await.unwrap().links, 2);
     assert_eq!(w.requests("ListObjectsV2"), asked + 1);
+}
+
+/// Goal: a page of which the bucket has lost every entry is not an empty one, which clients take for the
+/// end or ask for for ever. Method: the first entries go between the listing and the questions for
+/// their attributes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_entries_that_have_just_gone_is_passed_over() {
+    let (w, fs, big) = with_big(10).await;
+    w.refresher.now(big).await.unwrap();
+    for number in 0..8 {
+        w.s3.delete(BUCKET, &format!("p/big/{}", name(number)));
+    }
+    let ask = ReadDir { cookie: 2, verifier: *b"by-ino-1", entries_max: 4, want_attr: true };
+    let page = fs.readdir(&root_user(), big, ask).await.unwrap();
+    let names: Vec<_> = page.entries.into_iter().map(|entry| entry.name).collect();
+    assert_eq!(names, [b"f00008", b"f00009"]);
+    assert!(page.end);
 }
