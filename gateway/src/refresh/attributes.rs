@@ -5,7 +5,7 @@ use crate::{
     ids::{FileKind, Ino},
     object::ObjectKey,
     share::metadata,
-    store::{ObjectMeta, StoreErrorKind},
+    store::{ObjectMeta, StoreError, StoreErrorKind},
 };
 
 /// Longest target of a symlink in bytes (Linux PATH_MAX without its NUL).
@@ -32,7 +32,7 @@ impl Refresher {
         let head = match self.inner.share.store.head(&key).await {
             Ok(head) => head,
             Err(error) if error.kind == StoreErrorKind::NotFound => {
-                return Ok(self.no_object(&inode).await?);
+                return self.no_object(&inode, &key, error).await;
             }
             Err(error) => {
                 self.inner.share.health.failed(&error, self.inner.clock.now());
@@ -94,9 +94,21 @@ impl Refresher {
         }
     }
 
-    async fn no_object(&self, inode: &Inode) -> Result<(), CatalogError> {
+    /// HEAD has answered 404, which has no words: it is the same for an object that is gone, a bucket that is
+    /// gone, and a proxy that knows neither. Before an entry is taken away a listing must agree (I13).
+    async fn no_object(
+        &self,
+        inode: &Inode,
+        key: &ObjectKey,
+        refusal: StoreError,
+    ) -> Result<(), RefreshError> {
         match (&inode.etag, inode.kind) {
             (Some(was), FileKind::File | FileKind::Symlink) => {
+                if self.inner.shows(key).await? {
+                    let message = format!("{} although a listing shows it", refusal.message);
+                    let kind = StoreErrorKind::Invalid;
+                    return Err(StoreError { kind, message, ..refusal }.into());
+                }
                 self.inner.catalog.mark_gone(inode.ino, was).await?;
             }
             (_, FileKind::Directory) => {

@@ -3,6 +3,7 @@ use super::{RefreshError, flight::Lead, pages::Pages, refresher::Inner};
 use crate::{
     catalog::{CatalogError, ListedEntry, ListedKind, ListedPage},
     ids::Ino,
+    object::ObjectKey,
     share::{
         OddKeys,
         keymap::{self, Listed, Meant},
@@ -75,6 +76,12 @@ impl Inner {
         self.share.health.answered();
         pages.check(prefix, &page).inspect_err(|error| self.failed(error))?;
         Ok(page)
+    }
+
+    /// Whether a listing shows the object: it would be the first of those that begin with its key.
+    pub(super) async fn shows(&self, key: &ObjectKey) -> Result<bool, StoreError> {
+        let page = self.page(key.as_str(), None, &mut Pages::default()).await?;
+        Ok(page.objects.iter().any(|listed| listed.key == key.as_str()))
     }
 
     /// Asks S3 for what it has under one name: an object of the name, or keys below it. One request, or

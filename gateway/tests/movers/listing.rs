@@ -260,3 +260,25 @@ async fn a_page_of_entries_that_have_just_gone_is_passed_over() {
     assert_eq!(names, [b"f00008", b"f00009"]);
     assert!(page.end);
 }
+
+/// Goal: a HEAD that finds nothing takes no entry away unless a listing agrees: 404 to HEAD is also what a
+/// missing bucket or a proxy says. Method: HEAD fails so while the object is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_finds_nothing_is_not_believed_alone() {
+    let w = World::new().await;
+    w.foreign("p/a", b"1");
+    let (fs, who) = (w.mount(), root_user());
+    for (status, code) in [(404, "NoSuchKey"), (404, "NoSuchBucket")] {
+        let fault = FaultAction::FailBefore { status, code: code.to_owned() };
+        w.s3.faults().add(FaultRule::new(fault).operation("HeadObject"));
+        let served = fs.lookup(&who, w.share.root, b"a").await.unwrap();
+        assert_eq!((served.size, served.mode), (1, 0o666), "as the listing tells");
+        assert_eq!(w.s3.faults().pending(), 0);
+    }
+    let fault = FaultAction::FailBefore { status: 403, code: "AccessDenied".to_owned() };
+    w.s3.delete(BUCKET, "p/a");
+    w.s3.faults().add(FaultRule::new(fault).operation("ListObjectsV2"));
+    fs.lookup(&who, w.share.root, b"a").await.unwrap();
+    let gone = fs.lookup(&who, w.share.root, b"a").await;
+    assert_eq!(gone.unwrap_err(), FsError::NotFound);
+}
