@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use gateway_api::{
     FileStatus, ShareName,
-    admin::{self, ADMIN_SOCKET, FileRequest, RefreshRequest},
+    admin::{
+        self, ADMIN_SOCKET, AliasedKey, FileRequest, KeysPage, KeysRequest, RefreshReport,
+        RefreshRequest,
+    },
     client::AdminClient,
     status::Shutdown,
 };
@@ -64,13 +67,27 @@ pub enum Command {
         #[command(flatten)]
         admin: AdminArgs,
     },
-    /// List a directory of the bucket again.
+    /// List a directory of the bucket again, or a whole tree: what others did in it shows.
     Refresh {
         /// The share.
         share: ShareName,
         /// Directory inside it.
         #[arg(default_value = "")]
         path: String,
+        /// Everything below it too; how far it is shows on standard error and in the status.
+        #[arg(long)]
+        recursive: bool,
+        /// Which gateway to ask.
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// List the objects that are shown under an alias, since no file can have their names.
+    Keys {
+        /// The share.
+        share: ShareName,
+        /// Print them as JSON.
+        #[arg(long)]
+        json: bool,
         /// Which gateway to ask.
         #[command(flatten)]
         admin: AdminArgs,
@@ -122,6 +139,11 @@ impl AdminArgs {
 }
 
 const QUICK: Duration = Duration::from_secs(30);
+/// How often the progress of a refresh is looked at, and whether it has ended.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const END_INTERVAL: Duration = Duration::from_millis(50);
+/// Keys printed at most.
+const KEYS_MAX: usize = 100_000;
 /// A flush waits for uploads: a day is longer than anybody watches.
 const PATIENT: Duration = Duration::from_secs(24 * 3600);
 
@@ -168,10 +190,18 @@ pub fn ask(command: &Command) -> Result<Answer, Box<dyn std::error::Error>> {
             admin.client(PATIENT).request("POST", admin::FLUSH, b"")?;
             "everything written before this command is in S3".to_owned()
         }
-        Command::Refresh { share, path, admin } => {
-            let body = RefreshRequest { share: share.clone(), path: path.clone() };
-            admin.client(PATIENT).request("POST", admin::REFRESH, &serde_json::to_vec(&body)?)?;
-            format!("{share}:/{path} has been listed again")
+        Command::Refresh { share, path, recursive, admin } => {
+            let body =
+                RefreshRequest { share: share.clone(), path: path.clone(), recursive: *recursive };
+            crate::status_text::render_refresh(&body, &refresh(admin, &body)?)
+        }
+        Command::Keys { share, json, admin } => {
+            let keys = keys(admin, share)?;
+            if *json {
+                serde_json::to_string_pretty(&keys)?
+            } else {
+                crate::status_text::render_keys(&keys)
+            }
         }
         Command::Settings { replace: None, admin } => {
             String::from_utf8(admin.client(QUICK).request("GET", admin::SETTINGS, b"")?)?
@@ -184,4 +214,52 @@ pub fn ask(command: &Command) -> Result<Answer, Box<dyn std::error::Error>> {
         }
     };
     Ok(Answer { text, success: true })
+}
+
+/// Asks for a refresh and shows how far it is until it has ended.
+fn refresh(
+    admin: &AdminArgs,
+    request: &RefreshRequest,
+) -> Result<RefreshReport, Box<dyn std::error::Error>> {
+    let body = serde_json::to_vec(request)?;
+    let client = admin.client(PATIENT);
+    let asked = std::thread::spawn(move || client.request("POST", admin::REFRESH, &body));
+    let (mut pause, mut shown) = (Duration::ZERO, String::new());
+    while !asked.is_finished() {
+        // The answer is what counts: a look that fails says nothing of it.
+        if pause >= LOOK_INTERVAL
+            && let Ok(status) = admin.client(QUICK).status()
+        {
+            pause = Duration::ZERO;
+            let line = crate::status_text::render_progress(&status, request);
+            if line != shown {
+                eprint!("{line}");
+                shown = line;
+            }
+        }
+        std::thread::sleep(END_INTERVAL);
+        pause += END_INTERVAL;
+    }
+    let answer = asked.join().map_err(|_| "the request has died")??;
+    Ok(serde_json::from_slice(&answer)?)
+}
+
+/// All keys that are shown under an alias, up to a number that somebody might read.
+fn keys(
+    admin: &AdminArgs,
+    share: &ShareName,
+) -> Result<Vec<AliasedKey>, Box<dyn std::error::Error>> {
+    let client = admin.client(QUICK);
+    let (mut keys, mut after) = (Vec::new(), 0);
+    while keys.len() < KEYS_MAX {
+        let body = serde_json::to_vec(&KeysRequest { share: share.clone(), after })?;
+        let page: KeysPage =
+            serde_json::from_slice(&client.request("POST", admin::KEYS, &body)?)?;
+        keys.extend(page.keys);
+        match page.next {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    Ok(keys)
 }

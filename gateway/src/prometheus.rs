@@ -297,6 +297,7 @@ mod tests {
                 read_only: false,
                 unrepresentable_keys: 0,
                 pinned: None,
+                refreshes: Vec::new(),
                 capabilities: gateway_api::status::Capabilities::default(),
                 upload,
                 figures,

@@ -3,6 +3,7 @@ use std::fmt::Write;
 
 use gateway_api::{
     ByteSize, FileStatus, GatewayStatus,
+    admin::{AliasedKey, RefreshReport, RefreshRequest},
     figures::Figures,
     status::{Ability, Capabilities, FileState, RenameStatus, ShareState, Shutdown, UploadStatus},
 };
@@ -55,12 +56,27 @@ pub fn render(status: &GatewayStatus) -> String {
         }
         if share.unrepresentable_keys > 0 {
             line(format!(
-                "  {} objects cannot be shown as files (their keys are not usable as paths)",
-                share.unrepresentable_keys
+                "  {} objects are shown under an alias, as no file can have their names; \
+                 gateway keys {} lists them",
+                share.unrepresentable_keys, share.name
             ));
         }
         if let Some(lacks) = lacks(&share.capabilities) {
             line(format!("  the store {lacks}"));
+        }
+    }
+    for share in &status.shares {
+        for refresh in &share.refreshes {
+            writeln!(
+                text,
+                "refresh of {}:/{}: {} of {} directories so far, {} names",
+                share.name,
+                refresh.path,
+                refresh.directories_done,
+                refresh.directories_found,
+                refresh.names
+            )
+            .expect("writing to a string works");
         }
     }
     for event in status.events.iter().take(5) {
@@ -156,6 +172,49 @@ pub fn render_file(status: &FileStatus) -> String {
     format!("{kind}, {size}, {cached} of it cached\n{state}\ns3://{bucket}/{key}: {version}\n")
 }
 
+/// How far the refresh is that was asked for, in a line; nothing if it is not under way.
+pub fn render_progress(status: &GatewayStatus, request: &RefreshRequest) -> String {
+    let shares = status.shares.iter().filter(|share| share.name == request.share);
+    let mut refreshes = shares.flat_map(|share| &share.refreshes);
+    let path = request.path.trim_matches('/');
+    let found =
+        refreshes.find(|refresh| refresh.path == path && refresh.recursive == request.recursive);
+    found.map_or_else(String::new, |refresh| {
+        format!(
+            "{} of {} directories so far, {} names\n",
+            refresh.directories_done, refresh.directories_found, refresh.names
+        )
+    })
+}
+
+/// What a refresh has done.
+pub fn render_refresh(request: &RefreshRequest, report: &RefreshReport) -> String {
+    let RefreshReport { directories, names, failed, first_failure } = report;
+    let mut text = format!(
+        "{}:/{}: {directories} directories listed again, {names} names",
+        request.share,
+        request.path.trim_matches('/')
+    );
+    if *failed > 0 {
+        let why = first_failure.as_deref().unwrap_or("no reason recorded");
+        write!(
+            text,
+            "\n{failed} directories could not be listed and are as they were; first: {why}"
+        )
+        .expect("writing to a string works");
+    }
+    text
+}
+
+/// Keys that are shown under an alias, one a line: path, key, reason.
+pub fn render_keys(keys: &[AliasedKey]) -> String {
+    if keys.is_empty() {
+        return "every object met so far has its own name".to_owned();
+    }
+    let line = |one: &AliasedKey| format!("{}\t{:?}\t{}\n", one.path, one.key, one.reason);
+    keys.iter().map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,6 +253,32 @@ mod tests {
             "cannot: upload_part_copy; ignores: put_if_match, delete_if_match"
         );
         assert_eq!(capabilities.conditions_not_kept(), ["put_if_match", "delete_if_match"]);
+    }
+
+    #[test]
+    fn a_refresh_says_what_it_could_not_list() {
+        let request = RefreshRequest {
+            share: "sales".parse().unwrap(),
+            path: "/docs/".to_owned(),
+            recursive: true,
+        };
+        let mut report = RefreshReport { directories: 3, names: 40, ..RefreshReport::default() };
+        let text = "sales:/docs: 3 directories listed again, 40 names";
+        assert_eq!(render_refresh(&request, &report), text);
+        report.failed = 1;
+        report.first_failure = Some("403 AccessDenied".to_owned());
+        assert!(render_refresh(&request, &report).ends_with("first: 403 AccessDenied"));
+    }
+
+    #[test]
+    fn control_characters_of_a_key_do_not_reach_the_terminal() {
+        let key = AliasedKey {
+            key: "p/a\u{1b}[2J".to_owned(),
+            path: "s3key%a%1B[2J".to_owned(),
+            reason: "a control character".to_owned(),
+        };
+        let text = render_keys(&[key]);
+        assert_eq!(text, "s3key%a%1B[2J\t\"p/a\\u{1b}[2J\"\ta control character\n");
     }
 
     #[test]

@@ -6,10 +6,13 @@ pub const ADMIN_SOCKET: &str = "/run/gateway/admin.sock";
 pub const STATUS: &str = "/v1/status";
 /// `GET`: the settings as TOML without secrets; `PUT`: replaces them (the body is TOML).
 pub const SETTINGS: &str = "/v1/settings";
-/// `POST`: list a share's directories again; body [`RefreshRequest`].
+/// `POST`: list a share's directories again; body [`RefreshRequest`]. Answers [`RefreshReport`] at the
+/// end; meanwhile [`crate::GatewayStatus`] shows how far it is. Hanging up ends it.
 pub const REFRESH: &str = "/v1/refresh";
 /// `POST`: where one file stands; body [`FileRequest`], answer [`crate::FileStatus`].
 pub const FILE: &str = "/v1/file";
+/// `POST`: keys that are shown under an alias; body [`KeysRequest`], answer [`KeysPage`].
+pub const KEYS: &str = "/v1/keys";
 /// `POST`: answers when everything acknowledged before the call is in S3.
 pub const FLUSH: &str = "/v1/flush";
 
@@ -22,6 +25,53 @@ pub struct RefreshRequest {
     /// Directory inside it; empty for the root.
     #[serde(default)]
     pub path: String,
+    /// Whether everything below it is listed too.
+    #[serde(default)]
+    pub recursive: bool,
+}
+
+/// What a refresh has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RefreshReport {
+    /// Directories listed.
+    pub directories: u64,
+    /// Names that they hold in the bucket.
+    pub names: u64,
+    /// Directories that could not be listed; what is known of them stays.
+    pub failed: u64,
+    /// Why the first of those failed.
+    pub first_failure: Option<String>,
+}
+
+/// Body of [`KEYS`].
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeysRequest {
+    /// The share.
+    pub share: crate::ShareName,
+    /// Where an earlier page ended ([`KeysPage::next`]); 0 for the first.
+    #[serde(default)]
+    pub after: u64,
+}
+
+/// Some of the keys that are shown under an alias, of those met in listings so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct KeysPage {
+    /// At most a thousand.
+    pub keys: Vec<AliasedKey>,
+    /// Where the next page begins; none on the last.
+    pub next: Option<u64>,
+}
+
+/// An object, or a prefix of keys, that no file name can stand for.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct AliasedKey {
+    /// Its key in the bucket.
+    pub key: String,
+    /// The path under which it is shown.
+    pub path: String,
+    /// Why it has an alias.
+    pub reason: String,
 }
 
 /// Body of [`FILE`].

@@ -151,7 +151,8 @@ pub struct ShareStatus {
     pub state: ShareState,
     /// Read-only by its settings.
     pub read_only: bool,
-    /// Objects in the bucket that no file name can stand for, met in listings so far.
+    /// Objects and prefixes in the bucket that no file name can stand for, met in listings so far: they
+    /// are shown under an alias.
     pub unrepresentable_keys: u64,
     /// What is still to be uploaded.
     #[serde(default)]
@@ -165,6 +166,9 @@ pub struct ShareStatus {
     /// What of it is pinned, if anything is.
     #[serde(default)]
     pub pinned: Option<PinnedStatus>,
+    /// Refreshes by command that are under way.
+    #[serde(default)]
+    pub refreshes: Vec<RefreshStatus>,
 }
 
 /// Whether a store can do one thing, found out by trying.
@@ -255,6 +259,23 @@ pub struct PinnedStatus {
     pub complete: bool,
 }
 
+/// A refresh by command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefreshStatus {
+    /// The directory; empty for the root.
+    pub path: String,
+    /// Whether everything below it is listed too.
+    pub recursive: bool,
+    /// Seconds since 1970.
+    pub begun_at_unix_seconds: i64,
+    /// Directories met so far.
+    pub directories_found: u64,
+    /// Of those, how many are done.
+    pub directories_done: u64,
+    /// Names met so far.
+    pub names: u64,
+}
+
 /// Whether a share can be used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state", content = "reason")]
@@ -305,7 +326,7 @@ pub enum HealthEventKind {
     CacheFull,
     /// Pinned files do not fit on the cache disk.
     PinsDoNotFit,
-    /// A key in the bucket cannot be shown as a file name.
+    /// A key in the bucket cannot be a file name, and is shown under an alias.
     UnrepresentableKey,
     /// The store lacks an ability of S3's, or pretends to have it.
     StoreLacksAbility,

@@ -10,7 +10,7 @@ mod server;
 use async_trait::async_trait;
 use gateway_api::{
     FileStatus, GatewayStatus, Settings,
-    admin::{FileRequest, RefreshRequest},
+    admin::{FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest},
 };
 
 pub use server::{Server, ServerError};
@@ -59,9 +59,14 @@ pub trait Control: Send + Sync + 'static {
     /// # Errors
     /// [`ControlError`].
     async fn file(&self, request: FileRequest) -> Result<FileStatus, ControlError>;
-    /// Lists a directory again.
+    /// Lists a directory again, or a tree. Dropping the future ends it.
     ///
     /// # Errors
     /// [`ControlError`].
-    async fn refresh(&self, request: RefreshRequest) -> Result<(), ControlError>;
+    async fn refresh(&self, request: RefreshRequest) -> Result<RefreshReport, ControlError>;
+    /// Some of the keys that are shown under an alias.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    async fn keys(&self, request: KeysRequest) -> Result<KeysPage, ControlError>;
 }

@@ -15,7 +15,7 @@ use axum::{
 };
 use gateway_api::{
     FileStatus, GatewayStatus, Settings,
-    admin::{self, ErrorBody, FileRequest, RefreshRequest},
+    admin::{self, ErrorBody, FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest},
 };
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +74,7 @@ fn router(control: Arc<dyn Control>) -> Router {
         .route(admin::FLUSH, post(flush))
         .route(admin::REFRESH, post(refresh))
         .route(admin::FILE, post(file))
+        .route(admin::KEYS, post(keys))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(control)
 }
@@ -117,10 +118,17 @@ async fn flush(State(control): State<Arc<dyn Control>>) -> Result<StatusCode, Co
 async fn refresh(
     State(control): State<Arc<dyn Control>>,
     request: Result<Json<RefreshRequest>, JsonRejection>,
-) -> Result<StatusCode, ControlError> {
+) -> Result<Json<RefreshReport>, ControlError> {
     let Json(request) = request.map_err(|e| ControlError::Invalid(e.body_text()))?;
-    control.refresh(request).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Json(control.refresh(request).await?))
+}
+
+async fn keys(
+    State(control): State<Arc<dyn Control>>,
+    request: Result<Json<KeysRequest>, JsonRejection>,
+) -> Result<Json<KeysPage>, ControlError> {
+    let Json(request) = request.map_err(|e| ControlError::Invalid(e.body_text()))?;
+    Ok(Json(control.keys(request).await?))
 }
 
 async fn file(
@@ -182,8 +190,11 @@ mod tests {
         async fn file(&self, request: FileRequest) -> Result<FileStatus, ControlError> {
             Err(ControlError::NotFound(format!("no {} here", request.path)))
         }
-        async fn refresh(&self, request: RefreshRequest) -> Result<(), ControlError> {
+        async fn refresh(&self, request: RefreshRequest) -> Result<RefreshReport, ControlError> {
             Err(ControlError::NotFound(format!("no share {}", request.share)))
+        }
+        async fn keys(&self, request: KeysRequest) -> Result<KeysPage, ControlError> {
+            Ok(KeysPage { keys: Vec::new(), next: Some(request.after + 1) })
         }
     }
 
@@ -232,6 +243,9 @@ mod tests {
             let refresh = client.request("POST", admin::REFRESH, b"{\"share\":\"sales\"}");
             assert_eq!(refusal(refresh).0, 404);
             assert_eq!(refusal(client.request("POST", admin::REFRESH, b"{}")).0, 400);
+            let keys = client.request("POST", admin::KEYS, b"{\"share\":\"sales\",\"after\":6}");
+            let page: KeysPage = serde_json::from_slice(&keys.unwrap()).unwrap();
+            assert_eq!(page.next, Some(7));
             let file = client.request("POST", admin::FILE, b"{\"share\":\"sales\",\"path\":\"a\"}");
             assert_eq!(refusal(file), (404, "no a here".to_owned()));
         })

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Catalog, error::CatalogError, rows::Since, types::Inode};
+use super::{Catalog, alias, error::CatalogError, rows::Since, types::Inode};
 use crate::{
     clock::Timestamp,
     ids::{FileKind, Ino, ShareId},
@@ -15,7 +15,7 @@ macro_rules! columns {
     () => {
         "ino, share, parent, name, kind, mode, uid, gid, size, atime, mtime, ctime, target, \
          verifier, dirty, version, content_version, synced_version, writing, etag, object_key, \
-         needs_head, listed_at, subdirectories"
+         needs_head, listed_at, subdirectories, key_part"
     };
 }
 pub(super) use columns;
@@ -68,6 +68,7 @@ pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Inode> {
         needs_head: row.get(21)?,
         listed_at: row.get::<_, Option<i64>>(22)?.map(Timestamp::from_nanos),
         subdirectories: row.get(23)?,
+        key_part: row.get(24)?,
     })
 }
 
@@ -109,24 +110,29 @@ pub(super) fn has_child(db: &Connection, dir: Ino) -> Result<bool, CatalogError>
         .query_row([dir.0], |row| row.get(0))?)
 }
 
-/// The path of `ino` below its share's root: parts joined by `/`, empty for the root.
-pub(super) fn path_of(db: &Connection, ino: Ino) -> Result<String, CatalogError> {
-    let mut query = db.prepare_cached("SELECT parent, name FROM inode WHERE ino = ?1")?;
+/// From the share's root down to `ino`, without the root: parents, and what `query` gives besides.
+fn way_to(db: &Connection, ino: Ino, query: &str) -> Result<Vec<String>, CatalogError> {
+    let mut query = db.prepare_cached(query)?;
     let mut parts: Vec<String> = Vec::new();
     let mut at = ino;
     for _ in 0..DEPTH_MAX {
-        let (parent, name): (u64, String) = query
+        let (parent, part): (u64, String) = query
             .query_row([at.0], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?
             .ok_or(CatalogError::Gone(ino))?;
         if parent == at.0 {
             parts.reverse();
-            return Ok(parts.join("/"));
+            return Ok(parts);
         }
-        parts.push(name);
+        parts.push(part);
         at = Ino(parent);
     }
     Err(CatalogError::Corrupt(format!("inode {} is its own ancestor", ino.0)))
+}
+
+/// The path of `ino` below its share's root: names joined by `/`, empty for the root.
+pub(super) fn path_of(db: &Connection, ino: Ino) -> Result<String, CatalogError> {
+    Ok(way_to(db, ino, "SELECT parent, name FROM inode WHERE ino = ?1")?.join("/"))
 }
 
 /// The key prefix of a share.
@@ -139,13 +145,15 @@ pub(super) fn share_prefix(db: &Connection, share: ShareId) -> Result<String, Ca
 /// The object key that the inode's place means: a directory's ends in `/`. The root of a share of
 /// the whole bucket has the empty key, which no object can have.
 pub(super) fn key_of(db: &Connection, inode: &Inode) -> Result<String, CatalogError> {
+    const PARTS: &str = "SELECT parent, coalesce(key_part, name) FROM inode WHERE ino = ?1";
     let mut key = share_prefix(db, inode.share)?;
-    let path = path_of(db, inode.ino)?;
-    if !path.is_empty() {
-        key.push_str(&path);
-        if inode.kind == FileKind::Directory {
-            key.push('/');
-        }
+    let parts = way_to(db, inode.ino, PARTS)?;
+    for part in &parts {
+        key.push_str(part);
+        key.push('/');
+    }
+    if !parts.is_empty() && inode.kind != FileKind::Directory {
+        key.pop();
     }
     Ok(key)
 }
@@ -160,16 +168,20 @@ pub(super) fn at_key(
         .prepare_cached("SELECT prefix, root FROM share WHERE id = ?1")?
         .query_row([share.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let Some(path) = key.strip_prefix(prefix.as_str()) else { return Ok(None) };
+    let mut at = find(db, Ino(root))?;
+    if path.is_empty() {
+        return Ok(at);
+    }
     let (path, directory) = match path.strip_suffix('/') {
         Some(path) => (path, true),
-        None => (path, path.is_empty()),
+        None => (path, false),
     };
-    let mut at = find(db, Ino(root))?;
-    for name in path.split('/').filter(|_| !path.is_empty()) {
+    let mut parts = path.split('/').peekable();
+    while let Some(part) = parts.next() {
         let Some(dir) = at else { return Ok(None) };
-        at = child(db, dir.ino, name)?;
+        at = alias::of_part(db, dir.ino, part, directory || parts.peek().is_some())?;
     }
-    Ok(at.filter(|inode| (inode.kind == FileKind::Directory) == directory))
+    Ok(at)
 }
 
 /// The first key after all keys that begin with `prefix`, which must end in `/`.
@@ -280,6 +292,28 @@ impl Catalog {
     /// [`CatalogError::Gone`].
     pub async fn key(&self, ino: Ino) -> Result<String, CatalogError> {
         self.read(move |db| key_of(db, &get(db, ino)?)).await
+    }
+
+    /// At most `limit` directories in `dir` whose ino is above `after`, by ino.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn directories_in(
+        &self,
+        dir: Ino,
+        after: Ino,
+        limit: usize,
+    ) -> Result<Vec<Ino>, CatalogError> {
+        self.read(move |db| {
+            let mut query = db.prepare_cached(
+                "SELECT ino FROM inode INDEXED BY inode_directories
+                 WHERE parent = ?1 AND ino > ?2 AND ino <> ?1 AND kind = 1 ORDER BY ino LIMIT ?3",
+            )?;
+            let rows =
+                query.query_map(params![dir.0, after.0, limit], |row| Ok(Ino(row.get(0)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
     }
 
     /// Whether `dir` and every directory below it have been listed to the end at least once, so

@@ -4,12 +4,10 @@
 //! A listing shows the bucket at some moment after it began. Every row carries the number of its
 //! last publish (`synced_seq`); what was published, inserted or deleted after the listing began is
 //! newer than what it shows, and is left alone.
-use std::collections::HashSet;
-
 use rusqlite::{Connection, params};
 
 use super::{
-    Catalog,
+    Catalog, alias,
     error::CatalogError,
     inode, journal, namespace,
     range::{self, ChangedObject, replace_object},
@@ -20,6 +18,7 @@ use crate::{
     clock::Timestamp,
     ids::{FileKind, Ino, ShareId},
     object::ETag,
+    ranges::RangeSet,
 };
 
 /// Rows removed in one transaction.
@@ -31,6 +30,7 @@ struct Merge<'a> {
     prefix: &'a str,
     seq: u64,
     defaults: ListDefaults,
+    beside: fn(&str) -> String,
     now: Timestamp,
 }
 
@@ -45,7 +45,7 @@ impl Catalog {
             let prefix = inode::key_of(txn.db, &row)?;
             let seq = journal::next_seq(txn.db)?;
             let alive = txn.state.listings.begin(seq);
-            Ok(ListingToken { dir, prefix, seq, alive, seen: HashSet::new(), marker_seen: false })
+            Ok(ListingToken { dir, prefix, seq, alive, seen: RangeSet::new(), marker_seen: false })
         })
         .await
     }
@@ -70,33 +70,26 @@ impl Catalog {
                     prefix: &prefix,
                     seq,
                     defaults: page.defaults,
+                    beside: page.beside,
                     now: page.now,
                 };
                 let mut merged = Merged::default();
                 let mut seen = Vec::with_capacity(page.entries.len());
-                let directories: HashSet<&str> = page
-                    .entries
-                    .iter()
-                    .filter(|entry| entry.kind == ListedKind::Directory)
-                    .map(|entry| entry.name.as_str())
-                    .collect();
                 for entry in &page.entries {
-                    let hidden = entry.kind != ListedKind::Directory
-                        && directories.contains(entry.name.as_str());
-                    if !hidden {
-                        merge_entry(txn, &merge, entry, &mut merged, &mut seen)?;
-                    }
+                    merge_entry(txn, &merge, entry, &mut merged, &mut seen)?;
                 }
                 if let Some(etag) = &page.marker {
                     merge_marker(txn.db, &dir, &prefix, seq, etag)?;
                 }
-                if merged.inserted > 0 {
+                if merged.inserted + merged.renamed > 0 && dir.listed_at.is_some() {
                     namespace::touch(txn.db, dir.ino, page.now)?;
                 }
                 Ok((merged, seen))
             })
             .await?;
-        token.seen.extend(seen);
+        for ino in seen {
+            token.seen.insert(ino.0..ino.0 + 1);
+        }
         token.marker_seen |= has_marker;
         Ok(merged)
     }
@@ -152,6 +145,13 @@ fn still_listed(txn: &Txn<'_>, dir: Ino, prefix: &str, seq: u64) -> Result<Inode
     if inode::key_of(txn.db, &row)? == prefix { Ok(row) } else { Err(CatalogError::Changed) }
 }
 
+/// Where a listed entry has its place in the directory.
+struct Spot<'a> {
+    name: String,
+    part: Option<&'a str>,
+    row: Option<Inode>,
+}
+
 fn merge_entry(
     txn: &mut Txn<'_>,
     merge: &Merge<'_>,
@@ -160,10 +160,12 @@ fn merge_entry(
     seen: &mut Vec<Ino>,
 ) -> Result<(), CatalogError> {
     let slash = if entry.kind == ListedKind::Directory { "/" } else { "" };
-    let key = format!("{}{}{slash}", merge.prefix, entry.name);
-    let Some(row) = inode::child(txn.db, merge.dir.ino, &entry.name)? else {
+    let part = entry.part.as_deref().unwrap_or(&entry.name);
+    let key = format!("{}{part}{slash}", merge.prefix);
+    let Some(spot) = spot(txn, merge, entry, &key, merged, seen)? else { return Ok(()) };
+    let Some(row) = spot.row else {
         if !is_hidden(txn, merge, &key)? {
-            seen.push(insert(txn.db, merge, entry, &key)?);
+            seen.push(insert(txn.db, merge, entry, (&spot.name, spot.part), &key)?);
             merged.inserted += 1;
         }
         return Ok(());
@@ -173,38 +175,77 @@ fn merge_entry(
         return Ok(());
     }
     let in_place = row.object_key.as_ref().is_some_and(|at| at.as_str() == key);
-    match (row.kind, &entry.kind) {
-        (FileKind::Directory, _) => {}
-        (FileKind::File | FileKind::Symlink, ListedKind::File { size, etag, last_modified }) => {
-            if !in_place || row.etag.as_ref() == Some(etag) {
-                // Not this object's row, or nothing new.
-            } else if row.dirty {
-                if !txn.state.claims.is_busy(&(row.share, key)) {
-                    merged.conflicts.push(row.ino);
-                }
-            } else {
-                let is = ChangedObject {
-                    size: *size,
-                    etag: etag.clone(),
-                    last_modified: *last_modified,
-                    now: merge.now,
-                };
-                replace_object(txn, &row, &is)?;
-                merged.changed.push(row.ino);
+    match &entry.kind {
+        ListedKind::Directory => {}
+        ListedKind::File { etag, .. } if !in_place || row.etag.as_ref() == Some(etag) => {
+            // Not this object's row, or nothing new.
+        }
+        ListedKind::File { .. } if row.dirty => {
+            if !txn.state.claims.is_busy(&(row.share, key)) {
+                merged.conflicts.push(row.ino);
             }
         }
-        (FileKind::File | FileKind::Symlink, ListedKind::Directory) => {
-            // The directory wins over the object of the same name, which S3 keeps.
-            let object = format!("{}{}", merge.prefix, entry.name);
-            if !row.dirty && row.object_key.as_ref().is_some_and(|at| at.as_str() == object) {
-                forget(txn.db, row.ino)?;
-                seen.push(insert(txn.db, merge, entry, &key)?);
-                merged.inserted += 1;
-                merged.changed.push(row.ino);
-            }
+        ListedKind::File { size, etag, last_modified } => {
+            let is = ChangedObject {
+                size: *size,
+                etag: etag.clone(),
+                last_modified: *last_modified,
+                now: merge.now,
+            };
+            replace_object(txn, &row, &is)?;
+            merged.changed.push(row.ino);
         }
     }
     Ok(())
+}
+
+/// Finds the place of a listed entry. A directory has the right to a name, and the object of that name
+/// its place beside it, for as long as both are there. `None` for a directory whose name a
+/// local file has.
+fn spot<'a>(
+    txn: &Txn<'_>,
+    merge: &Merge<'_>,
+    entry: &'a ListedEntry,
+    key: &str,
+    merged: &mut Merged,
+    seen: &mut Vec<Ino>,
+) -> Result<Option<Spot<'a>>, CatalogError> {
+    let (db, dir) = (txn.db, merge.dir.ino);
+    let is_directory = entry.kind == ListedKind::Directory;
+    let at = |row| Spot { name: entry.name.clone(), part: entry.part.as_deref(), row };
+    match inode::child(db, dir, &entry.name)? {
+        Some(row) if (row.kind == FileKind::Directory) == is_directory => Ok(Some(at(Some(row)))),
+        Some(object) if is_directory => {
+            seen.push(object.ino);
+            let own = object.object_key.as_ref().map(|at| format!("{at}/"));
+            let aside = (merge.beside)(&entry.name);
+            let stays = object.dirty
+                || own.as_deref() != Some(key)
+                || inode::child(db, dir, &aside)?.is_some()
+                || synced_seq(db, object.ino)? > merge.seq
+                || is_hidden(txn, merge, key)?;
+            if stays {
+                return Ok(None);
+            }
+            alias::step_aside(db, &object, &aside)?;
+            merged.renamed += 1;
+            Ok(Some(at(None)))
+        }
+        Some(_directory) => {
+            let name = (merge.beside)(&entry.name);
+            let row = inode::child(db, dir, &name)?;
+            merged.beside.push(key.to_owned());
+            Ok(Some(Spot { name, part: Some(&entry.name), row }))
+        }
+        None if !is_directory
+            && entry.part.is_none()
+            && alias::step_back(db, dir, &entry.name)? =>
+        {
+            merged.renamed += 1;
+            Ok(Some(at(inode::child(db, dir, &entry.name)?)))
+        }
+        None => Ok(Some(at(None))),
+    }
 }
 
 fn synced_seq(db: &Connection, ino: Ino) -> Result<u64, CatalogError> {
@@ -242,6 +283,7 @@ fn insert(
     db: &Connection,
     merge: &Merge<'_>,
     entry: &ListedEntry,
+    (name, part): (&str, Option<&str>),
     key: &str,
 ) -> Result<Ino, CatalogError> {
     let defaults = merge.defaults;
@@ -256,13 +298,13 @@ fn insert(
     db.prepare_cached(
         "INSERT INTO inode (share, parent, name, kind, mode, uid, gid, size, atime, mtime, ctime,
              dirty, version, content_version, synced_version, etag, object_key, needs_head,
-             synced_seq)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, 0, 0, 0, 0, ?11, ?12, 1, ?13)",
+             synced_seq, key_part)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, 0, 0, 0, 0, ?11, ?12, 1, ?13, ?14)",
     )?
     .execute(params![
         merge.dir.share.0,
         merge.dir.ino.0,
-        entry.name,
+        name,
         inode::kind_number(kind),
         mode,
         defaults.uid,
@@ -273,6 +315,7 @@ fn insert(
         etag,
         object_key,
         merge.seq,
+        part,
     ])?;
     u64::try_from(db.last_insert_rowid())
         .map(Ino)
@@ -316,8 +359,15 @@ fn end_listing(
         )?
         .execute([dir.ino.0])?;
     }
-    db.prepare_cached("UPDATE inode SET listed_at = ?2, list_seq = ?3 WHERE ino = ?1")?
-        .execute(params![dir.ino.0, now.as_nanos(), seq])?;
+    // A first listing finds what has been there: the directory keeps the time of its last change, and
+    // keeps it page after page, so that nobody who reads it begins anew. Once, at the end, its ctime
+    // tells who has looked for a name in vain that there is more by now.
+    db.prepare_cached(
+        "UPDATE inode SET listed_at = ?2, list_seq = ?3,
+             ctime = CASE WHEN listed_at IS NULL THEN max(?2, ctime + 1) ELSE ctime END
+         WHERE ino = ?1",
+    )?
+    .execute(params![dir.ino.0, now.as_nanos(), seq])?;
     Ok(())
 }
 
@@ -330,7 +380,8 @@ struct Sweep<'a> {
 /// What the sweep must know of a row.
 struct Swept {
     ino: Ino,
-    name: String,
+    /// The end of its key.
+    part: String,
     kind_is_directory: bool,
     object_key: Option<String>,
     is_protected: bool,
@@ -344,14 +395,14 @@ fn swept_children(
     limit: usize,
 ) -> Result<Vec<Swept>, CatalogError> {
     let mut query = db.prepare_cached(
-        "SELECT ino, name, kind = 1, object_key,
+        "SELECT ino, coalesce(key_part, name), kind = 1, object_key,
              dirty = 1 OR synced_seq > ?3 OR list_seq > ?3
          FROM inode WHERE parent = ?1 AND ino > ?2 AND ino <> ?1 ORDER BY ino LIMIT ?4",
     )?;
     let rows = query.query_map(params![dir.0, after.0, seq, limit], |row| {
         Ok(Swept {
             ino: Ino(row.get(0)?),
-            name: row.get(1)?,
+            part: row.get(1)?,
             kind_is_directory: row.get(2)?,
             object_key: row.get(3)?,
             is_protected: row.get(4)?,
@@ -366,14 +417,16 @@ fn remove_unseen(
     sweep: &Sweep<'_>,
     dir: Ino,
     after: Ino,
-    seen: &HashSet<Ino>,
+    seen: &RangeSet,
 ) -> Result<(Option<Ino>, Vec<Ino>), CatalogError> {
     let children = swept_children(db, dir, after, sweep.seq, REMOVE_ROWS_MAX)?;
     let mut removed = Vec::new();
     let mut budget = REMOVE_ROWS_MAX;
     let mut done = after;
     for row in &children {
-        if !seen.contains(&row.ino) && !remove_tree(db, sweep, row, &mut budget, &mut removed)? {
+        if !seen.covers(&(row.ino.0..row.ino.0 + 1))
+            && !remove_tree(db, sweep, row, &mut budget, &mut removed)?
+        {
             return Ok((Some(done), removed));
         }
         done = row.ino;
@@ -392,7 +445,7 @@ fn remove_tree(
     removed: &mut Vec<Ino>,
 ) -> Result<bool, CatalogError> {
     let slash = if row.kind_is_directory { "/" } else { "" };
-    let key = format!("{}{}{slash}", sweep.prefix, row.name);
+    let key = format!("{}{}{slash}", sweep.prefix, row.part);
     let elsewhere = row.object_key.as_ref().is_some_and(|at| *at != key);
     if row.is_protected || elsewhere {
         return Ok(true);
@@ -418,8 +471,12 @@ fn remove_tree(
         return Ok(false);
     }
     *budget -= 1;
-    forget(db, row.ino)?;
-    if !row.kind_is_directory {
+    if row.kind_is_directory {
+        let directory = inode::get(db, row.ino)?;
+        forget(db, row.ino)?;
+        alias::directory_left(db, &directory)?;
+    } else {
+        forget(db, row.ino)?;
         removed.push(row.ino);
     }
     Ok(true)

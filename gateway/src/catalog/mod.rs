@@ -8,8 +8,9 @@
 //! Must not know: S3, the cache's files, protocols. Lock rank: last; never calls back.
 //!
 //! Files: `namespace` (create, remove, rename), `content` (writes, attributes), `range`, `journal`
-//! and `claim` (what the movers do), `listing` (what S3 shows), `carried`, `sums`, `share`, `done`, `counts`, `verify`. `rows` keeps what
+//! and `claim` (what the movers do), `listing` (what S3 shows), `alias` (keys that no name can stand for), `carried`, `sums`, `share`, `done`, `counts`, `verify`. `rows` keeps what
 //! is asked for most in memory.
+mod alias;
 mod carried;
 mod changed;
 mod claim;
@@ -51,6 +52,7 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use alias::Aliased;
 pub use carried::{CARRIED_BYTES_MAX, Carried};
 pub use changed::LARGE_FILE_BYTES;
 pub use content::WriteBegun;

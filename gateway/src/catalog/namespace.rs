@@ -2,7 +2,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    Catalog,
+    Catalog, alias,
     content::{Touches, mark_dirty},
     done,
     error::CatalogError,
@@ -158,6 +158,7 @@ impl Catalog {
                 return Err(CatalogError::NotEmpty);
             }
             bury(txn, &entry, stamp)?;
+            alias::directory_left(txn.db, &entry)?;
             touch(txn.db, dir, stamp.now)?;
             keep_directory(txn, dir, stamp)?;
             done::note(txn, stamp, None)?;
@@ -203,8 +204,12 @@ fn rename(txn: &mut Txn<'_>, spec: &RenameSpec, stamp: Stamp) -> Result<Renamed,
         bury(txn, target, stamp)?;
     }
     let old_key = inode::key_of(db, &entry)?;
-    db.prepare_cached("UPDATE inode SET parent = ?2, name = ?3, ctime = ?4 WHERE ino = ?1")?
-        .execute(params![entry.ino.0, to_dir.ino.0, spec.to_name, stamp.now.as_nanos()])?;
+    // Under its new name its key is what the name says, whatever it was.
+    db.prepare_cached(
+        "UPDATE inode SET parent = ?2, name = ?3, key_part = NULL, ctime = ?4 WHERE ino = ?1",
+    )?
+    .execute(params![entry.ino.0, to_dir.ino.0, spec.to_name, stamp.now.as_nanos()])?;
+    alias::directory_left(db, &entry)?;
     let new_key = inode::key_of(db, &entry)?;
     let deepest = if is_directory { deepest_below(db, entry.ino)? } else { 0 };
     if new_key.len() + deepest > OBJECT_KEY_BYTES_MAX {
@@ -246,10 +251,11 @@ fn deepest_below(db: &Connection, dir: Ino) -> Result<usize, CatalogError> {
     Ok(db
         .prepare_cached(
             "WITH RECURSIVE below (ino, bytes) AS (
-                 SELECT ino, octet_length(name) + (kind = 1) FROM inode WHERE parent = ?1
+                 SELECT ino, octet_length(coalesce(key_part, name)) + (kind = 1) FROM inode
+                 WHERE parent = ?1
                  UNION ALL
-                 SELECT inode.ino, bytes + octet_length(inode.name) + (inode.kind = 1)
-                 FROM inode, below WHERE inode.parent = below.ino)
+                 SELECT inode.ino, bytes + octet_length(coalesce(key_part, name))
+                     + (inode.kind = 1) FROM inode, below WHERE inode.parent = below.ino)
              SELECT coalesce(max(bytes), 0) FROM below",
         )?
         .query_row([dir.0], |row| row.get(0))?)

@@ -1,4 +1,5 @@
 //! Transitions on the real SQLite; a crash is a catalog dropped without close and opened again.
+mod aliases;
 mod committing;
 mod listing;
 mod movers;

@@ -62,6 +62,8 @@ pub struct Inode {
     pub listed_at: Option<Timestamp>,
     /// Directories in it that are known.
     pub subdirectories: u32,
+    /// What its key has in place of its name, where the name is an alias.
+    pub key_part: Option<String>,
 }
 
 /// What a new inode is.
@@ -347,6 +349,8 @@ pub enum ListedKind {
 pub struct ListedEntry {
     /// The name, without slash.
     pub name: String,
+    /// What its key has in place of the name, where the name is an alias.
+    pub part: Option<String>,
     /// What it stands for.
     pub kind: ListedKind,
 }
@@ -362,7 +366,7 @@ pub struct ListDefaults {
 }
 
 /// One page of a directory's listing. Pages come in any order; a name at most once, except that a
-/// directory wins over a file of the same name.
+/// directory takes the name of an object, which is then shown beside it.
 #[derive(Clone, Debug)]
 pub struct ListedPage {
     /// Names that can be shown.
@@ -371,6 +375,8 @@ pub struct ListedPage {
     pub marker: Option<ETag>,
     /// Attributes of new entries.
     pub defaults: ListDefaults,
+    /// The alias of an object whose name a directory has.
+    pub beside: fn(&str) -> String,
     /// The time.
     pub now: Timestamp,
 }
@@ -385,7 +391,8 @@ pub struct ListingToken {
     /// What the catalog had done when the listing began.
     pub(super) seq: u64,
     pub(super) alive: Arc<()>,
-    pub(super) seen: std::collections::HashSet<Ino>,
+    /// The inos that it has shown. Those of one listing were mostly given out in a row.
+    pub(super) seen: crate::ranges::RangeSet,
     pub(super) marker_seen: bool,
 }
 
@@ -398,6 +405,10 @@ pub struct Merged {
     pub changed: Vec<Ino>,
     /// Names whose object changed while they are dirty here.
     pub conflicts: Vec<Ino>,
+    /// Entries that have another name now, as a directory came or went.
+    pub renamed: u64,
+    /// Keys of objects that are shown beside a directory of their name.
+    pub beside: Vec<String>,
 }
 
 /// A share's row.

@@ -4,7 +4,7 @@ use rusqlite::Connection;
 use super::{Catalog, error::CatalogError};
 
 /// Rule in words, and a query that counts the rows that break it.
-const RULES: [(&str, &str); 11] = [
+const RULES: [(&str, &str); 12] = [
     (
         "a parent that is no directory",
         "SELECT count(*) FROM inode WHERE NOT EXISTS
@@ -32,6 +32,11 @@ const RULES: [(&str, &str); 11] = [
         "two inodes with the same object",
         "SELECT count(*) FROM (SELECT 1 FROM inode WHERE object_key IS NOT NULL
              GROUP BY share, object_key HAVING count(*) > 1)",
+    ),
+    (
+        "two entries of a directory with the same key",
+        "SELECT count(*) FROM (SELECT 1 FROM inode WHERE ino <> parent
+             GROUP BY parent, coalesce(key_part, name), kind = 1 HAVING count(*) > 1)",
     ),
     (
         "a range of no file, or beyond its end",

@@ -1,140 +1,225 @@
 //! Lists on access, on command, and before a directory is renamed.
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
 
-use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
+use tokio::{sync::Semaphore, time::timeout_at};
 
+use super::{
+    flight::{Flight, Flights, Lead, Progress, Seen},
+    walk::Walks,
+};
 use crate::{
     cache::CacheStore,
-    catalog::{Catalog, CatalogError, ChangedObject, Inode, ListedEntry, ListedKind, ListedPage},
+    catalog::{Catalog, CatalogError, Inode},
     clock::{Clock, Timestamp},
     ids::{FileKind, Ino},
-    object::ObjectKey,
-    share::{
-        OddKeys, Share,
-        keymap::{self, Listed},
-        metadata,
-    },
-    store::{ListPage, ObjectMeta, StoreError, StoreErrorKind},
+    share::Share,
+    store::StoreError,
+    tasks::Tasks,
 };
 
-/// Listings begun anew because the directory changed its place or the listing took too long.
-const ATTEMPTS: u32 = 3;
 /// Directories of a subtree taken from the catalog at a time.
 const SUBTREE_STEP: usize = 64;
-
-/// Longest target of a symlink in bytes (Linux PATH_MAX without its NUL).
-const TARGET_BYTES_MAX: u64 = 4095;
+/// Listings of one share at the same time, each one request at a time.
+const LISTINGS_MAX: usize = 16;
+/// How long a caller waits for news of a directory that he knows already, counted from when the listing
+/// was asked for: long enough for one request, short against a client's patience.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// After a listing has failed, how long directories that are known are not listed again on access, in
+/// milliseconds: while S3 does not answer, not every call is to wait for it.
+const PAUSE_MS: u64 = 5_000;
 
 /// Why a directory could not be listed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum RefreshError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The catalog failed; [`CatalogError::Gone`] when the directory is no more.
     #[error(transparent)]
-    Catalog(#[from] CatalogError),
+    Catalog(Arc<CatalogError>),
+    /// The gateway stops, or does not serve the share any more.
+    #[error("the listing was given up")]
+    Interrupted,
+    /// Too many directories are being listed.
+    #[error("too many directories are being listed")]
+    Busy,
 }
 
-/// Keeps one share's listings fresh.
-#[derive(Debug)]
+impl From<CatalogError> for RefreshError {
+    fn from(error: CatalogError) -> Self {
+        Self::Catalog(Arc::new(error))
+    }
+}
+
+impl RefreshError {
+    /// Whether the directory is no more.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self, Self::Catalog(error)
+            if matches!(**error, CatalogError::Gone(_) | CatalogError::NotDirectory))
+    }
+}
+
+/// How much of a directory is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// All of it, as of its latest listing.
+    Whole,
+    /// Its first listing is under way: what is in the catalog is not all of it.
+    Part(Progress),
+}
+
+/// Keeps one share's listings fresh. Cloning gives another handle.
+#[derive(Clone, Debug)]
 pub struct Refresher {
-    share: Arc<Share>,
-    catalog: Catalog,
-    cache: CacheStore,
-    clock: Arc<dyn Clock>,
-    /// One listing per directory at a time; an entry lives while somebody lists or waits.
-    busy: Mutex<HashMap<Ino, Arc<AsyncMutex<()>>>>,
+    pub(super) inner: Arc<Inner>,
 }
 
-/// A place in the queue for one directory's listing; gives the table entry back when the last in the
-/// queue is gone, cancelled waits included.
 #[derive(Debug)]
-struct Turn<'r> {
-    busy: &'r Mutex<HashMap<Ino, Arc<AsyncMutex<()>>>>,
-    dir: Ino,
-    lock: Arc<AsyncMutex<()>>,
-}
-
-impl<'r> Turn<'r> {
-    fn of(busy: &'r Mutex<HashMap<Ino, Arc<AsyncMutex<()>>>>, dir: Ino) -> Self {
-        let mut table = busy.lock().unwrap_or_else(PoisonError::into_inner);
-        let lock = Arc::clone(table.entry(dir).or_default());
-        Self { busy, dir, lock }
-    }
-
-    async fn lock(&self) -> MutexGuard<'_, ()> {
-        self.lock.lock().await
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let mut table = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        // The table's and this one.
-        if Arc::strong_count(&self.lock) == 2 {
-            table.remove(&self.dir);
-        }
-    }
+pub(super) struct Inner {
+    pub(super) share: Arc<Share>,
+    pub(super) catalog: Catalog,
+    pub(super) cache: CacheStore,
+    pub(super) clock: Arc<dyn Clock>,
+    tasks: Tasks,
+    flights: Flights,
+    pub(super) walks: Walks,
+    turns: Semaphore,
+    /// When a request for a listing failed last, in nanoseconds since 1970.
+    failed_at: AtomicI64,
 }
 
 impl Refresher {
-    /// A refresher of `share`'s tree.
+    /// A refresher of `share`'s tree, whose listings are `tasks`.
     pub fn new(
         share: Arc<Share>,
         catalog: Catalog,
         cache: CacheStore,
         clock: Arc<dyn Clock>,
+        tasks: Tasks,
     ) -> Self {
-        Self { share, catalog, cache, clock, busy: Mutex::default() }
+        let inner = Inner {
+            share,
+            catalog,
+            cache,
+            clock,
+            tasks,
+            flights: Flights::default(),
+            walks: Walks::default(),
+            turns: Semaphore::new(LISTINGS_MAX),
+            failed_at: AtomicI64::new(i64::MIN),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
-    /// Whether [`Refresher::on_access`] would do nothing. Usually known without asking anybody.
+    /// Whether `dir` has been listed, and not too long ago. Usually known without asking anybody.
     ///
     /// # Errors
     /// [`CatalogError::Gone`].
     pub async fn is_fresh(&self, dir: Ino) -> Result<bool, CatalogError> {
-        Ok(!self.wants_listing(self.catalog.inode(dir).await?.as_ref()))
+        Ok(!self.inner.wants_listing(self.inner.catalog.inode(dir).await?.as_ref()))
     }
 
-    fn wants_listing(&self, row: &Inode) -> bool {
-        row.kind == FileKind::Directory && self.is_stale(row.listed_at)
+    /// Whether `dir` has been listed, too long ago.
+    ///
+    /// # Errors
+    /// [`CatalogError::Gone`].
+    pub async fn is_stale(&self, dir: Ino) -> Result<bool, CatalogError> {
+        let row = self.inner.catalog.inode(dir).await?;
+        Ok(row.listed_at.is_some() && self.inner.wants_listing(&row))
     }
 
-    /// Lists `dir` if it never was, or if its listing is older than the share's stale time. A
+    /// Sees to it that `dir` is being listed if it never was, or if its listing is older than the share's
+    /// stale time. Of a directory that never was, waits for the first page; of one that was, too, but for
+    /// [`PATIENCE`] only: then what is known is good. A directory of one page is known as S3 has it.
+    ///
+    /// # Errors
+    /// [`RefreshError`], of the store only when the directory has never been listed.
+    pub async fn look(&self, dir: Ino) -> Result<Known, RefreshError> {
+        let row = self.inner.catalog.inode(dir).await?;
+        if !self.inner.wants_listing(&row) || !self.inner.may_ask(&row) {
+            return Ok(Known::Whole);
+        }
+        let flight = match self.join(dir, row.listed_at) {
+            Ok(flight) => flight,
+            Err(RefreshError::Busy) if row.listed_at.is_some() => return Ok(Known::Whole),
+            Err(error) => return Err(error),
+        };
+        let first_page = flight.clone().beyond(Progress::default());
+        if row.listed_at.is_none() {
+            return known(first_page.await);
+        }
+        match timeout_at(flight.begun + PATIENCE, first_page).await {
+            Ok(Seen::Ended(outcome)) => old_stays_good(outcome).map(|()| Known::Whole),
+            Ok(Seen::Part(_)) | Err(_) => Ok(Known::Whole),
+        }
+    }
+
+    /// Waits for more of a directory of which `seen` is known, and lists it if nobody does.
+    ///
+    /// # Errors
+    /// [`RefreshError`]: the listing has failed.
+    pub async fn more(&self, dir: Ino, seen: Progress) -> Result<Known, RefreshError> {
+        if self.inner.catalog.inode(dir).await?.listed_at.is_some() {
+            return Ok(Known::Whole);
+        }
+        known(self.join(dir, None)?.beyond(seen).await)
+    }
+
+    /// Sees to it that what S3 has under `name` in `dir` is in the catalog: as [`Refresher::look`], and
+    /// while the first listing of many pages goes on, by asking for this name alone.
+    ///
+    /// # Errors
+    /// [`RefreshError`], of the store only when the directory has never been listed.
+    pub async fn look_up(&self, dir: Ino, name: &str) -> Result<(), RefreshError> {
+        match self.look(dir).await? {
+            Known::Whole => Ok(()),
+            Known::Part(_) if self.inner.catalog.child(dir, name).await?.is_some() => Ok(()),
+            Known::Part(_) if self.inner.ask_for(dir, name).await? => Ok(()),
+            Known::Part(_) => self.on_access(dir).await,
+        }
+    }
+
+    /// Lists `dir` to the end if it never was, or if its listing is older than the share's stale time. A
     /// listing that fails leaves the old one good.
     ///
     /// # Errors
     /// [`RefreshError`], of the store only when the directory has never been listed.
     pub async fn on_access(&self, dir: Ino) -> Result<(), RefreshError> {
-        let row = self.catalog.inode(dir).await?;
-        if !self.wants_listing(&row) {
+        let row = self.inner.catalog.inode(dir).await?;
+        if !self.inner.wants_listing(&row) || !self.inner.may_ask(&row) {
             return Ok(());
         }
-        if row.listed_at.is_some() && self.share.health.blocked_until(self.clock.now()).is_some() {
-            return Ok(());
-        }
-        match self.list_once(dir, row.listed_at).await {
-            Err(RefreshError::Store(error)) if row.listed_at.is_some() => {
-                tracing::debug!(%error, "the old listing stays good");
-                Ok(())
-            }
-            done => done,
-        }
+        let ended = self.join(dir, row.listed_at)?.ended().await;
+        if row.listed_at.is_some() { old_stays_good(ended) } else { ended.map(drop) }
     }
 
-    /// Lists `dir` now. A listing that is under way does not count: it may have begun before what the
-    /// caller wants to see.
+    /// Lists `dir` now, and answers how many names it has. A listing that is under way does not count: it
+    /// may have begun before what the caller wants to see.
     ///
     /// # Errors
     /// [`RefreshError`].
-    pub async fn now(&self, dir: Ino) -> Result<(), RefreshError> {
-        let turn = Turn::of(&self.busy, dir);
-        let _held = turn.lock().await;
-        self.list(dir).await
+    pub async fn now(&self, dir: Ino) -> Result<u64, RefreshError> {
+        self.inner.catalog.inode(dir).await?;
+        loop {
+            let (flight, lead) = self.inner.flights.join(dir).ok_or(RefreshError::Busy)?;
+            let Some(lead) = lead else {
+                // How it ends is told to those who asked for it.
+                drop(flight.ended().await);
+                continue;
+            };
+            let inner = Arc::clone(&self.inner);
+            self.inner.tasks.spawn("list directory", async move {
+                let outcome = inner.take_turn(dir, &lead).await;
+                lead.end(outcome);
+            });
+            return flight.ended().await;
+        }
     }
 
     /// Lists every directory at or below `dir` that never was, so that all of it is known.
@@ -143,109 +228,61 @@ impl Refresher {
     /// [`RefreshError`].
     pub async fn whole_subtree(&self, dir: Ino) -> Result<(), RefreshError> {
         loop {
-            let unlisted = self.catalog.unlisted_below(dir, SUBTREE_STEP).await?;
+            let unlisted = self.inner.catalog.unlisted_below(dir, SUBTREE_STEP).await?;
             if unlisted.is_empty() {
                 return Ok(());
             }
             for each in unlisted {
-                match self.list_once(each, None).await {
-                    Err(RefreshError::Catalog(CatalogError::Gone(_))) | Ok(()) => {}
+                match self.join(each, None)?.ended().await {
+                    Err(error) if error.is_gone() && each != dir => {}
+                    Ok(_) => {}
                     Err(error) => return Err(error),
                 }
             }
         }
     }
 
-    /// Asks S3 for the attributes of an entry that has only defaults from a listing.
-    ///
-    /// # Errors
-    /// [`RefreshError`].
-    pub async fn load_attr(&self, ino: Ino) -> Result<(), RefreshError> {
-        let inode = self.catalog.inode(ino).await?;
-        if !inode.needs_head {
-            return Ok(());
+    /// The listing of `dir` that is under way, or a new one, which does nothing if one has ended since
+    /// the directory was found to be listed at `seen`.
+    fn join(&self, dir: Ino, seen: Option<Timestamp>) -> Result<Flight, RefreshError> {
+        let (flight, lead) = self.inner.flights.join(dir).ok_or(RefreshError::Busy)?;
+        if let Some(lead) = lead {
+            let inner = Arc::clone(&self.inner);
+            self.inner.tasks.spawn("list directory", async move {
+                let outcome = match inner.catalog.inode(dir).await {
+                    Ok(row) if row.listed_at != seen => Ok(0),
+                    Ok(_) => inner.take_turn(dir, &lead).await,
+                    Err(error) => Err(error.into()),
+                };
+                lead.end(outcome);
+            });
         }
-        let key = match &inode.object_key {
-            Some(key) => Some(key.clone()),
-            None => ObjectKey::new(self.catalog.key(ino).await?),
-        };
-        let Some(key) = key else {
-            self.catalog.apply_head(ino, None).await?;
-            return Ok(());
-        };
-        let head = match self.share.store.head(&key).await {
-            Ok(head) => head,
-            Err(error) if error.kind == StoreErrorKind::NotFound => {
-                return Ok(self.no_object(&inode).await?);
-            }
-            Err(error) => {
-                self.share.health.failed(&error, self.clock.now());
-                return Err(error.into());
-            }
-        };
-        self.share.health.answered();
-        match self.take_kind(&inode, &key, &head).await {
-            // Told below, where the object's news are taken.
-            Err(RefreshError::Catalog(CatalogError::Changed)) => {}
-            Err(RefreshError::Store(error)) if error.kind == StoreErrorKind::Changed => {}
-            taken => taken?,
-        }
-        Ok(self.took(&inode, head).await?)
+        Ok(flight)
     }
+}
 
-    /// Takes an entry for the symlink that its object is, or for a file, if it was a symlink before.
-    async fn take_kind(
-        &self,
-        inode: &Inode,
-        key: &ObjectKey,
-        head: &ObjectMeta,
-    ) -> Result<(), RefreshError> {
-        let is_symlink =
-            metadata::is_symlink(&head.user) && (1..=TARGET_BYTES_MAX).contains(&head.size);
-        let target = match (inode.kind, is_symlink) {
-            (FileKind::Directory, _) | (FileKind::File, false) => return Ok(()),
-            (FileKind::Symlink, false) => None,
-            (FileKind::File | FileKind::Symlink, true) => {
-                let target = self.share.store.get(key, 0..head.size, &head.etag).await?;
-                // What cannot be a path is shown as what it is, bytes.
-                Some(target.to_vec()).filter(|target| !target.contains(&0))
-            }
-        };
-        Ok(self.catalog.take_link(inode.ino, &head.etag, target).await?)
+fn known(seen: Seen) -> Result<Known, RefreshError> {
+    match seen {
+        Seen::Part(progress) => Ok(Known::Part(progress)),
+        Seen::Ended(outcome) => outcome.map(|_| Known::Whole),
     }
+}
 
-    async fn took(&self, inode: &Inode, head: ObjectMeta) -> Result<(), CatalogError> {
-        let attr =
-            metadata::to_attr(&head.user, inode.kind, self.share.defaults(), head.last_modified);
-        match self.catalog.apply_head(inode.ino, Some((head.etag.clone(), attr))).await {
-            Err(CatalogError::Changed) => {
-                if let Some(was) = &inode.etag {
-                    let is = ChangedObject {
-                        size: head.size,
-                        etag: head.etag,
-                        last_modified: head.last_modified,
-                        now: self.clock.now(),
-                    };
-                    self.catalog.mark_changed(inode.ino, was, is).await?;
-                }
-                Ok(())
-            }
-            done => done.map(drop),
+/// What became of the listing of a directory that was listed before.
+fn old_stays_good(outcome: Result<u64, RefreshError>) -> Result<(), RefreshError> {
+    match outcome {
+        Err(error @ (RefreshError::Store(_) | RefreshError::Interrupted | RefreshError::Busy)) => {
+            tracing::debug!(%error, "the old listing stays good");
+            Ok(())
         }
+        Err(error @ RefreshError::Catalog(_)) => Err(error),
+        Ok(_) => Ok(()),
     }
+}
 
-    async fn no_object(&self, inode: &Inode) -> Result<(), CatalogError> {
-        match (&inode.etag, inode.kind) {
-            (Some(was), FileKind::File | FileKind::Symlink) => {
-                self.catalog.mark_gone(inode.ino, was).await?;
-            }
-            (_, FileKind::Directory) => {
-                self.catalog.apply_head(inode.ino, None).await?;
-            }
-            // Nothing is known of an object: there is nothing to take back.
-            (None, FileKind::File | FileKind::Symlink) => {}
-        }
-        Ok(())
+impl Inner {
+    fn wants_listing(&self, row: &Inode) -> bool {
+        row.kind == FileKind::Directory && self.is_stale(row.listed_at)
     }
 
     fn is_stale(&self, listed_at: Option<Timestamp>) -> bool {
@@ -256,97 +293,34 @@ impl Refresher {
         seconds > 0 && (now >= listed_at.plus_millis(seconds * 1000) || now < listed_at)
     }
 
-    /// Lists `dir`, or waits for the listing that is under way, unless one ended after `seen`.
-    async fn list_once(&self, dir: Ino, seen: Option<Timestamp>) -> Result<(), RefreshError> {
-        let turn = Turn::of(&self.busy, dir);
-        let _held = turn.lock().await;
-        if self.catalog.inode(dir).await?.listed_at != seen {
-            return Ok(());
+    /// Whether S3 is to be asked: always for a directory that was never listed.
+    fn may_ask(&self, row: &Inode) -> bool {
+        if row.listed_at.is_none() {
+            return true;
         }
-        self.list(dir).await
+        let now = self.clock.now();
+        let failed_at = Timestamp::from_nanos(self.failed_at.load(Ordering::Relaxed));
+        // A clock that was set back ends the pause.
+        let pauses = now >= failed_at && now < failed_at.plus_millis(PAUSE_MS);
+        !pauses && self.share.health.blocked_until(now).is_none()
     }
 
-    async fn list(&self, dir: Ino) -> Result<(), RefreshError> {
-        let mut attempt = 1;
-        loop {
-            match self.list_through(dir).await {
-                Err(RefreshError::Catalog(
-                    CatalogError::ListingExpired | CatalogError::Changed,
-                )) if attempt < ATTEMPTS => attempt += 1,
-                done => return done,
-            }
-        }
+    /// A request for a listing has failed.
+    pub(super) fn failed(&self, error: &StoreError) {
+        let now = self.clock.now();
+        self.share.health.failed(error, now);
+        self.failed_at.store(now.as_nanos(), Ordering::Relaxed);
     }
 
-    /// One listing from beginning to end.
-    async fn list_through(&self, dir: Ino) -> Result<(), RefreshError> {
-        let mut token = self.catalog.begin_listing(dir).await?;
-        let prefix = token.prefix.clone();
-        let mut odd = OddKeys::default();
-        let mut next: Option<String> = None;
-        loop {
-            let mut page = match self.share.store.list(&prefix, next.as_deref()).await {
-                Ok(page) => page,
-                Err(error) => {
-                    self.share.health.failed(&error, self.clock.now());
-                    return Err(error.into());
-                }
-            };
-            self.share.health.answered();
-            next = page.next.take();
-            let page = self.shown(&prefix, page, &mut odd);
-            let merged = self.catalog.merge_listing_page(&mut token, page).await?;
-            for ino in merged.conflicts {
-                tracing::info!(
-                    ino = ino.0,
-                    "the object of inode {} changed while the file is dirty here",
-                    ino.0
-                );
-            }
-            if next.is_none() {
-                break;
-            }
-        }
-        for gone in self.catalog.finish_listing(token, self.clock.now()).await? {
-            if let Err(error) = self.cache.remove(gone).await {
-                // The next start removes cache files that belong to nobody.
-                tracing::warn!("a cache file of a removed object stays behind: {error}");
-            }
-        }
-        self.share.health.met_unrepresentable(&prefix, odd);
-        Ok(())
-    }
-
-    /// What of a page can be shown; the rest goes to `odd`.
-    fn shown(&self, prefix: &str, page: ListPage, odd: &mut OddKeys) -> ListedPage {
-        let mut shown = ListedPage {
-            entries: Vec::with_capacity(page.objects.len() + page.prefixes.len()),
-            marker: None,
-            defaults: self.share.defaults(),
-            now: self.clock.now(),
+    /// Lists when it is its turn, unless the gateway stops.
+    async fn take_turn(&self, dir: Ino, lead: &Lead) -> Result<u64, RefreshError> {
+        let listed = async {
+            let _turn = self.turns.acquire().await.map_err(|_| RefreshError::Interrupted)?;
+            self.list(dir, lead).await
         };
-        for common in page.prefixes {
-            match keymap::listed_prefix(prefix, &common) {
-                Listed::Name(name) => shown
-                    .entries
-                    .push(ListedEntry { name: name.to_owned(), kind: ListedKind::Directory }),
-                Listed::Marker | Listed::Unrepresentable => odd.met(common),
-            }
+        tokio::select! {
+            listed = listed => listed,
+            () = self.tasks.stopping().cancelled() => Err(RefreshError::Interrupted),
         }
-        for object in page.objects {
-            match keymap::listed_object(prefix, &object.key) {
-                Listed::Marker => shown.marker = Some(object.etag),
-                Listed::Name(name) => {
-                    let kind = ListedKind::File {
-                        size: object.size,
-                        etag: object.etag,
-                        last_modified: object.last_modified,
-                    };
-                    shown.entries.push(ListedEntry { name: name.to_owned(), kind });
-                }
-                Listed::Unrepresentable => odd.met(object.key),
-            }
-        }
-        shown
     }
 }

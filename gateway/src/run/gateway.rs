@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use gateway_api::{
     ByteSize, FileStatus, GatewayStatus, Settings, ShareName,
-    admin::{FileRequest, RefreshRequest},
+    admin::{AliasedKey, FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest},
     settings::MetricsSettings,
     status::FileState,
 };
@@ -24,17 +24,22 @@ use super::{
 };
 use crate::{
     admin::{Control, ControlError},
-    catalog::{Catalog, CatalogError, Standing},
+    catalog::{Aliased, Catalog, CatalogError, Standing},
     clock::Timestamp,
     ids::{FileKind, Ino},
     nfs,
+    refresh::RefreshError,
     settings::{SettingsStore, StoreError},
+    share::keymap,
     tasks::Tasks,
     upload::Uploader,
 };
 
 /// How often a flush looks whether it is done, besides every change of the journal.
 const FLUSH_LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Keys in one page of those that are shown under an alias.
+const KEYS_MAX: usize = 1000;
 
 /// What was asked before the flush may lead to more: the walk of a renamed directory to copies, a
 /// copy to the deletion of the old object. Each is journalled with the end of what it follows from.
@@ -288,15 +293,48 @@ impl Control for Gateway {
         })
     }
 
-    async fn refresh(&self, request: RefreshRequest) -> Result<(), ControlError> {
-        let (found, catalog) = {
+    async fn refresh(&self, request: RefreshRequest) -> Result<RefreshReport, ControlError> {
+        let found = self.state.lock().await.shares.movers(&request.share);
+        let Some((movers, root)) = found else { return Err(no_share(&request.share)) };
+        let refresher = movers.refresher();
+        let (share, path) = (&request.share, request.path.trim_matches('/'));
+        let dir = refresher.find(root, path).await.map_err(|error| not_refreshed(&error))?;
+        let Some(dir) = dir else {
+            return Err(ControlError::NotFound(format!("{share}:/{path} is no directory")));
+        };
+        let done = refresher.tree(dir, path, request.recursive).await;
+        done.map_err(|error| not_refreshed(&error))
+    }
+
+    async fn keys(&self, request: KeysRequest) -> Result<KeysPage, ControlError> {
+        let (id, catalog) = {
             let state = self.state.lock().await;
-            (state.shares.movers(&request.share), state.shares.parts().catalog.clone())
+            (state.shares.id(&request.share), state.shares.parts().catalog.clone())
         };
-        let Some((movers, root)) = found else {
-            return Err(ControlError::NotFound(format!("no share is called {}", request.share)));
+        let Some(id) = id else { return Err(no_share(&request.share)) };
+        let after = Ino(request.after);
+        let found = catalog.aliased(id, after, KEYS_MAX).await.map_err(|e| failed(&e))?;
+        let next = found.last().filter(|_| found.len() == KEYS_MAX).map(|last| last.ino.0);
+        let shown = |one: Aliased| AliasedKey {
+            reason: keymap::reason(&one.part).to_owned(),
+            key: one.key,
+            path: one.path,
         };
-        let dir = find(&catalog, root, &request.share, &request.path).await?;
-        movers.refresher().now(dir).await.map_err(|error| ControlError::Failed(error.to_string()))
+        Ok(KeysPage { keys: found.into_iter().map(shown).collect(), next })
+    }
+}
+
+fn no_share(share: &ShareName) -> ControlError {
+    ControlError::NotFound(format!("no share is called {share}"))
+}
+
+fn not_refreshed(error: &RefreshError) -> ControlError {
+    match error {
+        RefreshError::Busy => {
+            ControlError::Conflict("too many refreshes are under way: try again later".to_owned())
+        }
+        RefreshError::Store(_) | RefreshError::Catalog(_) | RefreshError::Interrupted => {
+            ControlError::Failed(error.to_string())
+        }
     }
 }

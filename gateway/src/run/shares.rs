@@ -265,6 +265,7 @@ impl Shares {
             parts.catalog.clone(),
             parts.cache.clone(),
             Arc::clone(&parts.clock),
+            parts.tasks.clone(),
         );
         let movers = Arc::new(Movers::new(fetcher.clone(), refresher));
         let mode = if wanted.read_only { ShareMode::ReadOnly } else { ShareMode::ReadWrite };
@@ -300,6 +301,7 @@ impl Shares {
                 upload: pending.of_share(running.share.id, now, rate),
                 figures,
                 pinned: running.pinning.status(),
+                refreshes: running.movers.refresher().under_way(),
                 ..status_of(&running.share.settings, health.state())
             }
         });
@@ -313,6 +315,12 @@ impl Shares {
     pub(super) fn name_of(&self, id: ShareId) -> Option<ShareName> {
         let running = self.running.iter().find(|running| running.share.id == id)?;
         Some(running.share.settings.name.clone())
+    }
+
+    /// The number of a share in the catalog.
+    pub(super) fn id(&self, name: &ShareName) -> Option<ShareId> {
+        let running = self.running.iter().find(|running| running.share.settings.name == *name)?;
+        Some(running.share.id)
     }
 
     /// The movers and the root directory of a share.
@@ -346,6 +354,7 @@ fn status_of(settings: &ShareSettings, state: ShareState) -> ShareStatus {
         figures: Figures::default(),
         capabilities: Capabilities::default(),
         pinned: None,
+        refreshes: Vec::new(),
     }
 }
 

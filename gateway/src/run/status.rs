@@ -147,6 +147,7 @@ mod tests {
             upload: UploadStatus { dirty_files, failing, ..UploadStatus::default() },
             figures: Figures::default(),
             pinned: None,
+            refreshes: Vec::new(),
             capabilities: gateway_api::status::Capabilities::default(),
         }
     }

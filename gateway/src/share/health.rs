@@ -16,7 +16,7 @@ use crate::{
 
 /// Events kept, the latest first.
 const EVENTS_MAX: usize = 100;
-/// Directories whose unusable keys are counted one by one; beyond it the count is a lower bound.
+/// Directories whose keys under an alias are counted one by one; beyond it the count is a lower bound.
 const ODD_DIRECTORIES_MAX: usize = 10_000;
 /// How long a share that was refused is left alone before the next attempt asks again.
 const PROBE_INTERVAL_MS: u64 = 10_000;
@@ -59,8 +59,8 @@ impl Events {
     }
 }
 
-/// Keys of one listing that no file name can stand for: how many, and one to be named. A bucket may
-/// hold any number of them.
+/// Keys of one listing that are shown under an alias: how many, and one to be named. A bucket may hold
+/// any number of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OddKeys {
     count: u64,
@@ -81,7 +81,7 @@ pub struct ShareHealth {
     name: ShareName,
     events: Events,
     state: Mutex<(ShareState, Option<Timestamp>)>,
-    /// Per directory prefix, how many keys of its latest listing no file name can stand for.
+    /// Per directory prefix, how many keys of its latest listing are shown under an alias.
     unrepresentable: Mutex<HashMap<String, u64>>,
 }
 
@@ -180,14 +180,13 @@ impl ShareHealth {
         self.events.add(kind, Some(self.name.clone()), message);
     }
 
-    /// Keys met in the latest listings that no file name can stand for.
+    /// Keys met in the latest listings that are shown under an alias.
     pub fn unrepresentable_keys(&self) -> u64 {
         let met = self.unrepresentable.lock().unwrap_or_else(PoisonError::into_inner);
         met.values().sum()
     }
 
-    /// Takes the keys below `prefix` that no file name can stand for, as its listing has just
-    /// shown them.
+    /// Takes the keys below `prefix` that are shown under an alias, as its listing has just met them.
     pub fn met_unrepresentable(&self, prefix: &str, keys: OddKeys) {
         {
             let mut met = self.unrepresentable.lock().unwrap_or_else(PoisonError::into_inner);
@@ -200,7 +199,7 @@ impl ShareHealth {
         let Some(first) = keys.first else { return };
         self.event(
             HealthEventKind::UnrepresentableKey,
-            format!("object {first:?} cannot be shown as a file and is left alone"),
+            format!("object {first:?} is shown under an alias: a file cannot have its name"),
         );
     }
 

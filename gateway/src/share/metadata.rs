@@ -4,6 +4,9 @@
 //! decimal, `file-permissions` octal `st_mode` with seven digits, times in nanoseconds with `ns`.
 //! Read besides: DataSync (four-digit or six-digit modes, `sec/nsec`), bare numbers, s3fs (`mode` in
 //! decimal, `uid`, `gid`, times in seconds), rclone (`mode` in octal, RFC 3339 times).
+//!
+//! Read leniently: each value counts by itself, and one that says nothing sensible (garbage, out of
+//! range, the mode of another kind of file) is as one that is missing.
 use crate::{
     catalog::{HeadAttr, Inode, ListDefaults},
     clock::Timestamp,
@@ -50,22 +53,41 @@ pub fn to_attr(
     defaults: ListDefaults,
     last_modified: Timestamp,
 ) -> HeadAttr {
-    let get = |names: &[&str]| names.iter().find_map(|name| user.get(*name)).map(String::as_str);
     let ours = user.contains_key(GENERATION);
     let default_mode = match kind {
         FileKind::Directory => defaults.directory_mode,
         FileKind::File | FileKind::Symlink => defaults.file_mode,
     };
     let mode = st_mode(user)
+        .filter(|mode| is_of_kind(*mode, kind))
         .map_or(default_mode, |mode| mode & if ours { OWN_MODE_MASK } else { FOREIGN_MODE_MASK });
-    let number = |names: &[&str]| get(names).and_then(|text| text.trim().parse::<u32>().ok());
-    let mtime = get(&["file-mtime", "mtime"]).and_then(time).unwrap_or(last_modified);
+    let mtime = first(user, &["file-mtime", "mtime"], time).unwrap_or(last_modified);
     HeadAttr {
         mode,
-        uid: number(&["file-owner", "uid"]).unwrap_or(defaults.uid),
-        gid: number(&["file-group", "gid"]).unwrap_or(defaults.gid),
-        atime: get(&["file-atime", "atime"]).and_then(time).unwrap_or(mtime),
+        uid: first(user, &["file-owner", "uid"], owner).unwrap_or(defaults.uid),
+        gid: first(user, &["file-group", "gid"], owner).unwrap_or(defaults.gid),
+        atime: first(user, &["file-atime", "atime"], time).unwrap_or(mtime),
         mtime,
+    }
+}
+
+/// What the first of `names` that says something sensible says.
+fn first<T>(user: &UserMeta, names: &[&str], read: fn(&str) -> Option<T>) -> Option<T> {
+    names.iter().filter_map(|name| user.get(*name)).find_map(|text| read(text.trim()))
+}
+
+/// A user's or group's number. The highest one means nobody in particular to every POSIX system.
+fn owner(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|number| *number != u32::MAX)
+}
+
+/// Whether a mode, if it tells a file type, tells one of this kind: the mode of a file would lock a
+/// directory. Whether an object is a file or a symbolic link is told apart elsewhere.
+fn is_of_kind(mode: u32, kind: FileKind) -> bool {
+    let told = mode & TYPE_MASK;
+    match kind {
+        FileKind::Directory => matches!(told, 0 | TYPE_DIRECTORY),
+        FileKind::File | FileKind::Symlink => matches!(told, 0 | TYPE_FILE | TYPE_SYMLINK),
     }
 }
 
@@ -76,20 +98,19 @@ pub fn is_symlink(user: &UserMeta) -> bool {
 
 /// The mode with the file type, where it is told.
 fn st_mode(user: &UserMeta) -> Option<u32> {
-    user.get("file-permissions")
-        .and_then(|text| octal(text))
-        .or_else(|| user.get("mode").and_then(|text| either_base(text)))
+    first(user, &["file-permissions"], octal).or_else(|| first(user, &["mode"], either_base))
 }
 
 /// `0644`, `100755`, `0100664`: octal.
 fn octal(text: &str) -> Option<u32> {
-    let mode = u32::from_str_radix(text.trim(), 8).ok()?;
+    // Only digits: a sign is no mode.
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| digits)?;
     (mode <= TYPE_MASK | OWN_MODE_MASK).then_some(mode)
 }
 
 /// The key `mode`: rclone writes octal with a leading zero, s3fs decimal (`33188` = `0100644`).
 fn either_base(text: &str) -> Option<u32> {
-    let text = text.trim();
     if !text.starts_with('0')
         && let Ok(decimal) = text.parse::<u32>()
         && matches!(decimal & TYPE_MASK, TYPE_DIRECTORY | TYPE_FILE | TYPE_SYMLINK)
@@ -101,15 +122,14 @@ fn either_base(text: &str) -> Option<u32> {
 }
 
 /// A time in any of the forms: `…ns`, `sec/nsec`, a number whose size tells its unit, seconds with a
-/// fraction, RFC 3339 in UTC or with an offset.
+/// fraction, RFC 3339 in UTC or with an offset. None of a time that nanoseconds since 1970 cannot tell.
 fn time(text: &str) -> Option<Timestamp> {
-    let text = text.trim();
     if let Some(nanos) = text.strip_suffix("ns") {
         return nanos.parse().ok().map(Timestamp::from_nanos);
     }
     if let Some((seconds, nanos)) = text.split_once('/') {
         let nanos = nanos.parse::<u32>().ok().filter(|n| *n < 1_000_000_000)?;
-        return Some(Timestamp::new(seconds.parse().ok()?, nanos));
+        return moment(seconds.parse().ok()?, i64::from(nanos));
     }
     if let Ok(number) = text.parse::<i64>() {
         let nanos_per_unit = match number.unsigned_abs() {
@@ -120,16 +140,23 @@ fn time(text: &str) -> Option<Timestamp> {
         };
         return number.checked_mul(nanos_per_unit).map(Timestamp::from_nanos);
     }
-    if let Some((seconds, fraction)) = text.split_once('.')
-        && !fraction.is_empty()
-        && fraction.len() <= 9
-        && fraction.bytes().all(|b| b.is_ascii_digit())
-        && let Ok(seconds) = seconds.parse::<i64>()
-    {
-        let nanos = format!("{fraction:0<9}").parse().ok()?;
-        return Some(Timestamp::new(seconds, nanos));
+    fraction(text).or_else(|| rfc3339(text))
+}
+
+fn moment(seconds: i64, nanos: i64) -> Option<Timestamp> {
+    let whole = seconds.checked_mul(1_000_000_000)?;
+    whole.checked_add(nanos).map(Timestamp::from_nanos)
+}
+
+/// Seconds with a fraction of which nine digits count: `1700000000.5`, `-0.25`.
+fn fraction(text: &str) -> Option<Timestamp> {
+    let (seconds, fraction) = text.split_once('.')?;
+    if fraction.is_empty() || !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
     }
-    rfc3339(text)
+    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let nanos: i64 = digits.parse().ok()?;
+    moment(seconds.parse().ok()?, if seconds.starts_with('-') { -nanos } else { nanos })
 }
 
 fn rfc3339(text: &str) -> Option<Timestamp> {
@@ -138,82 +165,4 @@ fn rfc3339(text: &str) -> Option<Timestamp> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DEFAULTS: ListDefaults =
-        ListDefaults { file_mode: 0o666, directory_mode: 0o777, uid: 65534, gid: 65533 };
-
-    fn read(pairs: &[(&str, &str)]) -> HeadAttr {
-        let user = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        to_attr(&user, FileKind::File, DEFAULTS, Timestamp::new(77, 0))
-    }
-
-    #[test]
-    fn modes_are_read_in_every_form() {
-        for (key, text, mode) in [
-            ("file-permissions", "0644", 0o644),
-            ("file-permissions", "0100664", 0o664),
-            ("file-permissions", "100755", 0o755),
-            ("file-permissions", "0755", 0o755),
-            ("mode", "33188", 0o644),
-            ("mode", "16877", 0o755),
-            ("mode", "0100640", 0o640),
-            ("mode", "100640", 0o640),
-            ("file-permissions", "0104755", 0o755),
-            ("file-permissions", "rw-r--r--", 0o666),
-            ("file-permissions", "9", 0o666),
-        ] {
-            assert_eq!(read(&[(key, text)]).mode, mode, "{key}: {text}");
-        }
-    }
-
-    #[test]
-    fn symlinks_are_told_by_the_file_type() {
-        for (key, text, is) in [
-            ("file-permissions", "0120777", true),
-            ("file-permissions", "120777", true),
-            ("mode", "41471", true),
-            ("file-permissions", "0100777", false),
-            ("file-permissions", "0777", false),
-            ("file-permissions", "link", false),
-        ] {
-            let user = UserMeta::from([(key.to_owned(), text.to_owned())]);
-            assert_eq!(is_symlink(&user), is, "{key}: {text}");
-        }
-        assert!(!is_symlink(&UserMeta::new()));
-    }
-
-    #[test]
-    fn times_are_read_in_every_form() {
-        for (text, seconds, nanos) in [
-            ("1595002920000000000ns", 1_595_002_920, 0),
-            ("1734968895000", 1_734_968_895, 0),
-            ("1602647222/222919600", 1_602_647_222, 222_919_600),
-            ("1700000000", 1_700_000_000, 0),
-            ("1700000000.5", 1_700_000_000, 500_000_000),
-            ("1700000000123456789", 1_700_000_000, 123_456_789),
-            ("2023-11-14T22:13:20Z", 1_700_000_000, 0),
-            ("2023-11-15T07:13:20+09:00", 1_700_000_000, 0),
-            ("-5", -5, 0),
-        ] {
-            assert_eq!(read(&[("mtime", text)]).mtime, Timestamp::new(seconds, nanos), "{text}");
-        }
-        for nonsense in ["", "yesterday", "1/2/3", "1.", "99999999999999999999ns"] {
-            assert_eq!(read(&[("mtime", nonsense)]).mtime, Timestamp::new(77, 0), "{nonsense}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_told_comes_from_the_share() {
-        let attr = read(&[]);
-        assert_eq!((attr.mode, attr.uid, attr.gid), (0o666, 65534, 65533));
-        assert_eq!(attr.mtime, Timestamp::new(77, 0));
-    }
-
-    #[test]
-    fn setuid_counts_only_in_what_a_gateway_wrote() {
-        let ours = read(&[("file-permissions", "0104755"), (GENERATION, "g:1:1")]);
-        assert_eq!(ours.mode, 0o4755);
-    }
-}
+mod tests;

@@ -105,7 +105,7 @@ impl StoreErrorKind {
 }
 
 /// A failed operation.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{op:?} of {key} failed: {message}", key = key.as_ref().map_or("the bucket", ObjectKey::as_str))]
 pub struct StoreError {
     /// Which operation.

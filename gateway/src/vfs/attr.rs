@@ -14,7 +14,7 @@ impl Vfs {
         let read = self.shared.catalog.moment();
         let row = self.row(ino).await?;
         let listed = if row.kind == FileKind::Directory { ino } else { row.parent };
-        let row = match self.source.refresh_dir(listed).await {
+        let row = match self.source.look_again(listed).await {
             Ok(()) => self.row(ino).await?,
             Err(error) => {
                 // What is known of a known inode is served while S3 does not answer.

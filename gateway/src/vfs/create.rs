@@ -5,7 +5,10 @@ use super::{
     CreateHow, Created, Credentials, FileKind, FsError, Ino, RequestContext, RequestId, SetAttr,
     Vfs, attr::resolve, names, permissions, write,
 };
-use crate::catalog::{Inode, NewInode, NewKind};
+use crate::{
+    catalog::{Inode, NewInode, NewKind},
+    share::keymap,
+};
 
 /// How often an entry may come or go between looking it up and locking it.
 const RACES_MAX: usize = 8;
@@ -42,9 +45,10 @@ impl Vfs {
         }
         let dir_row = self.directory(dir).await?;
         permissions::check(&dir_row, who, permissions::EXECUTE)?;
-        let mut known = match self.source.refresh_dir(dir).await {
+        let mut known = match self.source.look_up(dir, name).await {
             // Whoever has the name and is not in memory is met when it is to be taken.
-            Ok(()) => self.shared.catalog.child_in_memory(dir, name),
+            Ok(()) if !keymap::is_reserved(name) => self.shared.catalog.child_in_memory(dir, name),
+            Ok(()) => self.shared.catalog.child(dir, name).await?,
             Err(_) => self.entry(dir, name).await?,
         };
         for _ in 0..RACES_MAX {
@@ -204,6 +208,9 @@ impl Vfs {
         set: &SetAttr,
     ) -> Result<NewInode, FsError> {
         permissions::check_entries(dir, who)?;
+        if keymap::is_reserved(name) {
+            return Err(FsError::Invalid);
+        }
         let is_root = who.uid == 0;
         let inherits = dir.mode & SETGID != 0;
         let uid = set.uid.unwrap_or(who.uid);

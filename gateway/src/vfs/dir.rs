@@ -4,7 +4,10 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::{Credentials, DirEntry, DirPage, FileKind, FsError, Ino, ReadDir, Vfs, permissions};
-use crate::catalog::Inode;
+use crate::{
+    catalog::Inode,
+    refresh::{Known, Progress},
+};
 
 /// Names the cookies: an entry's cookie is its ino, for ever; so this never changes.
 const COOKIE_SPACE: [u8; 8] = *b"by-ino-1";
@@ -15,6 +18,15 @@ const DOT_DOT: u64 = 2;
 const PAGE_ENTRIES_MAX: usize = 1024;
 /// HEAD requests at the same time for one page.
 const HEADS_MAX: usize = 16;
+
+/// Some entries of a directory.
+struct Stretch {
+    /// The directory, right before.
+    dir: Arc<Inode>,
+    rows: Vec<Inode>,
+    /// Whether there are no more.
+    end: bool,
+}
 
 impl Vfs {
     pub(super) async fn do_readdir(
@@ -28,13 +40,15 @@ impl Vfs {
         if ask.cookie != 0 && ask.verifier != COOKIE_SPACE {
             return Err(FsError::BadCookie);
         }
-        if ask.cookie == 0 {
-            self.source.refresh_dir(dir).await?;
-        }
+        let known = if ask.cookie == 0 {
+            self.source.look(dir).await?
+        } else {
+            row.listed_at.map_or(Known::Part(Progress::default()), |_| Known::Whole)
+        };
         let most = ask.entries_max.clamp(1, PAGE_ENTRIES_MAX);
-        let row = self.row(dir).await?;
+        let parent = self.row(dir).await?.parent;
         let mut entries = Vec::new();
-        for (cookie, name, ino) in [(DOT, ".", dir), (DOT_DOT, "..", row.parent)] {
+        for (cookie, name, ino) in [(DOT, ".", dir), (DOT_DOT, "..", parent)] {
             if ask.cookie < cookie && entries.len() < most {
                 let attr = if ask.want_attr {
                     Some(self.attr(self.row(ino).await?.as_ref()))
@@ -45,14 +59,20 @@ impl Vfs {
             }
         }
         let room = most - entries.len();
-        let after = Ino(ask.cookie.max(DOT_DOT));
+        let mut after = Ino(ask.cookie.max(DOT_DOT));
         let read = self.shared.catalog.moment();
-        let mut rows = self.shared.catalog.children(dir, after, room + 1).await?;
-        let end = rows.len() <= room;
-        rows.truncate(room);
-        if ask.want_attr {
-            rows = self.with_attributes(rows).await?;
-        }
+        let Stretch { dir: row, rows, end } = loop {
+            let mut next = self.stretch(dir, after, room, known, !entries.is_empty()).await?;
+            let last = next.rows.last().map(|row| row.ino);
+            if ask.want_attr {
+                next.rows = self.with_attributes(next.rows).await?;
+            }
+            match last.filter(|_| next.rows.is_empty() && entries.is_empty() && !next.end) {
+                // The bucket has lost all of them: a page without entries would be taken for an end.
+                Some(last) => after = last,
+                None => break next,
+            }
+        };
         for row in rows {
             let attr = match ask.want_attr {
                 true => match self.attr_by_now(read, &row).await {
@@ -67,6 +87,33 @@ impl Vfs {
             entries.push(DirEntry { ino, cookie, attr, name: row.name.into_bytes() });
         }
         Ok(DirPage { entries, end, verifier: COOKIE_SPACE, dir: self.attr(&row) })
+    }
+
+    /// At most `room` entries of `dir` above `after`. Where its first listing is under way, waits until there
+    /// are some, unless the caller `has_others`: that a reader has caught up is not the end.
+    async fn stretch(
+        &self,
+        dir: Ino,
+        after: Ino,
+        room: usize,
+        mut known: Known,
+        has_others: bool,
+    ) -> Result<Stretch, FsError> {
+        loop {
+            // Before its entries: a client must not take them for newer than they are.
+            let row = self.row(dir).await?;
+            let mut rows = self.shared.catalog.children(dir, after, room + 1).await?;
+            match known {
+                Known::Part(seen) if rows.is_empty() && !has_others => {
+                    known = self.source.more(dir, seen).await?;
+                }
+                Known::Part(_) | Known::Whole => {
+                    let end = known == Known::Whole && rows.len() <= room;
+                    rows.truncate(room);
+                    return Ok(Stretch { dir: row, rows, end });
+                }
+            }
+        }
     }
 
     /// Asks for the real attributes of rows that have defaults, some at a time. Those that S3 does

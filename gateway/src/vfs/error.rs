@@ -47,6 +47,12 @@ pub enum FsError {
 
 impl From<CatalogError> for FsError {
     fn from(error: CatalogError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&CatalogError> for FsError {
+    fn from(error: &CatalogError) -> Self {
         match error {
             CatalogError::Gone(_) => Self::Stale,
             CatalogError::NoEntry => Self::NotFound,

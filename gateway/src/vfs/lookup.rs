@@ -23,7 +23,13 @@ impl Vfs {
             ".." => self.row(row.parent).await?,
             _ => self.entry(dir, name).await?.ok_or(FsError::NotFound)?,
         };
-        self.attr_by_now(read, self.row_with_best_attr(entry).await?.as_ref()).await
+        let of_dir = names::is_dot(name);
+        let attr = async { self.attr_by_now(read, &*self.row_with_best_attr(entry).await?).await };
+        match attr.await {
+            // Of an entry that the bucket has just lost. A handle that is stale would be the directory's.
+            Err(FsError::Stale) if !of_dir => Err(FsError::NotFound),
+            done => done,
+        }
     }
 
     pub(super) async fn do_readlink(&self, ino: Ino) -> Result<(Bytes, Attr), FsError> {
@@ -47,7 +53,7 @@ impl Vfs {
 
     /// The entry `name` of the directory, as S3 has it if what is known is stale.
     pub(super) async fn entry(&self, dir: Ino, name: &str) -> Result<Option<Arc<Inode>>, FsError> {
-        let listed = self.source.refresh_dir(dir).await;
+        let listed = self.source.look_up(dir, name).await;
         let entry = self.shared.catalog.child(dir, name).await?;
         // An entry that is known is served; one that is not may exist in S3 (I13).
         if entry.is_none() {

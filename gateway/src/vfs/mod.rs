@@ -81,7 +81,8 @@ pub struct Attr {
     pub kind: FileKind,
     /// Permission bits and setuid, setgid, sticky: `0o7777` at most.
     pub mode: u32,
-    /// Of a directory: its name, its `.`, and the `..` of each directory in it. 1 otherwise.
+    /// Of a directory: its name, its `.`, and the `..` of each directory in it; 1 while nobody knows
+    /// which directories are in it. 1 otherwise.
     pub links: u32,
     pub uid: u32,
     pub gid: u32,

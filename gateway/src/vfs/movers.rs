@@ -3,7 +3,7 @@
 //!
 //! What goes to S3 runs on the runtime that [`Movers::new`] was called on, whoever waits for it: the
 //! threads that answer clients do no TLS.
-use std::{future::Future, ops::Range, sync::Arc};
+use std::{future::Future, ops::Range};
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
@@ -12,7 +12,7 @@ use super::{FsError, source::Source};
 use crate::{
     fetch::{FetchError, Fetcher},
     ids::Ino,
-    refresh::{RefreshError, Refresher},
+    refresh::{Known, Progress, RefreshError, Refresher},
     store::StoreErrorKind,
 };
 
@@ -20,20 +20,20 @@ use crate::{
 #[derive(Debug)]
 pub struct Movers {
     fetcher: Fetcher,
-    refresher: Arc<Refresher>,
+    refresher: Refresher,
     runtime: Handle,
 }
 
 impl Movers {
     /// Of one share. Call it on the runtime that is to carry what goes to S3.
     pub fn new(fetcher: Fetcher, refresher: Refresher) -> Self {
-        Self { fetcher, refresher: Arc::new(refresher), runtime: Handle::current() }
+        Self { fetcher, refresher, runtime: Handle::current() }
     }
 
-    async fn elsewhere<E: Into<FsError> + Send + 'static>(
+    async fn elsewhere<T: Send + 'static, E: Into<FsError> + Send + 'static>(
         &self,
-        work: impl Future<Output = Result<(), E>> + Send + 'static,
-    ) -> Result<(), FsError> {
+        work: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, FsError> {
         match self.runtime.spawn(work).await {
             Ok(done) => done.map_err(Into::into),
             Err(error) => {
@@ -86,7 +86,8 @@ impl From<RefreshError> for FsError {
     fn from(error: RefreshError) -> Self {
         match error {
             RefreshError::Store(error) => error.kind.into(),
-            RefreshError::Catalog(error) => error.into(),
+            RefreshError::Catalog(error) => Self::from(&*error),
+            RefreshError::Interrupted | RefreshError::Busy => Self::TryLater,
         }
     }
 }
@@ -110,17 +111,46 @@ impl Source for Movers {
         if self.refresher.is_fresh(dir).await? {
             return Ok(());
         }
-        let refresher = Arc::clone(&self.refresher);
+        let refresher = self.refresher.clone();
         self.elsewhere(async move { refresher.on_access(dir).await }).await
     }
 
+    async fn look(&self, dir: Ino) -> Result<Known, FsError> {
+        if self.refresher.is_fresh(dir).await? {
+            return Ok(Known::Whole);
+        }
+        let refresher = self.refresher.clone();
+        self.elsewhere(async move { refresher.look(dir).await }).await
+    }
+
+    async fn look_again(&self, dir: Ino) -> Result<(), FsError> {
+        if !self.refresher.is_stale(dir).await? {
+            return Ok(());
+        }
+        let refresher = self.refresher.clone();
+        self.elsewhere(async move { refresher.look(dir).await }).await.map(drop)
+    }
+
+    async fn more(&self, dir: Ino, seen: Progress) -> Result<Known, FsError> {
+        let refresher = self.refresher.clone();
+        self.elsewhere(async move { refresher.more(dir, seen).await }).await
+    }
+
+    async fn look_up(&self, dir: Ino, name: &str) -> Result<(), FsError> {
+        if self.refresher.is_fresh(dir).await? {
+            return Ok(());
+        }
+        let (refresher, name) = (self.refresher.clone(), name.to_owned());
+        self.elsewhere(async move { refresher.look_up(dir, &name).await }).await
+    }
+
     async fn load_attr(&self, ino: Ino) -> Result<(), FsError> {
-        let refresher = Arc::clone(&self.refresher);
+        let refresher = self.refresher.clone();
         self.elsewhere(async move { refresher.load_attr(ino).await }).await
     }
 
     async fn list_subtree(&self, dir: Ino) -> Result<(), FsError> {
-        let refresher = Arc::clone(&self.refresher);
+        let refresher = self.refresher.clone();
         self.elsewhere(async move { refresher.whole_subtree(dir).await }).await
     }
 }

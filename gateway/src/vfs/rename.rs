@@ -2,7 +2,10 @@
 use std::sync::Arc;
 
 use super::{FileKind, FsError, Ino, Renamed, RequestContext, Vfs, names, permissions};
-use crate::catalog::{Inode, RenameSpec};
+use crate::{
+    catalog::{Inode, RenameSpec},
+    share::keymap,
+};
 
 /// How often entries may be replaced between looking them up and locking them.
 const RACES_MAX: usize = 8;
@@ -21,7 +24,7 @@ impl Vfs {
         let who = &cx.credentials;
         self.check_writable()?;
         let (from_name, to_name) = (names::parse(from_name)?, names::parse(to_name)?);
-        if names::is_dot(from_name) || names::is_dot(to_name) {
+        if names::is_dot(from_name) || names::is_dot(to_name) || keymap::is_reserved(to_name) {
             return Err(FsError::Invalid);
         }
         for dir in [from_dir, to_dir] {

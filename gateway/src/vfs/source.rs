@@ -4,7 +4,10 @@ use std::{fmt, ops::Range};
 use async_trait::async_trait;
 
 use super::FsError;
-use crate::ids::Ino;
+use crate::{
+    ids::Ino,
+    refresh::{Known, Progress},
+};
 
 /// The side that S3 is on. One per share. Called without any lock held.
 #[async_trait]
@@ -21,11 +24,44 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// may be fetched in the background. Does not wait.
     fn read_on(&self, ino: Ino, range: &Range<u64>);
 
-    /// Lists the directory if what is known of it is older than the share's stale time.
+    /// Lists the directory to its end if what is known of it is older than the share's stale time.
     ///
     /// # Errors
     /// Only when the directory has never been listed; else what is known is served.
     async fn refresh_dir(&self, dir: Ino) -> Result<(), FsError>;
+
+    /// Sees to it that the directory is listed if what is known of it is older than the share's stale
+    /// time, and answers soon: what is known is then good enough to be read.
+    ///
+    /// # Errors
+    /// As [`Source::refresh_dir`].
+    async fn look(&self, dir: Ino) -> Result<Known, FsError> {
+        self.refresh_dir(dir).await.map(|()| Known::Whole)
+    }
+
+    /// The same for a directory that was listed before; one that never was is left alone.
+    ///
+    /// # Errors
+    /// Of the gateway's own parts only.
+    async fn look_again(&self, dir: Ino) -> Result<(), FsError> {
+        self.look(dir).await.map(drop)
+    }
+
+    /// Waits until more of the directory is known than had been `seen`.
+    ///
+    /// # Errors
+    /// As [`Source::load_attr`]: the listing has failed, and nobody knows what else there is.
+    async fn more(&self, dir: Ino, _seen: Progress) -> Result<Known, FsError> {
+        self.look(dir).await
+    }
+
+    /// Sees to it that an entry of this name is known if S3 has one, as fresh as [`Source::look`] says.
+    ///
+    /// # Errors
+    /// As [`Source::refresh_dir`].
+    async fn look_up(&self, dir: Ino, _name: &str) -> Result<(), FsError> {
+        self.look(dir).await.map(drop)
+    }
 
     /// Asks for the real attributes of an inode that has defaults from a listing (HEAD).
     ///

@@ -211,7 +211,7 @@ impl Fixture {
             last_modified: self.clock.now(),
         };
         let page = ListedPage {
-            entries: vec![ListedEntry { name: name.to_owned(), kind }],
+            entries: vec![ListedEntry { name: name.to_owned(), part: None, kind }],
             marker: None,
             defaults: ListDefaults {
                 file_mode: 0o666,
@@ -219,6 +219,7 @@ impl Fixture {
                 uid: 65534,
                 gid: 65534,
             },
+            beside: str::to_owned,
             now: self.clock.now(),
         };
         self.catalog.merge_listing_page(&mut token, page).await.unwrap();

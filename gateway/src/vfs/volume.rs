@@ -321,6 +321,8 @@ impl ShareFs for Vfs {
 
 fn links(row: &Inode) -> u32 {
     match row.kind {
+        // As file systems say that do not count: nobody may conclude that there are none.
+        FileKind::Directory if row.listed_at.is_none() => 1,
         FileKind::Directory => row.subdirectories.saturating_add(2),
         FileKind::File | FileKind::Symlink => 1,
     }

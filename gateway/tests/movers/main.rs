@@ -5,7 +5,11 @@
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
 mod conflict;
 mod fetch;
+mod keys;
+mod listing;
 mod multipart;
+mod pages;
 mod refresh;
 mod upload;
+mod walk;
 mod world;

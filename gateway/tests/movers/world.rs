@@ -7,7 +7,7 @@ use gateway::{
     cache::{CacheStore, HostDisk},
     catalog::{
         AttrChange, Catalog, DurableBytes, Inode, NewInode, NewKind, RemoveKind, RenameSpec,
-        RootAttr, Stamp, WriteCommit,
+        RootAttr, ShareRow, Stamp, WriteCommit,
     },
     clock::{Clock, ManualClock, Timestamp},
     fetch::Fetcher,
@@ -19,6 +19,7 @@ use gateway::{
     sums::WrittenSums,
     tasks::Tasks,
     upload::{ShareMovers, Uploader, UploaderOptions},
+    vfs::{Movers, ShareMode, Verifier, Vfs, WriteBack},
 };
 use gateway_api::{
     Secret,
@@ -55,6 +56,8 @@ pub(crate) struct World {
     pub(crate) cache: CacheStore,
     pub(crate) share: Arc<Share>,
     pub(crate) events: Events,
+    pub(crate) locks: InodeLocks,
+    pub(crate) tasks: Tasks,
     pub(crate) fetcher: Fetcher,
     pub(crate) refresher: Refresher,
     uploader: Uploader,
@@ -95,7 +98,7 @@ impl World {
             gateway_id: "gw1".to_owned(),
             catalog: catalog.generation(),
         });
-        let locks = InodeLocks::default();
+        let (locks, tasks) = (InodeLocks::default(), Tasks::default());
         let budget = MemoryBudget::new(128 << 20);
         let ticking = || Arc::clone(&clock) as Arc<dyn Clock>;
         let fetcher = Fetcher::new(
@@ -105,13 +108,23 @@ impl World {
             locks.clone(),
             ticking(),
             budget.clone(),
-            Tasks::default(),
+            tasks.clone(),
         );
-        let refresher =
-            Refresher::new(Arc::clone(&share), catalog.clone(), cache.clone(), ticking());
+        let refresher = Refresher::new(
+            Arc::clone(&share),
+            catalog.clone(),
+            cache.clone(),
+            ticking(),
+            tasks.clone(),
+        );
         let options = UploaderOptions { jobs_max: 4, budget: budget.clone() };
-        let uploader =
-            Uploader::new(catalog.clone(), cache.clone(), locks, ticking(), options.clone());
+        let uploader = Uploader::new(
+            catalog.clone(),
+            cache.clone(),
+            locks.clone(),
+            ticking(),
+            options.clone(),
+        );
         let world = Self {
             s3,
             dir,
@@ -120,6 +133,8 @@ impl World {
             cache,
             share,
             events,
+            locks,
+            tasks,
             fetcher,
             refresher,
             uploader,
@@ -206,6 +221,31 @@ impl World {
             let pending = self.catalog.pending(None).await.unwrap();
             panic!("gave up waiting until {what}: {pending:?}; {:?}", self.events.list());
         }
+    }
+
+    /// The share as its clients see it.
+    pub(crate) fn mount(&self) -> Vfs {
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let verifier = Verifier::random().unwrap();
+        let (catalog, cache) = (self.catalog.clone(), self.cache.clone());
+        let shared = WriteBack::new(
+            catalog,
+            cache,
+            self.locks.clone(),
+            clock,
+            verifier,
+            self.events.clone(),
+            0,
+        );
+        let row = ShareRow {
+            id: self.share.id,
+            name: "share".to_owned(),
+            bucket: BUCKET.to_owned(),
+            prefix: "p/".to_owned(),
+            root: self.share.root,
+        };
+        let movers = Movers::new(self.fetcher.clone(), self.refresher.clone());
+        Vfs::new(&row, Arc::new(shared), Arc::new(movers), ShareMode::ReadWrite)
     }
 
     pub(crate) fn stamp(&self) -> Stamp {

@@ -284,3 +284,43 @@ fn each_file_says_where_it_stands() {
     let unknown = gateway.file("2026/none").expect_err("nobody wrote it").to_string();
     assert_eq!(unknown, "sales:/2026/none is not known here");
 }
+
+/// semantics.md "Objects that others write" and "Names": a whole tree listed again by command, though no
+/// listing grows stale by itself; the keys that no file can have the name of.
+#[test]
+fn a_tree_is_listed_again_and_odd_keys_are_told_by_command() {
+    let (store, home) = (store(), Home::new());
+    let never = settings(&store).replace("timeout_seconds = 1", "timeout_seconds = 0");
+    let gateway = Gateway::start(&home, &never);
+    store.put(BUCKET, "onprem/a/b/c", b"1");
+    let mut share = Mount::new(gateway.port, "sales");
+    assert_eq!(share.list("a/b"), ["c"]);
+    store.put(BUCKET, "onprem/a/b/new", b"1");
+    store.put(BUCKET, "onprem/a/b", b"object");
+    store.put(BUCKET, "onprem/x//y", b"1");
+    assert_eq!(share.list("a/b"), ["c"], "not listed again by itself");
+    let refresh =
+        |words: &[&str]| Gateway::command(&home, &[&["refresh", "sales"], words].concat());
+    let one = refresh(&["/a/b/"]).expect("it is a directory");
+    assert_eq!(one.trim(), "sales:/a/b: 1 directories listed again, 2 names");
+    assert_eq!(share.list("a/b"), ["c", "new"]);
+    let all = refresh(&["--recursive"]).expect("the root is a directory");
+    assert_eq!(all.trim(), "sales:/: 5 directories listed again, 8 names");
+    assert_eq!(share.list("x"), ["s3dir%"]);
+    assert_eq!(share.read("a/s3key%b").unwrap(), b"object");
+    let none = refresh(&["a/b/c"]).expect_err("a file");
+    assert!(none.contains("sales:/a/b/c is no directory"), "{none}");
+    let keys = Gateway::command(&home, &["keys", "sales"]).expect("it answers");
+    let mut lines: Vec<&str> = keys.lines().filter(|line| !line.is_empty()).collect();
+    // Directories are listed side by side: which comes first is open.
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "a/s3key%b\t\"onprem/a/b\"\ta directory has its name",
+            "x/s3dir%\t\"onprem/x//\"\tan empty part",
+        ]
+    );
+    assert_eq!(gateway.status().shares[0].unrepresentable_keys, 2);
+    assert!(gateway.status().shares[0].refreshes.is_empty());
+}

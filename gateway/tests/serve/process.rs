@@ -114,6 +114,17 @@ impl Gateway {
         Self { child, port, admin }
     }
 
+    /// What a command of the program prints, or complains of.
+    pub(crate) fn command(home: &Home, words: &[&str]) -> Result<String, String> {
+        let done = Command::new(env!("CARGO_BIN_EXE_gateway"))
+            .args(words)
+            .args([Path::new("--admin"), &home.path("state/admin.sock")])
+            .output()
+            .expect("the gateway program starts");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints text");
+        if done.status.success() { Ok(text(done.stdout)) } else { Err(text(done.stderr)) }
+    }
+
     pub(crate) fn status(&self) -> GatewayStatus {
         self.admin.status().expect("the gateway answers")
     }

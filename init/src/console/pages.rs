@@ -209,6 +209,7 @@ mod tests {
             figures: gateway_api::figures::Figures::default(),
             capabilities: Capabilities::default(),
             pinned: None,
+            refreshes: Vec::new(),
         };
         View {
             machine: MachineState {

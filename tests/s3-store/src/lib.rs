@@ -14,7 +14,7 @@ mod storage;
 mod store;
 
 pub use config::{JournalError, StartError, StoreConfig};
-pub use faults::{FaultAction, FaultRule, Faults, ParseFaultError, RULES_MAX};
+pub use faults::{FaultAction, FaultRule, Faults, Hold, ParseFaultError, RULES_MAX};
 pub use store::{S3Store, StoredObject};
 
 /// Lower-case hexadecimal.

@@ -276,6 +276,9 @@ async fn an_inode_of_another_share_is_stale() {
 async fn a_directory_has_a_link_for_each_directory_in_it() {
     let f = Fixture::new().await;
     let (root, who) = (f.root(), owner());
+    assert_eq!(f.fs.getattr(&who, root).await.unwrap().links, 1, "nobody knows");
+    let token = f.catalog.begin_listing(root).await.unwrap();
+    f.catalog.finish_listing(token, f.clock.now()).await.unwrap();
     let mkdir = |dir, name: &'static [u8]| f.fs.mkdir(&who, dir, name, SetAttr::default());
     let (a, b) = (mkdir(root, b"a").await.unwrap(), mkdir(root, b"b").await.unwrap());
     assert_eq!((a.attr.links, b.dir.after.links), (2, 4));

@@ -3,6 +3,7 @@
 //! Deterministic: rules count the requests they match, or draw from a generator with a given seed. Bounded: a rule
 //! fires at most `times` times, and there are at most [`RULES_MAX`] rules.
 
+mod hold;
 mod parse;
 mod rule;
 
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use hold::Hold;
 pub use parse::ParseFaultError;
 pub use rule::{FaultAction, FaultRule};
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Hold;
 use crate::model::mix;
 
 /// What happens to a request that a rule fires for.
@@ -37,6 +38,8 @@ pub enum FaultAction {
     },
     /// Waits, then goes on as if nothing had happened.
     Delay(Duration),
+    /// Waits until it is let go, then goes on as if nothing had happened.
+    Hold(Hold),
 }
 
 /// A rule: matches by operation and key prefix, lets some requests pass, then fires a bounded number of times.

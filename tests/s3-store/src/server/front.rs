@@ -61,7 +61,7 @@ fn faulty(
 ) -> Result<Response<ReplyBody>, Hangup> {
     let whole = |body| ReplyBody { inner: body, sent: 0, cut_at: None, flip_at: None };
     match fault {
-        None | Some(FaultAction::Delay(_)) => Ok(reply.map(whole)),
+        None | Some(FaultAction::Delay(_) | FaultAction::Hold(_)) => Ok(reply.map(whole)),
         Some(FaultAction::DropBefore | FaultAction::DropAfter) => {
             Err(Hangup("injected fault".to_owned()))
         }

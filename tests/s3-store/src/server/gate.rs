@@ -65,13 +65,18 @@ impl S3Access for Gate {
             tokio::time::sleep(*delay).await;
             return Ok(());
         }
+        if let FaultAction::Hold(hold) = &action {
+            hold.pass().await;
+            return Ok(());
+        }
         let stops_here = match &action {
             FaultAction::FailBefore { .. } | FaultAction::DropBefore => true,
             FaultAction::FailAfter { .. }
             | FaultAction::DropAfter
             | FaultAction::ShortBody { .. }
             | FaultAction::FlipByte { .. }
-            | FaultAction::Delay(_) => false,
+            | FaultAction::Delay(_)
+            | FaultAction::Hold(_) => false,
         };
         if let Some(slot) = context.extensions_mut().get::<FaultSlot>() {
             slot.get_or_init(|| action);

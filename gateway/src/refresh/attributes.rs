@@ -1,0 +1,122 @@
+//! Attributes of one object, asked for one by one: HEAD, and GET of a symbolic link's target.
+use super::{RefreshError, Refresher};
+use crate::{
+    catalog::{CatalogError, ChangedObject, Inode},
+    ids::{FileKind, Ino},
+    object::ObjectKey,
+    share::metadata,
+    store::{ObjectMeta, StoreError, StoreErrorKind},
+};
+
+/// Longest target of a symlink in bytes (Linux PATH_MAX without its NUL).
+const TARGET_BYTES_MAX: u64 = 4095;
+
+impl Refresher {
+    /// Asks S3 for the attributes of an entry that has only defaults from a listing.
+    ///
+    /// # Errors
+    /// [`RefreshError`].
+    pub async fn load_attr(&self, ino: Ino) -> Result<(), RefreshError> {
+        let inode = self.inner.catalog.inode(ino).await?;
+        if !inode.needs_head {
+            return Ok(());
+        }
+        let key = match &inode.object_key {
+            Some(key) => Some(key.clone()),
+            None => ObjectKey::new(self.inner.catalog.key(ino).await?),
+        };
+        let Some(key) = key else {
+            self.inner.catalog.apply_head(ino, None).await?;
+            return Ok(());
+        };
+        let head = match self.inner.share.store.head(&key).await {
+            Ok(head) => head,
+            Err(error) if error.kind == StoreErrorKind::NotFound => {
+                return self.no_object(&inode, &key, error).await;
+            }
+            Err(error) => {
+                self.inner.share.health.failed(&error, self.inner.clock.now());
+                return Err(error.into());
+            }
+        };
+        self.inner.share.health.answered();
+        match self.take_kind(&inode, &key, &head).await {
+            // Told below, where the object's news are taken.
+            Err(RefreshError::Catalog(error)) if matches!(*error, CatalogError::Changed) => {}
+            Err(RefreshError::Store(error)) if error.kind == StoreErrorKind::Changed => {}
+            taken => taken?,
+        }
+        Ok(self.took(&inode, head).await?)
+    }
+
+    /// Takes an entry for the symlink that its object is, or for a file, if it was a symlink before.
+    async fn take_kind(
+        &self,
+        inode: &Inode,
+        key: &ObjectKey,
+        head: &ObjectMeta,
+    ) -> Result<(), RefreshError> {
+        let is_symlink =
+            metadata::is_symlink(&head.user) && (1..=TARGET_BYTES_MAX).contains(&head.size);
+        let target = match (inode.kind, is_symlink) {
+            (FileKind::Directory, _) | (FileKind::File, false) => return Ok(()),
+            (FileKind::Symlink, false) => None,
+            (FileKind::File | FileKind::Symlink, true) => {
+                let target = self.inner.share.store.get(key, 0..head.size, &head.etag).await?;
+                // What cannot be a path is shown as what it is, bytes.
+                Some(target.to_vec()).filter(|target| !target.contains(&0))
+            }
+        };
+        Ok(self.inner.catalog.take_link(inode.ino, &head.etag, target).await?)
+    }
+
+    async fn took(&self, inode: &Inode, head: ObjectMeta) -> Result<(), CatalogError> {
+        let attr = metadata::to_attr(
+            &head.user,
+            inode.kind,
+            self.inner.share.defaults(),
+            head.last_modified,
+        );
+        match self.inner.catalog.apply_head(inode.ino, Some((head.etag.clone(), attr))).await {
+            Err(CatalogError::Changed) => {
+                if let Some(was) = &inode.etag {
+                    let is = ChangedObject {
+                        size: head.size,
+                        etag: head.etag,
+                        last_modified: head.last_modified,
+                        now: self.inner.clock.now(),
+                    };
+                    self.inner.catalog.mark_changed(inode.ino, was, is).await?;
+                }
+                Ok(())
+            }
+            done => done.map(drop),
+        }
+    }
+
+    /// HEAD has answered 404, which has no words: it is the same for an object that is gone, a bucket that is
+    /// gone, and a proxy that knows neither. Before an entry is taken away a listing must agree (I13).
+    async fn no_object(
+        &self,
+        inode: &Inode,
+        key: &ObjectKey,
+        refusal: StoreError,
+    ) -> Result<(), RefreshError> {
+        match (&inode.etag, inode.kind) {
+            (Some(was), FileKind::File | FileKind::Symlink) => {
+                if self.inner.shows(key).await? {
+                    let message = format!("{} although a listing shows it", refusal.message);
+                    let kind = StoreErrorKind::Invalid;
+                    return Err(StoreError { kind, message, ..refusal }.into());
+                }
+                self.inner.catalog.mark_gone(inode.ino, was).await?;
+            }
+            (_, FileKind::Directory) => {
+                self.inner.catalog.apply_head(inode.ino, None).await?;
+            }
+            // Nothing is known of an object: there is nothing to take back.
+            (None, FileKind::File | FileKind::Symlink) => {}
+        }
+        Ok(())
+    }
+}
