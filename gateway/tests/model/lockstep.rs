@@ -1,4 +1,6 @@
 //! Each operation on the gateway and on the model, and what must be the same afterwards.
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use gateway::{
     clock::Timestamp,
@@ -38,8 +40,26 @@ const THIRD: &str = "third";
 pub(crate) struct Pair {
     pub(crate) world: World,
     pub(crate) tree: Tree,
+    pub(crate) touched: Touched,
     /// Operations so far: makes bytes and verifiers differ.
     step: u32,
+}
+
+/// What was changed since somebody last looked.
+#[derive(Debug, Default)]
+pub(crate) struct Touched {
+    /// Bytes.
+    pub(crate) content: HashSet<Ino>,
+    /// Attributes, or the name of the entry itself.
+    pub(crate) attributes: HashSet<Ino>,
+    /// Made.
+    pub(crate) made: HashSet<Ino>,
+}
+
+impl Touched {
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
 }
 
 /// Runs a case and then compares everything.
@@ -60,7 +80,7 @@ impl Pair {
     pub(crate) fn new(world: World) -> Self {
         let ino = world.gateway().share.root;
         let root = Node { ino, kind: Kind::Directory, mode: 0o777, uid: 0, gid: 0, mtime: None };
-        Self { world, tree: Tree::new(root), step: 0 }
+        Self { world, tree: Tree::new(root), touched: Touched::default(), step: 0 }
     }
 
     fn fs(&self) -> &gateway::vfs::Vfs {
@@ -191,6 +211,7 @@ impl Pair {
             return Err(format!("{:?} was used before", made.attr.ino));
         }
         self.tree.add(path, made.attr.ino, kind, mode);
+        self.touched.made.insert(made.attr.ino);
         walk::attr(path, self.tree.node(path), &made.attr, Inos::Same)
     }
 
@@ -232,6 +253,7 @@ impl Pair {
             return self.made(&path, made, Kind::File(file), mode);
         }
         if let Some(size) = size {
+            self.touch_size(&path, size.into());
             let node = self.tree.node_mut(&path);
             node.mtime = None;
             node.file_mut().unwrap().resize(size.into());
@@ -260,6 +282,7 @@ impl Pair {
         if usize::try_from(written.count).unwrap() != bytes.len() {
             return Err(format!("{} bytes were written", written.count));
         }
+        self.touched.content.insert(self.ino(path));
         let node = self.tree.node_mut(path);
         node.mtime = None;
         let file = node.file_mut().unwrap();
@@ -309,6 +332,10 @@ impl Pair {
         let faulty = self.is_faulty();
         let got = self.world.run(self.fs().setattr(&root(), self.ino(path), set, None));
         let Some(done) = self.answered(faulty, got, Ok(()))? else { return Ok(()) };
+        self.touched.attributes.insert(self.ino(path));
+        if let Some(size) = set.size {
+            self.touch_size(path, size);
+        }
         let node = self.tree.node_mut(path);
         if let Some(file) = node.file_mut() {
             // What was written does not come back over what is set here.
@@ -316,6 +343,14 @@ impl Pair {
         }
         change(node);
         walk::attr(path, self.tree.node(path), &done.after, Inos::Same)
+    }
+
+    /// A size was set: to the one that the file has, that changes its time alone.
+    fn touch_size(&mut self, path: &str, size: u64) {
+        let node = self.tree.node(path);
+        let touched = &mut self.touched;
+        if node.size() == size { &mut touched.attributes } else { &mut touched.content }
+            .insert(node.ino);
     }
 
     fn truncate(&mut self, file: u8, size: u64) -> Result<(), String> {
@@ -412,6 +447,9 @@ impl Pair {
         let asked = self.fs().rename(&cx, from_dir, from_name, to_dir, to_name);
         let got = self.world.run(asked);
         if self.answered(faulty, got, self.tree.may_rename(from, to))?.is_some() {
+            if from != to {
+                self.touched.attributes.insert(self.ino(from));
+            }
             self.tree.rename(from, to);
         }
         Ok(())

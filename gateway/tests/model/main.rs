@@ -13,6 +13,8 @@ mod bucket;
 mod lockstep;
 mod ops;
 mod regressions;
+mod remote;
+mod scan;
 mod tree;
 mod walk;
 mod world;
@@ -30,7 +32,7 @@ fn run<S: Strategy>(
     cases: u32,
     seed: u64,
     strategy: &S,
-    check: impl Fn(S::Value) -> Result<(), String>,
+    check: impl Fn(&S::Value) -> Result<(), String>,
 ) {
     let defaults = Config::default();
     let rng_seed = match defaults.rng_seed {
@@ -48,8 +50,8 @@ fn run<S: Strategy>(
     };
     let mut runner = TestRunner::new(config);
     let trace = std::env::var_os("TIDEGATE_MODEL_TRACE").is_some();
-    let checked = |case| {
-        let outcome = check(case);
+    let checked = |case: S::Value| {
+        let outcome = check(&case);
         if trace {
             println!("{outcome:?}");
         }
@@ -64,5 +66,10 @@ fn run<S: Strategy>(
 
 #[test]
 fn model_tree_and_bucket_follow_local_changes_through_faults_and_crashes() {
-    run(64, 1, &ops::case(ops::local()), |case| lockstep::check(&case));
+    run(64, 1, &ops::case(ops::local()), lockstep::check);
+}
+
+#[test]
+fn model_no_version_is_lost_between_clients_and_other_writers_of_the_bucket() {
+    run(64, 2, &remote::case(), remote::check);
 }

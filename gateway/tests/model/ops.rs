@@ -273,6 +273,19 @@ pub(crate) fn local() -> impl Strategy<Value = Op> {
     prop_oneof![8 => of_files(), 2 => of_attributes(), 8 => of_names(), 7 => of_the_gateway()]
 }
 
+/// What clients do, crashes, and faults while it is uploaded: nothing that asks S3 before that.
+pub(crate) fn of_clients() -> impl Strategy<Value = Op> {
+    let gateway = prop_oneof![
+        2 => Just(Op::FlushIdle),
+        2 => Just(Op::Settle),
+        1 => Just(Op::Restart),
+        2 => Just(Op::Crash),
+        4 => (fault(), any::<u8>(), 1..4_u8)
+            .prop_map(|(fault, operation, times)| Op::Break { fault, operation, times }),
+    ];
+    prop_oneof![8 => of_files(), 2 => of_attributes(), 8 => of_names(), 2 => gateway]
+}
+
 /// A case of such operations.
 pub(crate) fn case(op: impl Strategy<Value = Op>) -> impl Strategy<Value = Case> {
     let disk = prop_oneof![Just(Disk::Host), Just(Disk::Simulated)];

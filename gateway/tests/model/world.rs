@@ -44,7 +44,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
 /// More moves of the clock to what is due next than anything takes that ends.
-const MOVES_MAX: u32 = 1_000;
+const MOVES_MAX: u32 = 200;
 
 /// Whether what is waited for has come about.
 type Asked<'w> = Pin<Box<dyn Future<Output = Result<bool, String>> + 'w>>;
