@@ -12,6 +12,7 @@
 mod bucket;
 mod lockstep;
 mod ops;
+mod refusals;
 mod regressions;
 mod remote;
 mod scan;
