@@ -73,7 +73,7 @@ pub(crate) fn check(case: &Case) -> Result<(), String> {
         pair.apply(op).map_err(|why| format!("operation {i} {op:?}: {why}"))?;
     }
     pair.quiesce().map_err(|why| format!("at quiescence: {why}"))?;
-    pair.is_the_same_elsewhere().map_err(|why| format!("on another gateway: {why}"))
+    pair.compare_elsewhere().map_err(|why| format!("on another gateway: {why}"))
 }
 
 impl Pair {
@@ -332,16 +332,20 @@ impl Pair {
         let faulty = self.is_faulty();
         let got = self.world.run(self.fs().setattr(&root(), self.ino(path), set, None));
         let Some(done) = self.answered(faulty, got, Ok(()))? else { return Ok(()) };
-        self.touched.attributes.insert(self.ino(path));
         if let Some(size) = set.size {
             self.touch_size(path, size);
         }
         let node = self.tree.node_mut(path);
+        let before = (node.mode, node.uid, node.gid);
         if let Some(file) = node.file_mut() {
             // What was written does not come back over what is set here.
             file.settled();
         }
         change(node);
+        // What is set to what it is needs no publish; a time always does.
+        if (node.mode, node.uid, node.gid) != before || set.mtime != SetTime::Keep {
+            self.touched.attributes.insert(node.ino);
+        }
         walk::attr(path, self.tree.node(path), &done.after, Inos::Same)
     }
 
@@ -592,7 +596,7 @@ impl Pair {
     }
 
     /// A gateway with an empty disk shows the same tree of the same bucket.
-    fn is_the_same_elsewhere(mut self) -> Result<(), String> {
+    fn compare_elsewhere(mut self) -> Result<(), String> {
         self.world.lose_disk();
         walk::all(&self.world, &self.tree, Inos::Other)
     }

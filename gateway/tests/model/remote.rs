@@ -271,7 +271,7 @@ impl Meeting {
 
     /// Whether the gateway has seen the object that is at `key` there.
     fn has_seen(&self, key: &str) -> bool {
-        self.there.get(key).is_some() && self.there.get(key) == self.base.get(key)
+        self.there.contains_key(key) && self.there.get(key) == self.base.get(key)
     }
 
     fn judge(&self, after: &Objects) -> Result<(), String> {

@@ -208,7 +208,7 @@ impl Tree {
         let gid = if inherits { parent.gid } else { 0 };
         let setgid = if inherits && matches!(kind, Kind::Directory) { SETGID } else { 0 };
         let node = Node { ino, kind, mode: mode | setgid, uid: 0, gid, mtime: None };
-        self.touch(&dir.to_owned());
+        self.touch(dir);
         assert!(self.nodes.insert(path.to_owned(), node).is_none(), "{path} was there");
     }
 
@@ -216,7 +216,7 @@ impl Tree {
     pub(crate) fn take(&mut self, path: &str) {
         let gone = self.nodes.remove(path).unwrap();
         self.removed.push(gone.ino);
-        self.touch(&split(path).0.to_owned());
+        self.touch(split(path).0);
     }
 
     /// What REMOVE answers.
@@ -267,7 +267,7 @@ impl Tree {
             self.nodes.insert(format!("{to}{}", &path[from.len()..]), node);
         }
         for path in [from, to] {
-            self.touch(&split(path).0.to_owned());
+            self.touch(split(path).0);
         }
     }
 }

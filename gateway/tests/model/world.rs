@@ -335,7 +335,7 @@ impl World {
                     return Ok(());
                 }
                 // Either end is a reason to look again.
-                let _ = timeout(LOOK_AGAIN, journal.changed()).await;
+                timeout(LOOK_AGAIN, journal.changed()).await.ok();
             }
         };
         let gave_up = || format!("gave up waiting until {what}: {}", self.run(self.pending()));
@@ -388,6 +388,6 @@ impl Gateway {
         self.runtime.shutdown_timeout(PATIENCE);
         let last = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         // Closed already after an orderly stop.
-        let _ = last.block_on(catalog.next_due());
+        last.block_on(catalog.next_due()).ok();
     }
 }
