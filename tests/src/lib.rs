@@ -18,6 +18,7 @@ pub mod host;
 pub mod instructions;
 pub mod lab;
 pub mod laptop;
+pub mod moto;
 pub mod net;
 pub mod numbers;
 pub mod pages;

@@ -112,6 +112,14 @@ impl Catalog {
         .await
     }
 
+    /// How many jobs are handed out and have not ended.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn jobs_out(&self) -> Result<usize, CatalogError> {
+        self.write(|txn| Ok(txn.state.claims.len())).await
+    }
+
     /// When the next unclaimed operation is due; `None` when nothing waits. Not before
     /// [`Catalog::journal_changed`] changes can it become earlier.
     ///

@@ -19,21 +19,28 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct RetryingStore {
     inner: Arc<dyn ObjectStore>,
+    first_pause: Duration,
 }
 
 impl RetryingStore {
     /// Repeats the reads of `inner`.
     pub fn new(inner: Arc<dyn ObjectStore>) -> Self {
-        Self { inner }
+        Self { inner, first_pause: FIRST_PAUSE }
+    }
+
+    /// Waits `first_pause` before the first repetition, and twice as long before each further one.
+    #[must_use]
+    pub fn with_first_pause(self, first_pause: Duration) -> Self {
+        Self { first_pause, ..self }
     }
 }
 
-async fn repeat<T, F, Fut>(mut attempt: F) -> Result<T, StoreError>
+async fn repeat<T, F, Fut>(first_pause: Duration, mut attempt: F) -> Result<T, StoreError>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, StoreError>>,
 {
-    let mut pause = FIRST_PAUSE;
+    let mut pause = first_pause;
     for _ in 1..READ_ATTEMPTS {
         match attempt().await {
             Err(error) if error.kind.is_retryable() => {
@@ -50,11 +57,11 @@ where
 #[async_trait]
 impl ObjectStore for RetryingStore {
     async fn probe(&self, prefix: &str) -> Result<(), StoreError> {
-        repeat(|| self.inner.probe(prefix)).await
+        repeat(self.first_pause, || self.inner.probe(prefix)).await
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
-        repeat(|| self.inner.head(key)).await
+        repeat(self.first_pause, || self.inner.head(key)).await
     }
 
     async fn get(
@@ -63,11 +70,11 @@ impl ObjectStore for RetryingStore {
         range: Range<u64>,
         etag: &ETag,
     ) -> Result<Bytes, StoreError> {
-        repeat(|| self.inner.get(key, range.clone(), etag)).await
+        repeat(self.first_pause, || self.inner.get(key, range.clone(), etag)).await
     }
 
     async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage, StoreError> {
-        repeat(|| self.inner.list(prefix, page)).await
+        repeat(self.first_pause, || self.inner.list(prefix, page)).await
     }
 
     async fn put(
@@ -111,7 +118,7 @@ impl ObjectStore for RetryingStore {
         body: Bytes,
     ) -> Result<UploadedPart, StoreError> {
         // The same part with the same bytes: repeating it changes nothing.
-        repeat(|| self.inner.put_part(key, upload_id, number, body.clone())).await
+        repeat(self.first_pause, || self.inner.put_part(key, upload_id, number, body.clone())).await
     }
 
     async fn copy_part(
@@ -123,8 +130,10 @@ impl ObjectStore for RetryingStore {
         from_etag: &ETag,
         range: Range<u64>,
     ) -> Result<UploadedPart, StoreError> {
-        repeat(|| self.inner.copy_part(key, upload_id, number, from, from_etag, range.clone()))
-            .await
+        repeat(self.first_pause, || {
+            self.inner.copy_part(key, upload_id, number, from, from_etag, range.clone())
+        })
+        .await
     }
 
     async fn complete_multipart(
@@ -142,6 +151,6 @@ impl ObjectStore for RetryingStore {
     }
 
     async fn list_multipart(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
-        repeat(|| self.inner.list_multipart(prefix)).await
+        repeat(self.first_pause, || self.inner.list_multipart(prefix)).await
     }
 }

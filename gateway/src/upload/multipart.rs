@@ -13,7 +13,7 @@ use crate::{
     catalog::{CatalogError, MultipartState, OpId, SyncJob},
     fetch::FetchError,
     object::{ETag, ObjectKey},
-    store::{Expect, PutOptions, StoreError, StoreErrorKind, UploadedPart},
+    store::{Expect, PutOptions, StoreError, StoreErrorKind, StoreOp, UploadedPart},
     verified,
 };
 
@@ -55,13 +55,33 @@ pub(super) async fn send(
             if is_useless_after(&error) {
                 tools.catalog.abandon_multipart(job.op).await?;
             }
-            Err(match error {
+            match error {
                 JobError::Store(error) if error.kind == StoreErrorKind::NotFound => {
-                    JobError::UploadGone(error)
+                    Err(not_found(tools, job, expect, error).await?)
                 }
-                other => other,
-            })
+                other => Err(other),
+            }
         }
+    }
+}
+
+/// What a 404 means: S3 does not know the upload any more, or the object that the completion was to
+/// replace is gone, which `If-Match` is answered with as well.
+async fn not_found(
+    tools: &Tools,
+    job: &SyncJob,
+    expect: &Expect,
+    error: StoreError,
+) -> Result<JobError, StoreError> {
+    let had_condition =
+        error.op == StoreOp::CompleteMultipartUpload && matches!(expect, Expect::Tag(_));
+    if !had_condition {
+        return Ok(JobError::UploadGone(error));
+    }
+    match tools.share.store.head(&job.key).await {
+        Ok(_) => Ok(JobError::UploadGone(error)),
+        Err(head) if head.kind == StoreErrorKind::NotFound => Ok(JobError::Store(error)),
+        Err(head) => Err(head),
     }
 }
 

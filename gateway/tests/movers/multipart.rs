@@ -47,6 +47,22 @@ async fn an_upload_goes_on_after_a_restart_with_the_parts_that_are_missing() {
     assert!(w.object("p/large.bin").body == bytes(1));
 }
 
+/// 404 is what S3 says to `If-Match` of an object that is gone, and of an upload that is.
+#[tokio::test(flavor = "multi_thread")]
+async fn regression_a_large_file_whose_object_was_deleted_is_put_back() {
+    let mut w = World::new().await;
+    let ino = w.file("large.bin", &bytes(8)).await;
+    w.drain().await;
+    w.halt().await;
+    w.write(ino, 0, &bytes(9)).await;
+    w.s3.delete(BUCKET, "p/large.bin");
+    w.start();
+    w.drain().await;
+    assert!(w.object("p/large.bin").body == bytes(9));
+    assert_eq!((w.keys().len(), w.conflicts()), (1, 1));
+    assert_eq!(w.requests("CompleteMultipartUpload"), 3, "the second one met the condition");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_s3_has_dropped_begins_anew() {
     let mut w = World::new().await;

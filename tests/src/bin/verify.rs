@@ -12,6 +12,7 @@ use e2e::{
     artifacts::GATEWAY_VARIABLE,
     fuzzing,
     host::{self, Need},
+    moto::{self, Moto},
     test_count::TestCount,
     workspace::Workspace,
 };
@@ -23,6 +24,9 @@ struct Arguments {
     /// Leave out what needs virtual machines.
     #[arg(long)]
     quick: bool,
+    /// Leave out moto, an S3 server by other authors that is installed from PyPI.
+    #[arg(long)]
+    without_moto: bool,
     /// DMTF's and VMware's OVF schemas (all.xsd), which this repository does not hold: the OVA's
     /// descriptor is checked against them.
     #[arg(long, value_name = "FOLDER")]
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
         count: TestCount::default(),
         steps: Vec::new(),
         left_out: Vec::new(),
+        moto: None,
     };
     let outcome = verify.run(&Arguments::parse());
     println!();
@@ -108,11 +113,13 @@ struct Verify {
     begun: Instant,
     count: TestCount,
     steps: Vec<(&'static str, f64)>,
+    /// Runs from before the tests to the end.
+    moto: Option<Moto>,
 }
 
 impl Verify {
     fn run(&mut self, arguments: &Arguments) -> Result<()> {
-        self.step("packages that the checks need", |_| install(arguments.quick))?;
+        self.step("packages that the checks need", |_| install(arguments))?;
         self.step("formatting (cargo fmt)", |verify| {
             host::run(&mut verify.cargo(&["fmt", "--all", "--check"]))?;
             let fuzz = ["--manifest-path", "gateway/fuzz/Cargo.toml"];
@@ -146,6 +153,14 @@ impl Verify {
                 "--no-run",
             ]))
         })?;
+        if arguments.without_moto {
+            self.left_out.push("the store's tests on moto (--without-moto)");
+        } else {
+            self.step("moto, an S3 server by others (PyPI)", |verify| {
+                verify.moto = Some(Moto::start(&verify.workspace)?);
+                Ok(())
+            })?;
+        }
         self.step("tests", |verify| verify.tests(&["--no-fail-fast", "--", "--skip", VM_MODULE]))?;
         self.step("fuzzing, briefly (cargo fuzz)", |verify| {
             fuzzing::run_briefly(verify.workspace.root()).map(drop)
@@ -198,6 +213,9 @@ impl Verify {
     /// than before, and adds up their summaries while showing their output.
     fn tests(&mut self, words: &[&str]) -> Result<()> {
         let mut command = self.cargo(&["test", "--release", "--workspace", TESTING[0], TESTING[1]]);
+        if let Some(moto) = &self.moto {
+            command.env(moto::ENDPOINT, &moto.endpoint).env(moto::REQUIRED, "1");
+        }
         let mut running = command
             .args(words)
             .env(GATEWAY_VARIABLE, built_gateway()?)
@@ -228,9 +246,12 @@ fn built_gateway() -> Result<PathBuf> {
     Ok(gateway)
 }
 
-fn install(quick: bool) -> Result<()> {
+fn install(arguments: &Arguments) -> Result<()> {
     let mut needs = [host::COMPILER, CLIENTS, fuzzing::NEEDS].concat();
-    if !quick {
+    if !arguments.without_moto {
+        needs.extend(moto::NEEDS);
+    }
+    if !arguments.quick {
         needs.extend([host::QEMU, host::VIRTUAL_LAN, CHECKERS].concat());
         needs.extend(host::for_image());
         host::ensure_musl_target()?;

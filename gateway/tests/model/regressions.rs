@@ -1,0 +1,24 @@
+//! Cases that once failed, at their shortest.
+use crate::{
+    ops::{Disk, How, Op},
+    remote::{self, Case, Change},
+};
+
+/// 404 answers `If-Match` of an object that is gone: a large file was sent again for ever.
+#[test]
+fn regression_a_large_file_whose_object_others_deleted_is_put_back() {
+    let large = Op::Truncate { file: 0, size: 17 << 20 };
+    let file = Op::Create { dir: 0, name: 0, mode: 0, how: How::Guarded };
+    let rounds =
+        vec![vec![Change::Here(file)], vec![Change::Here(large), Change::Delete { key: 0 }]];
+    remote::check(&Case { disk: Disk::Host, rounds }).unwrap();
+}
+
+/// Two files swap their names while another writer replaces the object of one: all three are kept.
+#[test]
+fn regression_names_swapped_while_one_object_is_replaced_lose_no_version() {
+    let put = |name| Change::Put { dir: 0, name, len: 1 };
+    let swap = Change::Here(Op::Swap { one: 0, other: 1 });
+    let rounds = vec![vec![put(2), put(3)], vec![put(3), swap]];
+    remote::check(&Case { disk: Disk::Host, rounds }).unwrap();
+}
