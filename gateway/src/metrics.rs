@@ -14,6 +14,10 @@ use gateway_api::figures::{LATENCY_BOUNDS_MS, Latency};
 
 /// Whole seconds that a rate looks back on.
 const RATE_SECONDS: u64 = 10;
+/// Those, and the running one.
+const SLOTS: usize = 11;
+
+const _: () = assert!(SLOTS as u64 == RATE_SECONDS + 1);
 
 /// Something counted.
 #[derive(Debug, Default)]
@@ -64,7 +68,7 @@ struct Seconds {
     /// The second of the latest amount.
     latest: u64,
     /// By second, modulo their number.
-    amounts: [u64; RATE_SECONDS as usize + 1],
+    amounts: [u64; SLOTS],
 }
 
 impl Seconds {

@@ -101,11 +101,19 @@ pub struct CacheSettings {
     pub uploads_max: u32,
     /// Files of at least this many bytes are uploaded while they are still being written; 0 = never.
     pub early_upload_bytes: u64,
+    /// Uploads in parts below a share's prefix that this gateway does not know and that were begun so many
+    /// days ago are aborted; 0 = never.
+    pub orphaned_upload_days: u32,
 }
 
 impl Default for CacheSettings {
     fn default() -> Self {
-        Self { upload_delay_ms: 2000, uploads_max: 64, early_upload_bytes: 1 << 30 }
+        Self {
+            upload_delay_ms: 2000,
+            uploads_max: 64,
+            early_upload_bytes: 1 << 30,
+            orphaned_upload_days: 7,
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! A part is noted before its bytes are read and again when S3 has taken it. Whatever changes bytes that
 //! it covers takes it out in between or later (`changed.rs`): a part that is noted as taken is good,
 //! whatever version of the file it was sent of.
-use std::ops::Range;
+use std::{collections::HashSet, ops::Range};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -15,7 +15,10 @@ use super::{
     types::{MultipartState, OpId, PartRecord},
     writer::Txn,
 };
-use crate::object::{ETag, ObjectKey};
+use crate::{
+    ids::ShareId,
+    object::{ETag, ObjectKey},
+};
 
 /// Turns the multipart upload of `op`, if it has one, into an operation that aborts it.
 pub(super) fn abandon(txn: &mut Txn<'_>, op: OpId) -> Result<(), CatalogError> {
@@ -162,6 +165,21 @@ impl Catalog {
         self.write(move |txn| {
             let ino = journal::ino_of(txn.db, op)?.ok_or(CatalogError::NoEntry)?;
             changed::forget_base(txn.db, ino)
+        })
+        .await
+    }
+
+    /// The ids of the share's uploads that somebody will complete or abort.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn known_uploads(&self, share: ShareId) -> Result<HashSet<String>, CatalogError> {
+        self.read(move |db| {
+            let mut query = db.prepare_cached(
+                "SELECT upload_id FROM journal WHERE share = ?1 AND upload_id IS NOT NULL",
+            )?;
+            let rows = query.query_map([share.0], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
     }

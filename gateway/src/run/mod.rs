@@ -9,6 +9,7 @@ mod credentials;
 mod gateway;
 mod machine;
 mod metrics;
+mod orphans;
 mod probe;
 mod shares;
 mod status;
@@ -190,6 +191,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
         tasks: tasks.clone(),
         gateway_id: identity.gateway_id,
         bandwidth: Arc::clone(&bandwidth),
+        orphaned_upload_days: Arc::default(),
         credentials: S3Credentials::new(&settings.current().settings.s3),
     });
     let lanes = nfs::Lanes::new().map_err(RunError::Runtime)?;

@@ -4,7 +4,10 @@
 //! difference, and may be called again at any time. A share that is unchanged is not touched.
 use std::{
     collections::HashMap,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use gateway_api::{
@@ -19,6 +22,7 @@ use tokio::sync::Mutex;
 use super::{
     bandwidth::Bandwidth,
     credentials, machine,
+    orphans::keep_swept,
     probe::{Asked, probe},
     status::Pending,
 };
@@ -61,6 +65,8 @@ pub(super) struct Parts {
     pub(super) tasks: Tasks,
     pub(super) gateway_id: String,
     pub(super) bandwidth: Arc<Bandwidth>,
+    /// Age of uploads in parts that nobody goes on with; 0: none is aborted.
+    pub(super) orphaned_upload_days: Arc<AtomicU32>,
     pub(super) credentials: S3Credentials,
 }
 
@@ -183,6 +189,8 @@ impl Shares {
         }
         self.running = running;
         self.parts.bandwidth.replace(&settings.bandwidth);
+        let days = settings.cache.orphaned_upload_days;
+        self.parts.orphaned_upload_days.store(days, Ordering::Relaxed);
         let pins = self
             .running
             .iter()
@@ -283,6 +291,8 @@ impl Shares {
         let fs = Arc::new(fs.with_meter(Arc::clone(&meters.io)));
         let probing = probe(Arc::downgrade(&share), asked, parts.clone());
         self.parts.tasks.spawn("probe the bucket", probing);
+        let sweeping = keep_swept(Arc::downgrade(&share), parts.clone());
+        self.parts.tasks.spawn("orphaned uploads", sweeping);
         let s3 = settings.s3.without_credentials();
         Ok(Running { s3, missing, known, share, fetcher, movers, fs, meters, pinning })
     }

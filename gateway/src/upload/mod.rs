@@ -9,8 +9,10 @@ mod concurrency;
 mod early;
 mod job;
 mod multipart;
+mod orphans;
 mod plan;
 mod publish;
 mod scheduler;
 
+pub use orphans::{SweepError, sweep};
 pub use scheduler::{ShareMovers, Uploader, UploaderOptions};

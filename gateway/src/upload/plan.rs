@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn only_what_has_changed_is_sent() {
-        let appended = pieces(100 << 20, Some(&RangeSet::from_iter([mib(95, 100)])), &[]);
+        let appended =
+            pieces(100 << 20, Some(&RangeSet::from_iter(std::iter::once(mib(95, 100)))), &[]);
         assert_eq!(
             appended,
             [
@@ -143,7 +144,7 @@ mod tests {
                 (7, Piece::Send(mib(96, 100)))
             ]
         );
-        let one_byte = RangeSet::from_iter([(1 << 30)..(1 << 30) + 1]);
+        let one_byte = RangeSet::from_iter(std::iter::once((1 << 30)..(1 << 30) + 1));
         let pieces = pieces(5 << 30, Some(&one_byte), &[]);
         let sent: Vec<_> = pieces.iter().filter(|(_, p)| matches!(p, Piece::Send(_))).collect();
         assert_eq!(sent, [&(65, Piece::Send(mib(1024, 1040)))]);

@@ -264,3 +264,37 @@ async fn a_file_that_grows_while_it_is_sent_keeps_its_parts() {
     assert_eq!(object.user_meta["file-mtime"], format!("{mtime}ns"));
     assert_eq!(w.s3.uploads_in_progress(BUCKET), 0);
 }
+
+/// settings.md `orphaned_upload_days`: uploads that nobody knows go when they are old; those of the journal
+/// stay however old they are, and so do young ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn orphaned_uploads_are_aborted_and_no_others() {
+    let mut w = World::new().await;
+    w.halt().await;
+    let refused = FaultAction::FailBefore { status: 403, code: "AccessDenied".to_owned() };
+    w.s3.faults().add(FaultRule::new(refused).operation("UploadPart").times(u64::MAX));
+    w.file("large.bin", &bytes(16)).await;
+    w.start();
+    w.until("the failure is noted", || async {
+        w.catalog.pending(None).await.unwrap().failing > 0
+    })
+    .await;
+    w.halt().await;
+    w.s3.faults().clear();
+    let store = w.store();
+    let orphan = gateway::object::ObjectKey::new("p/orphan").unwrap();
+    let elsewhere = gateway::object::ObjectKey::new("q/elsewhere").unwrap();
+    for key in [&orphan, &elsewhere] {
+        store.create_multipart(key, &gateway::store::PutOptions::default()).await.unwrap();
+    }
+    let begun = store.list_multipart("p/orphan").await.unwrap()[0].initiated;
+    let before = begun.plus_millis(0);
+    assert_eq!(gateway::upload::sweep(&w.share, &w.catalog, before).await.unwrap(), 0, "too young");
+    assert_eq!(w.s3.uploads_in_progress(BUCKET), 3);
+    let after = begun.plus_millis(1);
+    assert_eq!(gateway::upload::sweep(&w.share, &w.catalog, after).await.unwrap(), 1);
+    assert!(store.list_multipart("p/orphan").await.unwrap().is_empty());
+    w.start();
+    w.drain_but(1).await;
+    assert!(w.object("p/large.bin").body == bytes(16), "its upload went on");
+}
