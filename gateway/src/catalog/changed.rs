@@ -34,7 +34,8 @@ pub(super) fn note(
     size: u64,
     range: &Range<u64>,
 ) -> Result<(), CatalogError> {
-    if size <= LARGE_FILE_BYTES || range.is_empty() {
+    // A file of just so many bytes may have been longer, and its first part is as long as it is.
+    if size < LARGE_FILE_BYTES || range.is_empty() {
         return Ok(());
     }
     let row: Option<(u64, bool)> = db
@@ -74,6 +75,21 @@ fn insert(db: &Connection, ino: Ino, range: Range<u64>) -> Result<(), CatalogErr
     if kept > RANGES_MAX {
         forget_base(db, ino)?;
     }
+    Ok(())
+}
+
+/// Every byte of files that may have been in the middle of a write counts as changed: what their cache
+/// files hold was not said.
+pub(super) fn forget_bases_of_unsure(db: &Connection) -> Result<(), CatalogError> {
+    let unsure = "(SELECT ino FROM inode WHERE unsure = 1)";
+    db.execute(&format!("DELETE FROM changed WHERE ino IN {unsure}"), [])?;
+    db.execute(
+        &format!(
+            "UPDATE journal SET changed_of = NULL
+             WHERE kind = 0 AND changed_of IS NOT NULL AND ino IN {unsure}"
+        ),
+        [],
+    )?;
     Ok(())
 }
 

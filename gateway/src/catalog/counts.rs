@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use rusqlite::{OptionalExtension, params};
 
 use super::{
-    Catalog,
+    Catalog, changed,
     error::CatalogError,
     inode, journal, multipart,
     types::{Inode, PendingCounts, Standing},
@@ -52,7 +52,9 @@ impl Catalog {
             while let Some(row) = rows.next()? {
                 let counts = all.entry(ShareId(row.get(0)?)).or_default();
                 let (kind, count): (u8, u64) = (row.get(1)?, row.get(2)?);
-                counts.failing += row.get::<_, u64>(3)?;
+                if kind != journal::KIND_ABORT {
+                    counts.failing += row.get::<_, u64>(3)?;
+                }
                 match kind {
                     journal::KIND_DELETE => counts.pending_deletes = count,
                     journal::KIND_MOVE => counts.pending_moves = count,
@@ -182,6 +184,7 @@ impl Catalog {
                      OR (?1 AND dirty = 1 AND kind = 0 AND content_version > synced_version)",
                 [cut_off],
             )?;
+            changed::forget_bases_of_unsure(txn.db)?;
             let bursts =
                 txn.db.execute("UPDATE inode SET writing = 0 WHERE writing <> 0", [])? as u64;
             let missing: Vec<u64> = txn

@@ -48,8 +48,9 @@ impl Catalog {
 /// Claims what has been offered, `limit` files at most.
 pub(super) fn claim(txn: &mut Txn<'_>, limit: usize) -> Result<Vec<Job>, CatalogError> {
     let mut jobs = Vec::new();
-    let offered: Vec<Ino> = txn.state.offered.0.drain().take(limit).collect();
+    let offered: Vec<Ino> = txn.state.offered.0.iter().copied().take(limit).collect();
     for ino in offered {
+        txn.state.offered.0.remove(&ino);
         let Some(job) = job(txn, ino)? else { continue };
         let key = (job.inode.share, job.key.as_str().to_owned());
         txn.state.claims.claim(job.op, vec![key], Some(ino));

@@ -80,14 +80,18 @@ pub enum CatalogError {
 }
 
 impl CatalogError {
+    /// Whether SQLite has met a page that is not what it wrote.
+    pub(super) fn is_damaged_file(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        let Self::Sqlite(error) = self else { return false };
+        matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+    }
+
     /// Whether the database itself is damaged, so that serving must stop (exit code 3).
     pub fn is_corruption(&self) -> bool {
         match self {
             Self::Corrupt(_) => true,
-            Self::Sqlite(error) => matches!(
-                error.sqlite_error_code(),
-                Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
-            ),
+            Self::Sqlite(_) => self.is_damaged_file(),
             Self::SqliteTooOld { .. }
             | Self::NewerSchema { .. }
             | Self::Commit(_)

@@ -211,6 +211,7 @@ impl Catalog {
     }
 
     async fn finish(&self, op: OpId, done: Published) -> Result<Finish, CatalogError> {
+        self.note_progress();
         self.write(move |txn| {
             let share = txn.state.claims.share_of(op).ok_or(CatalogError::NoEntry)?;
             let finish = match ino_of(txn.db, op)? {

@@ -45,7 +45,10 @@ use std::{
     fmt,
     fs::File,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
@@ -98,6 +101,8 @@ struct Inner {
     sums: Arc<SumMemory>,
     held: Held,
     journal: watch::Sender<u64>,
+    damage: watch::Sender<Option<String>>,
+    progress: AtomicU64,
     was_clean: bool,
     generation: u64,
     done: done::Done,
@@ -163,6 +168,8 @@ impl Catalog {
                 sums,
                 held,
                 journal,
+                damage: watch::channel(None).0,
+                progress: AtomicU64::new(0),
                 was_clean: clean == 1,
                 generation,
                 done,
@@ -242,7 +249,7 @@ impl Catalog {
         if let Some(operation) = left {
             sender.send(operation).await.map_err(|_| CatalogError::Closed)?;
         }
-        answer.await.map_err(|_| CatalogError::Closed)?
+        self.noted(answer.await.map_err(|_| CatalogError::Closed)?)
     }
 
     /// Runs one query on a snapshot that holds everything committed so far.
@@ -251,7 +258,42 @@ impl Catalog {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, CatalogError> + Send + 'static,
     {
-        self.inner.readers.read(query).await
+        self.noted(self.inner.readers.read(query).await)
+    }
+
+    /// Notes that the database is damaged, if that is what came of an operation.
+    fn noted<T>(&self, done: Result<T, CatalogError>) -> Result<T, CatalogError> {
+        if let Err(error) = &done
+            && error.is_damaged_file()
+        {
+            self.inner.damage.send_if_modified(|known| {
+                let is_news = known.is_none();
+                known.get_or_insert_with(|| error.to_string());
+                is_news
+            });
+        }
+        done
+    }
+
+    /// Counts what S3 has taken since the start, objects and parts: while it grows, uploads get through.
+    pub fn progress(&self) -> u64 {
+        self.inner.progress.load(Ordering::Relaxed)
+    }
+
+    fn note_progress(&self) {
+        self.inner.progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Resolves when SQLite has met a page of the database that is not what it wrote, with its words. What
+    /// is read from then on may be wrong: stop serving.
+    pub async fn damaged(&self) -> String {
+        let mut damage = self.inner.damage.subscribe();
+        let words = damage.wait_for(Option::is_some).await.ok().and_then(|words| words.clone());
+        match words {
+            Some(words) => words,
+            // The sender is in `self`: it cannot have gone.
+            None => std::future::pending().await,
+        }
     }
 }
 

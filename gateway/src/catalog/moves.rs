@@ -60,7 +60,7 @@ pub(super) fn step(txn: &mut Txn<'_>, now: Timestamp) -> Result<(), CatalogError
     let Some(walk) = walk else { return Ok(()) };
     match &walk.cursor {
         Some(cursor) => walk_on(txn, &walk, cursor, now)?,
-        None if waiting(txn.db, walk.share, &walk.prefix, 1)? > 0 => {
+        None if is_waiting(txn.db, &walk)? => {
             txn.db
                 .prepare_cached("UPDATE journal SET not_before = ?2 WHERE op = ?1")?
                 .execute(params![walk.op.0, now.plus_millis(LOOK_MILLIS).as_nanos()])?;
@@ -109,6 +109,33 @@ fn walk_on(
         .prepare_cached("UPDATE journal SET cursor = ?2, total = total + ?3 WHERE op = ?1")?
         .execute(params![walk.op.0, cursor, found])?;
     Ok(())
+}
+
+/// Whether objects are still to leave the old prefix. Files that have come to live there since, and are
+/// being written, are not meant; more of them than are looked at are taken for those that are.
+fn is_waiting(db: &Connection, walk: &Walk) -> Result<bool, CatalogError> {
+    let dirty: Vec<Inode> = db
+        .prepare_cached(concat!(
+            "SELECT ",
+            inode::columns!(),
+            " FROM inode WHERE share = ?1 AND object_key > ?2 AND object_key < ?3 AND dirty = 1
+              LIMIT ?4"
+        ))?
+        .query_map(
+            params![walk.share.0, walk.prefix, inode::after_prefix(&walk.prefix), STEP_ROWS],
+            inode::from_row,
+        )?
+        .collect::<Result<_, _>>()?;
+    if dirty.len() == STEP_ROWS {
+        return Ok(true);
+    }
+    for inode in &dirty {
+        let key = inode::key_of(db, inode)?;
+        if inode.object_key.as_ref().is_some_and(|at| at.as_str() != key) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Objects below `prefix` that are to be published anew, elsewhere as a rule; `most` at most.

@@ -143,6 +143,7 @@ impl Catalog {
         bytes: Range<u64>,
     ) -> Result<(), CatalogError> {
         let (upload_id, etag) = (upload_id.to_owned(), etag.clone());
+        self.note_progress();
         self.write(move |txn| {
             let noted = txn
                 .db

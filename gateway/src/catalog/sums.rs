@@ -11,7 +11,7 @@ use std::{
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Catalog, Inode, error::CatalogError, inode, range};
+use super::{Catalog, Inode, changed, error::CatalogError, inode, range};
 use crate::{
     ids::Ino,
     ranges::RangeSet,
@@ -294,7 +294,7 @@ impl Catalog {
             for ino in inos {
                 doubt.execute([ino.0])?;
             }
-            Ok(())
+            changed::forget_bases_of_unsure(txn.db)
         })
         .await
     }

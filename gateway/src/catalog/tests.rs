@@ -433,3 +433,38 @@ async fn a_directory_that_loses_its_last_entry_gets_an_object() {
     done.sort();
     assert_eq!(done, ["delete p/d/x", "put p/d/"]);
 }
+
+/// Goal: a damaged page stops the gateway instead of being served. Method: pages in the middle of a
+/// database that was closed in order, which no check at the start looks at.
+#[tokio::test]
+async fn a_damaged_page_is_told_to_whoever_watches() {
+    let f = Fixture::new().await;
+    let root = f.share.root;
+    for n in 0..600 {
+        f.file(root, &format!("a-name-of-some-length-{n:06}")).await;
+    }
+    f.drain().await;
+    let Fixture { catalog, dir, .. } = f;
+    catalog.close().await.unwrap();
+    drop(catalog);
+    let path = dir.path().join("catalog.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let pages = bytes.len() / 4096;
+    assert!(pages > 30, "nothing to damage");
+    bytes[pages / 2 * 4096..(pages - 2) * 4096].fill(0x5a);
+    std::fs::write(&path, bytes).unwrap();
+    let catalog = Catalog::open(dir.path()).unwrap();
+    let watched = catalog.clone();
+    let watching = tokio::spawn(async move { watched.damaged().await });
+    let met = async {
+        for n in 0..600 {
+            let found = catalog.child(root, &format!("a-name-of-some-length-{n:06}")).await;
+            if found.is_err_and(|error| error.is_corruption()) {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(met.await, "no damaged page was met");
+    assert!(watching.await.unwrap().contains("malformed"));
+}

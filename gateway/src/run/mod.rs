@@ -224,6 +224,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         () = tasks.critical_task_died() => Err(RunError::CriticalTask),
+        words = catalog.damaged() => Err(CatalogError::Corrupt(words).into()),
     };
     systemd::stopping();
     tracing::info!("stopping");
@@ -241,8 +242,9 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
         tracing::warn!("some small files go to the cache disk at the next start: {error}");
     }
     tracing::info!("stopped; written bytes of {flushed} files were brought to the cache disk");
-    catalog.close().await?;
-    ended
+    let closed = catalog.close().await;
+    ended?;
+    Ok(closed?)
 }
 
 fn open_settings(args: &ServeArgs) -> Result<SettingsStore, RunError> {

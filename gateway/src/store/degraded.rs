@@ -237,9 +237,17 @@ impl ObjectStore for DegradedStore {
         from_etag: &ETag,
         range: Range<u64>,
     ) -> Result<UploadedPart, StoreError> {
-        match self.known.get().upload_part_copy {
+        let known = self.known.get();
+        let source = Expect::Tag(from_etag.clone());
+        let (op, kept) = (StoreOp::UploadPartCopy, known.copy_source_if_match);
+        match known.upload_part_copy {
             Ability::Yes | Ability::Ignored | Ability::Unknown => {
-                self.inner.copy_part(key, upload_id, number, from, from_etag, range).await
+                self.settled(op, from, &source, kept).await?;
+                let part =
+                    self.inner.copy_part(key, upload_id, number, from, from_etag, range).await?;
+                // Where the condition is not kept, it may have been copied from another object's bytes.
+                self.settled(op, from, &source, kept).await?;
+                Ok(part)
             }
             Ability::No => {
                 self.part_by_hand((key, upload_id, number), (from, from_etag), range).await

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{
     job::{JobError, Tools},
-    multipart::{PartOf, Sending},
+    multipart::{self, PartOf, Sending},
     plan,
 };
 use crate::{catalog::EarlyJob, ids::Ino, verified};
@@ -24,9 +24,7 @@ pub(super) async fn send(tools: &Tools, job: &EarlyJob) -> Result<(), JobError> 
         Some(state) => state.upload_id.clone(),
         None => {
             let options = tools.share.put_options(&job.inode);
-            let id = tools.share.store.create_multipart(&job.key, &options).await?;
-            tools.catalog.record_multipart(job.op, &job.key, job.inode.version, &id).await?;
-            id
+            multipart::create(tools, (job.op, job.inode.version), &job.key, &options).await?
         }
     };
     let mut sending = Sending::default();

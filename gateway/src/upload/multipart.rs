@@ -52,15 +52,16 @@ pub(super) async fn send(
         // Attributes are those that the upload was begun with.
         Ok(etag) => Ok(Sent { etag, is_whole: state.version == job.inode.version }),
         Err(error) => {
+            let error = match error {
+                JobError::Store(error) if error.kind == StoreErrorKind::NotFound => {
+                    not_found(tools, job, expect, error).await?
+                }
+                other => other,
+            };
             if is_useless_after(&error) {
                 tools.catalog.abandon_multipart(job.op).await?;
             }
-            match error {
-                JobError::Store(error) if error.kind == StoreErrorKind::NotFound => {
-                    Err(not_found(tools, job, expect, error).await?)
-                }
-                other => Err(other),
-            }
+            Err(error)
         }
     }
 }
@@ -106,12 +107,10 @@ fn is_useless_after(error: &JobError) -> bool {
     match error {
         JobError::UploadGone(_) => true,
         JobError::Store(error) => match error.kind {
-            StoreErrorKind::NotFound
-            | StoreErrorKind::TooLarge
-            | StoreErrorKind::Archived
-            | StoreErrorKind::Invalid => true,
+            StoreErrorKind::TooLarge | StoreErrorKind::Archived | StoreErrorKind::Invalid => true,
             // The condition of the publish does not hold: it is settled, and the parts are good.
-            StoreErrorKind::Changed
+            StoreErrorKind::NotFound
+            | StoreErrorKind::Changed
             | StoreErrorKind::Denied
             | StoreErrorKind::Credentials
             | StoreErrorKind::NoBucket
@@ -134,14 +133,32 @@ fn is_worth_resuming(state: &MultipartState, job: &SyncJob) -> bool {
     state.version == job.inode.version || sent >= job.inode.size / 2
 }
 
+/// Creates an upload of the file at `version` and records it; answers its id.
+pub(super) async fn create(
+    tools: &Tools,
+    (op, version): (OpId, u64),
+    key: &ObjectKey,
+    options: &PutOptions,
+) -> Result<String, JobError> {
+    let upload_id = tools.share.store.create_multipart(key, options).await?;
+    match tools.catalog.record_multipart(op, key, version, &upload_id).await {
+        Ok(()) => Ok(upload_id),
+        Err(CatalogError::NoEntry) => {
+            // The file was removed meanwhile: nobody else knows of the upload.
+            tools.share.store.abort_multipart(key, &upload_id).await?;
+            Err(JobError::Superseded)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Begins an upload; the abort of an earlier one is journalled.
 async fn begin(
     tools: &Tools,
     job: &SyncJob,
     options: &PutOptions,
 ) -> Result<MultipartState, JobError> {
-    let upload_id = tools.share.store.create_multipart(&job.key, options).await?;
-    tools.catalog.record_multipart(job.op, &job.key, job.inode.version, &upload_id).await?;
+    let upload_id = create(tools, (job.op, job.inode.version), &job.key, options).await?;
     Ok(MultipartState { upload_id, version: job.inode.version, parts: Vec::new() })
 }
 
@@ -205,7 +222,8 @@ impl Sending {
         let error = match self.tasks.join_next().await {
             Some(Ok(Ok(part))) => return self.done.push(part),
             Some(Ok(Err(error))) => error,
-            // Cancelled at the stop, or a bug that panicked: either way the part is not there.
+            Some(Err(died)) if died.is_panic() => std::panic::resume_unwind(died.into_panic()),
+            // Cancelled at the stop: the part is not there.
             Some(Err(_)) | None => JobError::Superseded,
         };
         self.failed.get_or_insert(error);

@@ -23,7 +23,7 @@ pub enum SweepError {
 }
 
 /// Aborts the uploads below the share's prefix that were begun before `begun_before` and are not in the
-/// journal; answers how many. Looks at a thousand at a time at most: the next sweep goes on.
+/// journal; answers how many. Looks at the first thousand of the listing (S3's most in one answer).
 ///
 /// # Errors
 /// [`SweepError`]; what was aborted before stays aborted.

@@ -125,8 +125,8 @@ async fn copy(
     if job.inode.size <= COPY_BYTES_MAX {
         return Ok(store.copy(from, etag, &job.key, options, &expect(job)).await?);
     }
-    let upload_id = store.create_multipart(&job.key, options).await?;
-    tools.catalog.record_multipart(job.op, &job.key, job.inode.version, &upload_id).await?;
+    let upload_id =
+        multipart::create(tools, (job.op, job.inode.version), &job.key, options).await?;
     let parts = copy_parts(tools, &job.key, &upload_id, (from, etag), job.inode.size).await?;
     Ok(store.complete_multipart(&job.key, &upload_id, &parts, &expect(job)).await?)
 }

@@ -81,8 +81,10 @@ struct State {
     /// Bytes written since the last look.
     written: u64,
     looked_at: Option<i64>,
-    /// When something last became clean.
+    /// When S3 last took something.
     drained_at: Option<i64>,
+    /// What it had taken by then.
+    progress: Option<u64>,
 }
 
 impl Default for Pacer {
@@ -122,15 +124,30 @@ impl Pacer {
         Turn::After(wait, place)
     }
 
+    /// A write that had its turn was not done.
+    pub(super) fn refused(&self, len: u64) {
+        let mut state = self.lock();
+        state.written = state.written.saturating_sub(len);
+    }
+
     /// A place among those who wait; `None` when there are too many.
     pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.waiters).try_acquire_owned().ok()
     }
 
-    /// Notes that `dirty` of `capacity` bytes are not in S3 at `now`.
-    pub(super) fn looked(&self, now: Timestamp, dirty: u64, capacity: u64) -> Pressure {
+    /// Notes that `dirty` of `capacity` bytes are not in S3 at `now`, and what the uploads have done
+    /// so far ([`crate::catalog::Catalog::progress`]).
+    pub(super) fn looked(
+        &self,
+        now: Timestamp,
+        (dirty, capacity): (u64, u64),
+        progress: u64,
+    ) -> Pressure {
         let mut state = self.lock();
         let now = now.as_nanos();
+        if state.progress.replace(progress).is_some_and(|before| before != progress) {
+            state.drained_at = Some(now);
+        }
         let since = now.saturating_sub(state.looked_at.unwrap_or(now));
         if state.looked_at.is_some() && since < LOOK_NANOS_MIN {
             state.pressure = Pressure { dirty, capacity, ..state.pressure };
@@ -143,9 +160,6 @@ impl Pacer {
             let speed = u64::try_from(speed).unwrap_or(u64::MAX / 4).min(u64::MAX / 4);
             // Uploads end in lumps.
             drain = (drain * 3 + speed) / 4;
-            if drained > 0 {
-                state.drained_at = Some(now);
-            }
         }
         state.looked_at = Some(now);
         state.written = 0;
@@ -153,7 +167,7 @@ impl Pacer {
         state.pressure
     }
 
-    /// Whether anything has become clean lately.
+    /// Whether S3 has taken anything lately: an object or a part.
     pub(super) fn drains(&self, now: Timestamp) -> bool {
         let since = self.lock().drained_at.map(|at| now.as_nanos().saturating_sub(at));
         since.is_some_and(|since| since < STUCK_NANOS)
@@ -216,6 +230,22 @@ mod tests {
         assert!(pacer.lock().next <= much_later.plus_millis(11_000).as_nanos());
     }
 
+    /// S3 is away and the disk is full: clients try again and again, and must be told in the end.
+    #[test]
+    fn writes_that_found_no_room_are_no_upload() {
+        let pacer = Pacer::default();
+        let mut now = Timestamp::new(1000, 0);
+        for _ in 0..300 {
+            pacer.looked(now, (1000 * MIB, 1000 * MIB), 7);
+            if matches!(pacer.turn(now, MIB), Turn::Now | Turn::After(..)) {
+                pacer.refused(MIB);
+            }
+            now = now.plus_millis(500);
+        }
+        assert!(!pacer.drains(now));
+        assert_eq!(pacer.lock().pressure.drain, 0);
+    }
+
     #[test]
     fn waiters_are_bounded() {
         let pacer = Pacer::default();
@@ -232,18 +262,18 @@ mod tests {
     fn the_speed_of_uploads_is_what_becomes_less_although_more_was_written() {
         let pacer = Pacer::default();
         let mut now = Timestamp::new(1000, 0);
-        pacer.looked(now, 500 * MIB, 1000 * MIB);
+        pacer.looked(now, (500 * MIB, 1000 * MIB), 0);
         assert!(!pacer.drains(now));
-        for _ in 0..40 {
+        for taken in 1..=40 {
             assert!(matches!(pacer.turn(now, 30 * MIB), Turn::Now));
             now = now.plus_millis(500);
             // 30 more and 30 fewer.
-            pacer.looked(now, 500 * MIB, 1000 * MIB);
+            pacer.looked(now, (500 * MIB, 1000 * MIB), taken);
         }
         let drain = pacer.lock().pressure.drain;
         assert!((59 * MIB..=60 * MIB).contains(&drain), "{drain}");
         assert!(pacer.drains(now.plus_millis(59_000)) && !pacer.drains(now.plus_millis(60_000)));
-        pacer.looked(now.plus_millis(1), 100 * MIB, 1000 * MIB);
+        pacer.looked(now.plus_millis(1), (100 * MIB, 1000 * MIB), 1);
         assert_eq!(pacer.lock().pressure.drain, drain, "too soon to say anything");
     }
 }

@@ -27,6 +27,7 @@ impl Vfs {
         if names::is_dot(from_name) || names::is_dot(to_name) || keymap::is_reserved(to_name) {
             return Err(FsError::Invalid);
         }
+        names::for_new(to_name.as_bytes())?;
         for dir in [from_dir, to_dir] {
             permissions::check(self.directory(dir).await?.as_ref(), who, permissions::EXECUTE)?;
         }

@@ -37,6 +37,15 @@ impl Vfs {
             }
             Turn::TooLate => return Err(FsError::TryLater),
         }
+        let admitted = self.find_room(len).await;
+        if admitted.is_err() {
+            shared.pacer.refused(len);
+        }
+        admitted
+    }
+
+    async fn find_room(&self, len: u64) -> Result<(), FsError> {
+        let shared = &self.shared;
         if shared.has_room(len, Pinned::Stay).await? {
             return Ok(());
         }
@@ -120,7 +129,8 @@ impl WriteBack {
             let pending = self.catalog.pending(None).await?.dirty_bytes;
             pending.saturating_add(self.cache.overlay().bytes()).min(used)
         };
-        if self.pacer.looked(self.clock.now(), dirty, capacity).is_high() {
+        if self.pacer.looked(self.clock.now(), (dirty, capacity), self.catalog.progress()).is_high()
+        {
             self.events.add(HealthEventKind::CacheFull, None, NEARLY_FULL.to_owned());
         }
         Ok(())

@@ -298,3 +298,43 @@ async fn orphaned_uploads_are_aborted_and_no_others() {
     w.drain_but(1).await;
     assert!(w.object("p/large.bin").body == bytes(16), "its upload went on");
 }
+
+/// A file that is just as long as one part has all of that part changed by a write, whatever it was before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_to_a_file_of_exactly_one_part_is_sent_when_the_file_grows() {
+    const PART: u64 = 16 << 20;
+    for short in [PART - 1, PART, PART + 1] {
+        let mut w = World::new().await;
+        let ino = w.file("f", &bytes(17)).await;
+        w.drain().await;
+        w.halt().await;
+        w.resize(ino, short).await;
+        w.write(ino, 0, b"changed").await;
+        w.write(ino, short, &pattern(5 << 20, 18)).await;
+        w.start();
+        w.drain().await;
+        let mut expected = bytes(17);
+        expected.truncate(usize::try_from(short).unwrap());
+        expected[..7].copy_from_slice(b"changed");
+        expected.extend(pattern(5 << 20, 18));
+        assert!(w.object("p/f").body == expected, "cut to {short}");
+    }
+}
+
+/// After a crash in the middle of a write the cache file may hold bytes that nobody committed: the object
+/// is made of what clients read, not of what it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_crash_in_a_burst_the_object_has_what_is_read() {
+    let mut w = World::new().await;
+    let ino = w.file("f", &bytes(19)).await;
+    w.drain().await;
+    w.halt().await;
+    w.catalog.begin_write(ino).await.unwrap();
+    let written = bytes::Bytes::from_static(b"never committed");
+    w.cache.write_at(ino, 20 << 20, written).await.unwrap();
+    let mut w = w.crash().await;
+    w.start();
+    w.drain().await;
+    let read = w.read(ino, 0..SIZE as u64).await;
+    assert!(w.object("p/f").body == read, "S3 has other bytes than clients read");
+}

@@ -170,6 +170,15 @@ impl World {
         Self::open(s3, dir, clock).await
     }
 
+    /// The process is gone without a word; another starts on the same disk.
+    pub(crate) async fn crash(mut self) -> Self {
+        self.halt().await;
+        let (s3, dir, clock) =
+            (Arc::clone(&self.s3), Arc::clone(&self.dir), Arc::clone(&self.clock));
+        drop(self);
+        Self::open(s3, dir, clock).await
+    }
+
     /// Loses the cache disk: the same gateway on an empty one; its uploader does not run yet.
     pub(crate) async fn with_new_disk(mut self) -> Self {
         self.halt().await;

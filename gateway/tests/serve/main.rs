@@ -324,3 +324,22 @@ fn a_tree_is_listed_again_and_odd_keys_are_told_by_command() {
     assert_eq!(gateway.status().shares[0].unrepresentable_keys, 2);
     assert!(gateway.status().shares[0].refreshes.is_empty());
 }
+
+/// semantics.md "When something is wrong": a damaged catalog is not served, nothing of the cache disk is
+/// touched, and the supervisor is told that starting again does not help.
+#[test]
+fn a_damaged_catalog_is_not_served_and_says_so() {
+    let (store, home) = (store(), Home::new());
+    let gateway = Gateway::start(&home, &settings(&store));
+    Mount::new(gateway.port, "sales").write("kept", b"on the cache disk");
+    gateway.flush();
+    assert!(gateway.stop().success());
+    let catalog = home.path("cache/catalog.db");
+    let mut bytes = std::fs::read(&catalog).unwrap();
+    bytes[..4096].fill(0xa5);
+    std::fs::write(&catalog, &bytes).unwrap();
+    let (code, words) = Gateway::start_in_vain(&home, &settings(&store));
+    assert_eq!(code, Some(3), "{words}");
+    assert!(words.contains("catalog"), "{words}");
+    assert_eq!(std::fs::read(&catalog).unwrap(), bytes, "it is left as it was found");
+}

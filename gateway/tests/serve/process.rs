@@ -89,19 +89,29 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Starts the program and waits for the line that names its port.
-    pub(crate) fn start(home: &Home, settings: &str) -> Self {
+    fn serving(home: &Home, settings: &str) -> Command {
         let file = home.path("settings.toml");
         fs::write(&file, settings).expect("settings can be written");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_gateway"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command
             .arg("serve")
             .args([Path::new("--settings"), &file])
             .args([Path::new("--state"), &home.path("state")])
             .args([Path::new("--cache"), &home.path("cache")])
             .args(["--listen", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the gateway program starts");
+            .stdout(Stdio::piped());
+        command
+    }
+
+    /// Starts the program, which must not serve: its exit code and what it said.
+    pub(crate) fn start_in_vain(home: &Home, settings: &str) -> (Option<i32>, String) {
+        let ended = Self::serving(home, settings).output().expect("the gateway program starts");
+        (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+    }
+
+    /// Starts the program and waits for the line that names its port.
+    pub(crate) fn start(home: &Home, settings: &str) -> Self {
+        let mut child = Self::serving(home, settings).spawn().expect("the gateway program starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("stdout is piped");
         BufReader::new(stdout).read_line(&mut line).expect("the gateway says something");

@@ -96,7 +96,7 @@ async fn writers_are_slowed_by_what_is_not_uploaded_and_commits_are_not() {
     let f = Fixture::new().await;
     let file = f.create("f").await;
     f.write(file, 0, &[1; 9000], Stability::Unstable).await;
-    f.shared.pacer.looked(f.clock.now(), 1 << 40, 1 << 40);
+    f.shared.pacer.looked(f.clock.now(), (1 << 40, 1 << 40), 0);
     let data = || Bytes::from(vec![2; 8 << 20]);
     // The first takes its time by itself, at 4 MiB a second; the next would wait for it.
     let cx = owner();

@@ -55,6 +55,9 @@ async fn dots_lead_nowhere_else() {
     assert_eq!(f.fs.mkdir(&who, dir, b"..", mode(0o7)).await.unwrap_err(), FsError::Exists);
     let renamed = f.fs.rename(&who, root, b"d", dir, b"..").await;
     assert_eq!(renamed.unwrap_err(), FsError::Invalid);
+    let scratch = crate::store::SCRATCH_NAME.as_bytes();
+    let renamed = f.fs.rename(&who, root, b"d", dir, scratch).await;
+    assert_eq!(renamed.unwrap_err(), FsError::Invalid, "no listing would show it");
 }
 
 #[tokio::test]
