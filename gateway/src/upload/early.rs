@@ -11,7 +11,12 @@ use super::{
     multipart::{PartOf, Sending},
     plan,
 };
-use crate::{catalog::EarlyJob, ids::Ino, verified};
+use crate::{
+    catalog::EarlyJob,
+    failpoint::{self, Point},
+    ids::Ino,
+    verified,
+};
 
 /// Sends the parts that are committed and that S3 does not have. A part that is being written again
 /// ends it: [`JobError::Superseded`].
@@ -25,6 +30,7 @@ pub(super) async fn send(tools: &Tools, job: &EarlyJob) -> Result<(), JobError> 
         None => {
             let options = tools.share.put_options(&job.inode);
             let id = tools.share.store.create_multipart(&job.key, &options).await?;
+            failpoint::passed(Point::UploadAfterCreate);
             tools.catalog.record_multipart(job.op, &job.key, job.inode.version, &id).await?;
             id
         }
