@@ -91,6 +91,16 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts the program and waits for the line that names its port.
     pub(crate) fn start(home: &Home, settings: &str) -> Self {
+        Self::start_armed(home, settings, None)
+            .unwrap_or_else(|status| panic!("the gateway ended at its start: {status}"))
+    }
+
+    /// The same with a crash point, `name:nth`; its exit status, if it comes there before it serves.
+    pub(crate) fn start_armed(
+        home: &Home,
+        settings: &str,
+        point: Option<&str>,
+    ) -> Result<Self, ExitStatus> {
         let file = home.path("settings.toml");
         fs::write(&file, settings).expect("settings can be written");
         let mut child = Command::new(env!("CARGO_BIN_EXE_gateway"))
@@ -99,19 +109,23 @@ impl Gateway {
             .args([Path::new("--state"), &home.path("state")])
             .args([Path::new("--cache"), &home.path("cache")])
             .args(["--listen", "127.0.0.1:0"])
+            .envs(point.map(|point| ("TIDEGATE_FAILPOINT", point)))
             .stdout(Stdio::piped())
             .spawn()
             .expect("the gateway program starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("stdout is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("the gateway says something");
+        BufReader::new(stdout).read_line(&mut line).expect("the gateway's words can be read");
+        if line.is_empty() {
+            return Err(child.wait().expect("it can be waited for"));
+        }
         let port = line
             .trim()
             .rsplit_once(':')
             .and_then(|(_, port)| port.parse().ok())
             .unwrap_or_else(|| panic!("no port in {line:?}"));
         let admin = AdminClient::new(home.path("state/admin.sock"), PATIENCE);
-        Self { child, port, admin }
+        Ok(Self { child, port, admin })
     }
 
     /// What a command of the program prints, or complains of.
@@ -149,6 +163,11 @@ impl Gateway {
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it can be waited for");
+    }
+
+    /// Its exit status, once it has ended by itself.
+    pub(crate) fn ended(mut self, why: &str) -> ExitStatus {
+        until(why, || self.child.try_wait().expect("it can be waited for"))
     }
 
     /// SIGTERM, and its exit status.
