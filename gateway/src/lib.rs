@@ -13,6 +13,7 @@ pub mod catalog;
 #[cfg(feature = "service")]
 pub mod cli;
 pub mod clock;
+pub mod failpoint;
 pub mod fetch;
 pub mod identity;
 pub mod ids;

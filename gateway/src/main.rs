@@ -26,6 +26,13 @@ fn main() -> ExitCode {
             }
         };
     };
+    #[cfg(feature = "testing")]
+    if let Some(spec) = std::env::var_os("TIDEGATE_FAILPOINT")
+        && let Err(error) = gateway::failpoint::arm(&spec.to_string_lossy())
+    {
+        eprintln!("gateway: TIDEGATE_FAILPOINT: {error}");
+        return ExitCode::FAILURE;
+    }
     logging::install();
     let served = HandedSockets::take().map_err(RunError::Sockets).and_then(|sockets| {
         tokio::runtime::Builder::new_multi_thread()

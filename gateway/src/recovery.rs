@@ -14,6 +14,7 @@ use crate::{
     cache::{CacheError, CacheStore},
     catalog::{Catalog, CatalogError, Inode},
     clock::{Clock, Timestamp},
+    failpoint::{self, Point},
     ids::{FileKind, Ino},
     vfs::start,
 };
@@ -76,10 +77,14 @@ pub async fn recover(
         catalog.quick_check().await?;
     }
     let restored = start::restore_carried::<RecoveryError>(catalog, cache).await?;
+    failpoint::passed(Point::RecoveryAfterCarried);
     let now = clock.now();
     let (open_bursts, rejournalled) = catalog.recover_journal(now).await?;
+    failpoint::passed(Point::RecoveryAfterJournal);
     let orphans = start::remove_unused::<RecoveryError>(catalog, cache).await?;
+    failpoint::passed(Point::RecoveryAfterOrphans);
     let events = report_lost(catalog, cache, now).await?;
+    failpoint::passed(Point::RecoveryAfterLost);
     Ok(Recovered { was_clean, restored, open_bursts, rejournalled, orphans, events })
 }
 

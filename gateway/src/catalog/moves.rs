@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    failpoint::{self, Point},
     ids::{Ino, ShareId},
 };
 
@@ -108,6 +109,7 @@ fn walk_on(
     txn.db
         .prepare_cached("UPDATE journal SET cursor = ?2, total = total + ?3 WHERE op = ?1")?
         .execute(params![walk.op.0, cursor, found])?;
+    failpoint::passed(Point::RenameAfterStep);
     Ok(())
 }
 

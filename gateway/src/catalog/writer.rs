@@ -20,7 +20,10 @@ use super::{
     sums::SumMemory,
     types::OpId,
 };
-use crate::ids::{Ino, ShareId};
+use crate::{
+    failpoint::{self, Point},
+    ids::{Ino, ShareId},
+};
 
 /// Operations that may wait for the writer; further callers wait for room.
 pub(super) const QUEUE_OPERATIONS_MAX: usize = 1024;
@@ -296,7 +299,10 @@ impl Committer {
             if db.is_autocommit() {
                 return Err(rusqlite::Error::InvalidQuery);
             }
-            run_cached(db, "COMMIT")
+            failpoint::passed(Point::CatalogAfterChanges);
+            run_cached(db, "COMMIT")?;
+            failpoint::passed(Point::CatalogAfterCommit);
+            Ok(())
         });
         let outcome = outcome.map_err(|error| {
             if !db.is_autocommit()

@@ -14,6 +14,7 @@ use crate::{
     cache::{CacheError, CacheStore, RangeSet},
     catalog::{Catalog, CatalogError, ChangedObject, Inode},
     clock::Clock,
+    failpoint::{self, Point},
     ids::Ino,
     locks::InodeLocks,
     object::ETag,
@@ -287,10 +288,13 @@ impl Inner {
             self.cache.write_at(ino, part.start, bytes.slice(from..to)).await?;
         }
         if !install.is_empty() {
+            failpoint::passed(Point::FetchAfterWrite);
             self.cache.sync(ino).await?;
+            failpoint::passed(Point::FetchAfterSync);
             install.iter().for_each(|part| present.insert(part.clone()));
             let sums = self.sums(&now, (&hull, &bytes), &install, &present).await?;
             self.catalog.add_clean_ranges(ino, &etag, install, sums).await?;
+            failpoint::passed(Point::FetchAfterCatalog);
         }
         Ok(())
     }

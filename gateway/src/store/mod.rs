@@ -4,6 +4,10 @@
 //! Must not know: files, shares, the catalog. AWS's names appear in `s3/` and `s3_error.rs` only.
 mod degraded;
 pub mod error;
+#[cfg(feature = "testing")]
+pub mod fault;
+#[cfg(feature = "testing")]
+mod memory;
 mod meter;
 pub mod pace;
 mod retry;
@@ -20,6 +24,10 @@ use bytes::Bytes;
 
 pub use degraded::{DegradedStore, KnownAbilities, SCRATCH_NAME};
 pub use error::{StoreError, StoreErrorKind, StoreOp};
+#[cfg(feature = "testing")]
+pub use fault::FaultStore;
+#[cfg(feature = "testing")]
+pub use memory::MemoryStore;
 pub use meter::{MeteredStore, StoreMeter};
 pub use retry::RetryingStore;
 #[cfg(feature = "service")]

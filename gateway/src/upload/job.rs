@@ -11,6 +11,7 @@ use crate::{
     cache::CacheStore,
     catalog::{Catalog, CatalogError, DeleteJob, EarlyJob, Inode, Job, OpId},
     clock::Clock,
+    failpoint::{self, Point},
     fetch::{FetchError, Fetcher},
     locks::InodeLocks,
     object::ObjectKey,
@@ -116,6 +117,7 @@ impl Tools {
                 } else {
                     self.catalog.finish_content(job.op, version, &job.key, &etag, now).await?
                 };
+                failpoint::passed(Point::UploadAfterFinish);
                 tracing::debug!(key = %job.key, version, ?end, "published");
                 Ok(())
             }
@@ -157,6 +159,7 @@ impl Tools {
         } else if refused {
             self.kept(&job.key);
         }
+        failpoint::passed(Point::UploadAfterDelete);
         self.share.health.answered();
         Ok(self.catalog.finish_delete(job.op).await?)
     }
@@ -171,6 +174,7 @@ impl Tools {
 
     async fn abort(&self, op: OpId, key: &ObjectKey, upload_id: &str) -> Result<(), JobError> {
         self.share.store.abort_multipart(key, upload_id).await?;
+        failpoint::passed(Point::UploadAfterAbort);
         Ok(self.catalog.finish_delete(op).await?)
     }
 

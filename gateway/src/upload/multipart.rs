@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     catalog::{CatalogError, MultipartState, OpId, SyncJob},
+    failpoint::{self, Point},
     fetch::FetchError,
     object::{ETag, ObjectKey},
     store::{Expect, PutOptions, StoreError, StoreErrorKind, StoreOp, UploadedPart},
@@ -97,7 +98,9 @@ async fn send_and_complete(
         return Err(JobError::Superseded);
     }
     let store = &tools.share.store;
-    Ok(store.complete_multipart(&job.key, &state.upload_id, &parts, expect).await?)
+    let etag = store.complete_multipart(&job.key, &state.upload_id, &parts, expect).await?;
+    failpoint::passed(Point::UploadAfterComplete);
+    Ok(etag)
 }
 
 /// Whether the parts sent so far will never be completed. What the operator can mend (a refusal) and
@@ -141,6 +144,7 @@ pub(super) async fn create(
     options: &PutOptions,
 ) -> Result<String, JobError> {
     let upload_id = tools.share.store.create_multipart(key, options).await?;
+    failpoint::passed(Point::UploadAfterCreate);
     match tools.catalog.record_multipart(op, key, version, &upload_id).await {
         Ok(()) => Ok(upload_id),
         Err(CatalogError::NoEntry) => {
@@ -267,6 +271,7 @@ impl PartOf<'_> {
         tools.catalog.begin_part(op, upload_id, number, range.clone()).await.map_err(changed)?;
         let body = read(range.clone()).await?;
         let part = tools.share.store.put_part(key, upload_id, number, body).await?;
+        failpoint::passed(Point::UploadAfterPart);
         let noted = tools.catalog.record_part(op, upload_id, number, &part.etag, range).await;
         noted.map_err(changed)?;
         Ok(part)

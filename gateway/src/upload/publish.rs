@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     catalog::{ChangedObject, Expected, SyncJob},
+    failpoint::{self, Point},
     ids::FileKind,
     object::{ETag, ObjectKey},
     share::metadata,
@@ -111,7 +112,9 @@ async fn put(
     body: Bytes,
     options: &PutOptions,
 ) -> Result<ETag, JobError> {
-    Ok(tools.share.store.put(&job.key, body, options, &expect(job)).await?)
+    let etag = tools.share.store.put(&job.key, body, options, &expect(job)).await?;
+    failpoint::passed(Point::UploadAfterPut);
+    Ok(etag)
 }
 
 async fn copy(
@@ -123,7 +126,9 @@ async fn copy(
 ) -> Result<ETag, JobError> {
     let store = &tools.share.store;
     if job.inode.size <= COPY_BYTES_MAX {
-        return Ok(store.copy(from, etag, &job.key, options, &expect(job)).await?);
+        let copied = store.copy(from, etag, &job.key, options, &expect(job)).await?;
+        failpoint::passed(Point::UploadAfterCopy);
+        return Ok(copied);
     }
     let upload_id =
         multipart::create(tools, (job.op, job.inode.version), &job.key, options).await?;

@@ -7,6 +7,7 @@ use crate::{
     cache::space::reserve_bytes,
     catalog::{AttrChange, Inode},
     clock::Timestamp,
+    failpoint::{self, Point},
 };
 
 impl Vfs {
@@ -101,6 +102,7 @@ impl Vfs {
         }
         let after = self.shared.catalog.set_attr(row.ino, change, stamp).await?;
         if let Some(size) = size.filter(|size| *size < row.size) {
+            failpoint::passed(Point::ResizeAfterCatalog);
             self.shared.cache.cut(row.ino, size).await?;
         }
         Ok(after)

@@ -2,7 +2,10 @@
 use std::sync::Arc;
 
 use super::{Change, FileKind, FsError, Ino, RequestContext, Vfs, names, permissions};
-use crate::catalog::{Inode, RemoveKind};
+use crate::{
+    catalog::{Inode, RemoveKind},
+    failpoint::{self, Point},
+};
 
 /// How often an entry may be replaced between looking it up and locking it.
 const RACES_MAX: usize = 8;
@@ -78,6 +81,7 @@ impl Vfs {
         if gone.kind != FileKind::File {
             return;
         }
+        failpoint::passed(Point::RemoveAfterCatalog);
         let (cache, ino) = (self.shared.cache.clone(), gone.ino);
         cache.overlay().forget(ino);
         let permit = Arc::clone(&self.shared.removals).try_acquire_owned();

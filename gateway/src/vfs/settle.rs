@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::{FsError, write_back::WriteBack};
+use crate::failpoint::{self, Point};
 
 impl WriteBack {
     /// Syncs the cache disk if the catalog carries bytes, and lets the catalog forget them. Run it
@@ -28,8 +29,11 @@ impl WriteBack {
             self.write_again().await?;
             return Err(error.into());
         }
+        failpoint::passed(Point::SettleAfterSync);
         self.settling.store(false, Ordering::Release);
-        Ok(self.catalog.forget_carried(until).await?)
+        self.catalog.forget_carried(until).await?;
+        failpoint::passed(Point::SettleAfterForget);
+        Ok(())
     }
 
     /// Nobody knows what a sync of the whole disk has lost: whatever is written and not committed is

@@ -7,6 +7,7 @@ use super::{Change, Credentials, FsError, Ino, Stability, Vfs, Written, permissi
 use crate::{
     cache::overlay::Seen,
     catalog::Inode,
+    failpoint::{self, Point},
     sums::{self, BLOCK_BYTES, WrittenSums},
 };
 
@@ -81,6 +82,7 @@ impl Vfs {
             // what is seen until a write ends.
             let row = self.row(ino).await?;
             self.shared.cache.write_at(ino, range.start, data).await?;
+            failpoint::passed(Point::BurstAfterWrite);
             Ok::<_, FsError>(row)
         };
         match written.await {

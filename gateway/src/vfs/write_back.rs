@@ -24,6 +24,7 @@ use crate::{
     },
     catalog::{CARRIED_BYTES_MAX, Catalog, DurableBytes, WriteCommit},
     clock::{Clock, Timestamp},
+    failpoint::{self, Point},
     ids::{Ino, ShareId},
     locks::InodeLocks,
     share::{Events, Pins},
@@ -139,6 +140,7 @@ impl WriteBack {
             Some((hold, row)) => (Burst::Held(Arc::new(hold)), row),
             None => {
                 let begun = self.catalog.begin_write(ino).await?;
+                failpoint::passed(Point::BurstAfterBegin);
                 (Burst::Noted(begun.version), Arc::new(begun.inode))
             }
         };
@@ -198,6 +200,7 @@ impl WriteBack {
         };
         match self.catalog.commit_write(ino, commit).await {
             Ok(_) => {
+                failpoint::passed(Point::CommitAfterCatalog);
                 overlay.committed(ino, &taken);
                 Ok(())
             }
@@ -275,6 +278,7 @@ impl WriteBack {
             self.verifier.rotate();
             return Err(error.into());
         }
+        failpoint::passed(Point::CommitAfterSync);
         Ok(DurableBytes::Synced(carried))
     }
 
@@ -284,6 +288,7 @@ impl WriteBack {
         if is_small(taken)
             && let Ok(bytes) = self.cache.read_at(ino, 0..taken.size).await
         {
+            failpoint::passed(Point::CommitAfterCarry);
             return Ok(DurableBytes::Carried(bytes));
         }
         self.sync(ino).await

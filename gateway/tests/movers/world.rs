@@ -15,7 +15,7 @@ use gateway::{
     locks::InodeLocks,
     refresh::Refresher,
     share::{Events, Share, ShareHealth},
-    store::{ObjectStore, RetryingStore, S3Bucket},
+    store::{FaultStore, ObjectStore, RetryingStore, S3Bucket},
     sums::WrittenSums,
     tasks::Tasks,
     upload::{ShareMovers, Uploader, UploaderOptions},
@@ -54,6 +54,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) catalog: Catalog,
     pub(crate) cache: CacheStore,
+    /// Between the gateway and the server.
+    pub(crate) faults: FaultStore,
     pub(crate) share: Arc<Share>,
     pub(crate) events: Events,
     pub(crate) locks: InodeLocks,
@@ -88,12 +90,12 @@ impl World {
         let name: gateway_api::ShareName = "share".parse().unwrap();
         let events = Events::new(Arc::clone(&clock) as Arc<dyn Clock>);
         let bucket = BUCKET.parse().unwrap();
-        let store = Arc::new(S3Bucket::new(&s3_settings(&s3), &bucket));
+        let faults = FaultStore::new(Arc::new(S3Bucket::new(&s3_settings(&s3), &bucket)));
         let share = Arc::new(Share {
             id: row.id,
             root: row.root,
             settings: ShareSettings::new(name.clone(), bucket, "p/".parse().unwrap()),
-            store: Arc::new(RetryingStore::new(store)),
+            store: Arc::new(RetryingStore::new(Arc::new(faults.clone()))),
             health: ShareHealth::new(name, events.clone()),
             gateway_id: "gw1".to_owned(),
             catalog: catalog.generation(),
@@ -131,6 +133,7 @@ impl World {
             clock,
             catalog,
             cache,
+            faults,
             share,
             events,
             locks,

@@ -1,19 +1,58 @@
 //! A share mounted by a user-space NFSv3 client, used like a file system.
+use std::{io, net::SocketAddr};
+
 use nfs3_client::{
     Nfs3Connection, Nfs3ConnectionBuilder,
+    io::{AsyncRead, AsyncWrite},
+    net::Connector,
     nfs3_types::{
         nfs3::*,
         rpc::{auth_unix, opaque_auth},
         xdr_codec::Opaque,
     },
-    tokio::{TokioConnector, TokioIo},
 };
-use tokio::{net::TcpStream, runtime::Runtime};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    runtime::Runtime,
+};
+
+/// A connection whose end is an error: a call that waits for its answer then fails, and does not wait on.
+pub(crate) struct Line(TcpStream);
+
+impl AsyncRead for Line {
+    async fn async_read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buf).await? {
+            0 if !buf.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+            read => Ok(read),
+        }
+    }
+}
+
+impl AsyncWrite for Line {
+    async fn async_write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.write(buf).await
+    }
+}
+
+struct Caller;
+
+impl Connector for Caller {
+    type Connection = Line;
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<Line> {
+        Ok(Line(TcpStream::connect(address).await?))
+    }
+
+    async fn connect_with_port(&self, address: SocketAddr, _: u16) -> io::Result<Line> {
+        self.connect(address).await
+    }
+}
 
 /// The share `/NAME` of the gateway on a local port, as uid 1000 and gid 100.
 pub(crate) struct Mount {
     runtime: Runtime,
-    connection: Nfs3Connection<TokioIo<TcpStream>>,
+    connection: Nfs3Connection<Line>,
     root: nfs_fh3,
 }
 
@@ -38,7 +77,7 @@ impl Mount {
         });
         let connection = runtime
             .block_on(
-                Nfs3ConnectionBuilder::new(TokioConnector, "127.0.0.1", format!("/{share}"))
+                Nfs3ConnectionBuilder::new(Caller, "127.0.0.1", format!("/{share}"))
                     .mount_port(port)
                     .nfs3_port(port)
                     .connect_from_privileged_port(false)

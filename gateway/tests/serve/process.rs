@@ -111,17 +111,33 @@ impl Gateway {
 
     /// Starts the program and waits for the line that names its port.
     pub(crate) fn start(home: &Home, settings: &str) -> Self {
-        let mut child = Self::serving(home, settings).spawn().expect("the gateway program starts");
+        Self::start_armed(home, settings, None)
+            .unwrap_or_else(|status| panic!("the gateway ended at its start: {status}"))
+    }
+
+    /// The same with a crash point, `name:nth`; its exit status, if it comes there before it serves.
+    pub(crate) fn start_armed(
+        home: &Home,
+        settings: &str,
+        point: Option<&str>,
+    ) -> Result<Self, ExitStatus> {
+        let mut child = Self::serving(home, settings)
+            .envs(point.map(|point| ("TIDEGATE_FAILPOINT", point)))
+            .spawn()
+            .expect("the gateway program starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("stdout is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("the gateway says something");
+        BufReader::new(stdout).read_line(&mut line).expect("the gateway's words can be read");
+        if line.is_empty() {
+            return Err(child.wait().expect("it can be waited for"));
+        }
         let port = line
             .trim()
             .rsplit_once(':')
             .and_then(|(_, port)| port.parse().ok())
             .unwrap_or_else(|| panic!("no port in {line:?}"));
         let admin = AdminClient::new(home.path("state/admin.sock"), PATIENCE);
-        Self { child, port, admin }
+        Ok(Self { child, port, admin })
     }
 
     /// What a command of the program prints, or complains of.
@@ -159,6 +175,11 @@ impl Gateway {
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it can be waited for");
+    }
+
+    /// Its exit status, once it has ended by itself.
+    pub(crate) fn ended(mut self, why: &str) -> ExitStatus {
+        until(why, || self.child.try_wait().expect("it can be waited for"))
     }
 
     /// SIGTERM, and its exit status.
