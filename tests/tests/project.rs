@@ -21,7 +21,7 @@ const MAKE: &str = include_str!("project/make.sh");
 const WORK: &str = include_str!("project/work.sh");
 const REMOVE: &str = r#"set -e
 cd /mnt/sales
-rm -r project project.tar build
+rm -r project archives build
 [ -z "$(ls -A)" ]"#;
 
 fn project() -> Result<()> {
