@@ -23,9 +23,22 @@ pub struct Bucket<'a> {
     store: &'a S3Store,
 }
 
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An ordinary file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Link,
+}
+
 /// A file as the client sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientFile {
+    /// What it is.
+    pub kind: Kind,
     /// `stat %u`.
     pub owner: u32,
     /// `stat %g`.
@@ -34,7 +47,7 @@ pub struct ClientFile {
     pub mode: u32,
     /// Modification time in nanoseconds since 1970.
     pub mtime_ns: i128,
-    /// SHA-256 of its bytes; nothing for a directory.
+    /// SHA-256 of its bytes, or of a link's target; nothing for a directory.
     pub sha256: Option<String>,
 }
 
@@ -44,7 +57,10 @@ pub type ClientTree = BTreeMap<String, ClientFile>;
 /// A script that prints what [`parse_tree`] reads, run in the share's folder.
 pub const LIST_TREE: &str = r#"find . -mindepth 1 -printf '%y %U %G %m %T@ %P\n' | sort -k 6
 echo ==
-find . -type f -exec sha256sum {} +"#;
+find . -type f -exec sha256sum {} +
+find . -type l -printf '%p\n' | while read -r link; do
+    echo "$(readlink -n "$link" | sha256sum | head -c 64)  $link"
+done"#;
 
 /// Reads the output of [`LIST_TREE`].
 ///
@@ -60,14 +76,21 @@ pub fn parse_tree(listing: &str) -> Result<ClientTree> {
         };
         let (seconds, fraction) = time.split_once('.').context("a time with a fraction")?;
         let nanoseconds: i128 = format!("{fraction:0<9}")[..9].parse()?;
+        let kind = match *kind {
+            "f" => Kind::File,
+            "d" => Kind::Directory,
+            "l" => Kind::Link,
+            other => anyhow::bail!("{path} is of the kind {other:?}"),
+        };
         let file = ClientFile {
+            kind,
             owner: owner.parse()?,
             group: group.parse()?,
             mode: u32::from_str_radix(mode, 8)?,
             mtime_ns: seconds.parse::<i128>()? * 1_000_000_000 + nanoseconds,
             sha256: None,
         };
-        let slash = if *kind == "d" { "/" } else { "" };
+        let slash = if kind == Kind::Directory { "/" } else { "" };
         tree.insert(format!("{path}{slash}"), file);
     }
     for line in sums.lines() {
@@ -75,6 +98,10 @@ pub fn parse_tree(listing: &str) -> Result<ClientTree> {
         let file = tree.get_mut(path).with_context(|| format!("{path} was not listed"))?;
         file.sha256 = Some(sum.to_owned());
     }
+    let unread = |file: &ClientFile| file.kind != Kind::Directory && file.sha256.is_none();
+    let unread: Vec<&String> =
+        tree.iter().filter(|(_, file)| unread(file)).map(|(path, _)| path).collect();
+    ensure!(unread.is_empty(), "not read: {unread:?}");
     Ok(tree)
 }
 
@@ -149,6 +176,19 @@ impl<'a> Bucket<'a> {
         waited.with_context(|| format!("what differs:\n{difference}"))
     }
 
+    /// The same, at this moment.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn ensure_equal(&self, tree: &ClientTree) -> Result<()> {
+        let difference = self.difference(tree);
+        ensure!(
+            difference.is_empty(),
+            "the bucket is not as the share; what differs:\n{difference}"
+        );
+        Ok(())
+    }
+
     fn difference(&self, tree: &ClientTree) -> String {
         let mut lines = String::new();
         let ours = |path: &&String| !path.starts_with(FOREIGN);
@@ -184,13 +224,17 @@ fn check_object(object: &StoredObject, file: &ClientFile) -> Result<()> {
     ensure!(object.storage_class == "STANDARD", "storage class {}", object.storage_class);
     ensure!(*meta("file-owner")? == file.owner.to_string(), "owner {}", meta("file-owner")?);
     ensure!(*meta("file-group")? == file.group.to_string(), "group {}", meta("file-group")?);
-    let kind = if file.sha256.is_some() { 0o100_000 } else { 0o040_000 };
+    let kind = match file.kind {
+        Kind::File => 0o100_000,
+        Kind::Directory => 0o040_000,
+        Kind::Link => 0o120_000,
+    };
     let mode = u32::from_str_radix(meta("file-permissions")?, 8)?;
     ensure!(mode == kind | file.mode, "mode {mode:o} instead of {:o}", kind | file.mode);
     let mtime = meta("file-mtime")?.strip_suffix("ns").context("a time in ns")?.parse::<i128>()?;
     // A directory's time moves with every entry; its marker is not written anew for that.
     ensure!(
-        file.sha256.is_none() || mtime == file.mtime_ns,
+        file.kind == Kind::Directory || mtime == file.mtime_ns,
         "mtime {mtime} instead of {}",
         file.mtime_ns
     );
@@ -234,6 +278,29 @@ mod tests {
         assert_eq!(tree.keys().collect::<Vec<_>>(), ["a/", "a/b c"]);
         assert_eq!(tree["a/b c"].mode, 0o644);
         assert_eq!(tree["a/b c"].mtime_ns, 1_500_000_000_000_000_000);
+    }
+
+    #[test]
+    fn a_link_is_read_with_its_target_and_a_file_without_a_sum_is_none() {
+        let entries = "l 0 0 777 1500000000.5000000000 link\n==\n";
+        let target = sha256(b"elsewhere");
+        let tree = parse_tree(&format!("{entries}{target}  ./link\n")).unwrap();
+        let link = &tree["link"];
+        assert_eq!((link.kind, link.sha256.as_ref()), (Kind::Link, Some(&target)));
+        let mut stored = object(b"elsewhere");
+        stored.user_meta = [
+            ("file-owner", "0"),
+            ("file-group", "0"),
+            ("file-permissions", "0120777"),
+            ("file-mtime", "1500000000500000000ns"),
+        ]
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+        check_object(&stored, link).unwrap();
+        stored.user_meta.insert("file-permissions".to_owned(), "0100777".to_owned());
+        assert!(check_object(&stored, link).is_err());
+        assert!(parse_tree(entries).unwrap_err().to_string().contains("link"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Builds kernel and initramfs of the test's NFS client from Debian packages: the same kernel
-//! package as the appliance's, `mount` and `mount.nfs`, a shell and the core utilities.
+//! package as the appliance's, `mount` and `mount.nfs`, a shell, the core utilities and a small C compiler.
 //!
 //! Nothing in it is ours but `guest/init.sh`. Packages are pinned in `client-packages.lock`.
 use std::{
@@ -39,6 +39,8 @@ const PACKAGES: &[&str] = &[
     "netbase",
     "nfs-common",
     "sed",
+    "tar",
+    "tcc",
     "util-linux",
     // Libraries of these programs.
     "libacl1",
@@ -117,6 +119,7 @@ const PROGRAMS: &[&str] = &[
     "mkdir",
     "mv",
     "printf",
+    "readlink",
     "rm",
     "rmdir",
     "seq",
@@ -126,6 +129,8 @@ const PROGRAMS: &[&str] = &[
     "stat",
     "sync",
     "tail",
+    "tar",
+    "tcc",
     "test",
     "timeout",
     "touch",

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use gateway_api::settings::Settings;
+use gateway_api::{admin, client::AdminClient, settings::Settings, status::GatewayStatus};
 use image::PrintProgress;
 use s3_store::S3Store;
 
@@ -23,13 +23,15 @@ use crate::{
     client_vm::ClientVm,
     host,
     lab::{choose_accelerator, new_folder, start_store, turn},
-    seed,
+    seed, small_disk,
     uplink::Guest,
     workspace::Workspace,
 };
 
 /// From the start of the process to the line that names its port.
 const START_LIMIT: Duration = Duration::from_secs(120);
+/// For an answer of the gateway; a flush waits for uploads.
+const ANSWER_LIMIT: Duration = Duration::from_secs(300);
 
 /// A running set-up.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub struct Laptop {
     program: PathBuf,
     folder: PathBuf,
     image: ClientImage,
+    /// Of the cache disk, if it is one of its own.
+    cache_bytes: Option<u64>,
     gateway: Option<Child>,
     /// 0 before the first start.
     port: u16,
@@ -63,7 +67,17 @@ impl Laptop {
         let mut settings = seed::settings(&store.endpoint())?;
         change(&mut settings);
         fs::write(folder.join("gateway.toml"), settings.to_toml()?)?;
-        Ok(Self { store, workspace, program, folder, image, gateway: None, port: 0, _turn: turn })
+        Ok(Self {
+            store,
+            workspace,
+            program,
+            folder,
+            image,
+            cache_bytes: None,
+            gateway: None,
+            port: 0,
+            _turn: turn,
+        })
     }
 
     /// The repository.
@@ -80,6 +94,12 @@ impl Laptop {
         Ok(())
     }
 
+    /// Gives gateways that are started from now on a cache disk of `bytes`, in memory: what is on it goes
+    /// with the gateway, uploaded or not.
+    pub fn limit_cache(&mut self, bytes: u64) {
+        self.cache_bytes = Some(bytes);
+    }
+
     /// Starts the gateway and waits for the line that names its port; a second start takes the port of
     /// the first.
     ///
@@ -89,7 +109,14 @@ impl Laptop {
         ensure!(self.gateway.is_none(), "the gateway runs already");
         let file = |name: &str| self.folder.join(name);
         let log = fs::File::options().create(true).append(true).open(file("gateway.log"))?;
-        let mut process = Command::new(&self.program)
+        let mut command = match self.cache_bytes {
+            None => Command::new(&self.program),
+            Some(bytes) => {
+                fs::create_dir_all(file("cache"))?;
+                small_disk::command(&self.program, &file("cache"), bytes)
+            }
+        };
+        let mut process = command
             .arg("serve")
             .args([PathBuf::from("--settings"), file("gateway.toml")])
             .args([PathBuf::from("--state"), file("state")])
@@ -114,6 +141,27 @@ impl Laptop {
         let port = line.rsplit(':').next().and_then(|port| port.trim().parse().ok());
         self.port = port.with_context(|| format!("no port in {line:?}"))?;
         Ok(())
+    }
+
+    /// The gateway's current status.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn status(&self) -> Result<GatewayStatus> {
+        Ok(self.admin().status()?)
+    }
+
+    /// `gateway flush`: returns when everything that was acknowledged before is in the bucket.
+    ///
+    /// # Errors
+    /// When it does not come to that.
+    pub fn flush(&self) -> Result<()> {
+        self.admin().request("POST", admin::FLUSH, b"")?;
+        Ok(())
+    }
+
+    fn admin(&self) -> AdminClient {
+        AdminClient::new(self.folder.join("state/admin.sock"), ANSWER_LIMIT)
     }
 
     /// Kills the gateway with SIGKILL.

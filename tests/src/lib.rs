@@ -27,6 +27,7 @@ pub mod qmp;
 pub mod run_state;
 pub mod screen;
 pub mod seed;
+mod small_disk;
 pub mod stop_signal;
 pub mod suites;
 pub mod switch;

@@ -5,7 +5,10 @@
 use std::{
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::disk::{DiskIo, DiskSpace};
@@ -27,6 +30,21 @@ pub struct Space {
     disk: Arc<dyn DiskIo>,
     root: PathBuf,
     known: Mutex<Known>,
+    /// Bytes on their way from S3, which the disk does not count yet.
+    coming: Arc<AtomicU64>,
+}
+
+/// Bytes that are on their way to the disk. Until it is dropped nobody else is given their room.
+#[derive(Debug)]
+pub struct Coming {
+    bytes: u64,
+    of: Arc<AtomicU64>,
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -50,7 +68,7 @@ pub fn spare_bytes(total: u64) -> u64 {
 
 impl Space {
     pub(super) fn new(disk: Arc<dyn DiskIo>, root: PathBuf) -> Self {
-        Self { disk, root, known: Mutex::default() }
+        Self { disk, root, known: Mutex::default(), coming: Arc::default() }
     }
 
     /// The disk's space now.
@@ -59,6 +77,20 @@ impl Space {
     /// What `statvfs` says.
     pub fn now(&self) -> io::Result<DiskSpace> {
         self.disk.space(&self.root)
+    }
+
+    /// Keeps the room of `bytes` that are being fetched: a request may take long, and whoever asks the disk
+    /// meanwhile must not find it free. They need not have been admitted.
+    pub fn coming(&self, bytes: u64) -> Coming {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.admitted = known.admitted.saturating_add(bytes);
+        self.coming.fetch_add(bytes, Ordering::Relaxed);
+        Coming { bytes, of: Arc::clone(&self.coming) }
+    }
+
+    /// The disk had less than was thought: it is asked before anything more is admitted.
+    pub fn ask_again(&self) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).asked = false;
     }
 
     /// Whether `len` more bytes may be written. `false`: make room ([`super::evict`]) or let the
@@ -71,11 +103,9 @@ impl Space {
         let near = known.available < known.admitted.saturating_add(len);
         if !known.asked || known.admitted.saturating_add(len) >= ASK_EVERY_BYTES || near {
             let space = self.now()?;
-            *known = Known {
-                available: space.available.saturating_sub(reserve_bytes(space.total)),
-                admitted: 0,
-                asked: true,
-            };
+            let kept = reserve_bytes(space.total).saturating_add(self.expected());
+            *known =
+                Known { available: space.available.saturating_sub(kept), admitted: 0, asked: true };
         }
         if known.available < known.admitted.saturating_add(len) {
             return Ok(false);
@@ -104,8 +134,12 @@ impl Space {
     /// What `statvfs` says.
     pub fn short_of(&self, headroom: u64) -> io::Result<u64> {
         let space = self.now()?;
-        let wanted = reserve_bytes(space.total).saturating_add(headroom);
-        Ok(wanted.saturating_sub(space.available))
+        let kept = reserve_bytes(space.total).saturating_add(self.expected());
+        Ok(kept.saturating_add(headroom).saturating_sub(space.available))
+    }
+
+    fn expected(&self) -> u64 {
+        self.coming.load(Ordering::Relaxed)
     }
 }
 
@@ -129,5 +163,28 @@ mod tests {
         assert_eq!(space.short_of_spare().unwrap(), 0);
         disk.set_available(reserve + spare - 1);
         assert_eq!(space.short_of_spare().unwrap(), spare + 1);
+    }
+
+    #[test]
+    fn bytes_on_their_way_have_their_room_until_they_are_there() {
+        let disk = SimDisk::default();
+        let space = Space::new(Arc::new(disk.clone()), PathBuf::from("/cache"));
+        disk.set_available(reserve_bytes(1 << 40) + 1000);
+        assert!(space.admit(600).unwrap());
+        let coming = space.coming(600);
+        // The disk is asked, and has none of them yet.
+        assert!(!space.admit(500).unwrap());
+        assert_eq!(space.short_of(500).unwrap(), 100);
+        assert!(space.admit(400).unwrap());
+        drop(coming);
+        space.ask_again();
+        assert!(space.admit(1000).unwrap(), "nothing came");
+
+        disk.set_available(reserve_bytes(1 << 40) + 5000);
+        space.ask_again();
+        assert!(space.admit(1).unwrap());
+        drop(space.coming(5000));
+        disk.set_available(reserve_bytes(1 << 40));
+        assert!(!space.admit(1000).unwrap(), "they came, and nobody had asked for their room");
     }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     budget::{MemoryBudget, Reserved},
-    cache::{CacheError, CacheStore, RangeSet},
+    cache::{CacheError, CacheStore, RangeSet, space::Coming},
     catalog::{Catalog, CatalogError, ChangedObject, Inode},
     clock::Clock,
     failpoint::{self, Point},
@@ -50,6 +50,9 @@ pub enum FetchError {
     /// The file is gone.
     #[error("the file is gone")]
     Gone,
+    /// The cache disk has no room left for them.
+    #[error("{0}")]
+    NoRoom(String),
     /// The cache disk or the catalog failed.
     #[error("{0}")]
     Local(String),
@@ -73,7 +76,8 @@ impl From<CatalogError> for FetchError {
 
 impl From<CacheError> for FetchError {
     fn from(error: CacheError) -> Self {
-        Self::Local(error.to_string())
+        let words = error.to_string();
+        if error.is_no_space() { Self::NoRoom(words) } else { Self::Local(words) }
     }
 }
 
@@ -211,8 +215,10 @@ impl Fetcher {
             // Others may lead some in between: those bytes come twice, and are installed once.
             let run = Run { ino: inode.ino, etag: inode.etag.clone(), blocks: *first..*last + 1 };
             let inner = Arc::clone(&self.inner);
+            let bytes = (run.blocks.end - run.blocks.start) * BLOCK_BYTES;
+            let coming = inner.cache.space().coming(bytes);
             let leads = leads.into_iter().map(|(_, lead)| lead).collect();
-            self.inner.tasks.spawn("fetch", inner.lead(run, leads, memory));
+            self.inner.tasks.spawn("fetch", inner.lead(run, leads, memory, coming));
         }
         waiting
     }
@@ -240,8 +246,14 @@ impl Inner {
         run: Run,
         leads: Vec<Lead<Result<(), FetchError>>>,
         memory: Option<Reserved>,
+        coming: Coming,
     ) {
         let result = self.bring(run, memory).await;
+        if matches!(result, Err(FetchError::NoRoom(_))) {
+            self.cache.space().ask_again();
+        }
+        // Before anybody hears of it: who asks for room then finds these bytes on the disk alone.
+        drop(coming);
         for lead in leads {
             lead.done(result.clone());
         }

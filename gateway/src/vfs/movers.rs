@@ -74,6 +74,11 @@ impl From<FetchError> for FsError {
             FetchError::Store { kind, .. } => kind.into(),
             FetchError::Changed => Self::TryLater,
             FetchError::Gone => Self::Stale,
+            // The reader comes again, and asks for room first.
+            FetchError::NoRoom(what) => {
+                tracing::warn!("no room for bytes of an object: {what}");
+                Self::TryLater
+            }
             FetchError::Local(what) => {
                 tracing::error!("bytes of an object could not be kept: {what}");
                 Self::Io

@@ -38,6 +38,7 @@ const VM_TESTS: &[&str] = &[
     "trial",
     "laptop",
     "conformance",
+    "project",
     "story",
     "console",
     "disks",
