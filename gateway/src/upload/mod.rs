@@ -5,6 +5,7 @@
 //!
 //! Lock rank: an inode's lock is held exclusively while its bytes are read for one request, never
 //! while the request is under way.
+mod assemble;
 mod concurrency;
 mod early;
 mod job;

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::{
+    assemble,
     job::{JobError, Tools},
     plan::{self, Piece},
     publish::{Sent, source},
@@ -241,11 +242,9 @@ async fn send_part(
     number: u32,
     range: Range<u64>,
 ) -> Result<UploadedPart, JobError> {
-    // What was never read nor written here is still only in S3.
-    tools.fetcher.fetch(job.inode.ino, range.clone()).await?;
     let _memory = tools.budget.reserve(range.end - range.start).await;
     let part = PartOf { op: job.op, key: &job.key, upload_id, number, range };
-    part.send(tools, |range| frozen(tools, job, range)).await
+    part.send(tools, |range| assemble::bytes(tools, job, range)).await
 }
 
 /// One part on its way.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use gateway_api::status::HealthEventKind;
 
 use super::{
+    assemble,
     job::{JobError, Tools},
     multipart,
     plan::{self, COPY_BYTES_MAX, SINGLE_PUT_BYTES_MAX},
@@ -156,10 +157,8 @@ async fn content(tools: &Tools, job: &SyncJob, options: &PutOptions) -> Result<S
     if inode.size > SINGLE_PUT_BYTES_MAX {
         return multipart::send(tools, job, options, &expect(job)).await;
     }
-    // What was never read nor written here is still only in S3.
-    tools.fetcher.fetch(inode.ino, 0..inode.size).await?;
     let _memory = tools.budget.reserve(inode.size).await;
-    let body = multipart::frozen(tools, job, 0..inode.size).await?;
+    let body = assemble::bytes(tools, job, 0..inode.size).await?;
     put(tools, job, body, options).await.map(Sent::whole)
 }
 

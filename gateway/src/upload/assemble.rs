@@ -1,0 +1,78 @@
+//! The bytes of one request: from the cache what is here; from the object, without keeping it, what is only
+//! there. A file that is being uploaded takes no room on the cache disk: it may be full of what waits.
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    job::{JobError, Tools},
+    multipart::frozen,
+    publish::source,
+};
+use crate::{catalog::SyncJob, fetch::FetchError};
+
+/// With more gaps than this, what lies between them is brought along.
+const GAPS_MAX: usize = 8;
+
+/// Bytes `range` of the claimed version. Reserve memory for them first.
+pub(super) async fn bytes(
+    tools: &Tools,
+    job: &SyncJob,
+    range: Range<u64>,
+) -> Result<Bytes, JobError> {
+    let missing = tools.catalog.ranges(job.inode.ino).await?.missing(range.clone());
+    let (Some(first), Some(last)) = (missing.first(), missing.last()) else {
+        return frozen(tools, job, range).await;
+    };
+    let Some((object, etag)) = source(job) else {
+        let what = format!("inode {} has no object to read from", job.inode.ino.0);
+        return Err(FetchError::Local(what).into());
+    };
+    let at = |offset: u64| usize::try_from(offset - range.start).expect("within one request");
+    let mut body = BytesMut::zeroed(at(range.end));
+    let hull = first.start..last.end;
+    let wanted =
+        if missing.len() <= GAPS_MAX { missing.as_slice() } else { std::slice::from_ref(&hull) };
+    for gap in wanted {
+        let got = tools.share.store.get(object, gap.clone(), etag).await;
+        // Not an error of the store here: it would be taken for the condition of the publish.
+        let got = got.map_err(FetchError::from)?;
+        body[at(gap.start)..at(gap.end)].copy_from_slice(&got);
+    }
+    for here in between(&range, &missing) {
+        let read = frozen(tools, job, here.clone()).await?;
+        body[at(here.start)..at(here.end)].copy_from_slice(&read);
+    }
+    if !tools.catalog.is_current(job.op, job.inode.version).await? {
+        return Err(JobError::Superseded);
+    }
+    Ok(body.freeze())
+}
+
+/// What of `range` is not in `gaps`, which are in order and within it.
+fn between(range: &Range<u64>, gaps: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut at = range.start;
+    let mut rest = Vec::new();
+    for gap in gaps {
+        rest.push(at..gap.start);
+        at = gap.end;
+    }
+    rest.push(at..range.end);
+    rest.retain(|part| !part.is_empty());
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_here_is_what_is_between_the_gaps() {
+        let pairs = |parts: Vec<Range<u64>>| -> Vec<(u64, u64)> {
+            parts.into_iter().map(|part| (part.start, part.end)).collect()
+        };
+        assert_eq!(pairs(between(&(10..50), &[10..20, 30..40])), [(20, 30), (40, 50)]);
+        assert_eq!(pairs(between(&(10..50), std::slice::from_ref(&(20..50)))), [(10, 20)]);
+        assert!(between(&(10..50), std::slice::from_ref(&(10..50))).is_empty());
+    }
+}
