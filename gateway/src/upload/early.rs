@@ -50,7 +50,7 @@ fn wanted(job: &EarlyJob) -> Vec<(u32, Range<u64>)> {
         let differs = |changed: &crate::ranges::RangeSet| !changed.overlapping(part).is_empty();
         job.ranges.covers(part)
             && job.changed.as_ref().is_none_or(differs)
-            && !known.iter().any(|known| known.number == *number && known.range == *part)
+            && plan::part_of(known, *number).is_none_or(|known| known.range != *part)
     };
     plan::early_parts(job.inode.size).filter(is_wanted).collect()
 }

@@ -1,5 +1,5 @@
 //! Large files: parts in parallel, resumed after a restart; what S3 has already is copied there.
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -8,7 +8,7 @@ use super::{
     assemble,
     job::{JobError, Tools},
     plan::{self, Piece},
-    publish::{Sent, source},
+    publish::{Sent, look, source},
 };
 use crate::{
     catalog::{CatalogError, MultipartState, OpId, SyncJob},
@@ -81,11 +81,10 @@ async fn not_found(
     if !had_condition {
         return Ok(JobError::UploadGone(error));
     }
-    match tools.share.store.head(&job.key).await {
-        Ok(_) => Ok(JobError::UploadGone(error)),
-        Err(head) if head.kind == StoreErrorKind::NotFound => Ok(JobError::Store(error)),
-        Err(head) => Err(head),
-    }
+    Ok(match look(tools, &job.key).await? {
+        Some(_) => JobError::UploadGone(error),
+        None => JobError::Store(error),
+    })
 }
 
 async fn send_and_complete(
@@ -175,19 +174,27 @@ async fn send_parts(
     state: &MultipartState,
 ) -> Result<Vec<UploadedPart>, JobError> {
     let mut sending = Sending::default();
+    // It holds all parts sent so far: not to be copied for each of them.
+    let shared = Arc::new(job.clone());
     let changed = job.changed.as_ref().filter(|_| source(job).is_some());
     for (number, piece) in plan::pieces(job.inode.size, changed, &state.parts) {
         if !sending.has_room().await {
             break;
         }
-        let (tools, job, upload_id) = (tools.clone(), job.clone(), state.upload_id.clone());
-        sending.tasks.spawn(async move {
-            match piece {
-                Piece::Copy(range) => copy_part(&tools, &job, &upload_id, number, range).await,
-                Piece::Send(range) => send_part(&tools, &job, &upload_id, number, range).await,
-                Piece::Done(etag) => Ok(UploadedPart { number, etag }),
-            }
-        });
+        let (tools, job, upload_id) = (tools.clone(), Arc::clone(&shared), state.upload_id.clone());
+        match piece {
+            Piece::Done(etag) => sending.done.push(UploadedPart { number, etag }),
+            Piece::Copy(range) => drop(
+                sending
+                    .tasks
+                    .spawn(async move { copy_part(&tools, &job, &upload_id, number, range).await }),
+            ),
+            Piece::Send(range) => drop(
+                sending
+                    .tasks
+                    .spawn(async move { send_part(&tools, &job, &upload_id, number, range).await }),
+            ),
+        }
     }
     sending.finish().await
 }
@@ -266,12 +273,27 @@ impl PartOf<'_> {
     where
         F: Future<Output = Result<Bytes, JobError>>,
     {
-        let Self { op, key, upload_id, number, range } = self;
-        tools.catalog.begin_part(op, upload_id, number, range.clone()).await.map_err(changed)?;
-        let body = read(range.clone()).await?;
-        let part = tools.share.store.put_part(key, upload_id, number, body).await?;
-        failpoint::passed(Point::UploadAfterPart);
-        let noted = tools.catalog.record_part(op, upload_id, number, &part.etag, range).await;
+        let (key, upload_id, number) = (self.key, self.upload_id, self.number);
+        let range = self.range.clone();
+        self.noted(tools, async {
+            let body = read(range).await?;
+            let part = tools.share.store.put_part(key, upload_id, number, body).await?;
+            failpoint::passed(Point::UploadAfterPart);
+            Ok(part)
+        })
+        .await
+    }
+
+    /// Notes the part, lets `request` bring it to S3, and notes it as taken.
+    async fn noted(
+        self,
+        tools: &Tools,
+        request: impl Future<Output = Result<UploadedPart, JobError>>,
+    ) -> Result<UploadedPart, JobError> {
+        let (catalog, Self { op, upload_id, number, range, .. }) = (&tools.catalog, self);
+        catalog.begin_part(op, upload_id, number, range.clone()).await.map_err(changed)?;
+        let part = request.await?;
+        let noted = catalog.record_part(op, upload_id, number, &part.etag, range).await;
         noted.map_err(changed)?;
         Ok(part)
     }
@@ -293,16 +315,15 @@ async fn copy_part(
     range: Range<u64>,
 ) -> Result<UploadedPart, JobError> {
     let Some((from, etag)) = source(job) else { return Err(JobError::Superseded) };
-    let (catalog, store) = (&tools.catalog, &tools.share.store);
-    catalog.begin_part(job.op, upload_id, number, range.clone()).await.map_err(changed)?;
-    match store.copy_part(&job.key, upload_id, number, from, etag, range.clone()).await {
-        Ok(part) => {
-            let noted = catalog.record_part(job.op, upload_id, number, &part.etag, range).await;
-            noted.map_err(changed)?;
-            Ok(part)
+    let (store, key) = (&tools.share.store, &job.key);
+    let part = PartOf { op: job.op, key, upload_id, number, range: range.clone() };
+    part.noted(tools, async {
+        match store.copy_part(key, upload_id, number, from, etag, range).await {
+            Ok(part) => Ok(part),
+            Err(error) => Err(without_base(tools, job, error).await?),
         }
-        Err(error) => Err(without_base(tools, job, error).await?),
-    }
+    })
+    .await
 }
 
 /// The object that was to be copied from is another one, or the store does not copy parts: everything

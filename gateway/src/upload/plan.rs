@@ -45,10 +45,9 @@ pub(super) fn pieces(
         let number = u32::try_from(at / part + 1).unwrap_or(u32::MAX);
         let is_whole = |known: &&PartRecord| {
             let Range { start, end } = known.range;
-            (known.number, start) == (number, at)
-                && (end == size || (end < size && end % part == 0))
+            start == at && (end == size || (end < size && end % part == 0))
         };
-        if let Some(known) = known.iter().find(is_whole) {
+        if let Some(known) = part_of(known, number).filter(is_whole) {
             pieces.push((number, Piece::Done(known.etag.clone())));
             at = known.range.end;
             continue;
@@ -67,6 +66,11 @@ pub(super) fn pieces(
         }
     }
     pieces
+}
+
+/// The part of this number among `known`, which are by number.
+pub(super) fn part_of(known: &[PartRecord], number: u32) -> Option<&PartRecord> {
+    known.binary_search_by_key(&number, |part| part.number).ok().map(|at| &known[at])
 }
 
 /// The whole parts of a file that has `size` bytes so far and may grow, with their numbers: those that it

@@ -195,7 +195,8 @@ async fn settle(
     Ok(Outcome::AskAgain)
 }
 
-async fn look(tools: &Tools, key: &ObjectKey) -> Result<Option<ObjectMeta>, StoreError> {
+/// What the object is; `None` when there is none.
+pub(super) async fn look(tools: &Tools, key: &ObjectKey) -> Result<Option<ObjectMeta>, StoreError> {
     match tools.share.store.head(key).await {
         Ok(head) => Ok(Some(head)),
         Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
