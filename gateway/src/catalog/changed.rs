@@ -32,10 +32,10 @@ pub(super) fn note(
     db: &Connection,
     ino: Ino,
     size: u64,
-    range: &Range<u64>,
+    ranges: impl IntoIterator<Item = Range<u64>>,
 ) -> Result<(), CatalogError> {
     // A file of just so many bytes may have been longer, and its first part is as long as it is.
-    if size < LARGE_FILE_BYTES || range.is_empty() {
+    if size < LARGE_FILE_BYTES {
         return Ok(());
     }
     let row: Option<(u64, bool)> = db
@@ -45,14 +45,25 @@ pub(super) fn note(
         .query_row([ino.0], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((op, is_followed)) = row else { return Ok(()) };
-    // To the end of what a column holds: a truncated file's parts beyond it are worth nothing either.
-    let end = range.end.min(i64::MAX.unsigned_abs());
-    db.prepare_cached("DELETE FROM part WHERE op = ?1 AND start < ?3 AND end > ?2")?
-        .execute(params![op, range.start, end])?;
-    if is_followed {
-        insert(db, ino, range.start..end)?;
+    for range in ranges.into_iter().filter(|range| !range.is_empty()) {
+        // To the end of what a column holds: a truncated file's parts beyond it are worth nothing either.
+        let end = range.end.min(i64::MAX.unsigned_abs());
+        db.prepare_cached("DELETE FROM part WHERE op = ?1 AND start < ?3 AND end > ?2")?
+            .execute(params![op, range.start, end])?;
+        if is_followed {
+            insert(db, ino, range.start..end)?;
+        }
+    }
+    if is_followed && kept(db, ino)? > RANGES_MAX {
+        forget_base(db, ino)?;
     }
     Ok(())
+}
+
+fn kept(db: &Connection, ino: Ino) -> Result<u64, CatalogError> {
+    Ok(db
+        .prepare_cached("SELECT count(*) FROM changed WHERE ino = ?1")?
+        .query_row([ino.0], |row| row.get(0))?)
 }
 
 fn insert(db: &Connection, ino: Ino, range: Range<u64>) -> Result<(), CatalogError> {
@@ -69,12 +80,6 @@ fn insert(db: &Connection, ino: Ino, range: Range<u64>) -> Result<(), CatalogErr
     ])?;
     db.prepare_cached("INSERT INTO changed (ino, start, end) VALUES (?1, ?2, ?3)")?
         .execute(params![ino.0, merged.start, merged.end])?;
-    let kept: u64 = db
-        .prepare_cached("SELECT count(*) FROM changed WHERE ino = ?1")?
-        .query_row([ino.0], |row| row.get(0))?;
-    if kept > RANGES_MAX {
-        forget_base(db, ino)?;
-    }
     Ok(())
 }
 

@@ -125,10 +125,8 @@ impl Catalog {
                 Some(_) => {}
             }
             // After the first change has begun to be followed.
-            changed::note(txn.db, ino, size, &(before.size..commit.size))?;
-            for written in &commit.ranges {
-                changed::note(txn.db, ino, size, written)?;
-            }
+            let grown = std::iter::once(before.size..commit.size);
+            changed::note(txn.db, ino, size, grown.chain(commit.ranges.iter().cloned()))?;
             inode::get(txn.db, ino)
         })
         .await
@@ -174,7 +172,8 @@ impl Catalog {
             }
             if size != before.size {
                 let longest = size.max(before.size);
-                changed::note(txn.db, ino, longest, &(size.min(before.size)..u64::MAX))?;
+                let beyond = std::iter::once(size.min(before.size)..u64::MAX);
+                changed::note(txn.db, ino, longest, beyond)?;
             }
             if size < before.size {
                 range::truncate(txn.db, ino, size)?;

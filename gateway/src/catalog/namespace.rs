@@ -1,5 +1,5 @@
 //! Transitions of the tree: create, remove, rename.
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::{
     Catalog, alias,
@@ -303,9 +303,5 @@ fn bury(txn: &mut Txn<'_>, entry: &Inode, stamp: Stamp) -> Result<(), CatalogErr
 
 /// Whether the inode has a journal entry of its own.
 pub(super) fn has_sync(db: &Connection, ino: Ino) -> Result<bool, CatalogError> {
-    Ok(db
-        .prepare_cached("SELECT 1 FROM journal WHERE kind = 0 AND ino = ?1")?
-        .query_row([ino.0], |_| Ok(()))
-        .optional()?
-        .is_some())
+    Ok(journal::op_of(db, ino)?.is_some())
 }
