@@ -15,7 +15,7 @@ use super::shares::Parts;
 use crate::{
     clock::Timestamp,
     object::ObjectKey,
-    share::Share,
+    share::{Share, protection},
     store::{KnownAbilities, PutOptions, S3Bucket, SCRATCH_NAME, StoreError, StoreErrorKind},
 };
 
@@ -49,12 +49,7 @@ impl Asked {
             return None;
         }
         let scratch = ObjectKey::new(format!("{}{SCRATCH_NAME}{gateway_id}", share.prefix))?;
-        let options = PutOptions {
-            encryption: share.encryption.as_str().map(str::to_owned),
-            kms_key: Some(&share.kms_key).filter(|key| !key.is_empty()).cloned(),
-            acl: share.object_acl.as_str().map(str::to_owned),
-            ..PutOptions::default()
-        };
+        let options = protection(share);
         let (bucket, known, turn) = (bucket.clone(), known.clone(), Arc::clone(turn));
         Some(Self { bucket, scratch, options, known, turn })
     }

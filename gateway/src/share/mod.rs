@@ -44,6 +44,16 @@ impl fmt::Debug for Share {
     }
 }
 
+/// How every object of a share is encrypted, and who may use it.
+pub fn protection(settings: &ShareSettings) -> PutOptions {
+    PutOptions {
+        encryption: settings.encryption.as_str().map(str::to_owned),
+        kms_key: Some(&settings.kms_key).filter(|key| !key.is_empty()).cloned(),
+        acl: settings.object_acl.as_str().map(str::to_owned),
+        ..PutOptions::default()
+    }
+}
+
 impl Share {
     /// Attributes of objects that carry none.
     pub fn defaults(&self) -> ListDefaults {
@@ -69,9 +79,7 @@ impl Share {
             user: metadata::of_inode(inode, &self.generation(inode)),
             content_type,
             storage_class: self.settings.storage_class.as_str().to_owned(),
-            encryption: self.settings.encryption.as_str().map(str::to_owned),
-            kms_key: Some(&self.settings.kms_key).filter(|key| !key.is_empty()).cloned(),
-            acl: self.settings.object_acl.as_str().map(str::to_owned),
+            ..protection(&self.settings)
         }
     }
 
