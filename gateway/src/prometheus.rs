@@ -21,11 +21,9 @@ const AWS_TIMES: [(&str, &str); 3] = [
     ("UploadPart", "S3UploadPartRequestTime"),
 ];
 
-#[derive(Clone, Copy)]
-enum Kind {
-    Gauge,
-    Counter,
-}
+/// Prometheus's names of what a metric is.
+const GAUGE: &str = "gauge";
+const COUNTER: &str = "counter";
 
 /// One metric under way: its header is written before its first sample.
 struct Page {
@@ -46,13 +44,9 @@ impl Page {
     fn metric(
         &mut self,
         status: &GatewayStatus,
-        (name, kind, help): (&str, Kind, &str),
+        (name, kind, help): (&str, &str, &str),
         value: impl Fn(&Source<'_>) -> Option<f64>,
     ) {
-        let kind = match kind {
-            Kind::Gauge => "gauge",
-            Kind::Counter => "counter",
-        };
         self.head(name, kind, help);
         for source in sources(status) {
             if let Some(value) = value(&source) {
@@ -61,9 +55,19 @@ impl Page {
         }
     }
 
+    /// The same for a number that there always is.
+    fn count(
+        &mut self,
+        status: &GatewayStatus,
+        metric: (&str, &str, &str),
+        of: fn(&Source<'_>) -> u64,
+    ) {
+        self.metric(status, metric, |source| Some(number(of(source))));
+    }
+
     /// A metric that only the gateway has.
     fn gauge(&mut self, name: &str, help: &str, value: impl std::fmt::Display) {
-        self.head(name, "gauge", help);
+        self.head(name, GAUGE, help);
         self.sample(name, "", value);
     }
 
@@ -145,52 +149,43 @@ fn cache(page: &mut Page, status: &GatewayStatus) {
     );
     page.metric(
         status,
-        ("CachePercentDirty", Kind::Gauge, "Bytes not in S3 yet, in percent of the cache disk."),
+        ("CachePercentDirty", GAUGE, "Bytes not in S3 yet, in percent of the cache disk."),
         |source| Some(percent(source.upload.dirty_bytes, disk.total)),
     );
     page.metric(
         status,
-        ("CacheHitPercent", Kind::Gauge, "READs that needed nothing from S3, in percent."),
+        ("CacheHitPercent", GAUGE, "READs that needed nothing from S3, in percent."),
         |source| source.figures.hit_percent(),
     );
 }
 
 fn transfers(page: &mut Page, status: &GatewayStatus) {
-    let count = |of: fn(&Source<'_>) -> u64| move |source: &Source<'_>| Some(number(of(source)));
-    page.metric(
+    page.count(status, ("CloudBytesUploaded", COUNTER, "Bytes that S3 has taken."), |source| {
+        source.figures.uploaded_bytes.0
+    });
+    page.count(status, ("CloudBytesDownloaded", COUNTER, "Bytes that S3 has given."), |source| {
+        source.figures.downloaded_bytes.0
+    });
+    page.count(
         status,
-        ("CloudBytesUploaded", Kind::Counter, "Bytes that S3 has taken."),
-        count(|source| source.figures.uploaded_bytes.0),
+        ("DirtyFiles", GAUGE, "Files and directories whose object is not up to date."),
+        |source| source.upload.dirty_files,
     );
-    page.metric(
+    page.count(status, ("DirtyBytes", GAUGE, "Bytes of file content not in S3 yet."), |source| {
+        source.upload.dirty_bytes.0
+    });
+    page.count(status, ("PendingDeletes", GAUGE, "Deletions not done in S3 yet."), |source| {
+        source.upload.pending_deletes
+    });
+    page.count(
         status,
-        ("CloudBytesDownloaded", Kind::Counter, "Bytes that S3 has given."),
-        count(|source| source.figures.downloaded_bytes.0),
+        ("OldestDirtySeconds", GAUGE, "How long the longest waiting file has waited."),
+        |source| source.upload.oldest_seconds.unwrap_or(0),
     );
-    page.metric(
+    page.count(
         status,
-        ("DirtyFiles", Kind::Gauge, "Files and directories whose object is not up to date."),
-        count(|source| source.upload.dirty_files),
-    );
-    page.metric(
-        status,
-        ("DirtyBytes", Kind::Gauge, "Bytes of file content not in S3 yet."),
-        count(|source| source.upload.dirty_bytes.0),
-    );
-    page.metric(
-        status,
-        ("PendingDeletes", Kind::Gauge, "Deletions not done in S3 yet."),
-        count(|source| source.upload.pending_deletes),
-    );
-    page.metric(
-        status,
-        ("OldestDirtySeconds", Kind::Gauge, "How long the longest waiting file has waited."),
-        count(|source| source.upload.oldest_seconds.unwrap_or(0)),
-    );
-    page.metric(
-        status,
-        ("FilesFailingUpload", Kind::Gauge, "Objects whose upload has failed and is tried again."),
-        count(|source| source.upload.failing),
+        ("FilesFailingUpload", GAUGE, "Objects whose upload has failed and is tried again."),
+        |source| source.upload.failing,
     );
     let unavailable =
         status.shares.iter().filter(|share| matches!(share.state, ShareState::Unavailable(_)));
@@ -203,21 +198,16 @@ fn transfers(page: &mut Page, status: &GatewayStatus) {
 }
 
 fn clients(page: &mut Page, status: &GatewayStatus) {
-    let count = |of: fn(&Source<'_>) -> u64| move |source: &Source<'_>| Some(number(of(source)));
-    page.metric(
+    page.count(status, ("ReadBytes", COUNTER, "Bytes that clients have read."), |source| {
+        source.figures.read_bytes.0
+    });
+    page.count(status, ("WriteBytes", COUNTER, "Bytes that clients have written."), |source| {
+        source.figures.written_bytes.0
+    });
+    page.count(
         status,
-        ("ReadBytes", Kind::Counter, "Bytes that clients have read."),
-        count(|source| source.figures.read_bytes.0),
-    );
-    page.metric(
-        status,
-        ("WriteBytes", Kind::Counter, "Bytes that clients have written."),
-        count(|source| source.figures.written_bytes.0),
-    );
-    page.metric(
-        status,
-        ("FilesRenamed", Kind::Counter, "Files and directories that clients have renamed."),
-        count(|source| source.figures.renamed),
+        ("FilesRenamed", COUNTER, "Files and directories that clients have renamed."),
+        |source| source.figures.renamed,
     );
     page.gauge("NfsSessions", "Connections of NFS clients.", status.machine.nfs_sessions);
 }

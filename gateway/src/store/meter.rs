@@ -48,11 +48,6 @@ impl Flow {
 }
 
 impl StoreMeter {
-    /// Bytes per second that the store takes.
-    pub fn upload_bytes_per_second(&self) -> u64 {
-        self.uploaded.rate.per_second()
-    }
-
     /// Adds what has been counted to `figures`.
     pub fn add_to(&self, figures: &mut Figures) {
         let mut requests = Vec::new();
