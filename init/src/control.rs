@@ -1,4 +1,7 @@
-//! What the console may ask of PID 1: one line per connection, answered with one line.
+//! What the console may ask of PID 1: one JSON document on one line per connection, answered with one.
+//!
+//! PID 1 waits for nobody: what takes longer than a moment is an errand (`errand.rs`), a process that
+//! gets the connection and answers by itself.
 use std::{
     fs, io,
     io::{BufRead, BufReader, Read, Write},
@@ -9,45 +12,93 @@ use std::{
     time::Duration,
 };
 
-use crate::shutdown::Ending;
+use gateway_api::Secret;
+use serde::{Deserialize, Serialize};
+
+use crate::{machine::Machine, shutdown::Ending};
 
 /// PID 1's socket.
 pub(crate) const SOCKET: &str = "/run/tidegate/control.sock";
-/// Longest request line.
-const LINE_BYTES_MAX: u64 = 256;
+/// Longest request line: settings with every adapter and route at their longest are below.
+const LINE_BYTES_MAX: u64 = 64 << 10;
 /// PID 1 waits no longer than this for a peer.
 const PEER_TIME: Duration = Duration::from_millis(500);
-/// The console waits this long for PID 1.
-const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// The console waits this long for PID 1 and its errands.
+const ANSWER_TIME: Duration = Duration::from_secs(120);
 
 /// A request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Request {
-    /// Make this the machine's time zone.
-    Timezone(String),
+    /// The machine's settings, without the password's hash. Answered with [`Answer::Settings`].
+    Settings,
+    /// Use these settings; the password's hash in them does not count.
+    Change {
+        /// All of them.
+        settings: Box<Machine>,
+        /// With more than 0, they are kept only if [`Request::Confirm`] comes within so many seconds,
+        /// and those before them are used again otherwise.
+        confirm_seconds: u16,
+    },
+    /// Keep the settings that wait for it.
+    Confirm,
+    /// Go back to the settings before those that wait to be confirmed.
+    Revert,
+    /// Whether this is the console's password.
+    LogIn {
+        /// What was typed.
+        password: Secret,
+    },
+    /// Make this the hash of the console's password.
+    SetPassword {
+        /// As [`Machine::password_hash`].
+        hash: Secret,
+    },
     /// End.
-    End(Ending),
+    End {
+        /// How.
+        how: Ending,
+    },
 }
 
-impl Request {
-    fn parse(line: &str) -> Option<Self> {
-        match line.trim().split_once(' ') {
-            Some(("timezone", zone)) => Some(Self::Timezone(zone.trim().to_owned())),
-            Some(_) => None,
-            None => match line.trim() {
-                "reboot" => Some(Self::End(Ending::Reboot)),
-                "poweroff" => Some(Self::End(Ending::PowerOff)),
-                _ => None,
-            },
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub(crate) enum Answer {
+    /// It is done.
+    Done,
+    /// It is not; why, and what to do.
+    Refused {
+        /// Words for the console.
+        why: String,
+    },
+    /// The machine's settings.
+    Settings {
+        /// All but the password's hash.
+        settings: Box<Machine>,
+        /// Whether a password is set.
+        password_set: bool,
+    },
+}
+
+impl Answer {
+    /// Done, or refused with words.
+    pub(crate) fn of(outcome: Result<(), String>) -> Self {
+        match outcome {
+            Ok(()) => Self::Done,
+            Err(why) => Self::Refused { why },
         }
     }
 
-    fn line(&self) -> String {
-        match self {
-            Self::Timezone(zone) => format!("timezone {zone}"),
-            Self::End(Ending::Reboot) => "reboot".to_owned(),
-            Self::End(Ending::PowerOff) => "poweroff".to_owned(),
-        }
+    /// Sends it.
+    ///
+    /// # Errors
+    /// The peer does not take it.
+    pub(crate) fn write(&self, mut to: impl Write) -> io::Result<()> {
+        let mut line = serde_json::to_vec(self).map_err(io::Error::other)?;
+        line.push(b'\n');
+        to.write_all(&line)?;
+        to.flush()
     }
 }
 
@@ -70,46 +121,57 @@ impl Control {
         Ok(Self(listener))
     }
 
-    /// Takes one request and answers it with what `handle` says.
-    pub(crate) fn serve(
-        &self,
-        handle: impl FnOnce(Request) -> Result<(), String>,
-    ) -> io::Result<()> {
+    /// Takes one request, if one is there. A request that is none is answered here.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nobody asks; else what broke the connection off.
+    pub(crate) fn take(&self) -> io::Result<Option<(Request, UnixStream)>> {
         let (stream, _) = self.0.accept()?;
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(PEER_TIME))?;
         stream.set_write_timeout(Some(PEER_TIME))?;
-        let mut line = String::new();
-        BufReader::new((&stream).take(LINE_BYTES_MAX)).read_line(&mut line)?;
-        let answer = match Request::parse(&line) {
-            Some(request) => handle(request),
-            None => Err("requests are: timezone REGION/CITY, reboot, poweroff".to_owned()),
-        };
-        let answer = match answer {
-            Ok(()) => "ok\n".to_owned(),
-            Err(why) => format!("error: {}\n", why.replace('\n', " ")),
-        };
-        (&stream).write_all(answer.as_bytes())
+        let mut line = Vec::new();
+        BufReader::new((&stream).take(LINE_BYTES_MAX)).read_until(b'\n', &mut line)?;
+        match serde_json::from_slice(&line) {
+            Ok(request) => Ok(Some((request, stream))),
+            Err(error) => {
+                Answer::Refused { why: format!("no request: {error}") }.write(&stream)?;
+                Ok(None)
+            }
+        }
     }
 }
 
 /// Asks PID 1.
 ///
 /// # Errors
-/// Words for the console.
-pub(crate) fn ask(request: &Request) -> Result<(), String> {
-    let answer = || -> io::Result<String> {
+/// Words for the console: it refused, or does not answer.
+pub(crate) fn ask(request: &Request) -> Result<Answer, String> {
+    let answer = || -> io::Result<Answer> {
         let mut stream = UnixStream::connect(SOCKET)?;
         stream.set_read_timeout(Some(ANSWER_TIME))?;
-        stream.write_all(format!("{}\n", request.line()).as_bytes())?;
-        let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer)?;
-        Ok(answer)
+        let mut line = serde_json::to_vec(request).map_err(io::Error::other)?;
+        line.push(b'\n');
+        stream.write_all(&line)?;
+        let mut answer = Vec::new();
+        BufReader::new(stream.take(LINE_BYTES_MAX)).read_until(b'\n', &mut answer)?;
+        serde_json::from_slice(&answer).map_err(io::Error::other)
     };
     match answer() {
-        Ok(answer) if answer.trim() == "ok" => Ok(()),
-        Ok(answer) => Err(answer.trim().trim_start_matches("error: ").to_owned()),
+        Ok(Answer::Refused { why }) => Err(why),
+        Ok(answer) => Ok(answer),
         Err(error) => Err(format!("PID 1 does not answer: {error}")),
+    }
+}
+
+/// The machine's settings, and whether a password is set.
+///
+/// # Errors
+/// As [`ask`].
+pub(crate) fn settings() -> Result<(Machine, bool), String> {
+    match ask(&Request::Settings)? {
+        Answer::Settings { settings, password_set } => Ok((*settings, password_set)),
+        other => Err(format!("PID 1 answers {other:?}")),
     }
 }
 
@@ -120,14 +182,36 @@ mod tests {
     #[test]
     fn requests_survive_the_wire_and_nonsense_does_not() {
         for request in [
-            Request::Timezone("Asia/Seoul".to_owned()),
-            Request::End(Ending::Reboot),
-            Request::End(Ending::PowerOff),
+            Request::Settings,
+            Request::Change { settings: Box::default(), confirm_seconds: 60 },
+            Request::Confirm,
+            Request::Revert,
+            Request::LogIn { password: Secret::new("a \"quoted\" word") },
+            Request::SetPassword { hash: Secret::new("$6$salt$hash") },
+            Request::End { how: Ending::Reboot },
+            Request::End { how: Ending::PowerOff },
         ] {
-            assert_eq!(Request::parse(&request.line()), Some(request));
+            let line = serde_json::to_string(&request).unwrap();
+            assert!(!line.contains('\n'), "{line}");
+            assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), request);
         }
-        for nonsense in ["", "halt", "timezone", "format /dev/sda"] {
-            assert_eq!(Request::parse(nonsense), None, "{nonsense}");
+        for nonsense in ["", "{}", "reboot", r#"{"request":"format"}"#] {
+            assert!(serde_json::from_str::<Request>(nonsense).is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn answers_survive_the_wire() {
+        let settings = Box::new(Machine::default());
+        for answer in [
+            Answer::Done,
+            Answer::of(Err("two\nlines".to_owned())),
+            Answer::Settings { settings, password_set: true },
+        ] {
+            let mut line = Vec::new();
+            answer.write(&mut line).unwrap();
+            assert_eq!(line.iter().filter(|b| **b == b'\n').count(), 1);
+            assert_eq!(serde_json::from_slice::<Answer>(&line).unwrap(), answer);
         }
     }
 }

@@ -1,12 +1,13 @@
 //! PID 1 of the appliance, its network service and its console: one static binary, several entries.
 //!
 //! `init` as PID 1 runs stage 1 in the initramfs and stage 2 in the root file system; `init network`,
-//! `init console TTY`, `init guestinfo`, `init exec-gateway` and `init exec-console TTY` are what PID 1
-//! starts.
+//! `init console TTY`, `init errand`, `init guestinfo`, `init exec-gateway` and `init exec-console TTY`
+//! are what PID 1 starts.
 mod claim;
 mod console;
 mod control;
 mod disks;
+mod errand;
 mod journald;
 mod log;
 mod machine;
@@ -16,6 +17,7 @@ mod mounts;
 mod network;
 mod observed;
 mod ovf_environment;
+mod password;
 mod phases;
 mod pid1;
 mod seed;
@@ -26,6 +28,7 @@ mod stage1;
 mod supervisor;
 mod sys;
 mod time;
+mod trial;
 mod uevents;
 mod verity;
 
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let done = match arguments.as_slice() {
         ["console", tty] => console::run(tty),
         ["network"] => network::run(),
+        ["errand"] => errand::run(),
         ["guestinfo"] => seed::print_guestinfo(),
         ["exec-gateway", rest @ ..] => service::exec_gateway(rest),
         ["exec-console", tty] => service::exec_console(tty),

@@ -1,4 +1,5 @@
-//! What PID 1 and the network service see, for the console: one JSON file each, replaced as a whole.
+//! What PID 1 and the network service see, for the console, and what PID 1 tells the network service:
+//! one JSON file each, replaced as a whole.
 use std::{io, path::Path};
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,8 @@ use crate::sys;
 pub(crate) const MACHINE: &str = "/run/tidegate/machine.json";
 /// The network service's file.
 pub(crate) const NETWORK: &str = "/run/tidegate/network.json";
+/// PID 1's word to the network service: the network's settings.
+pub(crate) const NETWORK_PLAN: &str = "/run/tidegate/network-plan.json";
 
 /// What PID 1 sees.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +31,10 @@ pub(crate) struct MachineState {
     pub(crate) problems: Vec<String>,
     /// Services that are not as they should be, in words.
     pub(crate) services: Vec<String>,
+    /// When settings that nobody confirms are taken back, in seconds since boot; none if none wait.
+    pub(crate) trial_until: Option<u64>,
+    /// Whether the console has a password.
+    pub(crate) password_set: bool,
 }
 
 /// What the network service sees.

@@ -14,7 +14,7 @@ use crate::{
     machine::Machine,
     modules::Modules,
     mounts,
-    observed::MachineState,
+    observed::{self, MachineState},
     seed, service,
     sys::{self, CommandLine},
     time,
@@ -54,6 +54,7 @@ pub(crate) const PHASES: &[Phase] = &[
     Phase { name: "seed", run: apply_seed },
     Phase { name: "host name", run: set_hostname },
     Phase { name: "time zone", run: set_zone },
+    Phase { name: "network settings", run: plan_network },
     Phase { name: "journal", run: |_| journald::prepare() },
     Phase { name: "cache disk", run: mount_cache },
 ];
@@ -131,15 +132,22 @@ fn apply_seed(boot: &mut Boot) -> Result<()> {
     })
 }
 
-fn set_hostname(boot: &mut Boot) -> Result<()> {
+/// Gives the machine the name of its settings.
+pub(crate) fn set_hostname(boot: &mut Boot) -> Result<()> {
     boot.state.hostname.clone_from(&boot.machine.hostname);
     fs::write("/run/etc/hostname", format!("{}\n", boot.machine.hostname))?;
     Ok(sethostname(&boot.machine.hostname)?)
 }
 
-fn set_zone(boot: &mut Boot) -> Result<()> {
+/// Puts the machine into the time zone of its settings.
+pub(crate) fn set_zone(boot: &mut Boot) -> Result<()> {
     boot.state.timezone.clone_from(&boot.machine.timezone);
     time::set_zone(&boot.machine.timezone).context("setting the time zone")
+}
+
+/// Tells the network service what is set. It looks at its start and on SIGHUP.
+pub(crate) fn plan_network(boot: &mut Boot) -> Result<()> {
+    observed::write(observed::NETWORK_PLAN, &boot.machine.network).context(observed::NETWORK_PLAN)
 }
 
 /// Mounts the cache disk; why there is none is for the status page, not a failure of the boot.

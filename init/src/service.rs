@@ -140,7 +140,7 @@ impl Service {
 
 /// PID 1 takes its signals through a descriptor and blocks them otherwise; its children must not
 /// inherit that, or none would hear SIGTERM.
-fn unblock_signals(command: &mut Command) {
+pub(crate) fn unblock_signals(command: &mut Command) {
     // SAFETY: between fork and exec the closure makes one async-signal-safe call (pthread_sigmask) and
     // allocates nothing.
     unsafe {

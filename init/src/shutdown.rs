@@ -18,10 +18,13 @@ use nix::{
     unistd::{Pid, sync},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::sys;
 
 /// How the machine is to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Ending {
     Reboot,
     PowerOff,

@@ -23,6 +23,7 @@ use gateway_api::{
 
 use crate::{
     control::{self, Request},
+    machine::Machine,
     memory,
     observed::{self, MachineState, NetworkState},
     shutdown::Ending,
@@ -109,7 +110,7 @@ fn grant(wish: Wish, menu: &mut Menu) {
             menu.show_cities(region, cities);
         }
         Wish::SetZone(zone) => {
-            let said = match control::ask(&Request::Timezone(zone.clone())) {
+            let said = match set_zone(&zone) {
                 Ok(()) => format!("The time zone is {zone}."),
                 Err(why) => format!("The time zone was not changed: {why}"),
             };
@@ -117,7 +118,7 @@ fn grant(wish: Wish, menu: &mut Menu) {
         }
         Wish::Support => menu.show_support(&support()),
         Wish::End(ending) => {
-            if let Err(why) = control::ask(&Request::End(ending)) {
+            if let Err(why) = control::ask(&Request::End { how: ending }) {
                 menu.say(why);
             } else {
                 menu.say(match ending {
@@ -127,6 +128,12 @@ fn grant(wish: Wish, menu: &mut Menu) {
             }
         }
     }
+}
+
+fn set_zone(zone: &str) -> Result<(), String> {
+    let (settings, _) = control::settings()?;
+    let settings = Box::new(Machine { timezone: zone.to_owned(), ..settings });
+    control::ask(&Request::Change { settings, confirm_seconds: 0 }).map(drop)
 }
 
 /// The clock, the network, the memory in use, and the last lines of the journal of this boot.

@@ -2,6 +2,8 @@
 //!
 //! One thread, one poll loop: children that end, services that notify, requests of the console,
 //! hardware that comes and goes, the power button, and a tick every second.
+mod changes;
+
 use std::{
     collections::HashMap,
     fs::{self, File},
@@ -27,15 +29,15 @@ use nix::{
 };
 
 use crate::{
-    control::{Control, Request},
+    control::Control,
     log,
-    machine::Machine,
     observed::{self, MachineState, NetworkState},
-    phases::{self, Boot, MACHINE_FILE},
+    phases::{self, Boot},
     service::{self, Service},
     shutdown::{self, Ending},
     supervisor::{Action, State, Supervised},
     sys, time,
+    trial::Trial,
     uevents::Uevents,
 };
 
@@ -93,6 +95,12 @@ struct Running {
     disks_due: Option<Duration>,
     shown: Option<MachineState>,
     ending: Option<Ending>,
+    /// Settings that nobody has confirmed yet.
+    trial: Trial,
+    /// Processes that look whether a password is right.
+    log_ins: Vec<i32>,
+    /// Wrong passwords in a row.
+    log_in_failures: u32,
 }
 
 impl Running {
@@ -126,6 +134,9 @@ impl Running {
             disks_due: Some(sys::since_boot()),
             shown: None,
             ending: None,
+            trial: Trial::none(),
+            log_ins: Vec::new(),
+            log_in_failures: 0,
         })
     }
 
@@ -189,6 +200,7 @@ impl Running {
             let action = self.supervised(service).tick(now);
             self.act(service, action);
         }
+        self.follow_trial(now);
         self.follow_disks(now);
         self.follow_ntp();
         self.show();
@@ -270,6 +282,8 @@ impl Running {
                 let name = service.name();
                 tracing::warn!(service = name, "{name} ended ({code:?})");
                 self.supervised(service).ended(sys::since_boot(), code);
+            } else {
+                self.errand_ended(pid.as_raw(), code);
             }
         }
     }
@@ -295,22 +309,6 @@ impl Running {
                     _ => {}
                 }
             }
-        }
-    }
-
-    fn take_requests(&mut self) {
-        let (boot, ending) = (&mut self.boot, &mut self.ending);
-        let served = self.control.serve(|request| match request {
-            Request::Timezone(zone) => set_timezone(boot, &zone),
-            Request::End(how) => {
-                *ending = Some(how);
-                Ok(())
-            }
-        });
-        match served {
-            Ok(()) => self.show(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => tracing::warn!("a request broke off: {error}"),
         }
     }
 
@@ -390,6 +388,8 @@ impl Running {
     /// Shows the console what is seen.
     fn show(&mut self) {
         let mut state = self.boot.state.clone();
+        state.trial_until = self.trial.until().map(|until| until.as_secs());
+        state.password_set = self.boot.machine.password_hash.is_some();
         for service in Service::ALL {
             let name = service.name();
             match self.services[&service].state() {
@@ -424,19 +424,6 @@ impl Running {
             self.signal(service, Signal::SIGKILL);
         }
     }
-}
-
-fn set_timezone(boot: &mut Boot, zone: &str) -> Result<(), String> {
-    let machine = Machine { timezone: zone.to_owned(), ..boot.machine.clone() };
-    machine.check(Path::new(time::ZONES)).map_err(|error| error.to_string())?;
-    machine
-        .store(Path::new(MACHINE_FILE))
-        .map_err(|error| format!("the settings cannot be kept: {error}"))?;
-    time::set_zone(zone).map_err(|error| error.to_string())?;
-    boot.machine = machine;
-    zone.clone_into(&mut boot.state.timezone);
-    tracing::info!("the time zone is {zone}");
-    Ok(())
 }
 
 /// Binds a notify socket that the service's user may write to.

@@ -1,0 +1,74 @@
+//! Errands: what the console asks for and PID 1 must not wait for. A process for each, which gets the
+//! request on its standard input and the console's connection as its standard output.
+use std::{
+    io::{self, Read, Write},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use gateway_api::Secret;
+use serde::{Deserialize, Serialize};
+
+use crate::{control::Answer, password, service};
+
+/// Longest errand, as text: far below what a pipe takes without a reader.
+const BYTES_MAX: usize = 16 << 10;
+
+/// An errand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "errand", rename_all = "kebab-case")]
+pub(crate) enum Errand {
+    /// Whether this is the console's password. The process's exit status says the same.
+    LogIn {
+        /// What was typed.
+        password: Secret,
+        /// Hash of the right one.
+        hash: Secret,
+        /// Time to wait before the answer, in seconds: failures make guessing slow.
+        delay_seconds: u64,
+    },
+}
+
+/// Sends a process on its way. PID 1 hears of its end as of every child's.
+///
+/// # Errors
+/// It cannot be started.
+pub(crate) fn send(errand: &Errand, console: UnixStream) -> Result<Child> {
+    let text = serde_json::to_vec(errand)?;
+    if text.len() > BYTES_MAX {
+        bail!("an errand of {} bytes", text.len());
+    }
+    let mut command = Command::new(service::INIT);
+    command.arg("errand").env_clear().env("PATH", "/usr/sbin:/usr/bin");
+    command.stdin(Stdio::piped()).stdout(OwnedFd::from(console)).stderr(Stdio::null());
+    service::unblock_signals(&mut command);
+    let mut child = command.spawn().context("starting an errand")?;
+    let mut pipe = child.stdin.take().context("the errand's pipe")?;
+    pipe.write_all(&text).context("the errand's pipe")?;
+    Ok(child)
+}
+
+/// Runs the errand that standard input tells, and answers on standard output.
+///
+/// # Errors
+/// It failed; the console was told why.
+pub(crate) fn run() -> Result<()> {
+    let mut text = Vec::new();
+    io::stdin().take(BYTES_MAX as u64).read_to_end(&mut text)?;
+    let outcome = match serde_json::from_slice(&text).context("the errand")? {
+        Errand::LogIn { password, hash, delay_seconds } => {
+            thread::sleep(Duration::from_secs(delay_seconds));
+            if password::matches(&password, &hash) {
+                Ok(())
+            } else {
+                Err(anyhow::anyhow!("this is not the password"))
+            }
+        }
+    };
+    let answer = Answer::of(outcome.as_ref().copied().map_err(|error| format!("{error:#}")));
+    answer.write(io::stdout()).context("answering the console")?;
+    outcome
+}

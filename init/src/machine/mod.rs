@@ -1,0 +1,258 @@
+//! The machine's settings: one TOML file, versioned, replaced atomically, kept aside when broken.
+//!
+//! Beside it stands the last one that was good: a broken file costs what was changed in it, not the
+//! network's addresses.
+mod network;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use gateway_api::Secret;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::network::{
+    Adapter, Ipv4, Ipv6, MTU_BYTES_MIN, Network, NetworkError, Route, Vlan,
+};
+use crate::{password, sys, time};
+
+/// The document version that this build writes. Documents of version 1 have no network, password and
+/// cache, and are read as such.
+const VERSION: u32 = 2;
+const VERSION_MIN: u32 = 1;
+/// Longest host name (RFC 1035).
+const HOSTNAME_BYTES_MAX: usize = 63;
+const NTP_SERVERS_MAX: usize = 8;
+
+/// Everything that the machine (not the gateway) is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Machine {
+    /// [`VERSION`].
+    pub(crate) version: u32,
+    /// Host name; with [`Self::hostname_from_dhcp`] the one until DHCP names another.
+    pub(crate) hostname: String,
+    /// Whether the DHCP server's word for the host name counts.
+    pub(crate) hostname_from_dhcp: bool,
+    /// Name of a time zone of the tz database, such as `Asia/Seoul`.
+    pub(crate) timezone: String,
+    /// NTP servers; empty for those that DHCP names.
+    pub(crate) ntp_servers: Vec<String>,
+    /// Hash of the console's password (SHA-512 crypt, as `openssl passwd -6` prints); none until it is
+    /// set on the screen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) password_hash: Option<Secret>,
+    /// Which blank disks become the cache without being asked.
+    pub(crate) cache_disks: CacheDisks,
+    /// The network.
+    pub(crate) network: Network,
+}
+
+/// Which blank disks become cache disks by themselves. A disk that holds anything never does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum CacheDisks {
+    /// The blank disk, if there is exactly one and no cache disk yet.
+    #[default]
+    SingleBlank,
+    /// Every blank disk, whenever it comes.
+    EveryBlank,
+    /// None: the operator allocates them on the console.
+    Ask,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            hostname: "tidegate".to_owned(),
+            hostname_from_dhcp: false,
+            timezone: "UTC".to_owned(),
+            ntp_servers: Vec::new(),
+            password_hash: None,
+            cache_disks: CacheDisks::default(),
+            network: Network::default(),
+        }
+    }
+}
+
+/// Why settings are not usable.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MachineError {
+    #[error("the machine settings cannot be read: {0}")]
+    Syntax(#[from] toml::de::Error),
+    #[error("machine settings of version {0}; this version reads {VERSION_MIN} to {VERSION}")]
+    Version(u32),
+    #[error("hostname {0:?}: use 1 to 63 letters, digits and hyphens, not a hyphen at either end")]
+    Hostname(String),
+    #[error("time zone {0:?} is not in the tz database: write one such as Asia/Seoul")]
+    Timezone(String),
+    #[error("ntp_servers: at most {NTP_SERVERS_MAX} names or addresses without spaces")]
+    NtpServers,
+    #[error(
+        "password_hash is not one of SHA-512 crypt ($6$SALT$HASH): make it with openssl passwd -6"
+    )]
+    PasswordHash,
+    #[error("network: {0}")]
+    Network(#[from] NetworkError),
+}
+
+impl Machine {
+    /// Reads and checks a document.
+    pub(crate) fn parse(text: &str, zones: &Path) -> Result<Self, MachineError> {
+        let machine: Self = toml::from_str(text)?;
+        machine.check(zones)?;
+        Ok(Self { version: VERSION, ..machine })
+    }
+
+    /// Checks every value; `zones` is where the tz database is.
+    pub(crate) fn check(&self, zones: &Path) -> Result<(), MachineError> {
+        if !(VERSION_MIN..=VERSION).contains(&self.version) {
+            return Err(MachineError::Version(self.version));
+        }
+        if !is_hostname(&self.hostname) {
+            return Err(MachineError::Hostname(self.hostname.clone()));
+        }
+        if !time::is_zone(zones, &self.timezone) {
+            return Err(MachineError::Timezone(self.timezone.clone()));
+        }
+        let server = |s: &String| {
+            !s.is_empty()
+                && s.len() <= 253
+                && !s.chars().any(|c| c.is_whitespace() || c.is_control())
+        };
+        if self.ntp_servers.len() > NTP_SERVERS_MAX || !self.ntp_servers.iter().all(server) {
+            return Err(MachineError::NtpServers);
+        }
+        if self.password_hash.as_ref().is_some_and(|hash| !password::is_hash(hash.expose())) {
+            return Err(MachineError::PasswordHash);
+        }
+        Ok(self.network.check()?)
+    }
+
+    /// Reads `path`. A broken file is kept aside, and the last good one counts and takes its place, if
+    /// there is one; the second value says so.
+    pub(crate) fn load(path: &Path, zones: &Path) -> (Option<Self>, Option<String>) {
+        let problem = match fs::read_to_string(path) {
+            Ok(text) => match Self::parse(&text, zones) {
+                Ok(machine) => return (Some(machine), None),
+                Err(error) => {
+                    let aside = path.with_extension("toml.broken");
+                    match fs::rename(path, &aside) {
+                        Ok(()) => format!("{error} (kept as {})", aside.display()),
+                        Err(why) => format!("{error} (could not be kept aside: {why})"),
+                    }
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if !last_good(path).exists() {
+                    return (None, None);
+                }
+                format!("{} is missing", path.display())
+            }
+            Err(error) => format!("{}: {error}", path.display()),
+        };
+        let last = fs::read_to_string(last_good(path)).ok();
+        let Some(last) = last.and_then(|text| Self::parse(&text, zones).ok()) else {
+            return (None, Some(format!("{problem}; the defaults are used")));
+        };
+        let kept = match last.store(path) {
+            Ok(()) => String::new(),
+            Err(why) => format!(", but cannot be kept: {why}"),
+        };
+        (Some(last), Some(format!("{problem}; the settings before them are used{kept}")))
+    }
+
+    /// Writes the settings; durable when it returns.
+    pub(crate) fn store(&self, path: &Path) -> io::Result<()> {
+        let text = toml::to_string(self).map_err(io::Error::other)?;
+        sys::replace_file(path, text.as_bytes(), 0o600)?;
+        // Only now: at every moment one of the two is whole.
+        sys::replace_file(&last_good(path), text.as_bytes(), 0o600)
+    }
+}
+
+/// Where the last good settings stand.
+fn last_good(path: &Path) -> PathBuf {
+    path.with_extension("toml.last")
+}
+
+/// Whether it is a host name (RFC 1123 §2.1), without a domain.
+pub(crate) fn is_hostname(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    (1..=HOSTNAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(plain)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zones() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("Asia")).unwrap();
+        fs::write(dir.path().join("Asia/Seoul"), b"TZif2").unwrap();
+        fs::write(dir.path().join("UTC"), b"TZif2").unwrap();
+        dir
+    }
+
+    #[test]
+    fn settings_survive_a_round_trip_and_a_broken_file_is_kept_aside() {
+        let zones = zones();
+        let path = zones.path().join("machine.toml");
+        let machine = Machine { timezone: "Asia/Seoul".to_owned(), ..Machine::default() };
+        machine.store(&path).unwrap();
+        assert_eq!(Machine::load(&path, zones.path()), (Some(machine.clone()), None));
+        fs::write(&path, "version = \"one\"").unwrap();
+        let (loaded, problem) = Machine::load(&path, zones.path());
+        assert_eq!(loaded.as_ref(), Some(&machine), "the last good one counts");
+        assert!(problem.unwrap().contains("machine.toml.broken"));
+        assert!(zones.path().join("machine.toml.broken").exists());
+        let again = Machine::load(&path, zones.path());
+        assert_eq!(again, (Some(machine.clone()), None), "it has taken the broken one's place");
+        fs::remove_file(&path).unwrap();
+        let (loaded, problem) = Machine::load(&path, zones.path());
+        assert_eq!(loaded, Some(machine));
+        assert!(problem.unwrap().contains("is missing"));
+        fs::remove_file(zones.path().join("machine.toml.last")).unwrap();
+        fs::write(&path, "version = \"one\"").unwrap();
+        let (loaded, problem) = Machine::load(&path, zones.path());
+        assert_eq!(loaded, None);
+        assert!(problem.unwrap().contains("the defaults are used"));
+        assert_eq!(Machine::load(&path, zones.path()), (None, None), "as at the first boot");
+    }
+
+    #[test]
+    fn documents_of_the_first_version_are_read() {
+        let zones = zones();
+        let text =
+            "version = 1\nhostname = \"gate7\"\ntimezone = \"Asia/Seoul\"\nntp_servers = []\n";
+        let machine = Machine::parse(text, zones.path()).unwrap();
+        assert_eq!((machine.version, machine.hostname.as_str()), (VERSION, "gate7"));
+        assert_eq!(machine.network, Network::default());
+    }
+
+    #[test]
+    fn refusals_say_what_would_be_right() {
+        let zones = zones();
+        for (text, says) in [
+            ("version = 3", "version 3"),
+            ("hostname = \"-a\"", "hyphen"),
+            ("hostname = \"a b\"", "letters"),
+            ("hostname = \"\"", "letters"),
+            ("timezone = \"Mars/Olympus\"", "Asia/Seoul"),
+            ("timezone = \"../../etc/passwd\"", "tz database"),
+            ("ntp_servers = [\"a b\"]", "without spaces"),
+            ("password_hash = \"secret\"", "openssl passwd -6"),
+            ("cache_disks = \"all\"", "every-blank"),
+            ("[network]\ndefault_adapter = \"lo\"", "network: adapter"),
+            ("typo = 1", "typo"),
+        ] {
+            let error = Machine::parse(text, zones.path()).unwrap_err().to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Settings that change while the machine runs, and what else the console asks for.
+use std::{io, os::unix::net::UnixStream, path::Path, time::Duration};
+
+use anyhow::{Context, Result};
+use gateway_api::Secret;
+use nix::sys::signal::Signal;
+
+use super::Running;
+use crate::{
+    control::{Answer, Request},
+    errand::{self, Errand},
+    machine::Machine,
+    password,
+    phases::{self, MACHINE_FILE},
+    service::Service,
+    sys, time,
+    trial::Outcome,
+};
+
+/// The delay before an answer doubles with each wrong password, from one second to this.
+const DELAY_SECONDS_MAX: u64 = 32;
+
+impl Running {
+    /// Answers whoever asks.
+    pub(super) fn take_requests(&mut self) {
+        loop {
+            match self.control.take() {
+                Ok(Some((request, stream))) => {
+                    if let Err(error) = self.answer(request, stream) {
+                        tracing::warn!("a request broke off: {error:#}");
+                    }
+                    self.show();
+                }
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    tracing::warn!("a request broke off: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request, stream: UnixStream) -> Result<()> {
+        let answer = match request {
+            Request::Settings => {
+                let mut settings = Box::new(self.boot.machine.clone());
+                let password_set = settings.password_hash.take().is_some();
+                Answer::Settings { settings, password_set }
+            }
+            Request::Change { settings, confirm_seconds } => {
+                Answer::of(self.change(*settings, confirm_seconds))
+            }
+            Request::Confirm => {
+                let outcome = self.trial.confirm();
+                Answer::of(outcome.and_then(|outcome| self.end_trial(outcome)))
+            }
+            Request::Revert => {
+                let outcome = self.trial.revert();
+                Answer::of(outcome.and_then(|outcome| self.end_trial(outcome)))
+            }
+            Request::LogIn { password } => return self.log_in(password, stream),
+            Request::SetPassword { hash } => Answer::of(self.set_password(hash)),
+            Request::End { how } => {
+                self.ending = Some(how);
+                Answer::Done
+            }
+        };
+        answer.write(&stream).context("answering the console")
+    }
+
+    /// Uses other settings; with `confirm_seconds` they are on trial for so long.
+    fn change(&mut self, settings: Machine, confirm_seconds: u16) -> Result<(), String> {
+        self.trial.none_waits()?;
+        let before = self.boot.machine.clone();
+        let settings = Machine { password_hash: before.password_hash.clone(), ..settings };
+        settings.check(Path::new(time::ZONES)).map_err(|error| error.to_string())?;
+        if confirm_seconds == 0 {
+            keep(&settings)?;
+        } else {
+            let until = sys::since_boot() + Duration::from_secs(u64::from(confirm_seconds));
+            self.trial.begin(before, until)?;
+        }
+        self.apply(settings)
+    }
+
+    pub(super) fn follow_trial(&mut self, now: Duration) {
+        let Some(outcome) = self.trial.tick(now) else { return };
+        tracing::warn!("nobody confirmed the change of the settings: those before are used again");
+        if let Err(error) = self.end_trial(outcome) {
+            tracing::error!("going back to the settings before: {error}");
+        }
+    }
+
+    fn end_trial(&mut self, outcome: Outcome) -> Result<(), String> {
+        match outcome {
+            Outcome::Keep => keep(&self.boot.machine),
+            Outcome::Restore(before) => self.apply(*before),
+        }
+    }
+
+    /// Makes the running machine what the settings say. All of it is tried, whatever fails.
+    fn apply(&mut self, settings: Machine) -> Result<(), String> {
+        let before = std::mem::replace(&mut self.boot.machine, settings);
+        let mut failed = Vec::new();
+        let mut note = |what: &str, outcome: Result<()>| {
+            if let Err(error) = outcome {
+                failed.push(format!("{what}: {error:#}"));
+            }
+        };
+        if before.hostname != self.boot.machine.hostname {
+            note("host name", phases::set_hostname(&mut self.boot));
+        }
+        if before.timezone != self.boot.machine.timezone {
+            note("time zone", phases::set_zone(&mut self.boot));
+        }
+        if before.network != self.boot.machine.network {
+            note("network", phases::plan_network(&mut self.boot));
+            self.signal(Service::Network, Signal::SIGHUP);
+        }
+        // chrony and the disks are followed with every tick.
+        tracing::info!("other machine settings are in use");
+        if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+    }
+
+    fn set_password(&mut self, hash: Secret) -> Result<(), String> {
+        if !password::is_hash(hash.expose()) {
+            return Err("this is no hash of a password".to_owned());
+        }
+        // Settings on trial are not kept by it: the hash goes with those that are on the disk, too.
+        let machine = Machine { password_hash: Some(hash.clone()), ..self.boot.machine.clone() };
+        self.trial.none_waits()?;
+        keep(&machine)?;
+        self.boot.machine = machine;
+        tracing::info!("the console has another password");
+        Ok(())
+    }
+
+    fn log_in(&mut self, password: Secret, stream: UnixStream) -> Result<()> {
+        let Some(hash) = self.boot.machine.password_hash.clone() else {
+            let why = "no password is set yet: set one first".to_owned();
+            return Ok(Answer::Refused { why }.write(&stream)?);
+        };
+        let delay_seconds = match self.log_in_failures {
+            0 => 0,
+            failures => (1 << (failures - 1).min(6)).min(DELAY_SECONDS_MAX),
+        };
+        let child = errand::send(&Errand::LogIn { password, hash, delay_seconds }, stream)?;
+        self.log_ins.push(i32::try_from(child.id())?);
+        Ok(())
+    }
+
+    /// A child ended that is no service.
+    pub(super) fn errand_ended(&mut self, pid: i32, code: Option<i32>) {
+        let Some(at) = self.log_ins.iter().position(|log_in| *log_in == pid) else { return };
+        self.log_ins.swap_remove(at);
+        if code == Some(0) {
+            self.log_in_failures = 0;
+        } else {
+            self.log_in_failures = self.log_in_failures.saturating_add(1);
+            tracing::warn!("a wrong password on the console, {} in a row", self.log_in_failures);
+        }
+    }
+}
+
+/// Writes settings to the disk.
+fn keep(settings: &Machine) -> Result<(), String> {
+    settings
+        .store(Path::new(MACHINE_FILE))
+        .map_err(|error| format!("the settings cannot be kept on the system disk: {error}"))
+}
