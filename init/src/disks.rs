@@ -14,6 +14,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use gateway_api::ByteSize;
 use nix::mount::{MsFlags, mount};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     claim,
@@ -82,7 +83,7 @@ pub(crate) fn note_system_disk(disk: &str) -> io::Result<()> {
 }
 
 /// The disk that stage 1 found the root file system on: `sda`.
-fn system_disk() -> Option<String> {
+pub(crate) fn system_disk() -> Option<String> {
     Some(sys::read_line(SYSTEM_DISK)).filter(|name| !name.is_empty())
 }
 
@@ -316,7 +317,7 @@ fn candidates() -> Vec<Candidate> {
 }
 
 /// The mounted cache disk.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct CacheDisk {
     pub(crate) device: String,
     pub(crate) size: ByteSize,

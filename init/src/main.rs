@@ -1,8 +1,9 @@
 //! PID 1 of the appliance, its network service and its console: one static binary, several entries.
 //!
 //! `init` as PID 1 runs stage 1 in the initramfs and stage 2 in the root file system; `init network`,
-//! `init console TTY`, `init errand`, `init guestinfo`, `init exec-gateway` and `init exec-console TTY`
-//! are what PID 1 starts.
+//! `init console TTY`, `init errand`, `init phase NAME`, `init find-seed`, `init guestinfo` and
+//! `init exec-…` are what PID 1 starts.
+mod children;
 mod claim;
 mod console;
 mod control;
@@ -16,7 +17,6 @@ mod modules;
 mod mounts;
 mod network;
 mod observed;
-mod ovf_environment;
 mod password;
 mod phases;
 mod pid1;
@@ -44,7 +44,9 @@ fn main() -> ExitCode {
         ["console", tty] => console::run(tty),
         ["network"] => network::run(),
         ["errand"] => errand::run(),
+        ["find-seed"] => seed::print_seed(),
         ["guestinfo"] => seed::print_guestinfo(),
+        ["phase", name] => phases::print_phase(name),
         ["exec-gateway", rest @ ..] => service::exec_gateway(rest),
         ["exec-console", tty] => service::exec_console(tty),
         _ if std::process::id() == 1 => {

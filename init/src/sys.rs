@@ -47,6 +47,11 @@ pub(crate) fn read_line(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }
 
+/// Whether the processor says that the hypervisor is VMware's.
+pub(crate) fn is_vmware() -> bool {
+    vmw_backdoor::is_vmware_cpu()
+}
+
 /// The kernel command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CommandLine(Vec<(String, String)>);

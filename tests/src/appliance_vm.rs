@@ -80,6 +80,15 @@ pub enum Network {
     Lan(PathBuf),
 }
 
+/// Something that tells the appliance its settings, attached read-only.
+#[derive(Clone, Debug)]
+pub enum Volume {
+    /// A CD, by its image.
+    Cd(PathBuf),
+    /// The files of a folder on a FAT file system with this label.
+    Fat(PathBuf, &'static str),
+}
+
 /// One appliance's hardware.
 #[derive(Clone, Debug)]
 pub struct ApplianceVm {
@@ -95,6 +104,8 @@ pub struct ApplianceVm {
     pub cache_disk: PathBuf,
     /// The seed document.
     pub seed: PathBuf,
+    /// What else tells it its settings.
+    pub volumes: Vec<Volume>,
     /// The network.
     pub network: Network,
     /// Where a VNC viewer finds the screen: a display number of 127.0.0.1.
@@ -113,6 +124,7 @@ impl ApplianceVm {
             boot_disk,
             cache_disk,
             seed,
+            volumes: Vec::new(),
             network,
             vnc_display: None,
             clock: None,
@@ -182,6 +194,27 @@ impl ApplianceVm {
                 .option("-device", "ide-hd,drive=boot,bus=ide.0,bootindex=1,serial=tidegate-boot"),
         }
         .option("-device", "scsi-hd,drive=cache,bus=scsi.0,serial=tidegate-cache");
+        for (number, volume) in self.volumes.iter().enumerate() {
+            let id = format!("volume{number}");
+            arguments = match volume {
+                Volume::Cd(image) => arguments
+                    .path(
+                        "-drive",
+                        &format!("if=none,id={id},media=cdrom,format=raw,readonly=on,file="),
+                        image,
+                        "",
+                    )
+                    .option("-device", format!("ide-cd,drive={id}")),
+                Volume::Fat(folder, label) => arguments
+                    .path(
+                        "-blockdev",
+                        &format!("driver=vvfat,node-name={id},read-only=on,label={label},dir="),
+                        folder,
+                        "",
+                    )
+                    .option("-device", format!("virtio-blk-pci,drive={id}")),
+            };
+        }
         arguments = match &self.network {
             Network::User { nfs, portmapper } => arguments.option(
                 "-netdev",
@@ -257,6 +290,18 @@ mod tests {
             assert!(line.contains(part), "{part} is not in {line}");
         }
         assert!(!line.contains("pflash") && line.contains("-M pc "), "{line}");
+    }
+
+    #[test]
+    fn volumes_are_attached_read_only() {
+        let volumes = vec![Volume::Cd("ovf.iso".into()), Volume::Fat("a,b".into(), "CIDATA")];
+        let line = line(&ApplianceVm { volumes, ..appliance() });
+        for part in [
+            "media=cdrom,format=raw,readonly=on,file=ovf.iso -device ide-cd,drive=volume0",
+            "read-only=on,label=CIDATA,dir=a,,b -device virtio-blk-pci,drive=volume1",
+        ] {
+            assert!(line.contains(part), "{part} is not in {line}");
+        }
     }
 
     #[test]

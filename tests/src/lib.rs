@@ -16,6 +16,7 @@ pub mod fragments;
 pub mod fuzzing;
 pub mod host;
 pub mod instructions;
+pub mod iso;
 pub mod lab;
 pub mod laptop;
 pub mod moto;

@@ -13,7 +13,7 @@ use gateway_api::Secret;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::network::{
-    Adapter, Ipv4, Ipv6, MTU_BYTES_MIN, Network, NetworkError, Route, Vlan,
+    Adapter, Ipv4, Ipv6, MTU_BYTES_MIN, Network, NetworkError, Route, VLAN_MAX, Vlan,
 };
 use crate::{password, sys, time};
 
@@ -23,7 +23,8 @@ const VERSION: u32 = 2;
 const VERSION_MIN: u32 = 1;
 /// Longest host name (RFC 1035).
 const HOSTNAME_BYTES_MAX: usize = 63;
-const NTP_SERVERS_MAX: usize = 8;
+/// Most NTP servers.
+pub(crate) const NTP_SERVERS_MAX: usize = 8;
 
 /// Everything that the machine (not the gateway) is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,18 +118,20 @@ impl Machine {
         if !time::is_zone(zones, &self.timezone) {
             return Err(MachineError::Timezone(self.timezone.clone()));
         }
-        let server = |s: &String| {
-            !s.is_empty()
-                && s.len() <= 253
-                && !s.chars().any(|c| c.is_whitespace() || c.is_control())
-        };
-        if self.ntp_servers.len() > NTP_SERVERS_MAX || !self.ntp_servers.iter().all(server) {
+        if !are_ntp_servers(&self.ntp_servers) {
             return Err(MachineError::NtpServers);
         }
         if self.password_hash.as_ref().is_some_and(|hash| !password::is_hash(hash.expose())) {
             return Err(MachineError::PasswordHash);
         }
         Ok(self.network.check()?)
+    }
+
+    /// These settings with the other ones' password if they name none: whoever leaves it out of a seed
+    /// does not mean to open the console.
+    pub(crate) fn keeping_password_of(self, other: &Self) -> Self {
+        let password_hash = self.password_hash.or_else(|| other.password_hash.clone());
+        Self { password_hash, ..self }
     }
 
     /// Reads `path`. A broken file is kept aside, and the last good one counts and takes its place, if
@@ -178,6 +181,14 @@ fn last_good(path: &Path) -> PathBuf {
     path.with_extension("toml.last")
 }
 
+/// Whether they are few enough, and each is a name or an address.
+pub(crate) fn are_ntp_servers(servers: &[String]) -> bool {
+    let server = |s: &String| {
+        !s.is_empty() && s.len() <= 253 && !s.chars().any(|c| c.is_whitespace() || c.is_control())
+    };
+    servers.len() <= NTP_SERVERS_MAX && servers.iter().all(server)
+}
+
 /// Whether it is a host name (RFC 1123 §2.1), without a domain.
 pub(crate) fn is_hostname(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
@@ -223,6 +234,17 @@ mod tests {
         assert_eq!(loaded, None);
         assert!(problem.unwrap().contains("the defaults are used"));
         assert_eq!(Machine::load(&path, zones.path()), (None, None), "as at the first boot");
+    }
+
+    #[test]
+    fn settings_without_a_password_keep_the_one_there_was() {
+        let hash = |word: &str| Some(Secret::new(word));
+        let with = |word| Machine { password_hash: hash(word), ..Machine::default() };
+        let bare = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
+        let kept = bare.clone().keeping_password_of(&with("$6$old"));
+        assert_eq!((kept.password_hash, kept.hostname.as_str()), (hash("$6$old"), "gate7"));
+        assert_eq!(with("$6$new").keeping_password_of(&with("$6$old")), with("$6$new"));
+        assert_eq!(bare.clone().keeping_password_of(&Machine::default()), bare);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Longest name of a network interface, without its final zero (`IFNAMSIZ`).
 const NAME_BYTES_MAX: usize = 15;
 /// Largest number of an 802.1Q VLAN; 0 and 4095 are reserved.
-const VLAN_MAX: u16 = 4094;
+pub(crate) const VLAN_MAX: u16 = 4094;
 /// Every IPv4 host must take datagrams of this length (RFC 791 §3.1).
 pub(crate) const MTU_BYTES_MIN: u16 = 576;
 /// The same for IPv6 (RFC 8200 §5).

@@ -67,7 +67,7 @@ pub(crate) fn install_panic_hook() {
 pub(crate) fn run() -> Result<()> {
     sys::say("stage 2");
     let mut boot = Boot::default();
-    phases::run(&mut boot);
+    phases::run(phases::PHASES, &mut boot);
     let mut machine = Running::new(boot).context("PID 1 cannot watch its services")?;
     machine.start_services();
     let ending = machine.watch();
@@ -156,6 +156,9 @@ impl Running {
         tracing::info!("stage 2 is over: {}", took.join(", "));
         for problem in &self.boot.state.problems {
             tracing::warn!("{problem}");
+        }
+        for note in &self.boot.notes {
+            tracing::info!("{note}");
         }
         self.want(Service::Network);
         self.want_gateway();

@@ -1,0 +1,276 @@
+//! Programs that PID 1 waits for, each within a limit.
+//!
+//! What can hang (making, mending and mounting file systems, reading what a host offers) runs in a
+//! child, so that PID 1 can give it up. A child that not even SIGKILL ends, because it waits for a
+//! disk, is left to itself and reaped whenever it ends.
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::{
+        fd::{AsFd, FromRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+
+use crate::service;
+
+/// Most bytes that are kept of what a child says; a seed of 1 MiB as JSON fits.
+const BYTES_MAX: usize = 8 << 20;
+/// Reads in a row from one pipe, so that a child that never stops talking does not outlive its limit.
+const READS_MAX: usize = 64;
+/// Time to die of SIGKILL: longer only while the child waits for a disk.
+const KILL_TIME: Duration = Duration::from_secs(2);
+
+/// Why there is no outcome.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ChildError {
+    #[error("cannot be started: {0}")]
+    Start(io::Error),
+    #[error("was given up after {} s", .0.as_secs_f64())]
+    TooLong(Duration),
+    #[error("{status}: {words}")]
+    Failed { status: ExitStatus, words: String },
+    #[error("cannot be waited for: {0}")]
+    Wait(io::Error),
+}
+
+/// The port by which the phases have work done in children; tests record it.
+pub(crate) trait Entries: std::fmt::Debug {
+    /// Runs an entry of this program and returns what it prints.
+    ///
+    /// # Errors
+    /// It fails, or takes longer than `limit` and is given up.
+    fn run(&mut self, entry: &[&str], limit: Duration) -> Result<Vec<u8>, ChildError>;
+}
+
+/// The real one.
+#[derive(Debug)]
+pub(crate) struct OwnEntries;
+
+impl Entries for OwnEntries {
+    fn run(&mut self, entry: &[&str], limit: Duration) -> Result<Vec<u8>, ChildError> {
+        let mut command = Command::new(service::INIT);
+        command.args(entry).env_clear().env("PATH", "/usr/sbin:/usr/bin");
+        service::unblock_signals(&mut command);
+        run(&mut command, limit)
+    }
+}
+
+/// Runs a program to its end and returns what it prints. It and all that it started are killed after
+/// `limit`.
+///
+/// # Errors
+/// It cannot be started, takes too long, or fails; then with what it printed on standard error.
+pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Vec<u8>, ChildError> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn().map_err(ChildError::Start)?;
+    let outcome = follow(&mut child, limit);
+    let (status, said, words) = match outcome {
+        Ok(Some(ended)) => ended,
+        Ok(None) => {
+            kill(&mut child);
+            return Err(ChildError::TooLong(limit));
+        }
+        Err(error) => {
+            kill(&mut child);
+            return Err(ChildError::Wait(error));
+        }
+    };
+    if !status.success() {
+        let words = String::from_utf8_lossy(&words).trim().to_owned();
+        return Err(ChildError::Failed { status, words });
+    }
+    Ok(said)
+}
+
+type Ended = (ExitStatus, Vec<u8>, Vec<u8>);
+
+/// Takes in what the child says until it ends; `None` after `limit`.
+fn follow(child: &mut Child, limit: Duration) -> io::Result<Option<Ended>> {
+    let deadline = Instant::now() + limit;
+    let end = pidfd(child.id())?;
+    let mut said = Pipe::new(child.stdout.take().map(OwnedFd::from))?;
+    let mut words = Pipe::new(child.stderr.take().map(OwnedFd::from))?;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        let mut polled = vec![PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+        for pipe in [&said, &words] {
+            polled.extend(pipe.file.iter().map(|f| PollFd::new(f.as_fd(), PollFlags::POLLIN)));
+        }
+        // An interrupted poll is a short wait.
+        let _interrupted = poll(&mut polled, timeout(left));
+        let ended = polled[0].revents().is_some_and(|what| !what.is_empty());
+        drop(polled);
+        said.take_in()?;
+        words.take_in()?;
+        if ended {
+            // What it started may hold the pipes open: they are not waited for.
+            return Ok(Some((child.wait()?, said.bytes, words.bytes)));
+        }
+    }
+}
+
+/// A descriptor that becomes readable when the process ends (pidfd_open(2)).
+fn pidfd(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes two numbers and returns a descriptor that nobody else owns.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    match i32::try_from(fd) {
+        // SAFETY: it was just returned to us.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        Ok(_) | Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
+fn timeout(left: Duration) -> PollTimeout {
+    // Rounded up, so that it does not spin through the last millisecond.
+    PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX)
+}
+
+/// Kills the child and all that it started, and waits a moment for its end.
+fn kill(child: &mut Child) {
+    if let Ok(pid) = i32::try_from(child.id()) {
+        // It may have ended in this moment.
+        let _gone = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    if let Ok(end) = pidfd(child.id()) {
+        let mut polled = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+        let _interrupted = poll(&mut polled, timeout(KILL_TIME));
+    }
+    // One that has ended is reaped here, one that waits for a disk by PID 1 later.
+    let _reaped_later = child.try_wait();
+}
+
+/// One end of a pipe, and what came out of it.
+struct Pipe {
+    file: Option<File>,
+    bytes: Vec<u8>,
+}
+
+impl Pipe {
+    fn new(fd: Option<OwnedFd>) -> io::Result<Self> {
+        if let Some(fd) = &fd {
+            fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
+        Ok(Self { file: fd.map(File::from), bytes: Vec::new() })
+    }
+
+    fn take_in(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 16 << 10];
+        for _ in 0..READS_MAX {
+            let Some(file) = &mut self.file else { return Ok(()) };
+            match file.read(&mut buffer) {
+                Ok(0) => self.file = None,
+                Ok(length) => {
+                    let room = BYTES_MAX.saturating_sub(self.bytes.len());
+                    self.bytes.extend(&buffer[..length.min(room)]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod record {
+    //! A fake that records what it was asked and answers what it was told to.
+    use std::{cell::RefCell, rc::Rc};
+
+    use super::{ChildError, Duration, Entries};
+
+    /// What was asked, shared with the test.
+    pub(crate) type Asked = Rc<RefCell<Vec<(Vec<String>, Duration)>>>;
+
+    /// The fake.
+    #[derive(Debug)]
+    pub(crate) struct Recorder {
+        asked: Asked,
+        answers: Vec<Result<Vec<u8>, ChildError>>,
+    }
+
+    impl Recorder {
+        /// Answers these, one after the other.
+        pub(crate) fn new(answers: Vec<Result<Vec<u8>, ChildError>>) -> (Box<Self>, Asked) {
+            let asked = Asked::default();
+            (Box::new(Self { asked: asked.clone(), answers }), asked)
+        }
+    }
+
+    impl Entries for Recorder {
+        fn run(&mut self, entry: &[&str], limit: Duration) -> Result<Vec<u8>, ChildError> {
+            let entry = entry.iter().map(|word| (*word).to_owned()).collect();
+            self.asked.borrow_mut().push((entry, limit));
+            self.answers.remove(0)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn sh(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn what_a_program_prints_comes_back_whole() {
+        let said = run(&mut sh("head -c 300000 /dev/zero; echo ignored >&2"), LONG).unwrap();
+        assert_eq!(said.len(), 300_000);
+    }
+
+    #[test]
+    fn a_failure_comes_with_the_programs_words() {
+        let error = run(&mut sh("echo no room >&2; exit 4"), LONG).unwrap_err().to_string();
+        assert!(error.contains("no room") && error.contains('4'), "{error}");
+        let error = run(&mut Command::new("/nowhere"), LONG).unwrap_err();
+        assert!(matches!(error, ChildError::Start(_)), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_killed_with_what_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let pids = folder.path().join("pids");
+        // The limit is long enough for the shell to write, and nothing waits for the sleepers.
+        let script =
+            format!("sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait", pids.display());
+        let error = run(&mut sh(&script), Duration::from_secs(4)).unwrap_err();
+        assert!(matches!(error, ChildError::TooLong(_)), "{error}");
+        let pid = std::fs::read_to_string(&pids).unwrap().trim().parse().unwrap();
+        // Gone already, or dies of the signal that it was sent: it would sleep for much longer.
+        if let Ok(end) = pidfd(pid) {
+            let mut polled = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut polled, timeout(LONG)), Ok(1), "process {pid} lives on");
+        }
+    }
+
+    #[test]
+    fn a_program_whose_child_lives_on_is_not_waited_for() {
+        let said = run(&mut sh("sleep 30 & echo done"), LONG).unwrap();
+        assert_eq!(said, b"done\n");
+    }
+
+    #[test]
+    fn a_program_that_never_stops_talking_is_killed() {
+        let error = run(&mut sh("yes"), Duration::from_millis(300)).unwrap_err();
+        assert!(matches!(error, ChildError::TooLong(_)), "{error}");
+    }
+}

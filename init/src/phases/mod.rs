@@ -1,0 +1,260 @@
+//! The boot of stage 2 as a list of named phases, each with what happens when it fails. A phase that
+//! fails is worked around: the console must come up, because it is where the failure is mended.
+//!
+//! What can hang is done by a child of PID 1, which is given up after the phase's limit; the rest
+//! touches nothing but the kernel's own file systems and the mounted config partition.
+mod in_child;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs::{self, DirBuilder},
+    os::unix::fs::{DirBuilderExt, chown},
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow};
+use nix::unistd::sethostname;
+
+pub(crate) use self::in_child::print_phase;
+use crate::{
+    children::{Entries, OwnEntries},
+    disks::{self, CacheDisk},
+    journald,
+    machine::Machine,
+    modules::Modules,
+    mounts,
+    observed::{self, MachineState},
+    seed, service,
+    sys::{self, CommandLine},
+    time,
+};
+
+/// The machine's settings file.
+pub(crate) const MACHINE_FILE: &str = "/config/machine.toml";
+const GATEWAY_STATE: &str = "/config/gateway";
+/// Making, or mending after a power cut, a file system of 64 MiB.
+const CONFIG_LIMIT: Duration = Duration::from_secs(120);
+/// Every source of a seed: CDs that spin up, a host that does not answer.
+const SEED_LIMIT: Duration = Duration::from_secs(60);
+/// Making the cache's file system, or replaying its journal.
+const CACHE_LIMIT: Duration = Duration::from_secs(300);
+
+/// What the phases work on and leave behind.
+#[derive(Debug)]
+pub(crate) struct Boot {
+    pub(crate) line: CommandLine,
+    pub(crate) modules: Modules,
+    pub(crate) machine: Machine,
+    pub(crate) state: MachineState,
+    /// Name of the mounted cache disk: `sdb`.
+    pub(crate) cache_device: String,
+    /// How long each phase took, in seconds.
+    pub(crate) took: Vec<(&'static str, f64)>,
+    /// What is for the journal, once there is one.
+    pub(crate) notes: Vec<String>,
+    /// Has work done in children.
+    entries: Box<dyn Entries>,
+}
+
+impl Default for Boot {
+    fn default() -> Self {
+        Self {
+            line: CommandLine::default(),
+            modules: Modules::default(),
+            machine: Machine::default(),
+            state: MachineState::default(),
+            cache_device: String::new(),
+            took: Vec::new(),
+            notes: Vec::new(),
+            entries: Box::new(OwnEntries),
+        }
+    }
+}
+
+/// One phase.
+pub(crate) struct Phase {
+    /// What it is called when it fails.
+    name: &'static str,
+    work: Work,
+    on_failure: OnFailure,
+}
+
+/// What a phase does.
+enum Work {
+    /// Something that cannot hang, by PID 1 itself.
+    Here(fn(&mut Boot) -> Result<()>),
+    /// Something that a child does, which is given up after so long.
+    InChild(Duration, fn(&mut Boot, Duration) -> Result<()>),
+}
+
+/// What becomes of a failure. The boot goes on after each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnFailure {
+    /// The operator is told, on the kernel's log and on the status page.
+    Say,
+    /// It is for the journal: nothing that an operator could mend.
+    Note,
+}
+
+const fn here(name: &'static str, run: fn(&mut Boot) -> Result<()>) -> Phase {
+    Phase { name, work: Work::Here(run), on_failure: OnFailure::Say }
+}
+
+const fn in_child(
+    name: &'static str,
+    limit: Duration,
+    run: fn(&mut Boot, Duration) -> Result<()>,
+) -> Phase {
+    Phase { name, work: Work::InChild(limit, run), on_failure: OnFailure::Say }
+}
+
+/// All phases before the services, in order.
+pub(crate) const PHASES: &[Phase] = &[
+    here("mounts", mount_everything),
+    here("drivers", load_drivers),
+    in_child("config partition", CONFIG_LIMIT, mount_config),
+    here("machine settings", load_machine),
+    in_child("seed", SEED_LIMIT, apply_seed),
+    here("host name", set_hostname),
+    here("time zone", set_zone),
+    here("network settings", plan_network),
+    here("journal", |_| journald::prepare()),
+    in_child("cache disk", CACHE_LIMIT, mount_cache_within),
+];
+
+/// Runs phases in their order.
+pub(crate) fn run(phases: &[Phase], boot: &mut Boot) {
+    for phase in phases {
+        let begun = sys::since_boot();
+        let done = match phase.work {
+            Work::Here(run) => run(boot),
+            Work::InChild(limit, run) => run(boot, limit),
+        };
+        boot.took.push((phase.name, sys::since_boot().saturating_sub(begun).as_secs_f64()));
+        if let Err(error) = done {
+            let problem = format!("{}: {error:#}", phase.name);
+            match phase.on_failure {
+                OnFailure::Say => boot.say(problem),
+                OnFailure::Note => boot.notes.push(problem),
+            }
+        }
+    }
+}
+
+impl Boot {
+    /// Tells the operator of a problem.
+    fn say(&mut self, problem: String) {
+        sys::say(&problem);
+        self.state.problems.push(problem);
+    }
+}
+
+fn mount_everything(boot: &mut Boot) -> Result<()> {
+    mounts::mount_all(mounts::KERNEL)?;
+    boot.modules = Modules::open();
+    boot.modules.load("efivarfs");
+    mounts::mount_all(mounts::ROOT)?;
+    boot.line = CommandLine::read();
+    for folder in ["/run/etc", "/run/tidegate", "/run/lock", "/var/log", "/var/lib"] {
+        fs::create_dir_all(folder).with_context(|| folder.to_owned())?;
+    }
+    fs::write("/run/etc/resolv.conf", "")?;
+    for (folder, user) in
+        [("/var/lib/chrony", "chrony"), ("/run/chrony", "chrony"), ("/run/gateway", "gateway")]
+    {
+        let (uid, gid) = service::user(user)?;
+        DirBuilder::new().mode(0o750).create(folder).with_context(|| folder.to_owned())?;
+        chown(folder, Some(uid), Some(gid)).with_context(|| folder.to_owned())?;
+    }
+    Ok(())
+}
+
+fn load_drivers(boot: &mut Boot) -> Result<()> {
+    for module in ["button", "evdev"] {
+        boot.modules.load(module);
+    }
+    boot.modules.coldplug();
+    disks::settle(&mut boot.modules);
+    Ok(())
+}
+
+fn mount_config(boot: &mut Boot, limit: Duration) -> Result<()> {
+    in_child::run(boot, in_child::CONFIG, limit)?;
+    let (uid, gid) = service::user("gateway")?;
+    if !Path::new(GATEWAY_STATE).exists() {
+        DirBuilder::new().mode(0o700).create(GATEWAY_STATE).context(GATEWAY_STATE)?;
+    }
+    chown(GATEWAY_STATE, Some(uid), Some(gid)).context(GATEWAY_STATE)
+}
+
+fn load_machine(boot: &mut Boot) -> Result<()> {
+    let (machine, problem) = Machine::load(Path::new(MACHINE_FILE), Path::new(time::ZONES));
+    boot.machine = machine.unwrap_or_default();
+    match problem {
+        Some(problem) => Err(anyhow!(problem)),
+        None => Ok(()),
+    }
+}
+
+fn apply_seed(boot: &mut Boot, limit: Duration) -> Result<()> {
+    let found = boot.entries.run(&["find-seed"], limit).context("looking for one")?;
+    let told: seed::Told = serde_json::from_slice(&found).context("what was found")?;
+    for problem in &told.problems {
+        boot.say(format!("seed: {problem}"));
+    }
+    if !told.from.is_empty() {
+        boot.notes.push(format!("seed: {}", told.from.join(", ")));
+    }
+    let gateway = service::user("gateway")?;
+    let zones = Path::new(time::ZONES);
+    let machine = &mut boot.machine;
+    // Noted as applied only after everything in it is: a power cut in between repeats it.
+    seed::apply(&told, Path::new(disks::CONFIG), zones, gateway, |seeded| {
+        *machine = seeded.keeping_password_of(machine);
+        machine.store(Path::new(MACHINE_FILE)).context(MACHINE_FILE)
+    })
+}
+
+/// Gives the machine the name of its settings.
+pub(crate) fn set_hostname(boot: &mut Boot) -> Result<()> {
+    boot.state.hostname.clone_from(&boot.machine.hostname);
+    fs::write("/run/etc/hostname", format!("{}\n", boot.machine.hostname))?;
+    Ok(sethostname(&boot.machine.hostname)?)
+}
+
+/// Puts the machine into the time zone of its settings.
+pub(crate) fn set_zone(boot: &mut Boot) -> Result<()> {
+    boot.state.timezone.clone_from(&boot.machine.timezone);
+    time::set_zone(&boot.machine.timezone).context("setting the time zone")
+}
+
+/// Tells the network service what is set. It looks at its start and on SIGHUP.
+pub(crate) fn plan_network(boot: &mut Boot) -> Result<()> {
+    observed::write(observed::NETWORK_PLAN, &boot.machine.network).context(observed::NETWORK_PLAN)
+}
+
+/// Mounts the cache disk; why there is none is for the status page, not a failure of the boot.
+pub(crate) fn mount_cache(boot: &mut Boot) -> Result<()> {
+    mount_cache_within(boot, CACHE_LIMIT)
+}
+
+fn mount_cache_within(boot: &mut Boot, limit: Duration) -> Result<()> {
+    let outcome: Result<CacheDisk> = in_child::run(boot, in_child::CACHE, limit)
+        .and_then(|disk| serde_json::from_value(disk).context("what was mounted"));
+    match outcome {
+        Ok(disk) => {
+            boot.state.cache = format!("{} on {}", disk.size, disk.device);
+            boot.state.cache_mounted = true;
+            disk.device.trim_start_matches("/dev/").clone_into(&mut boot.cache_device);
+            sys::say(&format!("cache disk {} mounted", boot.state.cache));
+        }
+        Err(error) => {
+            boot.state.cache = format!("{error:#}");
+            boot.state.cache_mounted = false;
+            sys::say(&format!("no cache disk: {error:#}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,327 @@
+//! The seed: what the appliance is told from outside, on its first boot and whenever it changes.
+//!
+//! One TOML document with a table `[machine]` (our settings) and a table `[gateway]` (the gateway's,
+//! not interpreted here), and the properties that the wizard of an OVA's import asked for, which say
+//! what the document does not. `sources` finds them, `properties` makes settings of properties.
+mod ovf_environment;
+mod properties;
+mod sources;
+mod volumes;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::chown,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+pub(crate) use self::sources::{print_guestinfo, print_seed};
+use crate::{machine::Machine, sys};
+
+/// The key of the seed document, in VMware's guestinfo and among the properties.
+const GUESTINFO: &str = "guestinfo.tidegate.seed";
+/// The digest of the seed that was last applied: not the seed, which has secrets in it.
+const APPLIED: &str = "seed-applied";
+/// The gateway's part, where the gateway reads it.
+pub(crate) const GATEWAY_SEED: &str = "/config/gateway-seed.toml";
+/// Largest seed: settings with every share at its longest are far below.
+const BYTES_MAX: usize = 1 << 20;
+
+/// Everything that was told from outside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Told {
+    /// The seed document; empty if there is none.
+    pub(crate) text: String,
+    /// Where it is from, in words.
+    pub(crate) from: Vec<String>,
+    /// SHA-256 of what was told, as it was told.
+    pub(crate) digest: String,
+    /// What is not used, and why.
+    pub(crate) problems: Vec<String>,
+    /// Whether a source could not be read: what was told may be more.
+    pub(crate) incomplete: bool,
+}
+
+impl Told {
+    /// Puts document and properties together: the document has the last word.
+    fn new(document: Option<String>, told: &BTreeMap<String, String>, zones: &Path) -> Self {
+        let blank = |text: &String| text.trim().is_empty();
+        let document = document.filter(|text| !blank(text));
+        let document =
+            document.or_else(|| told.get(GUESTINFO).filter(|text| !blank(text)).cloned());
+        let mut raw = Sha256::new();
+        // With their lengths, so that no two seeds are fed in as the same bytes.
+        for part in document.iter().chain(told.iter().flat_map(|(key, value)| [key, value])) {
+            raw.update((part.len() as u64).to_le_bytes());
+            raw.update(part);
+        }
+        let digest = raw.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = plain(document.unwrap_or_default());
+        let properties = properties::document(told, zones);
+        let text = match text.parse::<toml::Table>() {
+            Ok(mut table) => {
+                for (name, part) in
+                    [("machine", properties.machine), ("gateway", properties.gateway)]
+                {
+                    if !part.is_empty() {
+                        let part = toml::Table::from_iter([(name.to_owned(), part.into())]);
+                        complete(&mut table, part);
+                    }
+                }
+                table.to_string()
+            }
+            // Left as it is, to be reported.
+            Err(_) => text,
+        };
+        Self { text, digest, problems: properties.problems, ..Self::default() }
+    }
+}
+
+/// Adds to a table what it does not say.
+fn complete(table: &mut toml::Table, more: toml::Table) {
+    for (key, value) in more {
+        match (table.get_mut(&key), value) {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(value)) => complete(inner, value),
+            (Some(_), _) => {}
+            (None, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
+}
+
+/// What fits no wizard's text field comes in base64.
+fn plain(text: String) -> String {
+    let packed: String = text.split_whitespace().collect();
+    match STANDARD.decode(&packed).ok().and_then(|bytes| String::from_utf8(bytes).ok()) {
+        Some(decoded) if decoded.contains('[') => decoded,
+        _ => text,
+    }
+}
+
+/// A seed, taken apart.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Seed {
+    /// The machine's settings, if the seed has any.
+    pub(crate) machine: Option<Machine>,
+    /// The gateway's settings as a document of their own, if the seed has any.
+    pub(crate) gateway: Option<String>,
+}
+
+impl Seed {
+    /// Takes a document apart.
+    pub(crate) fn parse(text: &str, zones: &Path) -> Result<Self> {
+        let mut document: toml::Table = text.parse().context("the seed is not TOML")?;
+        let machine = match document.remove("machine") {
+            Some(table) => {
+                let text = toml::to_string(&table)?;
+                Some(Machine::parse(&text, zones).context("the seed's [machine]")?)
+            }
+            None => None,
+        };
+        let gateway = match document.remove("gateway") {
+            Some(table) => Some(toml::to_string(&table)?),
+            None => None,
+        };
+        if let Some(unknown) = document.keys().next() {
+            bail!("the seed has a table {unknown:?}; known are [machine] and [gateway]");
+        }
+        Ok(Self { machine, gateway })
+    }
+}
+
+/// Applies a seed that is another one than last time: writes the gateway's part for the gateway, hands
+/// the machine's part to `keep`, and notes the seed as applied after that. `config` is where settings
+/// are kept.
+pub(crate) fn apply(
+    told: &Told,
+    config: &Path,
+    zones: &Path,
+    gateway: (u32, u32),
+    keep: impl FnOnce(Machine) -> Result<()>,
+) -> Result<()> {
+    let applied = config.join(APPLIED);
+    // Part of a seed is better than none, but must not replace what the whole one has set.
+    let known = |last: String| last == told.digest || told.incomplete;
+    if told.text.is_empty() || fs::read_to_string(&applied).is_ok_and(known) {
+        return Ok(());
+    }
+    let seed = Seed::parse(&told.text, zones)?;
+    if let Some(document) = &seed.gateway {
+        let name = Path::new(GATEWAY_SEED).file_name().expect("it names a file");
+        let path: PathBuf = config.join(name);
+        sys::replace_file(&path, document.as_bytes(), 0o600)
+            .with_context(|| path.display().to_string())?;
+        chown(&path, Some(gateway.0), Some(gateway.1))
+            .with_context(|| path.display().to_string())?;
+    }
+    if let Some(machine) = seed.machine {
+        keep(machine)?;
+    }
+    sys::replace_file(&applied, told.digest.as_bytes(), 0o600)
+        .with_context(|| applied.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"
+        [machine]
+        hostname = "tidegate"
+        timezone = "UTC"
+        [gateway]
+        version = 1
+        [gateway.s3]
+        region = "ap-northeast-2"
+        [[gateway.share]]
+        name = "sales"
+        bucket = "sales-backup"
+    "#;
+
+    fn zones() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("UTC"), b"TZif2").unwrap();
+        dir
+    }
+
+    #[test]
+    fn the_gateway_s_part_is_a_settings_document_of_its_own() {
+        let zones = zones();
+        let seed = Seed::parse(TEXT, zones.path()).unwrap();
+        assert_eq!(seed.machine.unwrap().hostname, "tidegate");
+        let settings = gateway_api::Settings::from_toml(&seed.gateway.unwrap()).unwrap();
+        assert_eq!(settings.shares[0].name.as_str(), "sales");
+        assert_eq!(settings.s3.region, "ap-northeast-2");
+    }
+
+    fn seed(text: &str) -> Told {
+        Told::new(Some(text.to_owned()), &BTreeMap::new(), zones().path())
+    }
+
+    #[test]
+    fn a_seed_is_applied_once_until_it_changes() {
+        let zones = zones();
+        let config = tempfile::tempdir().unwrap();
+        let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+        let apply = |text: &str| {
+            let mut kept = None;
+            let keep = |machine| {
+                kept = Some(machine);
+                Ok(())
+            };
+            apply(&seed(text), config.path(), zones.path(), me, keep).unwrap();
+            kept
+        };
+        assert!(apply(TEXT).is_some());
+        assert!(config.path().join("gateway-seed.toml").exists());
+        assert!(apply(TEXT).is_none(), "the same seed again");
+        assert!(apply(&TEXT.replace("\"tidegate\"", "\"other\"")).is_some());
+    }
+
+    #[test]
+    fn a_seed_that_could_not_be_kept_is_applied_again() {
+        let zones = zones();
+        let config = tempfile::tempdir().unwrap();
+        let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+        let refuse = |_| Err(anyhow::anyhow!("no space"));
+        assert!(apply(&seed(TEXT), config.path(), zones.path(), me, refuse).is_err());
+        let mut kept = false;
+        let keep = |_| {
+            kept = true;
+            Ok(())
+        };
+        apply(&seed(TEXT), config.path(), zones.path(), me, keep).unwrap();
+        assert!(kept);
+    }
+
+    #[test]
+    fn half_a_seed_replaces_no_other_one() {
+        let (zones, config) = (zones(), tempfile::tempdir().unwrap());
+        let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+        let apply = |told: &Told| {
+            let mut kept = None;
+            let keep = |machine: Machine| {
+                kept = Some(machine.hostname);
+                Ok(())
+            };
+            apply(told, config.path(), zones.path(), me, keep).unwrap();
+            kept
+        };
+        let half = Told { incomplete: true, ..seed("[machine]\nhostname = \"half\"") };
+        assert_eq!(apply(&half).as_deref(), Some("half"), "at the first boot");
+        assert_eq!(apply(&seed(TEXT)).as_deref(), Some("tidegate"));
+        assert_eq!(apply(&half), None);
+        assert_eq!(apply(&Told::default()), None, "a seed that was taken away");
+        assert_eq!(apply(&seed(TEXT)), None, "and the same one again");
+    }
+
+    #[test]
+    fn what_is_noted_tells_every_change_and_no_secret() {
+        let zones = zones();
+        let told = |password: &str| {
+            let properties = BTreeMap::from([("password".to_owned(), password.to_owned())]);
+            Told::new(None, &properties, zones.path())
+        };
+        let (first, again) = (told("correct horse"), told("correct horse"));
+        assert_ne!(first.text, again.text, "each has a salt of its own");
+        assert_eq!(first.digest, again.digest);
+        assert_ne!(first.digest, told("another horse").digest);
+        assert!(first.digest.len() == 64 && !first.text.contains("horse"));
+        let one = BTreeMap::from([("a".to_owned(), "bc".to_owned())]);
+        let other = BTreeMap::from([("ab".to_owned(), "c".to_owned())]);
+        let digest = |told| Told::new(None, told, zones.path()).digest;
+        assert_ne!(digest(&one), digest(&other));
+    }
+
+    #[test]
+    fn broken_seeds_say_what_is_wrong() {
+        let zones = zones();
+        for (text, says) in [
+            ("[machine", "not TOML"),
+            ("[machine]\ntimezone = \"Nowhere\"", "tz database"),
+            ("[machin]", "machin"),
+        ] {
+            let error = format!("{:#}", Seed::parse(text, zones.path()).unwrap_err());
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_the_wizard_was_told_completes_the_seed() {
+        let zones = zones();
+        let told = |document: Option<&str>, hostname: &str, seed: &str| {
+            let properties = BTreeMap::from([
+                ("hostname".to_owned(), hostname.to_owned()),
+                ("s3_region".to_owned(), "eu-west-1".to_owned()),
+                ("s3_access_key_id".to_owned(), "AKIDEXAMPLE".to_owned()),
+                ("share_bucket".to_owned(), "other".to_owned()),
+                (GUESTINFO.to_owned(), seed.to_owned()),
+            ]);
+            Told::new(document.map(str::to_owned), &properties, zones.path()).text
+        };
+        let parse = |text: &str| Seed::parse(text, zones.path()).unwrap();
+        assert_eq!(parse(&told(None, "gate7", "")).machine.unwrap().hostname, "gate7");
+        let both = parse(&told(None, "gate7", &STANDARD.encode(TEXT)));
+        assert_eq!(both.machine.unwrap().hostname, "tidegate", "the document has the last word");
+        let gateway = gateway_api::Settings::from_toml(&both.gateway.unwrap()).unwrap();
+        assert_eq!(gateway.s3.region, "ap-northeast-2", "in every table");
+        assert_eq!(gateway.s3.access_key_id, "AKIDEXAMPLE", "and what it does not say counts");
+        assert_eq!(gateway.shares.len(), 1);
+        let direct = told(Some("[machine]\ntimezone = \"UTC\""), "gate7", "[machine");
+        assert_eq!(parse(&direct).machine.unwrap().hostname, "gate7");
+        assert_eq!(told(Some("[machine"), "gate7", ""), "[machine", "left to be reported");
+        assert_eq!(Told::new(None, &BTreeMap::new(), zones.path()).text, "");
+    }
+
+    #[test]
+    fn base64_is_unpacked_and_plain_text_left() {
+        assert_eq!(plain(STANDARD.encode("[machine]")), "[machine]");
+        assert_eq!(plain("[machine]\n".to_owned()), "[machine]\n");
+    }
+}
