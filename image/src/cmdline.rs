@@ -34,5 +34,6 @@ mod tests {
             "01".repeat(32)
         );
         assert!(line.starts_with(&expected), "{line}");
+        assert!(line.contains(" panic=10 "), "a panic must end in a reboot: {line}");
     }
 }

@@ -3,13 +3,16 @@
 //! `init` as PID 1 runs stage 1 in the initramfs and stage 2 in the root file system; `init network`,
 //! `init console TTY`, `init errand`, `init phase NAME`, `init find-seed`, `init guestinfo` and
 //! `init exec-…` are what PID 1 starts.
+mod cgroup;
 mod children;
 mod claim;
+mod confine;
 mod console;
 mod control;
 mod disks;
 mod errand;
 mod journald;
+mod kernel_settings;
 mod log;
 mod machine;
 mod memory;

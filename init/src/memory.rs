@@ -22,6 +22,11 @@ fn machine(meminfo: &str) -> Option<String> {
     Some(format!("{} in use of {total}", ByteSize(total.0.saturating_sub(available.0))))
 }
 
+/// The machine's memory (`MemTotal`).
+pub(crate) fn total() -> Option<ByteSize> {
+    field(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemTotal")
+}
+
 /// The value of a line such as `VmRSS:     12345 kB`.
 fn field(text: &str, name: &str) -> Option<ByteSize> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
@@ -31,12 +36,16 @@ fn field(text: &str, name: &str) -> Option<ByteSize> {
 
 /// Resident memory of the process with this name.
 fn resident_of(name: &str) -> Option<ByteSize> {
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    let mut statuses = processes.filter_map(|process| {
+    field(&status_of(name)?, "VmRSS")
+}
+
+/// What the kernel shows of the process with this name (proc_pid_status(5)).
+pub(crate) fn status_of(name: &str) -> Option<String> {
+    let mut processes = fs::read_dir("/proc").ok()?.flatten();
+    processes.find_map(|process| {
         let ours = sys::read_line(process.path().join("comm")) == name;
         ours.then(|| read_status(&process.path())).flatten()
-    });
-    statuses.find_map(|status| field(&status, "VmRSS"))
+    })
 }
 
 fn read_status(process: &Path) -> Option<String> {

@@ -50,6 +50,17 @@ pub(crate) const ROOT: &[Mount] = &[
     },
 ];
 
+/// Shows a user nothing of other users' processes, the group `sees` excepted (proc_pid(5)).
+///
+/// # Errors
+/// The kernel refuses; all is seen then.
+pub(crate) fn hide_processes(sees: u32) -> Result<()> {
+    let options = format!("hidepid=2,gid={sees}");
+    let flags = NSE.union(MsFlags::MS_REMOUNT);
+    mount(None::<&str>, "/proc", None::<&str>, flags, Some(options.as_str()))
+        .context("mounting /proc anew")
+}
+
 /// Mounts all of `table` that is not mounted yet.
 pub(crate) fn mount_all(table: &[Mount]) -> Result<()> {
     for entry in table {

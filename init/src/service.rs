@@ -5,7 +5,7 @@ use std::{
     io,
     net::{TcpListener, UdpSocket},
     os::{
-        fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd},
+        fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd},
         unix::{fs::OpenOptionsExt, process::CommandExt},
     },
     path::Path,
@@ -16,14 +16,11 @@ use std::{
 use anyhow::{Context, Result};
 use nix::{
     fcntl::{FcntlArg, fcntl},
-    sys::{
-        resource::{Resource, setrlimit},
-        signal::SigSet,
-    },
-    unistd::{Gid, Group, Uid, User, setgid, setgroups, setsid, setuid},
+    sys::signal::SigSet,
+    unistd::{Group, User, setsid, write},
 };
 
-use crate::{disks, journald, seed, time};
+use crate::{cgroup, confine, disks, journald, seed, time};
 
 /// This program, in the root file system.
 pub(crate) const INIT: &str = "/usr/sbin/init";
@@ -31,8 +28,6 @@ pub(crate) const INIT: &str = "/usr/sbin/init";
 const GATEWAY: &str = "/usr/bin/gateway";
 /// Longest silence of the gateway.
 const GATEWAY_WATCHDOG: Duration = Duration::from_secs(60);
-/// Descriptors that the gateway may have: one for each connection and each cached file in use.
-const GATEWAY_FILES_MAX: u64 = 65_536;
 /// First descriptor that is handed over (sd_listen_fds(3)).
 const FIRST_FD: RawFd = 3;
 /// Ports of NFS and the portmapper.
@@ -84,6 +79,19 @@ impl Service {
     /// Longest silence, for services with a watchdog.
     pub(crate) fn watchdog(self) -> Option<Duration> {
         (self == Self::Gateway).then_some(GATEWAY_WATCHDOG)
+    }
+
+    /// What the kernel's memory killer thinks of it (`oom_score_adj`): larger goes first. Services that
+    /// are confined say it themselves, too.
+    pub(crate) fn oom_score_adj(self) -> i16 {
+        match self {
+            // Without it nobody reaches the machine, and its address is given to another one.
+            Self::Network => -900,
+            Self::Journald => -500,
+            Self::Chrony => -100,
+            Self::Screen | Self::Serial => confine::CONSOLE.oom_score_adj,
+            Self::Gateway => confine::GATEWAY.oom_score_adj,
+        }
     }
 
     /// Where it says what it has to say, if it does.
@@ -138,13 +146,23 @@ impl Service {
     }
 }
 
-/// PID 1 takes its signals through a descriptor and blocks them otherwise; its children must not
-/// inherit that, or none would hear SIGTERM.
+/// PID 1 takes its signals through a descriptor and blocks them otherwise, and is spared by the kernel's
+/// memory killer. Its children must inherit neither: none would hear SIGTERM, nor end when it eats all
+/// memory.
 pub(crate) fn unblock_signals(command: &mut Command) {
-    // SAFETY: between fork and exec the closure makes one async-signal-safe call (pthread_sigmask) and
-    // allocates nothing.
+    // SAFETY: between fork and exec the closure makes async-signal-safe calls (pthread_sigmask, open,
+    // write, close) and allocates nothing.
     unsafe {
-        command.pre_exec(|| SigSet::empty().thread_set_mask().map_err(io::Error::from));
+        command.pre_exec(|| {
+            SigSet::empty().thread_set_mask().map_err(io::Error::from)?;
+            let fd =
+                libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+            // Where /proc is not mounted, nothing was set either.
+            if fd >= 0 {
+                write(OwnedFd::from_raw_fd(fd), b"0")?;
+            }
+            Ok(())
+        });
     }
 }
 
@@ -167,19 +185,6 @@ pub(crate) fn group(name: &str) -> Result<u32> {
     Ok(group.gid.as_raw())
 }
 
-/// Gives up every right but those of the user and the groups, for ever.
-fn become_user(name: &str, groups: &[&str]) -> Result<()> {
-    let (uid, gid) = user(name)?;
-    let groups: Result<Vec<Gid>> =
-        groups.iter().map(|name| group(name).map(Gid::from_raw)).collect();
-    setgroups(&groups?)?;
-    setgid(Gid::from_raw(gid))?;
-    setuid(Uid::from_raw(uid))?;
-    // SAFETY: PR_SET_NO_NEW_PRIVS takes four numbers and touches no memory.
-    let done = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error().into()) }
-}
-
 /// Becomes the gateway: binds its ports while that is allowed, hands them over, and runs it as its
 /// own user. Returns only on failure.
 pub(crate) fn exec_gateway(arguments: &[&str]) -> Result<()> {
@@ -189,9 +194,8 @@ pub(crate) fn exec_gateway(arguments: &[&str]) -> Result<()> {
         .or_else(|_no_ipv6| UdpSocket::bind(("0.0.0.0", PORTMAP_PORT)))
         .context("UDP port 111")?;
     hand_over([nfs.into(), portmap.into(), udp.into()])?;
-    setrlimit(Resource::RLIMIT_NOFILE, GATEWAY_FILES_MAX, GATEWAY_FILES_MAX)
-        .context("descriptors for the gateway")?;
-    become_user("gateway", &[])?;
+    cgroup::join_gateway().context("the gateway's memory group")?;
+    confine::GATEWAY.enter().context("confining the gateway")?;
     let error = Command::new(GATEWAY)
         .args(arguments)
         .env("LISTEN_PID", std::process::id().to_string())
@@ -247,7 +251,7 @@ pub(crate) fn exec_console(tty: &str) -> Result<()> {
             return Err(io::Error::last_os_error()).with_context(|| format!("taking {path}"));
         }
     }
-    become_user("console", &["gateway", "systemd-journal"])?;
+    confine::CONSOLE.enter().context("confining the console")?;
     let error = Command::new(INIT).args(["console", tty]).exec();
     Err(error).context(INIT)
 }

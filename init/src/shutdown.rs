@@ -34,6 +34,8 @@ pub(crate) enum Ending {
 const TERM_TIME: Duration = Duration::from_secs(5);
 /// Time for what is left after SIGKILL.
 const KILL_TIME: Duration = Duration::from_secs(2);
+/// Time for one file system to be unmounted: its last writes go to the disk meanwhile.
+const UNMOUNT_TIME: Duration = Duration::from_secs(20);
 /// Time for the disks.
 const SYNC_TIME: Duration = Duration::from_secs(30);
 
@@ -83,28 +85,70 @@ fn end_all(signal: Signal, time: Duration) {
 }
 
 fn bounded_sync() {
-    let (done, waiting) = mpsc::channel();
-    thread::spawn(move || {
-        sync();
-        // Nobody waits any more after the time limit.
-        let _nobody_waits = done.send(());
-    });
-    if waiting.recv_timeout(SYNC_TIME).is_err() {
+    if !bounded(SYNC_TIME, sync) {
         sys::say("the disks did not take everything in time");
     }
 }
 
-/// Unmounts everything on a disk but the root, the last mounted first.
+/// Does what can wait for a disk for ever in a thread of its own; whether it was done in time.
+fn bounded(limit: Duration, work: impl FnOnce() + Send + 'static) -> bool {
+    let (done, waiting) = mpsc::channel();
+    let started = thread::Builder::new().spawn(move || {
+        work();
+        // Nobody waits any more after the time limit.
+        let _nobody_waits = done.send(());
+    });
+    started.is_ok() && waiting.recv_timeout(limit).is_ok()
+}
+
+/// Unmounts everything on a disk but the root, the last mounted first. What is still in use is taken out
+/// of the tree at least, and written as far as [`bounded_sync`] brings it.
 fn unmount() {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    for line in mounts.lines().rev() {
-        let mut fields = line.split(' ');
-        let (Some(source), Some(target)) = (fields.next(), fields.next()) else { continue };
-        if !source.starts_with("/dev/") || target == "/" {
-            continue;
-        }
-        if let Err(error) = umount2(target, MntFlags::empty()) {
+    for target in on_disks(&mounts) {
+        let name = target.clone();
+        let in_time = bounded(UNMOUNT_TIME, move || {
+            let Err(error) = umount2(target.as_str(), MntFlags::empty()) else { return };
             sys::say(&format!("unmounting {target}: {error}"));
+            if let Err(error) = umount2(target.as_str(), MntFlags::MNT_DETACH) {
+                sys::say(&format!("detaching {target}: {error}"));
+            }
+        });
+        if !in_time {
+            sys::say(&format!("unmounting {name} did not come to its end"));
         }
+    }
+}
+
+/// Mount points of file systems on disks, the root's left out, the last mounted first.
+fn on_disks(mounts: &str) -> Vec<String> {
+    let of_disk = |line: &str| {
+        let mut fields = line.split(' ');
+        let (source, target) = (fields.next()?, fields.next()?);
+        (source.starts_with("/dev/") && target != "/").then(|| target.to_owned())
+    };
+    mounts.lines().rev().filter_map(of_disk).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hangs_is_not_waited_for() {
+        let (_keeps_it_waiting, never) = mpsc::channel::<()>();
+        assert!(!bounded(Duration::from_millis(10), move || {
+            let _nothing_comes = never.recv();
+        }));
+        assert!(bounded(Duration::from_secs(60), || {}));
+        assert!(!bounded(Duration::from_secs(60), || panic!("as a call that fails")));
+    }
+
+    #[test]
+    fn the_last_mounted_goes_first_and_the_root_stays() {
+        let mounts = "proc /proc proc rw 0 0\n/dev/dm-0 / squashfs ro 0 0\n\
+            /dev/sda5 /config ext4 rw 0 0\ntmpfs /var tmpfs rw 0 0\n\
+            /dev/sda5 /var/log/journal ext4 rw 0 0\n/dev/sdb /cache xfs rw 0 0\n";
+        assert_eq!(on_disks(mounts), ["/cache", "/var/log/journal", "/config"]);
     }
 }

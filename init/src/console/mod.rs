@@ -22,6 +22,7 @@ use gateway_api::{
 };
 
 use crate::{
+    confine,
     control::{self, Request},
     machine::Machine,
     memory,
@@ -142,6 +143,7 @@ fn support() -> Vec<String> {
         format!("date: {}", output("/usr/bin/date", &[])),
         format!("network: {}", observed::read::<NetworkState>(observed::NETWORK).in_words()),
         format!("memory: {}", memory::in_words()),
+        format!("gateway: {}", confine::in_words()),
     ];
     let journal = ["-b", "--no-pager", "-n", JOURNAL_LINES, "-o", "short"];
     lines.extend(output("/usr/bin/journalctl", &journal).lines().map(str::to_owned));

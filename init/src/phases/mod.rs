@@ -19,9 +19,10 @@ use nix::unistd::sethostname;
 
 pub(crate) use self::in_child::print_phase;
 use crate::{
+    cgroup,
     children::{Entries, OwnEntries},
     disks::{self, CacheDisk},
-    journald,
+    journald, kernel_settings,
     machine::Machine,
     modules::Modules,
     mounts,
@@ -113,6 +114,11 @@ const fn in_child(
 /// All phases before the services, in order.
 pub(crate) const PHASES: &[Phase] = &[
     here("mounts", mount_everything),
+    Phase {
+        on_failure: OnFailure::Note,
+        ..here("kernel settings", |boot| kernel_settings::apply(&mut boot.notes))
+    },
+    Phase { on_failure: OnFailure::Note, ..here("processes", protect_processes) },
     here("drivers", load_drivers),
     in_child("config partition", CONFIG_LIMIT, mount_config),
     here("machine settings", load_machine),
@@ -169,6 +175,16 @@ fn mount_everything(boot: &mut Boot) -> Result<()> {
         chown(folder, Some(uid), Some(gid)).with_context(|| folder.to_owned())?;
     }
     Ok(())
+}
+
+/// Hides processes from one another, and sees to it that those who want too much memory go before those
+/// who mend it.
+fn protect_processes(_boot: &mut Boot) -> Result<()> {
+    let hidden = mounts::hide_processes(service::group("console")?);
+    let last_to_go = fs::write("/proc/self/oom_score_adj", "-1000").context("oom_score_adj");
+    let bounded = cgroup::prepare().context("the gateway's memory is not bounded");
+    // Each is of use without the others.
+    hidden.and(last_to_go).and(bounded)
 }
 
 fn load_drivers(boot: &mut Boot) -> Result<()> {

@@ -217,6 +217,14 @@ impl Running {
                 Ok(child) => {
                     let pid = i32::try_from(child.id()).expect("pids are positive i32");
                     self.pids.insert(pid, service);
+                    let score = format!("/proc/{pid}/oom_score_adj");
+                    if let Err(error) = fs::write(score, service.oom_score_adj().to_string()) {
+                        // It may have ended in this moment.
+                        tracing::warn!(
+                            "{} is not spared when memory is short: {error}",
+                            service.name()
+                        );
+                    }
                     self.supervised(service).started(now);
                     let name = service.name();
                     tracing::info!(service = name, "{name} started as process {pid}");
