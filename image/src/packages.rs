@@ -13,10 +13,12 @@ pub const KERNEL_META: &str = "linux-image-cloud-amd64";
 /// Packages by name, without the kernel. Libraries are listed only when a program in the image
 /// needs them; a new need shows as an error of [`crate::closure`] that names the library.
 pub const PACKAGES: &[&str] = &[
-    // Programs of the image: journald and journalctl, chronyd, mkfs.xfs and friends, mke2fs, date.
+    // Programs of the image: journald and journalctl, chronyd, mkfs.xfs and friends, mke2fs, date,
+    // vmtoolsd.
     "chrony",
     "coreutils",
     "e2fsprogs",
+    "open-vm-tools",
     "systemd",
     "xfsprogs",
     // Data of the image.
@@ -30,6 +32,7 @@ pub const PACKAGES: &[&str] = &[
     // Libraries of all of these.
     "libacl1",
     "libapparmor1",
+    "libatomic1",
     "libattr1",
     "libaudit1",
     "libblkid1",
@@ -45,12 +48,18 @@ pub const PACKAGES: &[&str] = &[
     "libffi8",
     "libgcc-s1",
     "libgcrypt20",
+    "libglib2.0-0t64",
     "libgmp10",
     "libgnutls30t64",
     "libgpg-error0",
+    "libgssapi-krb5-2",
     "libhogweed6t64",
     "libidn2-0",
     "libinih1",
+    "libk5crypto3",
+    "libkeyutils1",
+    "libkrb5-3",
+    "libkrb5support0",
     "liblz4-1",
     "liblzma5",
     "liblzo2-2",
@@ -68,6 +77,7 @@ pub const PACKAGES: &[&str] = &[
     "libsystemd0",
     "libtasn1-6",
     "libtinfo6",
+    "libtirpc3t64",
     "libunistring5",
     "liburcu8t64",
     "libuuid1",

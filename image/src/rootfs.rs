@@ -18,7 +18,7 @@ use crate::lock::{self, Package};
 use crate::modules::ModuleSet;
 
 /// Programs taken from Debian's packages, by their path in tree and image.
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 11] = [
     "usr/lib/systemd/systemd-journald",
     "usr/bin/journalctl",
     "usr/bin/date",
@@ -29,22 +29,39 @@ const PROGRAMS: [&str; 10] = [
     "usr/sbin/xfs_growfs",
     "usr/sbin/mke2fs",
     "usr/sbin/e2fsck",
+    "usr/bin/vmtoolsd",
 ];
 
-/// Libraries that programs open by name: compression for journald (libsystemd-shared), and name
-/// look-up by glibc (`files` and `dns` are inside libc itself since 2.34).
-const OPENED_BY_NAME: [&str; 3] = [
+/// Libraries that programs open by name: compression for journald (libsystemd-shared); name look-up by
+/// glibc (`files` and `dns` are inside libc itself since 2.34); of VMware's tools what tells the host
+/// addresses and name, and what shuts down. Without the others the host can neither run programs here
+/// nor reach files.
+const OPENED_BY_NAME: [&str; 5] = [
     "usr/lib/x86_64-linux-gnu/libzstd.so.1",
     "usr/lib/x86_64-linux-gnu/liblz4.so.1",
     "usr/lib/x86_64-linux-gnu/liblzma.so.5",
+    "usr/lib/x86_64-linux-gnu/open-vm-tools/plugins/vmsvc/libguestInfo.so",
+    "usr/lib/x86_64-linux-gnu/open-vm-tools/plugins/vmsvc/libpowerOps.so",
 ];
 
 /// Folders that exist and are empty: mount points, and what services write below.
-const EMPTY_DIRS: [&str; 10] =
-    ["proc", "sys", "dev", "run", "tmp", "var", "cache", "config", "root", "mnt"];
+const EMPTY_DIRS: [&str; 11] = [
+    "proc",
+    "sys",
+    "dev",
+    "run",
+    "tmp",
+    "var",
+    "cache",
+    "config",
+    "root",
+    "mnt",
+    // VMware's tools look into it and take its lack for a failure.
+    "usr/lib/x86_64-linux-gnu/open-vm-tools/plugins/common",
+];
 
 /// Text files of the image.
-const TEXTS: [(&str, &str); 10] = [
+const TEXTS: [(&str, &str); 11] = [
     (
         "etc/passwd",
         "root:x:0:0:root:/root:/usr/sbin/nologin\n\
@@ -81,16 +98,26 @@ const TEXTS: [(&str, &str); 10] = [
         "[Journal]\nStorage=auto\nSystemMaxUse=16M\nRuntimeMaxUse=16M\nAudit=no\n\
          ReadKMsg=yes\nForwardToConsole=no\nForwardToSyslog=no\nForwardToWall=no\n",
     ),
+    // No scripts: the orderly end is init's. Their names are empty, or the defaults would be run.
+    (
+        "etc/vmware-tools/tools.conf",
+        "[logging]\nlog=true\nenableCoreDump=false\nvmsvc.level=warning\nvmsvc.handler=syslog\n\
+         [powerops]\npoweron-script=\npoweroff-script=\nsuspend-script=\nresume-script=\n",
+    ),
     // Nothing is mounted by it; tools that read it find nothing.
     ("etc/fstab", ""),
 ];
 
 /// Links, by path and target.
-const LINKS: [(&str, &str); 9] = [
+const LINKS: [(&str, &str); 11] = [
     ("bin", "usr/bin"),
     ("sbin", "usr/sbin"),
     ("lib", "usr/lib"),
     ("lib64", "usr/lib64"),
+    // init, under the names by which VMware's tools end the machine (`init/src/power.rs`). It is no
+    // shell.
+    ("usr/sbin/shutdown", "init"),
+    ("usr/bin/sh", "../sbin/init"),
     ("etc/localtime", "/run/etc/localtime"),
     ("etc/resolv.conf", "/run/etc/resolv.conf"),
     ("etc/hostname", "/run/etc/hostname"),

@@ -2,7 +2,7 @@
 //!
 //! `init` as PID 1 runs stage 1 in the initramfs and stage 2 in the root file system; `init network`,
 //! `init console TTY`, `init errand`, `init phase NAME`, `init find-seed`, `init guestinfo` and
-//! `init exec-…` are what PID 1 starts.
+//! `init exec-…` are what PID 1 starts; as `shutdown` and `sh` it is what VMware's tools start.
 mod cgroup;
 mod children;
 mod claim;
@@ -23,6 +23,7 @@ mod observed;
 mod password;
 mod phases;
 mod pid1;
+mod power;
 mod seed;
 mod service;
 mod shutdown;
@@ -41,8 +42,13 @@ use std::{path::Path, process::ExitCode};
 const INITRD_MARK: &str = "/etc/initrd-release";
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments = std::env::args();
+    let program = arguments.next().unwrap_or_default();
+    let arguments: Vec<String> = arguments.collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let Some(done) = power::called(&program, &arguments) {
+        return ended(done, &program);
+    }
     let done = match arguments.as_slice() {
         ["console", tty] => console::run(tty),
         ["network"] => network::run(),
@@ -52,6 +58,7 @@ fn main() -> ExitCode {
         ["phase", name] => phases::print_phase(name),
         ["exec-gateway", rest @ ..] => service::exec_gateway(rest),
         ["exec-console", tty] => service::exec_console(tty),
+        ["exec-vmtools"] => service::exec_vm_tools(),
         _ if std::process::id() == 1 => {
             pid1::install_panic_hook();
             if Path::new(INITRD_MARK).exists() { stage1::run() } else { pid1::run() }
@@ -60,10 +67,14 @@ fn main() -> ExitCode {
             "init is the appliance's PID 1; it also runs as: init console TTY, init network"
         )),
     };
+    ended(done, &format!("init {}", arguments.join(" ")))
+}
+
+fn ended(done: anyhow::Result<()>, what: &str) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            sys::say(&format!("init {}: {error:#}", arguments.join(" ")));
+            sys::say(&format!("{what}: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -28,6 +28,8 @@ pub(crate) const INIT: &str = "/usr/sbin/init";
 const GATEWAY: &str = "/usr/bin/gateway";
 /// Longest silence of the gateway.
 const GATEWAY_WATCHDOG: Duration = Duration::from_secs(60);
+/// VMware's tools.
+const VM_TOOLS: &str = "/usr/bin/vmtoolsd";
 /// First descriptor that is handed over (sd_listen_fds(3)).
 const FIRST_FD: RawFd = 3;
 /// Ports of NFS and the portmapper.
@@ -43,12 +45,21 @@ pub(crate) enum Service {
     Gateway,
     Screen,
     Serial,
+    /// VMware's tools, where the hypervisor is VMware's.
+    VmTools,
 }
 
 impl Service {
     /// All, in the order in which they are started; they are stopped in the opposite order.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Journald, Self::Network, Self::Chrony, Self::Gateway, Self::Screen, Self::Serial];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Journald,
+        Self::Network,
+        Self::Chrony,
+        Self::Gateway,
+        Self::VmTools,
+        Self::Screen,
+        Self::Serial,
+    ];
 
     /// What it is called in logs.
     pub(crate) fn name(self) -> &'static str {
@@ -59,6 +70,7 @@ impl Service {
             Self::Gateway => "gateway",
             Self::Screen => "console on tty1",
             Self::Serial => "console on ttyS0",
+            Self::VmTools => "VMware tools",
         }
     }
 
@@ -67,7 +79,7 @@ impl Service {
         match self {
             Self::Screen => Some("tty1"),
             Self::Serial => Some("ttyS0"),
-            Self::Journald | Self::Network | Self::Chrony | Self::Gateway => None,
+            Self::Journald | Self::Network | Self::Chrony | Self::Gateway | Self::VmTools => None,
         }
     }
 
@@ -90,6 +102,7 @@ impl Service {
             Self::Journald => -500,
             Self::Chrony => -100,
             Self::Screen | Self::Serial => confine::CONSOLE.oom_score_adj,
+            Self::VmTools => confine::VM_TOOLS.oom_score_adj,
             Self::Gateway => confine::GATEWAY.oom_score_adj,
         }
     }
@@ -99,7 +112,7 @@ impl Service {
         match self {
             Self::Journald => Some("/run/tidegate/notify-journald"),
             Self::Gateway => Some("/run/tidegate/notify-gateway"),
-            Self::Network | Self::Chrony | Self::Screen | Self::Serial => None,
+            Self::Network | Self::Chrony | Self::Screen | Self::Serial | Self::VmTools => None,
         }
     }
 
@@ -129,6 +142,7 @@ impl Service {
             }
             Self::Screen => with_arguments(INIT, &["exec-console", "tty1"]),
             Self::Serial => with_arguments(INIT, &["exec-console", "ttyS0"]),
+            Self::VmTools => with_arguments(INIT, &["exec-vmtools"]),
         };
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin").stdin(std::process::Stdio::null());
         unblock_signals(&mut command);
@@ -254,6 +268,14 @@ pub(crate) fn exec_console(tty: &str) -> Result<()> {
     confine::CONSOLE.enter().context("confining the console")?;
     let error = Command::new(INIT).args(["console", tty]).exec();
     Err(error).context(INIT)
+}
+
+/// Becomes VMware's tools. Returns only on failure.
+pub(crate) fn exec_vm_tools() -> Result<()> {
+    confine::VM_TOOLS.enter().context("confining VMware's tools")?;
+    // Their part for the machine as a whole, not that for a desktop.
+    let error = Command::new(VM_TOOLS).args(["--name", "vmsvc"]).exec();
+    Err(error).context(VM_TOOLS)
 }
 
 /// Whether a terminal is there and can be opened: a VM may have no serial port.

@@ -191,6 +191,12 @@ fn load_drivers(boot: &mut Boot) -> Result<()> {
     for module in ["button", "evdev"] {
         boot.modules.load(module);
     }
+    if sys::is_vmware() {
+        // By which its tools talk to the host. There is no modprobe here that a socket would call for.
+        for module in ["vmw_vmci", "vsock", "vmw_vsock_vmci_transport"] {
+            boot.modules.load(module);
+        }
+    }
     boot.modules.coldplug();
     disks::settle(&mut boot.modules);
     Ok(())

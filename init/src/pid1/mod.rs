@@ -162,6 +162,9 @@ impl Running {
         }
         self.want(Service::Network);
         self.want_gateway();
+        if sys::is_vmware() {
+            self.want(Service::VmTools);
+        }
         self.follow_ntp();
         // Before the consoles look.
         self.show();
