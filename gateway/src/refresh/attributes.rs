@@ -109,7 +109,7 @@ impl Refresher {
                     let kind = StoreErrorKind::Invalid;
                     return Err(StoreError { kind, message, ..refusal }.into());
                 }
-                self.inner.catalog.mark_gone(inode.ino, was).await?;
+                self.inner.catalog.mark_gone(inode.ino, was, self.inner.clock.now()).await?;
             }
             (_, FileKind::Directory) => {
                 self.inner.catalog.apply_head(inode.ino, None).await?;
