@@ -8,6 +8,7 @@
 //! for the first page of the new listing, and not for long.
 mod attributes;
 mod flight;
+mod heads;
 mod listing;
 mod pages;
 mod refresher;

@@ -11,6 +11,7 @@ use tokio::{sync::Semaphore, time::timeout_at};
 
 use super::{
     flight::{Flight, Flights, Lead, Progress, Seen},
+    heads::Heads,
     walk::Walks,
 };
 use crate::{
@@ -86,8 +87,9 @@ pub(super) struct Inner {
     pub(super) catalog: Catalog,
     pub(super) cache: CacheStore,
     pub(super) clock: Arc<dyn Clock>,
-    tasks: Tasks,
+    pub(super) tasks: Tasks,
     flights: Flights,
+    pub(super) heads: Heads,
     pub(super) walks: Walks,
     turns: Semaphore,
     /// When a request for a listing failed last, in nanoseconds since 1970.
@@ -110,6 +112,7 @@ impl Refresher {
             clock,
             tasks,
             flights: Flights::default(),
+            heads: Heads::default(),
             walks: Walks::default(),
             turns: Semaphore::new(LISTINGS_MAX),
             failed_at: AtomicI64::new(i64::MIN),

@@ -154,6 +154,12 @@ impl Source for Movers {
         self.elsewhere(async move { refresher.load_attr(ino).await }).await
     }
 
+    fn load_ahead(&self, inos: Vec<Ino>) {
+        // Whoever calls is on a thread that answers clients.
+        let _runtime = self.runtime.enter();
+        self.refresher.ahead(inos);
+    }
+
     async fn list_subtree(&self, dir: Ino) -> Result<(), FsError> {
         let refresher = self.refresher.clone();
         self.elsewhere(async move { refresher.whole_subtree(dir).await }).await
