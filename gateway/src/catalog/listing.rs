@@ -7,7 +7,7 @@
 use rusqlite::{Connection, params};
 
 use super::{
-    Catalog, alias,
+    Catalog, alias, depth,
     error::CatalogError,
     inode, journal, namespace,
     range::{self, ChangedObject, replace_object},
@@ -77,6 +77,13 @@ impl Catalog {
                 let mut seen = Vec::with_capacity(page.entries.len());
                 for entry in &page.entries {
                     merge_entry(txn, &merge, entry, &mut merged, &mut seen)?;
+                }
+                let bytes = |entry: &ListedEntry| {
+                    let part = entry.part.as_deref().unwrap_or(&entry.name);
+                    depth::bytes(part, entry.kind == ListedKind::Directory)
+                };
+                if let Some(longest) = page.entries.iter().map(bytes).max() {
+                    depth::came(txn.db, dir.ino, longest)?;
                 }
                 if let Some(etag) = &page.marker {
                     merge_marker(txn.db, &dir, &prefix, seq, etag)?;
