@@ -1,17 +1,18 @@
 //! Stores that are not quite S3: what they lack is found out by trying, and made up for or said.
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use gateway::{
     object::{ETag, ObjectKey},
     store::{
         Checksums, DegradedStore, Expect, KnownAbilities, ObjectStore, PutOptions, S3Bucket,
-        StoreError, StoreErrorKind as Kind,
+        StoreError, StoreErrorKind as Kind, StoreMeter,
     },
 };
 use gateway_api::{
     Secret,
+    figures::Figures,
     settings::{Addressing, S3Settings},
     status::{Ability, Capabilities},
 };
@@ -22,6 +23,11 @@ const SCRATCH: &str = "p/.tidegate-probe-0123456789abcdef";
 async fn server() -> (S3Store, S3Bucket) {
     let config = StoreConfig { buckets: vec!["bucket".to_owned()], ..StoreConfig::default() };
     let s3 = S3Store::start(config).await.unwrap();
+    let bucket = of(&s3);
+    (s3, bucket)
+}
+
+fn of(s3: &S3Store) -> S3Bucket {
     let settings = S3Settings {
         endpoint: s3.endpoint(),
         region: "us-east-1".to_owned(),
@@ -31,8 +37,7 @@ async fn server() -> (S3Store, S3Bucket) {
         secret_access_key: Secret::new("tidegate-secret"),
         ..S3Settings::default()
     };
-    let bucket = S3Bucket::new(&settings, &"bucket".parse().unwrap());
-    (s3, bucket)
+    S3Bucket::new(&settings, &"bucket".parse().unwrap())
 }
 
 fn key(key: &str) -> ObjectKey {
@@ -244,4 +249,18 @@ async fn scratch_objects_are_in_no_listing() {
     };
     assert_eq!(listed("p/").await, ["p/a"]);
     assert_eq!(listed("p/sub/").await, ["p/sub/.tidegate-probe-x"]);
+}
+
+/// What the finding out costs is in the figures, request by request.
+#[tokio::test]
+async fn the_requests_of_a_probe_are_counted() {
+    let (s3, bucket) = server().await;
+    let meter = Arc::new(StoreMeter::default());
+    ask(&bucket.with_meter(Arc::clone(&meter))).await.unwrap();
+    let mut figures = Figures::default();
+    meter.add_to(&mut figures);
+    let counted: BTreeMap<String, u64> =
+        figures.requests.iter().map(|of| (of.operation.clone(), of.latency.count())).collect();
+    assert_eq!(counted, s3.request_counts());
+    assert_eq!(figures.uploaded_bytes.0, 0, "no file's bytes");
 }

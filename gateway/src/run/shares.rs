@@ -237,17 +237,18 @@ impl Shares {
         let missing = settings.missing_for_s3();
         let known = KnownAbilities::default();
         let (store, asked): (Arc<dyn ObjectStore>, _) = match missing {
+            // What it refuses is no request to S3.
             Some(missing) => (Arc::new(UnsetStore::new(missing)), None),
             None => {
                 let bucket = S3Bucket::open(&settings.s3, &wanted.bucket, &parts.credentials)?
                     .with_requester_pays(wanted.requester_pays)
-                    .at_pace(parts.bandwidth.paces());
+                    .at_pace(parts.bandwidth.paces())
+                    .with_meter(Arc::clone(&meters.store));
                 let asked =
                     Asked::new(wanted, &parts.gateway_id, &bucket, &known, &self.probe_turn);
-                (Arc::new(bucket), asked)
+                (Arc::new(MeteredStore::new(Arc::new(bucket), Arc::clone(&meters.store))), asked)
             }
         };
-        let store = Arc::new(MeteredStore::new(store, Arc::clone(&meters.store)));
         let store = Arc::new(RetryingStore::new(store));
         let store = Arc::new(DegradedStore::new(store, known.clone(), prefix));
         let share = Arc::new(Share {

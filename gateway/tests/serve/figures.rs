@@ -5,7 +5,7 @@ use std::{
     process::Command,
 };
 
-use gateway_api::status::Shutdown;
+use gateway_api::status::{Ability, ShareState, Shutdown};
 use s3_store::{FaultAction, FaultRule};
 
 use crate::{
@@ -61,6 +61,17 @@ fn one_word_says_whether_everything_is_in_s3() {
     let (store, home) = (store(), Home::new());
     let gateway = Gateway::start(&home, &settings(&store));
     assert_eq!(ask(&home, "safe"), ("safe\n".to_owned(), true));
+    let puts = |gateway: &Gateway| {
+        let requests = gateway.status().figures.requests;
+        requests.into_iter().find(|of| of.operation == "PutObject").unwrap_or_default()
+    };
+    // Finding out what the bucket can do is made of requests, too.
+    until("the bucket is known", || {
+        let known = gateway.status().shares[0].capabilities;
+        (known.put_if_absent == Ability::Yes).then_some(())
+    });
+    let asked = puts(&gateway);
+    assert_eq!(asked.latency.count(), store.request_counts()["PutObject"]);
     let refuse = FaultAction::FailBefore { status: 500, code: "InternalError".to_owned() };
     store.faults().add(FaultRule::new(refuse).operation("PutObject").times(u64::MAX));
     Mount::new(gateway.port, "sales").write("a", b"1");
@@ -69,8 +80,9 @@ fn one_word_says_whether_everything_is_in_s3() {
     assert_eq!(status.shutdown, Shutdown::Stuck);
     assert_eq!(status.shares[0].upload, status.upload, "one share has it all");
     assert!(status.upload.oldest_seconds.is_some());
-    let puts = status.figures.requests.iter().find(|of| of.operation == "PutObject");
-    assert!(puts.is_some_and(|puts| puts.failed > 0 && puts.succeeded == 0), "{puts:?}");
+    let failing = puts(&gateway);
+    assert!(failing.failed > asked.failed, "{failing:?}");
+    assert_eq!(failing.succeeded, asked.succeeded);
     store.faults().clear();
     gateway.flush();
     assert_eq!(ask(&home, "safe"), ("safe\n".to_owned(), true));
@@ -123,4 +135,19 @@ fn metrics_are_served_where_the_settings_say() {
     gateway.replace_settings(&metrics(taken_at, "127.0.0.1"));
     let problem = until("the status says why", || gateway.status().settings_problem);
     assert!(problem.contains("metrics.listen"), "{problem}");
+}
+
+/// A share without credentials asks S3 nothing, and no request of it is counted.
+#[test]
+fn what_is_refused_for_want_of_credentials_is_no_request() {
+    let (store, home) = (store(), Home::new());
+    let bare = settings(&store).replace("access_key_id = \"tidegate\"\n", "");
+    let bare = bare.replace("secret_access_key = \"tidegate-secret\"\n", "");
+    let gateway = Gateway::start(&home, &bare);
+    let unavailable = |state: &ShareState| matches!(state, ShareState::Unavailable(_));
+    until("the share has been refused", || {
+        unavailable(&gateway.status().shares[0].state).then_some(())
+    });
+    assert_eq!(gateway.status().figures.requests, []);
+    assert!(store.request_counts().is_empty());
 }

@@ -319,7 +319,7 @@ impl ObjectStore for S3Bucket {
         from_etag: &ETag,
         range: Range<u64>,
     ) -> Result<UploadedPart, StoreError> {
-        let at = At::key(StoreOp::UploadPart, key);
+        let at = At::key(StoreOp::UploadPartCopy, key);
         let request = self
             .part_copy_request(key, upload_id, from, from_etag)
             .part_number(part_number(number, at)?)
