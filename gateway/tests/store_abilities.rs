@@ -264,3 +264,30 @@ async fn the_requests_of_a_probe_are_counted() {
     assert_eq!(counted, s3.request_counts());
     assert_eq!(figures.uploaded_bytes.0, 0, "no file's bytes");
 }
+
+/// Goal: an upload in parts ends as it was begun, although what bodies carry changes meanwhile, also when
+/// another process goes on with it. Method: a store that refuses checksums which the upload did not name.
+#[tokio::test]
+async fn an_upload_ends_with_the_checksums_that_it_was_begun_with() {
+    let part = |byte: u8| Bytes::from(vec![byte; 5 << 20]);
+    let (s3, bucket) = server().await;
+    let id = bucket.create_multipart(&key("p/a"), &PutOptions::default()).await.unwrap();
+    s3.faults().set_unknown_headers(&["x-amz-checksum-"]);
+    let mut parts = vec![bucket.put_part(&key("p/a"), &id, 1, part(1)).await.unwrap()];
+    bucket.use_checksums(Checksums::Crc64Nvme);
+    parts.push(bucket.put_part(&key("p/a"), &id, 2, part(2)).await.unwrap());
+    let meter = Arc::new(StoreMeter::default());
+    let another = of(&s3).with_checksums(Checksums::Crc64Nvme).with_meter(Arc::clone(&meter));
+    for number in 3..=4 {
+        parts.push(another.put_part(&key("p/a"), &id, number, part(3)).await.unwrap());
+    }
+    let mut figures = Figures::default();
+    meter.add_to(&mut figures);
+    let asked: Vec<_> =
+        figures.requests.iter().map(|of| (of.operation.as_str(), of.succeeded)).collect();
+    assert_eq!(asked, [("ListParts", 1)], "once for the upload");
+    another.complete_multipart(&key("p/a"), &id, &parts, &Expect::Absent).await.unwrap();
+    // The next one is begun as is sent by then, and refused by such a store.
+    let refused = another.create_multipart(&key("p/b"), &PutOptions::default()).await;
+    assert_eq!(refused.unwrap_err().kind, Kind::Invalid);
+}

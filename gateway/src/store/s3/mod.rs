@@ -4,6 +4,7 @@
 //! decide (retries that multiply turn an outage into a storm).
 #[cfg(test)]
 mod addresses;
+mod begun;
 mod client;
 mod credentials;
 mod credentials_file;
@@ -84,6 +85,7 @@ pub struct S3Bucket {
     bucket: String,
     /// Whether bodies carry a CRC64NVME; clones follow what any of them learns.
     crc64nvme: Arc<AtomicBool>,
+    begun: begun::Begun,
     meter: Arc<StoreMeter>,
     limits: SendLimits,
     paces: Paces,
@@ -114,6 +116,7 @@ impl S3Bucket {
             crc64nvme: Arc::new(AtomicBool::new(
                 Checksums::of_endpoint(&settings.endpoint) == Checksums::Crc64Nvme,
             )),
+            begun: begun::Begun::default(),
             meter: Arc::default(),
             limits: SendLimits::default(),
             paces: Paces::default(),
