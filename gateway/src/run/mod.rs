@@ -11,6 +11,7 @@ mod machine;
 mod metrics;
 mod orphans;
 mod probe;
+mod rounds;
 mod shares;
 mod status;
 
