@@ -337,8 +337,9 @@ fn not_refreshed(error: &RefreshError) -> ControlError {
         RefreshError::Busy => {
             ControlError::Conflict("too many refreshes are under way: try again later".to_owned())
         }
-        RefreshError::Store(_) | RefreshError::Catalog(_) | RefreshError::Interrupted => {
-            ControlError::Failed(error.to_string())
-        }
+        RefreshError::Store(_)
+        | RefreshError::Catalog(_)
+        | RefreshError::Interrupted
+        | RefreshError::TooLarge(_) => ControlError::Failed(error.to_string()),
     }
 }

@@ -93,6 +93,7 @@ impl From<RefreshError> for FsError {
             RefreshError::Store(error) => error.kind.into(),
             RefreshError::Catalog(error) => Self::from(&*error),
             RefreshError::Interrupted | RefreshError::Busy => Self::TryLater,
+            RefreshError::TooLarge(_) => Self::Io,
         }
     }
 }
