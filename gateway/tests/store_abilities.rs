@@ -1,17 +1,18 @@
 //! Stores that are not quite S3: what they lack is found out by trying, and made up for or said.
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use gateway::{
     object::{ETag, ObjectKey},
     store::{
         Checksums, DegradedStore, Expect, KnownAbilities, ObjectStore, PutOptions, S3Bucket,
-        StoreError, StoreErrorKind as Kind,
+        StoreError, StoreErrorKind as Kind, StoreMeter,
     },
 };
 use gateway_api::{
     Secret,
+    figures::Figures,
     settings::{Addressing, S3Settings},
     status::{Ability, Capabilities},
 };
@@ -22,6 +23,11 @@ const SCRATCH: &str = "p/.tidegate-probe-0123456789abcdef";
 async fn server() -> (S3Store, S3Bucket) {
     let config = StoreConfig { buckets: vec!["bucket".to_owned()], ..StoreConfig::default() };
     let s3 = S3Store::start(config).await.unwrap();
+    let bucket = of(&s3);
+    (s3, bucket)
+}
+
+fn of(s3: &S3Store) -> S3Bucket {
     let settings = S3Settings {
         endpoint: s3.endpoint(),
         region: "us-east-1".to_owned(),
@@ -31,8 +37,7 @@ async fn server() -> (S3Store, S3Bucket) {
         secret_access_key: Secret::new("tidegate-secret"),
         ..S3Settings::default()
     };
-    let bucket = S3Bucket::new(&settings, &"bucket".parse().unwrap());
-    (s3, bucket)
+    S3Bucket::new(&settings, &"bucket".parse().unwrap())
 }
 
 fn key(key: &str) -> ObjectKey {
@@ -244,4 +249,45 @@ async fn scratch_objects_are_in_no_listing() {
     };
     assert_eq!(listed("p/").await, ["p/a"]);
     assert_eq!(listed("p/sub/").await, ["p/sub/.tidegate-probe-x"]);
+}
+
+/// What the finding out costs is in the figures, request by request.
+#[tokio::test]
+async fn the_requests_of_a_probe_are_counted() {
+    let (s3, bucket) = server().await;
+    let meter = Arc::new(StoreMeter::default());
+    ask(&bucket.with_meter(Arc::clone(&meter))).await.unwrap();
+    let mut figures = Figures::default();
+    meter.add_to(&mut figures);
+    let counted: BTreeMap<String, u64> =
+        figures.requests.iter().map(|of| (of.operation.clone(), of.latency.count())).collect();
+    assert_eq!(counted, s3.request_counts());
+    assert_eq!(figures.uploaded_bytes.0, 0, "no file's bytes");
+}
+
+/// Goal: an upload in parts ends as it was begun, although what bodies carry changes meanwhile, also when
+/// another process goes on with it. Method: a store that refuses checksums which the upload did not name.
+#[tokio::test]
+async fn an_upload_ends_with_the_checksums_that_it_was_begun_with() {
+    let part = |byte: u8| Bytes::from(vec![byte; 5 << 20]);
+    let (s3, bucket) = server().await;
+    let id = bucket.create_multipart(&key("p/a"), &PutOptions::default()).await.unwrap();
+    s3.faults().set_unknown_headers(&["x-amz-checksum-"]);
+    let mut parts = vec![bucket.put_part(&key("p/a"), &id, 1, part(1)).await.unwrap()];
+    bucket.use_checksums(Checksums::Crc64Nvme);
+    parts.push(bucket.put_part(&key("p/a"), &id, 2, part(2)).await.unwrap());
+    let meter = Arc::new(StoreMeter::default());
+    let another = of(&s3).with_checksums(Checksums::Crc64Nvme).with_meter(Arc::clone(&meter));
+    for number in 3..=4 {
+        parts.push(another.put_part(&key("p/a"), &id, number, part(3)).await.unwrap());
+    }
+    let mut figures = Figures::default();
+    meter.add_to(&mut figures);
+    let asked: Vec<_> =
+        figures.requests.iter().map(|of| (of.operation.as_str(), of.succeeded)).collect();
+    assert_eq!(asked, [("ListParts", 1)], "once for the upload");
+    another.complete_multipart(&key("p/a"), &id, &parts, &Expect::Absent).await.unwrap();
+    // The next one is begun as is sent by then, and refused by such a store.
+    let refused = another.create_multipart(&key("p/b"), &PutOptions::default()).await;
+    assert_eq!(refused.unwrap_err().kind, Kind::Invalid);
 }

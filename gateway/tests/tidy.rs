@@ -51,6 +51,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rusqlite", &["catalog/"]),
     ("nfsserve", &["nfs/"]),
     ("axum", &["admin/"]),
+    ("hyper_util", &["admin/"]),
 ];
 
 const LINES_MAX: usize = 600;

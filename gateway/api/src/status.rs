@@ -330,6 +330,10 @@ pub enum HealthEventKind {
     UnrepresentableKey,
     /// The store lacks an ability of S3's, or pretends to have it.
     StoreLacksAbility,
+    /// A directory holds more names than are listed.
+    DirectoryTooLarge,
+    /// The machine's time zone cannot be read, which the bandwidth schedule follows.
+    TimeZoneUnknown,
 }
 
 /// Where one file, directory or symbolic link stands.

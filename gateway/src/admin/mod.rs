@@ -70,3 +70,49 @@ pub trait Control: Send + Sync + 'static {
     /// [`ControlError`].
     async fn keys(&self, request: KeysRequest) -> Result<KeysPage, ControlError>;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A gateway of fixed answers.
+    #[derive(Default)]
+    pub(super) struct Fake {
+        settings: Mutex<Settings>,
+    }
+
+    #[async_trait]
+    impl Control for Fake {
+        async fn status(&self) -> GatewayStatus {
+            GatewayStatus { version: "1.2.3".to_owned(), ..GatewayStatus::default() }
+        }
+        async fn settings(&self) -> (u64, Settings) {
+            (7, self.settings.lock().unwrap().clone())
+        }
+        async fn replace_settings(
+            &self,
+            settings: Settings,
+            based_on: Option<u64>,
+        ) -> Result<u64, ControlError> {
+            if based_on.is_some_and(|r| r != 7) {
+                return Err(ControlError::Conflict("read them again".to_owned()));
+            }
+            *self.settings.lock().unwrap() = settings;
+            Ok(8)
+        }
+        async fn flush(&self) -> Result<(), ControlError> {
+            Err(ControlError::Failed("the bucket does not answer".to_owned()))
+        }
+        async fn file(&self, request: FileRequest) -> Result<FileStatus, ControlError> {
+            Err(ControlError::NotFound(format!("no {} here", request.path)))
+        }
+        async fn refresh(&self, request: RefreshRequest) -> Result<RefreshReport, ControlError> {
+            Err(ControlError::NotFound(format!("no share {}", request.share)))
+        }
+        async fn keys(&self, request: KeysRequest) -> Result<KeysPage, ControlError> {
+            Ok(KeysPage { keys: Vec::new(), next: Some(request.after + 1) })
+        }
+    }
+}

@@ -16,6 +16,7 @@ mod changed;
 mod claim;
 mod content;
 mod counts;
+mod depth;
 mod done;
 mod early;
 mod error;

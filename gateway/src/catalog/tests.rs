@@ -1,6 +1,7 @@
 //! Transitions on the real SQLite; a crash is a catalog dropped without close and opened again.
 mod aliases;
 mod committing;
+mod depth;
 mod listing;
 mod movers;
 mod writing;

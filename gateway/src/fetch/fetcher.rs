@@ -357,7 +357,7 @@ impl Inner {
             _ => return error.into(),
         };
         let settled = match found {
-            None => self.catalog.mark_gone(inode.ino, etag).await,
+            None => self.catalog.mark_gone(inode.ino, etag, self.clock.now()).await,
             Some(head) => {
                 let is = ChangedObject {
                     size: head.size,

@@ -204,7 +204,11 @@ impl Control for Gateway {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
             serving: self.serving.load(Ordering::Relaxed),
-            settings_problem: match state.problem().or_else(|| self.metrics_problem()) {
+            settings_problem: match state
+                .problem()
+                .or_else(|| self.metrics_problem())
+                .or_else(|| parts.bandwidth.problem())
+            {
                 Some(problem) => Some(problem),
                 None => credentials::problem(parts).await,
             },
@@ -333,8 +337,9 @@ fn not_refreshed(error: &RefreshError) -> ControlError {
         RefreshError::Busy => {
             ControlError::Conflict("too many refreshes are under way: try again later".to_owned())
         }
-        RefreshError::Store(_) | RefreshError::Catalog(_) | RefreshError::Interrupted => {
-            ControlError::Failed(error.to_string())
-        }
+        RefreshError::Store(_)
+        | RefreshError::Catalog(_)
+        | RefreshError::Interrupted
+        | RefreshError::TooLarge(_) => ControlError::Failed(error.to_string()),
     }
 }

@@ -11,6 +11,7 @@ mod machine;
 mod metrics;
 mod orphans;
 mod probe;
+mod rounds;
 mod shares;
 mod status;
 
@@ -179,7 +180,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
     let tasks = Tasks::default();
     let exports = Arc::new(Exports::new());
     let handles = HandleCodec::new(&identity.handle_key, catalog.generation());
-    let bandwidth = Arc::new(Bandwidth::new(Arc::clone(&clock)));
+    let bandwidth = Arc::new(Bandwidth::new(Arc::clone(&clock), events.clone()));
     let shares = Shares::new(shares::Parts {
         catalog: catalog.clone(),
         cache: cache.clone(),

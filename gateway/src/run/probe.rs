@@ -1,17 +1,15 @@
 //! Asks a share's bucket: whether it answers, whenever it did not the last time, and once what it can
 //! do. So the status is true although nobody reads or writes.
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use gateway_api::{
     settings::ShareSettings,
     status::{Ability, Capabilities, HealthEventKind, ShareState},
 };
 use tokio::sync::Mutex;
 
-use super::shares::Parts;
+use super::{rounds::Rounds, shares::Parts};
 use crate::{
     clock::Timestamp,
     object::ObjectKey,
@@ -62,37 +60,42 @@ impl Asked {
     }
 }
 
-/// Looks at the bucket of `share` until the share is gone or the gateway stops; asks once what it can
-/// do, if there is something to ask.
-pub(super) async fn probe(share: Weak<Share>, mut asked: Option<Asked>, parts: Parts) {
-    let stopping = parts.tasks.stopping();
-    let mut looks_to_pass = 0;
-    while let Some(share) = share.upgrade() {
-        let look = async {
-            look(&share, &parts).await;
-            if looks_to_pass > 0 {
-                looks_to_pass -= 1;
-            } else if share.health.state() == ShareState::Available
-                && let Some(question) = &asked
-            {
-                match question.ask().await {
-                    Ok(capabilities) => {
-                        say(&share, &capabilities);
-                        asked = None;
-                    }
-                    Err(error) => looks_to_pass = refused(&share, &error, parts.clock.now()),
+/// Looks at the bucket of a share; asks once what it can do, if there is something to ask.
+pub(super) struct Probe {
+    asked: Option<Asked>,
+    looks_to_pass: u32,
+    parts: Parts,
+}
+
+impl Probe {
+    /// Looks for `parts`, and asks what is `asked`.
+    pub(super) fn new(asked: Option<Asked>, parts: Parts) -> Self {
+        Self { asked, looks_to_pass: 0, parts }
+    }
+}
+
+#[async_trait]
+impl Rounds for Probe {
+    type Of = Share;
+
+    async fn round(&mut self, share: &Share) -> Duration {
+        look(share, &self.parts).await;
+        if self.looks_to_pass > 0 {
+            self.looks_to_pass -= 1;
+        } else if share.health.state() == ShareState::Available
+            && let Some(question) = &self.asked
+        {
+            match question.ask().await {
+                Ok(capabilities) => {
+                    say(share, &capabilities);
+                    self.asked = None;
+                }
+                Err(error) => {
+                    self.looks_to_pass = refused(share, &error, self.parts.clock.now());
                 }
             }
-        };
-        tokio::select! {
-            () = look => {}
-            () = stopping.cancelled() => return,
         }
-        drop(share);
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_INTERVAL) => {}
-            () = stopping.cancelled() => return,
-        }
+        LOOK_INTERVAL
     }
 }
 

@@ -71,7 +71,9 @@ impl Share {
             FileKind::Directory => Some("application/x-directory".to_owned()),
             FileKind::Symlink => None,
             FileKind::File if self.settings.guess_mime_type => {
-                mime_guess::from_path(&inode.name).first_raw().map(str::to_owned)
+                // By the end of its key: an alias says nothing of what the object is.
+                let part = inode.key_part.as_ref().unwrap_or(&inode.name);
+                mime_guess::from_path(part).first_raw().map(str::to_owned)
             }
             FileKind::File => None,
         };

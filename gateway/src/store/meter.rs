@@ -74,7 +74,9 @@ impl StoreMeter {
         });
     }
 
-    async fn counted<T>(
+    /// Counts `request` and how long it took. For a request that moves a file's bytes, use a
+    /// [`MeteredStore`].
+    pub(super) async fn counted<T>(
         &self,
         op: StoreOp,
         request: impl Future<Output = Result<T, StoreError>>,

@@ -103,7 +103,7 @@ impl ObjectStore for UnsetStore {
         _: &ETag,
         _: Range<u64>,
     ) -> Result<UploadedPart, StoreError> {
-        self.refuse(StoreOp::UploadPart, Some(key))
+        self.refuse(StoreOp::UploadPartCopy, Some(key))
     }
 
     async fn complete_multipart(

@@ -156,6 +156,24 @@ async fn what_is_changed_under_an_alias_is_changed_at_its_key() {
     assert_eq!(tree(&w.mount(), w.share.root).await, here);
 }
 
+/// Goal: what kind of file an object is is told by its key. Method: the alias of a long key is cut short and
+/// has lost the key's end.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_content_type_is_that_of_the_key_and_not_of_its_alias() {
+    let w = World::new().await;
+    let part = format!("{}.html", "n".repeat(300));
+    w.foreign(&format!("p/{part}"), b"<p>");
+    w.refresher.now(w.share.root).await.unwrap();
+    let alias = keymap::alias(&part, keymap::PartKind::Object);
+    assert!(!alias.contains(".html"), "{alias}");
+    let ino = w.entry(&alias).await.unwrap().ino;
+    w.chmod(ino, 0o600).await;
+    w.drain().await;
+    let object = w.object(&format!("p/{part}"));
+    assert_eq!(object.user_meta["file-permissions"], "0100600");
+    assert_eq!(object.content_type, "text/html");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_takes_its_odd_keys_along_and_is_not_removed_with_them() {
     let (w, fs) = with_odd_keys().await;

@@ -6,6 +6,7 @@
 mod answers;
 mod conflict;
 mod fetch;
+mod heads;
 mod keys;
 mod listing;
 mod multipart;

@@ -240,6 +240,18 @@ impl World {
         }
     }
 
+    /// Gives up listings after so many pages, from here on.
+    pub(crate) fn limit_pages(&mut self, pages: usize) {
+        let refresher = Refresher::new(
+            Arc::clone(&self.share),
+            self.catalog.clone(),
+            self.cache.clone(),
+            Arc::clone(&self.clock) as Arc<dyn Clock>,
+            self.tasks.clone(),
+        );
+        self.refresher = refresher.with_pages_max(pages);
+    }
+
     /// The share as its clients see it.
     pub(crate) fn mount(&self) -> Vfs {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;

@@ -4,6 +4,7 @@
 //! decide (retries that multiply turn an outage into a storm).
 #[cfg(test)]
 mod addresses;
+mod begun;
 mod client;
 mod credentials;
 mod credentials_file;
@@ -26,7 +27,7 @@ use gateway_api::{BucketName, SettingsError, settings::S3Settings};
 pub use credentials::{CredentialsStanding, S3Credentials};
 pub use pace::SendLimits;
 
-use super::pace::Paces;
+use super::{StoreMeter, pace::Paces};
 use crate::object::ObjectKey;
 
 /// How the store is to prove that it took the bytes that were sent.
@@ -84,6 +85,8 @@ pub struct S3Bucket {
     bucket: String,
     /// Whether bodies carry a CRC64NVME; clones follow what any of them learns.
     crc64nvme: Arc<AtomicBool>,
+    begun: begun::Begun,
+    meter: Arc<StoreMeter>,
     limits: SendLimits,
     paces: Paces,
 }
@@ -113,6 +116,8 @@ impl S3Bucket {
             crc64nvme: Arc::new(AtomicBool::new(
                 Checksums::of_endpoint(&settings.endpoint) == Checksums::Crc64Nvme,
             )),
+            begun: begun::Begun::default(),
+            meter: Arc::default(),
             limits: SendLimits::default(),
             paces: Paces::default(),
         })
@@ -138,6 +143,13 @@ impl S3Bucket {
     #[must_use]
     pub fn at_pace(self, paces: Paces) -> Self {
         Self { paces, ..self }
+    }
+
+    /// The same bucket, counting in `meter` what it asks by itself, beside what the port is asked for
+    /// (which a [`super::MeteredStore`] counts).
+    #[must_use]
+    pub fn with_meter(self, meter: Arc<StoreMeter>) -> Self {
+        Self { meter, ..self }
     }
 
     /// The same bucket with other patience for bodies that do not move.

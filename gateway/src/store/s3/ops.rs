@@ -264,7 +264,8 @@ impl ObjectStore for S3Bucket {
         options: &PutOptions,
     ) -> Result<String, StoreError> {
         let at = At::key(StoreOp::CreateMultipartUpload, key);
-        let checksum = self.checksums().algorithm();
+        let checksums = self.checksums();
+        let checksum = checksums.algorithm();
         let whole = checksum.as_ref().map(|_| ChecksumType::FullObject);
         let request = self
             .client
@@ -281,7 +282,9 @@ impl ObjectStore for S3Bucket {
             .set_acl(options.acl.as_deref().map(From::from));
         let begun = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
         let id = begun.upload_id().filter(|id| !id.is_empty());
-        id.map(str::to_owned).ok_or_else(|| at.error(StoreErrorKind::Invalid, "no upload id"))
+        let id = id.ok_or_else(|| at.error(StoreErrorKind::Invalid, "no upload id"))?;
+        self.begun.note(id, checksums);
+        Ok(id.to_owned())
     }
 
     async fn put_part(
@@ -292,6 +295,8 @@ impl ObjectStore for S3Bucket {
         body: Bytes,
     ) -> Result<UploadedPart, StoreError> {
         let at = At::key(StoreOp::UploadPart, key);
+        let wire_number = part_number(number, at)?;
+        let checksums = self.begun_with(key, upload_id).await?;
         let going = Sending::new(body.clone(), &self.paces.upload);
         let request = self
             .client
@@ -299,8 +304,8 @@ impl ObjectStore for S3Bucket {
             .bucket(&self.bucket)
             .key(key.as_str())
             .upload_id(upload_id)
-            .part_number(part_number(number, at)?)
-            .set_checksum_crc64_nvme(self.checksums().of(&body))
+            .part_number(wire_number)
+            .set_checksum_crc64_nvme(checksums.of(&body))
             .body(ByteStream::from(body))
             .customize()
             .config_override(sending())
@@ -319,7 +324,7 @@ impl ObjectStore for S3Bucket {
         from_etag: &ETag,
         range: Range<u64>,
     ) -> Result<UploadedPart, StoreError> {
-        let at = At::key(StoreOp::UploadPart, key);
+        let at = At::key(StoreOp::UploadPartCopy, key);
         let request = self
             .part_copy_request(key, upload_id, from, from_etag)
             .part_number(part_number(number, at)?)
@@ -367,6 +372,7 @@ impl ObjectStore for S3Bucket {
             .send()
             .await
             .map_err(|e| s3_error::from_sdk(at, e))?;
+        self.begun.forget(upload_id);
         tag(completed.e_tag(), at)
     }
 
@@ -379,10 +385,11 @@ impl ObjectStore for S3Bucket {
             .key(key.as_str())
             .upload_id(upload_id);
         match request.send().await.map_err(|e| s3_error::from_sdk(at, e)) {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+            Err(error) if error.kind != StoreErrorKind::NotFound => return Err(error),
+            Ok(_) | Err(_) => {}
         }
+        self.begun.forget(upload_id);
+        Ok(())
     }
 
     async fn list_multipart(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
