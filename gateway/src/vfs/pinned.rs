@@ -15,7 +15,10 @@ use gateway_api::{
 
 use super::{FileKind, FsError, Ino, Source, write_back::WriteBack};
 use crate::{
-    cache::{evict::Pinned, recency::PART_BYTES},
+    cache::{
+        evict::{Need, Pinned},
+        recency::PART_BYTES,
+    },
     catalog::{Inode, Since},
     share::Pins,
 };
@@ -283,9 +286,11 @@ impl Pinning {
             tracing::error!("cannot ask the cache disk for its space: {error}");
             FsError::Io
         };
-        let short = space.short_of_spare().map_err(ask)?;
-        if short > 0 && self.shared.evict(short, Pinned::Stay).await? < short {
-            return Ok(false);
+        if space.short_of_spare().map_err(ask)? > 0 {
+            self.shared.evict(Need::Spare(u64::MAX), Pinned::Stay).await?;
+            if space.short_of_spare().map_err(ask)? > 0 {
+                return Ok(false);
+            }
         }
         space.admit(len).map_err(ask)
     }

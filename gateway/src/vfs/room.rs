@@ -10,10 +10,7 @@ use super::{
     pace::{Turn, WAIT_MAX},
     write_back::WriteBack,
 };
-use crate::cache::evict::Pinned;
-
-/// Room made when the disk is short, so that not every write has to.
-const HEADROOM_BYTES: u64 = 64 << 20;
+use crate::cache::evict::{Need, Pinned};
 
 /// What an event says while writers are slowed.
 const NEARLY_FULL: &str = "the cache disk is nearly full of data that is not in S3 yet: writers are slowed to the \
@@ -97,8 +94,7 @@ impl WriteBack {
         if space.admit(len).map_err(ask)? {
             return Ok(true);
         }
-        let short = space.short_of(len.saturating_add(HEADROOM_BYTES)).map_err(ask)?;
-        self.evict(short, pinned).await?;
+        self.evict(Need::Write(len), pinned).await?;
         space.admit(len).map_err(ask)
     }
 

@@ -8,6 +8,7 @@ mod pinning;
 mod repeated;
 mod side_by_side;
 mod small;
+mod tiny_disk;
 
 use std::{
     collections::HashMap,
@@ -251,6 +252,8 @@ impl Fixture {
                     let etag = ETag::new(format!("up{}", job.op.0));
                     let (op, version) = (job.op, job.inode.version);
                     self.catalog.finish_sync(op, version, &job.key, &etag, now).await.unwrap();
+                    let ranges = self.catalog.ranges(job.inode.ino).await.unwrap();
+                    self.shared.cache.note_clean(job.inode.ino, &ranges);
                 }
                 other => self.catalog.finish_delete(other.op()).await.unwrap(),
             }

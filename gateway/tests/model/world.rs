@@ -9,7 +9,7 @@ use gateway::{
     budget::MemoryBudget,
     cache::{
         CacheStore, DiskIo, HostDisk,
-        evict::{Evictor, Files, Pinned},
+        evict::{Evictor, Files, Need, Pinned},
         sim_disk::SimDisk,
     },
     catalog::{Catalog, RootAttr},
@@ -367,7 +367,7 @@ impl World {
     pub(crate) fn evict(&self) {
         let Gateway { cache, locks, write_back, .. } = self.gateway();
         let files = Files { cache, locks, index: write_back.as_ref() };
-        self.run(Evictor::default().free(files, u64::MAX, Pinned::Stay)).unwrap();
+        self.run(Evictor::default().free(files, Need::Bytes(u64::MAX), Pinned::Stay)).unwrap();
     }
 
     /// Lists a directory anew.

@@ -1,7 +1,7 @@
 //! What leaves the cache: parts, the coldest first, in time, and never what S3 does not have.
 use super::*;
 use crate::cache::{
-    evict::Pinned,
+    evict::{Need, Pinned},
     recency::PART_BYTES,
     space::{reserve_bytes, spare_bytes},
 };
@@ -24,7 +24,7 @@ async fn of_a_large_file_the_cold_part_leaves_and_comes_back() {
     for at in [PART_BYTES, 0, 2 * PART_BYTES] {
         read(at).await;
     }
-    let freed = f.shared.evict(1, Pinned::Stay).await.unwrap();
+    let freed = f.shared.evict(Need::Bytes(1), Pinned::Stay).await.unwrap();
     assert_eq!(freed, PART_BYTES, "the part that was not read for longest");
     let left: Vec<_> = f.catalog.ranges(file).await.unwrap().iter().collect();
     assert_eq!(left, [0..PART_BYTES, 2 * PART_BYTES..size]);
@@ -32,7 +32,7 @@ async fn of_a_large_file_the_cold_part_leaves_and_comes_back() {
     read(2 * PART_BYTES).await;
     read(PART_BYTES).await;
     assert_eq!(f.source.fetched.load(Ordering::SeqCst) - before, 1000);
-    assert_eq!(f.shared.evict(size, Pinned::Stay).await.unwrap(), PART_BYTES + 2000);
+    assert_eq!(f.shared.evict(Need::Bytes(size), Pinned::Stay).await.unwrap(), PART_BYTES + 2000);
     assert!(!f.shared.cache.exists(file).await.unwrap(), "nothing is left of it");
     assert!(f.events.list().is_empty());
     assert_eq!(f.catalog.verify().await.unwrap(), Vec::<String>::new());
@@ -77,7 +77,7 @@ async fn what_was_not_used_since_the_start_leaves_first() {
     for file in used {
         f.content(*file).await;
     }
-    assert_eq!(f.shared.evict(12 * 3000, Pinned::Stay).await.unwrap(), 12 * 3000);
+    assert_eq!(f.shared.evict(Need::Bytes(12 * 3000), Pinned::Stay).await.unwrap(), 12 * 3000);
     for file in used {
         assert!(!f.catalog.ranges(*file).await.unwrap().is_empty());
     }
@@ -85,8 +85,8 @@ async fn what_was_not_used_since_the_start_leaves_first() {
         assert!(f.catalog.ranges(*file).await.unwrap().is_empty());
     }
     // And then the others, although nothing unknown is left.
-    assert_eq!(f.shared.evict(u64::MAX, Pinned::Stay).await.unwrap(), 8 * 3000);
-    assert_eq!(f.shared.evict(1, Pinned::Stay).await.unwrap(), 0);
+    assert_eq!(f.shared.evict(Need::Bytes(u64::MAX), Pinned::Stay).await.unwrap(), 8 * 3000);
+    assert_eq!(f.shared.evict(Need::Bytes(1), Pinned::Stay).await.unwrap(), 0);
 }
 
 /// Goal: while the cache is nearly full of what S3 does not have, writers are told to come again instead of

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::cache::{
-    evict::Pinned,
+    evict::{Need, Pinned},
     recency::PART_BYTES,
     space::{reserve_bytes, spare_bytes},
 };
@@ -41,7 +41,7 @@ async fn what_is_pinned_is_fetched_and_stays_when_everything_else_leaves() {
     assert_eq!((status.total.0, status.cached.0, status.complete), (total, total, true));
     assert_eq!(f.source.fetched.load(Ordering::SeqCst), PART_BYTES + 500 + 700);
 
-    assert_eq!(f.shared.evict(u64::MAX, Pinned::Stay).await.unwrap(), 700);
+    assert_eq!(f.shared.evict(Need::Bytes(u64::MAX), Pinned::Stay).await.unwrap(), 700);
     assert!(f.catalog.ranges(other).await.unwrap().is_empty());
     // What the bucket has changed is fetched anew.
     assert!(f.catalog.drop_ranges(below).await.unwrap());
