@@ -110,21 +110,16 @@ impl WriteBack {
     /// second.
     ///
     /// # Errors
-    /// Of the disk or the catalog.
-    pub async fn look_at_pressure(&self) -> Result<(), FsError> {
+    /// Of the disk.
+    pub fn look_at_pressure(&self) -> Result<(), FsError> {
         let space = self.cache.space().now().map_err(|error| {
             tracing::error!("cannot ask the cache disk for its space: {error}");
             FsError::Io
         })?;
         let capacity = space.total.saturating_sub(crate::cache::space::reserve_bytes(space.total));
         let used = space.total.saturating_sub(space.available);
-        let dirty = if used <= capacity / 2 {
-            // Nobody is slowed, whatever of it is dirty: not worth counting.
-            0
-        } else {
-            let pending = self.catalog.pending(None).await?.dirty_bytes;
-            pending.saturating_add(self.cache.overlay().bytes()).min(used)
-        };
+        let unsent = self.catalog.unsent_bytes();
+        let dirty = unsent.saturating_add(self.cache.overlay().bytes()).min(used);
         if self.pacer.looked(self.clock.now(), (dirty, capacity), self.catalog.progress()).is_high()
         {
             self.events.add(HealthEventKind::CacheFull, None, NEARLY_FULL.to_owned());

@@ -109,7 +109,7 @@ async fn writers_are_slowed_by_what_is_not_uploaded_and_commits_are_not() {
     f.fs.commit(&cx, file).await.unwrap();
     drop(first);
     f.clock.advance_millis(5000);
-    f.shared.look_at_pressure().await.unwrap();
+    f.shared.look_at_pressure().unwrap();
     f.write(file, 9000, &data(), Stability::FileSync).await;
     assert_eq!(f.catalog.inode(file).await.unwrap().size, 9000 + (8 << 20));
 }
