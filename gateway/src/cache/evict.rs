@@ -16,7 +16,11 @@ use super::{
     CacheError, CacheStore, RangeSet, Space,
     recency::{Looked, PART_BYTES, Part},
 };
-use crate::{ids::Ino, locks::InodeLocks};
+use crate::{
+    failpoint::{self, Point},
+    ids::Ino,
+    locks::InodeLocks,
+};
 
 /// Files looked at in one step of the walk through what is not known.
 const STEP_FILES: usize = 256;
@@ -327,8 +331,16 @@ async fn evict(from: Files<'_>, part: Part, pinned: Pinned) -> Result<Forgotten,
     let forgotten = index.forget(ino, range.clone(), pinned).await?;
     match forgotten {
         Forgotten::Stays(_) => {}
-        Forgotten::Part(_) => cache.punch(ino, range).await?,
-        Forgotten::Last(_) => cache.take_off(ino).await?,
+        Forgotten::Part(_) => {
+            failpoint::passed(Point::EvictAfterCatalog);
+            cache.punch(ino, range).await?;
+            failpoint::passed(Point::EvictAfterPunch);
+        }
+        Forgotten::Last(_) => {
+            failpoint::passed(Point::EvictAfterCatalog);
+            cache.take_off(ino).await?;
+            failpoint::passed(Point::EvictAfterRemove);
+        }
     }
     Ok(forgotten)
 }

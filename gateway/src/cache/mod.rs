@@ -11,6 +11,8 @@ pub mod overlay;
 pub mod recency;
 #[cfg(any(test, feature = "testing"))]
 pub mod sim_disk;
+#[cfg(any(test, feature = "testing"))]
+pub mod small_disk;
 pub mod space;
 mod sync;
 mod written;

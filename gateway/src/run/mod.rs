@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     admin,
-    cache::{CacheError, CacheStore, HostDisk},
+    cache::{CacheError, CacheStore, DiskIo, HostDisk},
     catalog::{Catalog, CatalogError},
     cli::ServeArgs,
     clock::{Clock, SystemClock},
@@ -158,7 +158,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
         .map_err(|source| RunError::CacheDirectory { path: args.cache.clone(), source })?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let catalog = Catalog::open(&args.cache)?;
-    let cache = CacheStore::open(Arc::new(HostDisk), &args.cache)?;
+    let cache = CacheStore::open(disk(&args), &args.cache)?;
     let recovered = recovery::recover(&catalog, &cache, clock.as_ref()).await?;
     tracing::info!("catalog and cache are in order: {recovered}");
     let events = Events::new(Arc::clone(&clock));
@@ -245,6 +245,20 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
     let closed = catalog.close().await;
     ended?;
     Ok(closed?)
+}
+
+/// What the cache is on.
+#[cfg(not(feature = "testing"))]
+fn disk(_: &ServeArgs) -> Arc<dyn DiskIo> {
+    Arc::new(HostDisk)
+}
+
+#[cfg(feature = "testing")]
+fn disk(args: &ServeArgs) -> Arc<dyn DiskIo> {
+    match args.cache_bytes {
+        Some(bytes) => Arc::new(crate::cache::small_disk::SmallDisk::new(bytes)),
+        None => Arc::new(HostDisk),
+    }
 }
 
 fn open_settings(args: &ServeArgs) -> Result<SettingsStore, RunError> {
