@@ -122,6 +122,10 @@ pub struct ServeArgs {
     /// The admin socket; `admin.sock` in the state directory if left out.
     #[arg(long, value_name = "SOCKET")]
     pub admin: Option<PathBuf>,
+    /// Takes the cache disk for one of so many bytes, for tests of a full one.
+    #[cfg(feature = "testing")]
+    #[arg(long, hide = true)]
+    pub cache_bytes: Option<u64>,
 }
 
 /// Which gateway a command asks.

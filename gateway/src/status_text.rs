@@ -53,6 +53,9 @@ pub fn render(status: &GatewayStatus) -> String {
         if let Some(pinned) = &share.pinned {
             let state = if pinned.complete { "all here" } else { "not all here yet" };
             line(format!("  pinned: {} of {} cached, {state}", pinned.cached, pinned.total));
+            if let Some(problem) = &pinned.problem {
+                line(format!("  pinned: {problem}"));
+            }
         }
         if share.unrepresentable_keys > 0 {
             line(format!(

@@ -257,6 +257,9 @@ pub struct PinnedStatus {
     pub cached: ByteSize,
     /// Whether all are, and all directories below pinned paths are known.
     pub complete: bool,
+    /// Why nothing more comes at the moment, and when it is tried again, in words; none while it does.
+    #[serde(default)]
+    pub problem: Option<String>,
 }
 
 /// A refresh by command.

@@ -8,7 +8,7 @@
 //! Must not know: S3, the cache's files, protocols. Lock rank: last; never calls back.
 //!
 //! Files: `namespace` (create, remove, rename), `content` (writes, attributes), `range`, `journal`
-//! and `claim` (what the movers do), `listing` (what S3 shows), `alias` (keys that no name can stand for), `carried`, `sums`, `share`, `done`, `counts`, `verify`. `rows` keeps what
+//! and `claim` (what the movers do), `listing` (what S3 shows), `alias` (keys that no name can stand for), `carried`, `sums`, `share`, `done`, `counts`, `unsent`, `verify`. `rows` keeps what
 //! is asked for most in memory.
 mod alias;
 mod carried;
@@ -39,6 +39,7 @@ mod sums;
 #[cfg(test)]
 mod tests;
 mod types;
+mod unsent;
 mod verify;
 mod writer;
 
@@ -79,7 +80,8 @@ use held::Held;
 use reader::Readers;
 use rows::{Rows, Touched};
 use sums::SumMemory;
-use writer::{Operation, Txn, Writer};
+use unsent::Unsent;
+use writer::{Committer, Operation, Txn, Writer, WriterState};
 
 use crate::blocking;
 
@@ -104,6 +106,7 @@ struct Inner {
     journal: watch::Sender<u64>,
     damage: watch::Sender<Option<String>>,
     progress: AtomicU64,
+    unsent: Unsent,
     was_clean: bool,
     generation: u64,
     done: done::Done,
@@ -146,14 +149,21 @@ impl Catalog {
         )?;
         let done = done::load(&connection)?;
         let touched = Touched::watch(&connection)?;
+        let unsent = Unsent::keep(&connection)?;
         let rows = Arc::new(Rows::default());
         let sums = Arc::new(SumMemory::default());
         let journal = watch::Sender::new(0);
         let held = Held::load(&connection)?;
         let (sender, mut operations) = mpsc::channel(writer::QUEUE_OPERATIONS_MAX);
-        let memory = (Arc::clone(&rows), Arc::clone(&sums));
-        let writer = Writer::new(connection, touched, memory, held.clone(), journal.clone());
-        let writer = Arc::new(writer);
+        let writer = Arc::new(Writer::new(Committer {
+            connection,
+            touched,
+            rows: Arc::clone(&rows),
+            sums: Arc::clone(&sums),
+            unsent: unsent.clone(),
+            journal: journal.clone(),
+            state: WriterState { held: held.clone(), ..WriterState::default() },
+        }));
         let writes = Arc::clone(&writer);
         let thread = thread::Builder::new()
             .name("catalog".to_owned())
@@ -171,6 +181,7 @@ impl Catalog {
                 journal,
                 damage: watch::channel(None).0,
                 progress: AtomicU64::new(0),
+                unsent,
                 was_clean: clean == 1,
                 generation,
                 done,

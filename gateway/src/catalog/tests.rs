@@ -4,6 +4,7 @@ mod committing;
 mod depth;
 mod listing;
 mod movers;
+mod unsent;
 mod writing;
 
 use tempfile::TempDir;
@@ -168,6 +169,8 @@ impl Fixture {
 
     pub(super) async fn verify(&self) {
         assert_eq!(self.catalog.verify().await.unwrap(), Vec::<String>::new());
+        let pending = self.catalog.pending(None).await.unwrap();
+        assert_eq!(self.catalog.unsent_bytes(), pending.dirty_bytes);
         for (row, ranges) in self.catalog.inner.rows.all() {
             let ino = row.ino;
             let true_row = self.catalog.read(move |db| inode::get(db, ino)).await.unwrap();

@@ -9,10 +9,11 @@ use super::{
 use crate::{
     budget::MemoryBudget,
     cache::CacheStore,
-    catalog::{Catalog, CatalogError, DeleteJob, EarlyJob, Inode, Job, OpId},
+    catalog::{Catalog, CatalogError, DeleteJob, EarlyJob, Finish, Inode, Job, OpId},
     clock::Clock,
     failpoint::{self, Point},
     fetch::{FetchError, Fetcher},
+    ids::Ino,
     locks::InodeLocks,
     object::ObjectKey,
     share::Share,
@@ -118,10 +119,24 @@ impl Tools {
                     self.catalog.finish_content(job.op, version, &job.key, &etag, now).await?
                 };
                 failpoint::passed(Point::UploadAfterFinish);
+                if end == Finish::Clean {
+                    self.may_leave(job.inode.ino).await;
+                }
                 tracing::debug!(key = %job.key, version, ?end, "published");
                 Ok(())
             }
             Outcome::AskAgain => Err(JobError::Superseded),
+        }
+    }
+
+    /// Lets the cache know that the file's bytes may leave it.
+    async fn may_leave(&self, ino: Ino) {
+        match self.catalog.ranges(ino).await {
+            Ok(ranges) => self.cache.note_clean(ino, &ranges),
+            // Whoever uses the file next makes it known, or the next start does.
+            Err(error) => {
+                tracing::error!(ino = ino.0, "what may leave the cache is not known: {error}")
+            }
         }
     }
 

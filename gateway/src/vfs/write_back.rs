@@ -119,6 +119,7 @@ impl WriteBack {
     /// Changes what is pinned, of all shares.
     pub fn set_pins(&self, pins: HashMap<ShareId, Pins>) {
         *self.pins.write().unwrap_or_else(PoisonError::into_inner) = pins;
+        self.cache.note_pins();
     }
 
     /// When a change that is made now may be uploaded.

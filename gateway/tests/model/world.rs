@@ -3,13 +3,20 @@
 //!
 //! Each start of the gateway is a runtime of its own. To drop that is what a crash looks like: whatever
 //! the gateway was doing ends where it waits.
-use std::{cell::Cell, future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    future::Future,
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use gateway::{
     budget::MemoryBudget,
     cache::{
         CacheStore, DiskIo, HostDisk,
-        evict::{Evictor, Files, Pinned},
+        evict::{Evictor, Files, Need, Pinned},
         sim_disk::SimDisk,
     },
     catalog::{Catalog, RootAttr},
@@ -34,7 +41,7 @@ use tempfile::TempDir;
 use tokio::{runtime::Runtime, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::ops::Disk;
+use crate::{ops::Disk, reached, tree::Tree};
 
 pub(crate) const BUCKET: &str = "bucket";
 pub(crate) const PREFIX: &str = "p/";
@@ -367,7 +374,37 @@ impl World {
     pub(crate) fn evict(&self) {
         let Gateway { cache, locks, write_back, .. } = self.gateway();
         let files = Files { cache, locks, index: write_back.as_ref() };
-        self.run(Evictor::default().free(files, u64::MAX, Pinned::Stay)).unwrap();
+        self.run(Evictor::default().free(files, Need::Bytes(u64::MAX), Pinned::Stay)).unwrap();
+    }
+
+    /// Lets parts of clean files leave until so many bytes are free.
+    pub(crate) fn evict_some(&self, bytes: u64, tree: &Tree) {
+        let Gateway { cache, catalog, locks, write_back, .. } = self.gateway();
+        let files = || tree.nodes.values().filter(|node| node.file().is_some());
+        let cached = |ino| self.run(catalog.ranges(ino)).unwrap().bytes();
+        let before: Vec<_> = files().map(|node| (node.ino, cached(node.ino))).collect();
+        let from = Files { cache, locks, index: write_back.as_ref() };
+        self.run(Evictor::default().free(from, Need::Bytes(bytes), Pinned::Stay)).unwrap();
+        for (ino, before) in before {
+            let after = cached(ino);
+            if after > 0 && after < before {
+                reached::PARTS_LEFT.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The figure that the pace of writers follows is what the catalog counts.
+    pub(crate) fn figures_agree(&self) -> Result<(), String> {
+        let catalog = &self.gateway().catalog;
+        // An upload beside may end in between.
+        for _ in 0..100 {
+            let (figure, counted) =
+                (catalog.unsent_bytes(), self.run(catalog.pending(None)).unwrap().dirty_bytes);
+            if figure == counted {
+                return Ok(());
+            }
+        }
+        Err("the catalog counts other bytes than its figure says".to_owned())
     }
 
     /// Lists a directory anew.

@@ -1,6 +1,7 @@
 //! The whole `gateway serve` as a process, against the embedded S3 store and a user-space NFS client:
 //! what docs/semantics.md promises, seen from outside.
 mod crash;
+mod damage;
 mod early;
 mod edge;
 mod figures;
