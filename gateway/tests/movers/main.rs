@@ -6,6 +6,7 @@
 mod answers;
 mod conflict;
 mod fetch;
+mod forms;
 mod keys;
 mod listing;
 mod multipart;
