@@ -31,7 +31,7 @@ pub use memory::MemoryStore;
 pub use meter::{MeteredStore, StoreMeter};
 pub use retry::RetryingStore;
 #[cfg(feature = "service")]
-pub use s3::{Checksums, CredentialsStanding, S3Bucket, S3Credentials, SendLimits};
+pub use s3::{Checksums, CredentialsStanding, S3Bucket, S3Credentials, SendLimits, WaitLimits};
 pub use unset::UnsetStore;
 
 use crate::{

@@ -20,6 +20,9 @@ fn table() -> Vec<(String, String)> {
     let alias = |part: &str, kind| keymap::alias(part, kind);
     let long_name = alias(&long, keymap::PartKind::Object);
     let long_dir = alias(&long, keymap::PartKind::Prefix);
+    // With the share's prefix, the longest key that S3 has: 1,024 bytes.
+    let longest = [("d", 255), ("e", 255), ("f", 255), ("g", 254)];
+    let longest = longest.map(|(letter, times)| letter.repeat(times)).join("/");
     [
         ("plain", "plain"),
         ("dir/plain", "dir/plain"),
@@ -36,11 +39,20 @@ fn table() -> Vec<(String, String)> {
         ("del\u{7f}", "s3key%del%7F"),
         ("100%\t", "s3key%100%25%09"),
         ("100%", "100%"),
+        ("back\\slash", "back\\slash"),
+        (" led and trailed ", " led and trailed "),
+        ("a+b &=?#;%2F", "a+b &=?#;%2F"),
+        // Two names, although they look like one.
+        ("\u{e9}", "\u{e9}"),
+        ("e\u{301}", "e\u{301}"),
+        ("서울/\u{1f600}", "서울/\u{1f600}"),
+        ("\u{85}next", "s3key%%C2%85next"),
         ("both", "s3key%both"),
         ("both/in", "both/in"),
         ("s3key%both", "s3key%s3key%25both"),
         (long.as_str(), long_name.as_str()),
         (&format!("{long}/x"), &format!("{long_dir}/x")),
+        (longest.as_str(), longest.as_str()),
     ]
     .into_iter()
     .map(|(key, path)| (key.to_owned(), path.to_owned()))

@@ -24,6 +24,7 @@ use aws_sdk_s3::{Client, types::ChecksumAlgorithm};
 use crc_fast::CrcAlgorithm;
 use gateway_api::{BucketName, SettingsError, settings::S3Settings};
 
+pub use client::WaitLimits;
 pub use credentials::{CredentialsStanding, S3Credentials};
 pub use pace::SendLimits;
 
@@ -156,6 +157,13 @@ impl S3Bucket {
     #[must_use]
     pub fn with_send_limits(self, limits: SendLimits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// The same bucket with other patience for a store that does not answer.
+    #[must_use]
+    pub fn with_wait_limits(self, limits: WaitLimits) -> Self {
+        let config = client::waiting(self.client.config().to_builder(), limits);
+        Self { client: Client::from_conf(config.build()), ..self }
     }
 
     /// Sends these checksums from the next request on, from every clone.
