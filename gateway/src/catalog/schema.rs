@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use super::error::CatalogError;
 
 /// The schema that this gateway writes.
-pub(super) const SCHEMA_VERSION: u32 = 7;
+pub(super) const SCHEMA_VERSION: u32 = 8;
 
 /// One step per version: `MIGRATIONS[n]` leads from version n to n + 1.
 const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
@@ -17,6 +17,7 @@ const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
     include_str!("schema/0005.sql"),
     include_str!("schema/0006.sql"),
     include_str!("schema/0007.sql"),
+    include_str!("schema/0008.sql"),
 ];
 
 /// Brings the database to [`SCHEMA_VERSION`], each step in its own transaction.

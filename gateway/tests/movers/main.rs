@@ -11,6 +11,7 @@ mod listing;
 mod multipart;
 mod pages;
 mod refresh;
+mod settle;
 mod upload;
 mod walk;
 mod world;
