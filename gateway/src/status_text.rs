@@ -168,6 +168,7 @@ pub fn render_file(status: &FileStatus) -> String {
         FileState::Failing { attempts, error } => {
             format!("its upload has failed {attempts} times and is tried again; last: {error}")
         }
+        FileState::Incomplete { reason } => format!("is not uploaded: {reason}"),
     };
     let version = match etag {
         Some(etag) => format!("S3 has {etag}"),
@@ -255,6 +256,25 @@ mod tests {
             "file, 1.5 KiB, 1.5 KiB of it cached\n\
              its upload has failed 3 times and is tried again; last: 403 AccessDenied\n\
              s3://sales-backup/onprem/a.txt: S3 has none yet\n"
+        );
+    }
+
+    #[test]
+    fn a_file_that_lacks_bytes_says_which() {
+        let status = FileStatus {
+            kind: "file".to_owned(),
+            size: ByteSize(1536),
+            cached: ByteSize(512),
+            bucket: "sales-backup".parse().unwrap(),
+            key: "a.incomplete".to_owned(),
+            etag: None,
+            state: FileState::Incomplete { reason: "bytes 0-1023 are nowhere".to_owned() },
+        };
+        assert_eq!(
+            render_file(&status),
+            "file, 1.5 KiB, 512 B of it cached\n\
+             is not uploaded: bytes 0-1023 are nowhere\n\
+             s3://sales-backup/a.incomplete: S3 has none yet\n"
         );
     }
 

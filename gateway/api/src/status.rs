@@ -377,6 +377,12 @@ pub enum FileState {
         /// Why it failed last.
         error: String,
     },
+    /// Bytes of it are nowhere, as others have replaced or deleted the object that alone had them. It is
+    /// not uploaded before somebody writes them.
+    Incomplete {
+        /// Which, and what to do.
+        reason: String,
+    },
 }
 
 impl GatewayStatus {

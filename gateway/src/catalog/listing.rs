@@ -34,6 +34,14 @@ struct Merge<'a> {
     now: Timestamp,
 }
 
+/// Where and when a row comes to be of what S3 has.
+pub(super) struct New<'a> {
+    pub(super) dir: &'a Inode,
+    pub(super) seq: u64,
+    pub(super) defaults: ListDefaults,
+    pub(super) now: Timestamp,
+}
+
 impl Catalog {
     /// Begins a listing of `dir`: list [`ListingToken::prefix`] after this, not before.
     ///
@@ -173,7 +181,9 @@ fn merge_entry(
     let Some(spot) = spot(txn, merge, entry, &key, merged, seen)? else { return Ok(()) };
     let Some(row) = spot.row else {
         if !is_hidden(txn, merge, &key)? {
-            seen.push(insert(txn.db, merge, entry, (&spot.name, spot.part), &key)?);
+            let Merge { dir, seq, defaults, now, .. } = *merge;
+            let new = New { dir, seq, defaults, now };
+            seen.push(insert(txn.db, &new, &entry.kind, (&spot.name, spot.part), &key)?);
             merged.inserted += 1;
         }
         return Ok(());
@@ -287,20 +297,21 @@ fn is_hidden(txn: &Txn<'_>, merge: &Merge<'_>, key: &str) -> Result<bool, Catalo
         || (prefix && listings.deleted_below_since(share, key, merge.seq)))
 }
 
-fn insert(
+/// A row for what S3 has at `key`.
+pub(super) fn insert(
     db: &Connection,
-    merge: &Merge<'_>,
-    entry: &ListedEntry,
+    new: &New<'_>,
+    kind: &ListedKind,
     (name, part): (&str, Option<&str>),
     key: &str,
 ) -> Result<Ino, CatalogError> {
-    let defaults = merge.defaults;
-    let (kind, mode, size, time, object) = match &entry.kind {
+    let New { dir, seq, defaults, now } = new;
+    let (kind, mode, size, time, object) = match kind {
         ListedKind::File { size, etag, last_modified } => {
             let object = Some((key, etag.as_str()));
             (FileKind::File, defaults.file_mode, *size, *last_modified, object)
         }
-        ListedKind::Directory => (FileKind::Directory, defaults.directory_mode, 0, merge.now, None),
+        ListedKind::Directory => (FileKind::Directory, defaults.directory_mode, 0, *now, None),
     };
     let (object_key, etag) = object.unzip();
     db.prepare_cached(
@@ -310,8 +321,8 @@ fn insert(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, 0, 0, 0, 0, ?11, ?12, 1, ?13, ?14)",
     )?
     .execute(params![
-        merge.dir.share.0,
-        merge.dir.ino.0,
+        dir.share.0,
+        dir.ino.0,
         name,
         inode::kind_number(kind),
         mode,
@@ -319,10 +330,10 @@ fn insert(
         defaults.gid,
         size,
         time.as_nanos(),
-        merge.now.as_nanos(),
+        now.as_nanos(),
         etag,
         object_key,
-        merge.seq,
+        seq,
         part,
     ])?;
     u64::try_from(db.last_insert_rowid())

@@ -8,9 +8,10 @@
 //! Must not know: S3, the cache's files, protocols. Lock rank: last; never calls back.
 //!
 //! Files: `namespace` (create, remove, rename), `content` (writes, attributes), `range`, `journal`
-//! and `claim` (what the movers do), `listing` (what S3 shows), `alias` (keys that no name can stand for), `carried`, `sums`, `share`, `done`, `counts`, `unsent`, `verify`. `rows` keeps what
+//! and `claim` (what the movers do), `aside` (files that lack bytes), `listing` (what S3 shows), `alias` (keys that no name can stand for), `carried`, `sums`, `share`, `done`, `counts`, `unsent`, `verify`. `rows` keeps what
 //! is asked for most in memory.
 mod alias;
+mod aside;
 mod carried;
 mod changed;
 mod claim;
@@ -58,6 +59,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use alias::Aliased;
+pub use aside::SetAside;
 pub use carried::{CARRIED_BYTES_MAX, Carried};
 pub use changed::LARGE_FILE_BYTES;
 pub use content::WriteBegun;

@@ -131,6 +131,11 @@ impl Fixture {
 
     async fn perform(&self, job: Job, round: usize) -> String {
         match job {
+            Job::Sync(job) if job.is_elsewhere => {
+                self.catalog.settle(job.op).await.unwrap();
+                self.catalog.release_job(job.op, at(SOON)).await.unwrap();
+                format!("settle {}", job.key)
+            }
             Job::Sync(job) => {
                 let etag = tag(&format!("{}-{round}", job.op.0));
                 let from =

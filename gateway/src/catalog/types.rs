@@ -183,8 +183,12 @@ pub struct PartRecord {
 pub struct MultipartState {
     /// S3's id.
     pub upload_id: String,
+    /// The key of the object that it makes.
+    pub key: ObjectKey,
     /// The inode's version when it was begun: whose attributes the object will have.
     pub version: u64,
+    /// What tells it from every other upload, in the object's metadata; `None`: nothing does.
+    pub tag: Option<String>,
     /// The parts that S3 has taken and that hold what the file holds, by number.
     pub parts: Vec<PartRecord>,
 }
@@ -206,6 +210,15 @@ pub struct SyncJob {
     /// Whether an earlier attempt (perhaps before a restart) may have been done by S3 although its
     /// outcome is not known: when the condition fails, HEAD and compare our generation first.
     pub sent_before: bool,
+    /// The version of that attempt, if it was one request.
+    pub sent_version: Option<u64>,
+    /// The file has another key by now: find out whether that attempt has landed at `key`, and then call
+    /// [`settle`](super::Catalog::settle). Nothing is to be published here.
+    pub is_elsewhere: bool,
+    /// Whether bytes of the file were found to be nowhere
+    /// ([`set_aside`](super::Catalog::set_aside)): if they still are,
+    /// [`park`](super::Catalog::park).
+    pub is_incomplete: bool,
     /// A multipart upload of this key begun earlier.
     pub multipart: Option<MultipartState>,
     /// Which bytes differ from the object that S3 has; `None`: all may.
@@ -439,6 +452,8 @@ pub struct Standing {
     pub uploading: bool,
     /// How often its upload has failed, and why the last time.
     pub failures: Option<(u64, String)>,
+    /// Whether bytes of it are nowhere: the last failure says which.
+    pub is_incomplete: bool,
 }
 
 /// How much is still to be uploaded.

@@ -141,6 +141,9 @@ impl State {
 fn file_state(standing: &Standing) -> FileState {
     match &standing.failures {
         _ if standing.uploading => FileState::Uploading,
+        Some((_, reason)) if standing.is_incomplete => {
+            FileState::Incomplete { reason: reason.clone() }
+        }
         Some((attempts, error)) => FileState::Failing { attempts: *attempts, error: error.clone() },
         None if standing.inode.dirty => FileState::Waiting,
         None => FileState::InS3,

@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 
 use super::{
+    aside,
     job::{JobError, Tools},
     multipart::frozen,
     publish::source,
@@ -24,10 +25,7 @@ pub(super) async fn bytes(
     let (Some(first), Some(last)) = (missing.first(), missing.last()) else {
         return frozen(tools, job, range).await;
     };
-    let Some((object, etag)) = source(job) else {
-        let what = format!("inode {} has no object to read from", job.inode.ino.0);
-        return Err(FetchError::Local(what).into());
-    };
+    let Some((object, etag)) = source(job) else { return Err(JobError::Incomplete) };
     let at = |offset: u64| usize::try_from(offset - range.start).expect("within one request");
     let mut body = BytesMut::zeroed(at(range.end));
     let hull = first.start..last.end;
@@ -36,7 +34,13 @@ pub(super) async fn bytes(
     for gap in wanted {
         let got = tools.share.store.get(object, gap.clone(), etag).await;
         // Not an error of the store here: it would be taken for the condition of the publish.
-        let got = got.map_err(FetchError::from)?;
+        let got = got.map_err(|error| {
+            if aside::is_of_base(&error) {
+                JobError::BaseLost(error)
+            } else {
+                FetchError::from(error).into()
+            }
+        })?;
         body[at(gap.start)..at(gap.end)].copy_from_slice(&got);
     }
     for here in between(&range, &missing) {

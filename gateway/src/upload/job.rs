@@ -4,6 +4,7 @@ use std::sync::Arc;
 use super::{
     concurrency::Ended,
     early,
+    landed::Earlier,
     publish::{Outcome, Sent, publish},
 };
 use crate::{
@@ -43,6 +44,15 @@ pub(super) enum JobError {
     /// S3 does not know the multipart upload any more: a lifecycle rule or somebody aborted it.
     #[error("S3 has dropped the parts sent so far ({0}); they are sent again")]
     UploadGone(StoreError),
+    /// The object that alone has bytes of the file is another one, or gone.
+    #[error("bytes that are only in S3 are in another version of the object: {0}")]
+    BaseLost(StoreError),
+    /// Bytes of the file are neither here nor in S3.
+    #[error("bytes of the file are nowhere")]
+    Incomplete,
+    /// The system gives no random number.
+    #[error("no random number: {0}")]
+    Random(#[from] getrandom::Error),
     /// The file changed while it was being sent; its next version will be.
     #[error("the file has changed meanwhile")]
     Superseded,
@@ -125,7 +135,15 @@ impl Tools {
                 tracing::debug!(key = %job.key, version, ?end, "published");
                 Ok(())
             }
+            Outcome::Earlier(Earlier { etag, version, size }) => {
+                self.share.health.answered();
+                let (now, made) = (self.clock.now(), (version, size));
+                self.catalog.finish_earlier(job.op, made, &job.key, &etag, now).await?;
+                tracing::debug!(key = %job.key, version, "an earlier attempt was done");
+                Ok(())
+            }
             Outcome::AskAgain => Err(JobError::Superseded),
+            Outcome::Ended => Ok(()),
         }
     }
 

@@ -5,10 +5,12 @@
 //!
 //! Lock rank: an inode's lock is held exclusively while its bytes are read for one request, never
 //! while the request is under way.
+mod aside;
 mod assemble;
 mod concurrency;
 mod early;
 mod job;
+mod landed;
 mod multipart;
 mod orphans;
 mod plan;

@@ -7,14 +7,15 @@ use tokio::task::JoinSet;
 use super::{
     assemble,
     job::{JobError, Tools},
+    landed::landed,
     plan::{self, Piece},
     publish::{Sent, look, source},
 };
 use crate::{
     catalog::{CatalogError, MultipartState, OpId, SyncJob},
     failpoint::{self, Point},
-    fetch::FetchError,
     object::{ETag, ObjectKey},
+    share::metadata,
     store::{Expect, PutOptions, StoreError, StoreErrorKind, StoreOp, UploadedPart},
     verified,
 };
@@ -48,7 +49,7 @@ pub(super) async fn send(
     let resumed = job.multipart.clone().filter(|state| is_worth_resuming(state, job));
     let state = match resumed {
         Some(state) => state,
-        None => begin(tools, job, options).await?,
+        None => begin(tools, (job.op, job.inode.version), &job.key, options).await?,
     };
     match send_and_complete(tools, job, &state, expect).await {
         // Attributes are those that the upload was begun with.
@@ -68,8 +69,8 @@ pub(super) async fn send(
     }
 }
 
-/// What a 404 means: S3 does not know the upload any more, or the object that the completion was to
-/// replace is gone, which `If-Match` is answered with as well.
+/// What a 404 means: S3 does not know the upload any more, as it was completed after all, or dropped; or
+/// the object that the completion was to replace is gone, which `If-Match` is answered with as well.
 async fn not_found(
     tools: &Tools,
     job: &SyncJob,
@@ -78,12 +79,10 @@ async fn not_found(
 ) -> Result<JobError, StoreError> {
     let had_condition =
         error.op == StoreOp::CompleteMultipartUpload && matches!(expect, Expect::Tag(_));
-    if !had_condition {
-        return Ok(JobError::UploadGone(error));
-    }
     Ok(match look(tools, &job.key).await? {
-        Some(_) => JobError::UploadGone(error),
-        None => JobError::Store(error),
+        Some(head) if landed(tools, job, &head).is_some() => JobError::Store(error),
+        None if had_condition => JobError::Store(error),
+        Some(_) | None => JobError::UploadGone(error),
     })
 }
 
@@ -122,9 +121,13 @@ fn is_useless_after(error: &JobError) -> bool {
             | StoreErrorKind::Timeout
             | StoreErrorKind::Integrity => false,
         },
-        JobError::Superseded | JobError::Fetch(_) | JobError::Catalog(_) | JobError::Cache(_) => {
-            false
-        }
+        JobError::Superseded
+        | JobError::BaseLost(_)
+        | JobError::Incomplete
+        | JobError::Random(_)
+        | JobError::Fetch(_)
+        | JobError::Catalog(_)
+        | JobError::Cache(_) => false,
     }
 }
 
@@ -143,27 +146,36 @@ pub(super) async fn create(
     key: &ObjectKey,
     options: &PutOptions,
 ) -> Result<String, JobError> {
-    let upload_id = tools.share.store.create_multipart(key, options).await?;
+    Ok(begin(tools, (op, version), key, options).await?.upload_id)
+}
+
+/// Begins an upload, with a tag of its own in the metadata of its object; the abort of an earlier one is
+/// journalled.
+async fn begin(
+    tools: &Tools,
+    (op, version): (OpId, u64),
+    key: &ObjectKey,
+    options: &PutOptions,
+) -> Result<MultipartState, JobError> {
+    let tag = format!("{:016x}", getrandom::u64()?);
+    let mut options = options.clone();
+    if let Some(generation) = options.user.get_mut(metadata::GENERATION) {
+        generation.push(':');
+        generation.push_str(&tag);
+    }
+    let upload_id = tools.share.store.create_multipart(key, &options).await?;
     failpoint::passed(Point::UploadAfterCreate);
-    match tools.catalog.record_multipart(op, key, version, &upload_id).await {
-        Ok(()) => Ok(upload_id),
+    let (key, tag) = (key.clone(), Some(tag));
+    let state = MultipartState { upload_id, key, version, tag, parts: Vec::new() };
+    match tools.catalog.record_multipart(op, &state).await {
+        Ok(()) => Ok(state),
         Err(CatalogError::NoEntry) => {
             // The file was removed meanwhile: nobody else knows of the upload.
-            tools.share.store.abort_multipart(key, &upload_id).await?;
+            tools.share.store.abort_multipart(&state.key, &state.upload_id).await?;
             Err(JobError::Superseded)
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// Begins an upload; the abort of an earlier one is journalled.
-async fn begin(
-    tools: &Tools,
-    job: &SyncJob,
-    options: &PutOptions,
-) -> Result<MultipartState, JobError> {
-    let upload_id = create(tools, (job.op, job.inode.version), &job.key, options).await?;
-    Ok(MultipartState { upload_id, version: job.inode.version, parts: Vec::new() })
 }
 
 /// Brings the parts that S3 does not have. After a failure nothing new is begun, but what is under way
@@ -177,7 +189,11 @@ async fn send_parts(
     // It holds all parts sent so far: not to be copied for each of them.
     let shared = Arc::new(job.clone());
     let changed = job.changed.as_ref().filter(|_| source(job).is_some());
-    for (number, piece) in plan::pieces(job.inode.size, changed, &state.parts) {
+    let pieces = plan::pieces(job.inode.size, changed, &state.parts);
+    if source(job).is_none() && !are_here(tools, job, &pieces).await? {
+        return Err(JobError::Incomplete);
+    }
+    for (number, piece) in pieces {
         if !sending.has_room().await {
             break;
         }
@@ -197,6 +213,19 @@ async fn send_parts(
         }
     }
     sending.finish().await
+}
+
+/// Whether all that is to be sent is here.
+async fn are_here(
+    tools: &Tools,
+    job: &SyncJob,
+    pieces: &[(u32, Piece)],
+) -> Result<bool, CatalogError> {
+    let here = tools.catalog.ranges(job.inode.ino).await?;
+    Ok(pieces.iter().all(|(_, piece)| match piece {
+        Piece::Send(range) => here.covers(range),
+        Piece::Done(_) | Piece::Copy(_) => true,
+    }))
 }
 
 /// Parts under way.
@@ -332,13 +361,16 @@ async fn without_base(
     tools: &Tools,
     job: &SyncJob,
     error: StoreError,
-) -> Result<JobError, CatalogError> {
+) -> Result<JobError, JobError> {
     match error.kind {
+        StoreErrorKind::NotFound if has_base(tools, job).await? => {
+            return Ok(JobError::UploadGone(error));
+        }
         StoreErrorKind::Changed | StoreErrorKind::NotFound => {
             let ranges = tools.catalog.ranges(job.inode.ino).await?;
             if !ranges.covers(&(0..job.inode.size)) {
                 // Not an error of the store here: it would be taken for the condition of the publish.
-                return Ok(JobError::Fetch(FetchError::from(error)));
+                return Ok(JobError::BaseLost(error));
             }
         }
         StoreErrorKind::Invalid => {}
@@ -346,4 +378,10 @@ async fn without_base(
     }
     tools.catalog.forget_base(job.op).await?;
     Ok(JobError::Superseded)
+}
+
+/// Whether the object that is copied from is the one that it was.
+async fn has_base(tools: &Tools, job: &SyncJob) -> Result<bool, StoreError> {
+    let Some((from, believed)) = source(job) else { return Ok(false) };
+    Ok(look(tools, from).await?.is_some_and(|head| head.etag == *believed))
 }

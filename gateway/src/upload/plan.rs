@@ -68,6 +68,11 @@ pub(super) fn pieces(
     pieces
 }
 
+/// Whether S3 has every part of a file of `size` bytes that goes in parts.
+pub(super) fn is_done(size: u64, known: &[PartRecord]) -> bool {
+    pieces(size, None, known).iter().all(|(_, piece)| matches!(piece, Piece::Done(_)))
+}
+
 /// The part of this number among `known`, which are by number.
 pub(super) fn part_of(known: &[PartRecord], number: u32) -> Option<&PartRecord> {
     known.binary_search_by_key(&number, |part| part.number).ok().map(|at| &known[at])

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use gateway_api::status::HealthEventKind;
 
 use super::{
-    assemble,
+    aside, assemble,
     job::{JobError, Tools},
+    landed::{Earlier, done_before, landed},
     multipart,
     plan::{self, COPY_BYTES_MAX, SINGLE_PUT_BYTES_MAX},
 };
@@ -14,7 +15,6 @@ use crate::{
     failpoint::{self, Point},
     ids::FileKind,
     object::{ETag, ObjectKey},
-    share::metadata,
     store::{Expect, ObjectMeta, PutOptions, StoreError, StoreErrorKind, StoreOp, UploadedPart},
 };
 
@@ -23,8 +23,12 @@ use crate::{
 pub(super) enum Outcome {
     /// The object is there.
     Published(Sent),
+    /// An earlier attempt has made it of what the file was then.
+    Earlier(Earlier),
     /// Something had to be settled first: claim the job again.
     AskAgain,
+    /// The file has been set aside or put off; the catalog has ended the claim.
+    Ended,
 }
 
 /// An object that S3 has taken.
@@ -37,7 +41,7 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    fn whole(etag: ETag) -> Self {
+    pub(super) fn whole(etag: ETag) -> Self {
         Self { etag, is_whole: true }
     }
 }
@@ -45,9 +49,13 @@ impl Sent {
 /// Publishes.
 pub(super) async fn publish(tools: &Tools, job: &SyncJob) -> Result<Outcome, JobError> {
     if job.sent_before
-        && let Some(etag) = done_before(tools, job).await?
+        && let Some(found) = done_before(tools, job).await?
     {
-        return Ok(Outcome::Published(Sent::whole(etag)));
+        return Ok(found);
+    }
+    if job.is_elsewhere {
+        tools.catalog.settle(job.op).await?;
+        return Ok(Outcome::AskAgain);
     }
     let options = tools.share.put_options(&job.inode);
     match send(tools, job, &options).await {
@@ -55,6 +63,8 @@ pub(super) async fn publish(tools: &Tools, job: &SyncJob) -> Result<Outcome, Job
         Err(JobError::Store(error)) if is_condition(&error) => {
             settle(tools, job, &options, error).await
         }
+        Err(JobError::BaseLost(error)) => aside::without_base(tools, job, error).await,
+        Err(JobError::Incomplete) => aside::without_any(tools, job).await,
         Err(error) => Err(error),
     }
 }
@@ -69,16 +79,6 @@ fn expect(job: &SyncJob) -> Expect {
         Expected::Absent => Expect::Absent,
         Expected::Tag(etag) => Expect::Tag(etag.clone()),
     }
-}
-
-/// The tag of the object if an earlier attempt has published this very version.
-async fn done_before(tools: &Tools, job: &SyncJob) -> Result<Option<ETag>, JobError> {
-    let found = look(tools, &job.key).await?;
-    Ok(found.filter(|head| is_ours(tools, job, head)).map(|head| head.etag))
-}
-
-fn is_ours(tools: &Tools, job: &SyncJob, head: &ObjectMeta) -> bool {
-    head.user.get(metadata::GENERATION) == Some(&tools.share.generation(&job.inode))
 }
 
 /// Sends the object by the cheapest way that is right.
@@ -173,8 +173,8 @@ async fn settle(
     let Some(head) = look(tools, &job.key).await? else {
         return gone(tools, job, refusal).await;
     };
-    if is_ours(tools, job, &head) {
-        return Ok(Outcome::Published(Sent::whole(head.etag)));
+    if let Some(found) = landed(tools, job, &head) {
+        return Ok(found);
     }
     if let Expected::Tag(expected) = &job.expect
         && *expected == head.etag
@@ -186,6 +186,9 @@ async fn settle(
     if in_place && !job.inode.content_dirty && job.inode.kind == FileKind::File {
         // Only attributes were changed here: their bytes are the file's, with our attributes.
         return take_over(tools, job, &job.key, head).await;
+    }
+    if aside::needs_replaced(tools, job).await? {
+        return aside::without_base(tools, job, refusal).await;
     }
     let empty_marker = job.inode.kind == FileKind::Directory && head.size == 0;
     if !tools.share.wrote_of(&head.user, job.inode.ino) && !empty_marker {
@@ -207,6 +210,9 @@ pub(super) async fn look(tools: &Tools, key: &ObjectKey) -> Result<Option<Object
 /// No object has the key although one was expected.
 async fn gone(tools: &Tools, job: &SyncJob, refusal: StoreError) -> Result<Outcome, JobError> {
     match &job.expect {
+        Expected::Tag(_) if aside::needs_replaced(tools, job).await? => {
+            aside::without_base(tools, job, refusal).await
+        }
         Expected::Tag(_) => {
             let message = format!(
                 "{} was deleted in the bucket while it was changed here; it is put back",

@@ -74,6 +74,7 @@ impl From<FetchError> for FsError {
             FetchError::Store { kind, .. } => kind.into(),
             FetchError::Changed => Self::TryLater,
             FetchError::Gone => Self::Stale,
+            FetchError::Incomplete => Self::Io,
             // The reader comes again, and asks for room first.
             FetchError::NoRoom(what) => {
                 tracing::warn!("no room for bytes of an object: {what}");

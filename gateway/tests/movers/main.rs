@@ -15,6 +15,7 @@ mod pages;
 mod peers;
 mod refresh;
 mod unreachable;
+mod settle;
 mod upload;
 mod walk;
 mod ways;
