@@ -15,8 +15,8 @@ use gateway_api::status::{Ability, Capabilities};
 use tokio::sync::Semaphore;
 
 use super::{
-    Expect, ListPage, ObjectMeta, ObjectStore, PendingUpload, PutOptions, StoreError,
-    StoreErrorKind, StoreOp, UploadedPart,
+    Expect, ListPage, ObjectMeta, ObjectStore, PutOptions, StoreError, StoreErrorKind, StoreOp,
+    UploadedPart, UploadsMarker, UploadsPage,
 };
 use crate::object::{ETag, ObjectKey};
 
@@ -273,7 +273,11 @@ impl ObjectStore for DegradedStore {
         self.inner.abort_multipart(key, upload_id).await
     }
 
-    async fn list_multipart(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
-        self.inner.list_multipart(prefix).await
+    async fn list_multipart(
+        &self,
+        prefix: &str,
+        after: Option<&UploadsMarker>,
+    ) -> Result<UploadsPage, StoreError> {
+        self.inner.list_multipart(prefix, after).await
     }
 }

@@ -15,5 +15,5 @@ mod plan;
 mod publish;
 mod scheduler;
 
-pub use orphans::{SweepError, sweep};
+pub use orphans::{SweepError, Swept, sweep};
 pub use scheduler::{ShareMovers, Uploader, UploaderOptions};

@@ -89,10 +89,10 @@ impl Probe<'_> {
     /// Removes the scratch object and its uploads; tells whether uploads can be listed.
     async fn clean(&self) -> Result<Ability, StoreError> {
         self.store.delete(self.key, None).await?;
-        let Some(uploads) = works(self.store.list_multipart(self.key.as_str()).await)? else {
+        let Some(listed) = works(self.store.list_multipart(self.key.as_str(), None).await)? else {
             return Ok(Ability::No);
         };
-        let ours = uploads.iter().filter(|upload| upload.key == self.key.as_str());
+        let ours = listed.uploads.iter().filter(|upload| upload.key == self.key.as_str());
         for upload in ours.take(UPLOADS_MAX) {
             self.store.abort_multipart(self.key, &upload.upload_id).await?;
         }
