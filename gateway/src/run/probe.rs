@@ -162,20 +162,7 @@ mod tests {
 
     #[test]
     fn conditions_that_are_not_kept_are_complained_of_and_s3_is_not() {
-        let yes = Ability::Yes;
-        let s3 = Capabilities {
-            put_if_absent: yes,
-            put_if_match: yes,
-            complete_if_absent: yes,
-            complete_if_match: yes,
-            copy_if_absent: yes,
-            copy_if_match: yes,
-            copy_source_if_match: yes,
-            delete_if_match: yes,
-            upload_part_copy: yes,
-            list_multipart_uploads: yes,
-            crc64nvme: yes,
-        };
+        let s3 = Capabilities::all(Ability::Yes);
         assert!(complaints(&s3).is_empty());
         assert!(complaints(&Capabilities::default()).is_empty(), "not asked is not lacking");
         for ability in [Ability::No, Ability::Ignored] {

@@ -239,7 +239,7 @@ impl ObjectStore for DegradedStore {
     ) -> Result<UploadedPart, StoreError> {
         let known = self.known.get();
         let source = Expect::Tag(from_etag.clone());
-        let (op, kept) = (StoreOp::UploadPartCopy, known.copy_source_if_match);
+        let (op, kept) = (StoreOp::UploadPartCopy, known.part_copy_source_if_match);
         match known.upload_part_copy {
             Ability::Yes | Ability::Ignored | Ability::Unknown => {
                 self.settled(op, from, &source, kept).await?;

@@ -111,7 +111,7 @@ impl Probe<'_> {
         });
         let sending = Probe { store, key: self.key, options: self.options };
         let (complete_if_absent, complete_if_match) = sending.completes().await?;
-        let upload_part_copy = sending.part_copy().await?;
+        let (upload_part_copy, part_copy_source_if_match) = sending.part_copy().await?;
         let delete_if_match = self.delete_if_match().await?;
         Ok(Capabilities {
             put_if_absent,
@@ -123,6 +123,7 @@ impl Probe<'_> {
             copy_source_if_match,
             delete_if_match,
             upload_part_copy,
+            part_copy_source_if_match,
             list_multipart_uploads,
             crc64nvme,
         })
@@ -226,12 +227,19 @@ impl Probe<'_> {
         ended
     }
 
-    async fn part_copy(&self) -> Result<Ability, StoreError> {
+    /// UploadPartCopy, and the condition on its source.
+    async fn part_copy(&self) -> Result<(Ability, Ability), StoreError> {
         let etag = self.stored().await?;
         let id = self.store.create_multipart(self.key, self.options).await?;
-        let copied = self.copy_whole_part(&id, &etag).await;
+        let asked = async {
+            if works(self.copy_whole_part(&id, &etag).await)?.is_none() {
+                return Ok((Ability::No, Ability::Unknown));
+            }
+            Ok((Ability::Yes, verdict(self.copy_whole_part(&id, &no_tag()).await)?))
+        }
+        .await;
         self.store.abort_multipart(self.key, &id).await?;
-        Ok(if works(copied)?.is_some() { Ability::Yes } else { Ability::No })
+        asked
     }
 
     /// UploadPartCopy of the whole object: S3 copies ranges only of objects above 5 MiB.
