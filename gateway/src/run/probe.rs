@@ -147,8 +147,9 @@ fn complaints(capabilities: &Capabilities) -> Vec<String> {
     }
     match capabilities.upload_part_copy {
         Ability::No => said.push(
-            "the store cannot copy parts of objects (UploadPartCopy): files over 5 GiB cannot be \
-             renamed, nor their attributes changed, once they are uploaded"
+            "the store cannot copy parts of objects (UploadPartCopy): a file over 5 GiB that is \
+             uploaded is fetched and sent again when it is renamed or its attributes are changed, \
+             and large files do not go ahead while they are written"
                 .to_owned(),
         ),
         Ability::Yes | Ability::Ignored | Ability::Unknown => {}

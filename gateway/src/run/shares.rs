@@ -42,7 +42,7 @@ use crate::{
         S3Credentials, StoreMeter, UnsetStore,
     },
     tasks::Tasks,
-    upload::{ShareMovers, Uploader, UploaderOptions},
+    upload::{COPY_BYTES_MAX, ShareMovers, Uploader, UploaderOptions},
     vfs::{IoMeter, Movers, Pinning, ShareFs, ShareMode, Source, Vfs, WriteBack, pinned},
 };
 
@@ -78,7 +78,6 @@ struct Running {
     missing: Option<&'static str>,
     known: KnownAbilities,
     share: Arc<Share>,
-    fetcher: Fetcher,
     movers: Arc<Movers>,
     fs: Arc<Vfs>,
     meters: Meters,
@@ -135,7 +134,11 @@ impl Shares {
             parts.cache.clone(),
             parts.locks.clone(),
             Arc::clone(&parts.clock),
-            UploaderOptions { jobs_max: 1, budget: upload_budget.clone() },
+            UploaderOptions {
+                jobs_max: 1,
+                budget: upload_budget.clone(),
+                copy_bytes_max: COPY_BYTES_MAX,
+            },
         );
         Self {
             parts,
@@ -198,12 +201,14 @@ impl Shares {
         self.parts.write_back.set_pins(pins.collect());
         self.parts.write_back.set_upload_delay_ms(settings.cache.upload_delay_ms);
         self.parts.write_back.set_early_upload_bytes(settings.cache.early_upload_bytes);
-        let movers = self.running.iter().map(|running| ShareMovers {
-            share: Arc::clone(&running.share),
-            fetcher: running.fetcher.clone(),
-        });
+        let movers =
+            self.running.iter().map(|running| ShareMovers { share: Arc::clone(&running.share) });
         let jobs_max = usize::try_from(settings.cache.uploads_max).unwrap_or(usize::MAX);
-        let options = UploaderOptions { jobs_max, budget: self.upload_budget.clone() };
+        let options = UploaderOptions {
+            jobs_max,
+            budget: self.upload_budget.clone(),
+            copy_bytes_max: COPY_BYTES_MAX,
+        };
         self.uploader.replace(movers.collect(), options);
         self.parts.exports.replace(self.running.iter().map(Running::export).collect());
         if renewed {
@@ -275,7 +280,7 @@ impl Shares {
             Arc::clone(&parts.clock),
             parts.tasks.clone(),
         );
-        let movers = Arc::new(Movers::new(fetcher.clone(), refresher));
+        let movers = Arc::new(Movers::new(fetcher, refresher));
         let mode = if wanted.read_only { ShareMode::ReadOnly } else { ShareMode::ReadWrite };
         let source: Arc<dyn Source> = Arc::clone(&movers) as _;
         let pinning = Arc::new(Pinning::new(
@@ -294,7 +299,7 @@ impl Shares {
         let sweeping = keep_swept(Arc::downgrade(&share), parts.clone());
         self.parts.tasks.spawn("orphaned uploads", sweeping);
         let s3 = settings.s3.without_credentials();
-        Ok(Running { s3, missing, known, share, fetcher, movers, fs, meters, pinning })
+        Ok(Running { s3, missing, known, share, movers, fs, meters, pinning })
     }
 
     /// The shares' states, in the order of the settings as far as they run.

@@ -229,4 +229,9 @@ pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
         prefix: &str,
         after: Option<&UploadsMarker>,
     ) -> Result<UploadsPage, StoreError>;
+    /// Whether [`ObjectStore::copy_part`] can be expected to work, as far as is known. The outermost
+    /// store answers for all of them.
+    fn copies_parts(&self) -> bool {
+        true
+    }
 }

@@ -5,8 +5,10 @@
 //!
 //! Lock rank: an inode's lock is held exclusively while its bytes are read for one request, never
 //! while the request is under way.
+mod aside;
 mod assemble;
 mod concurrency;
+mod copy;
 mod early;
 mod job;
 mod multipart;
@@ -16,4 +18,5 @@ mod publish;
 mod scheduler;
 
 pub use orphans::{SweepError, Swept, sweep};
+pub use plan::COPY_BYTES_MAX;
 pub use scheduler::{ShareMovers, Uploader, UploaderOptions};

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
 mod answers;
 mod conflict;
+mod copies;
 mod fetch;
 mod keys;
 mod listing;

@@ -15,16 +15,16 @@ use gateway::{
     locks::InodeLocks,
     refresh::Refresher,
     share::{Events, Share, ShareHealth},
-    store::{FaultStore, ObjectStore, RetryingStore, S3Bucket},
+    store::{DegradedStore, FaultStore, KnownAbilities, ObjectStore, RetryingStore, S3Bucket},
     sums::WrittenSums,
     tasks::Tasks,
-    upload::{ShareMovers, Uploader, UploaderOptions},
+    upload::{COPY_BYTES_MAX, ShareMovers, Uploader, UploaderOptions},
     vfs::{Movers, ShareMode, Verifier, Vfs, WriteBack},
 };
 use gateway_api::{
     Secret,
     settings::{Addressing, S3Settings, ShareSettings},
-    status::HealthEventKind,
+    status::{Ability, Capabilities, HealthEventKind},
 };
 use s3_store::{S3Store, StoreConfig, StoredObject};
 use tempfile::TempDir;
@@ -56,6 +56,8 @@ pub(crate) struct World {
     pub(crate) cache: CacheStore,
     /// Between the gateway and the server.
     pub(crate) faults: FaultStore,
+    /// What the gateway knows of the server.
+    pub(crate) known: KnownAbilities,
     pub(crate) share: Arc<Share>,
     pub(crate) events: Events,
     pub(crate) locks: InodeLocks,
@@ -91,11 +93,14 @@ impl World {
         let events = Events::new(Arc::clone(&clock) as Arc<dyn Clock>);
         let bucket = BUCKET.parse().unwrap();
         let faults = FaultStore::new(Arc::new(S3Bucket::new(&s3_settings(&s3), &bucket)));
+        let known = KnownAbilities::default();
+        known.set(Capabilities::all(Ability::Yes));
+        let store = Arc::new(RetryingStore::new(Arc::new(faults.clone())));
         let share = Arc::new(Share {
             id: row.id,
             root: row.root,
             settings: ShareSettings::new(name.clone(), bucket, "p/".parse().unwrap()),
-            store: Arc::new(RetryingStore::new(Arc::new(faults.clone()))),
+            store: Arc::new(DegradedStore::new(store, known.clone(), "p/")),
             health: ShareHealth::new(name, events.clone()),
             gateway_id: "gw1".to_owned(),
             catalog: catalog.generation(),
@@ -119,7 +124,8 @@ impl World {
             ticking(),
             tasks.clone(),
         );
-        let options = UploaderOptions { jobs_max: 4, budget: budget.clone() };
+        let options =
+            UploaderOptions { jobs_max: 4, budget: budget.clone(), copy_bytes_max: COPY_BYTES_MAX };
         let uploader = Uploader::new(
             catalog.clone(),
             cache.clone(),
@@ -134,6 +140,7 @@ impl World {
             catalog,
             cache,
             faults,
+            known,
             share,
             events,
             locks,
@@ -192,8 +199,14 @@ impl World {
 
     /// Lets the uploader look at the clock again.
     fn wake(&self) {
-        let movers = ShareMovers { share: Arc::clone(&self.share), fetcher: self.fetcher.clone() };
+        let movers = ShareMovers { share: Arc::clone(&self.share) };
         self.uploader.replace(vec![movers], self.options.clone());
+    }
+
+    /// Has objects above `bytes` copied in parts of so many bytes.
+    pub(crate) fn copy_at_most(&mut self, bytes: u64) {
+        self.options.copy_bytes_max = bytes;
+        self.wake();
     }
 
     /// Moves the clock to whatever is due next, until S3 has everything.
