@@ -11,7 +11,7 @@
 //! and `claim` (what the movers do), `listing` (what S3 shows), `alias` (keys that no name can stand for), `carried`, `sums`, `share`, `done`, `counts`, `verify`. `rows` keeps what
 //! is asked for most in memory.
 mod alias;
-mod aside;
+mod swapped;
 mod carried;
 mod changed;
 mod claim;

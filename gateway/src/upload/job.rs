@@ -5,7 +5,7 @@ use std::sync::{
 };
 
 use super::{
-    aside::step_aside,
+    swapped::step_aside,
     concurrency::Ended,
     early::{self, Ahead},
     publish::{Outcome, Sent, publish},

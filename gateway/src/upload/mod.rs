@@ -5,7 +5,7 @@
 //!
 //! Lock rank: an inode's lock is held exclusively while its bytes are read for one request, never
 //! while the request is under way.
-mod aside;
+mod swapped;
 mod assemble;
 mod concurrency;
 mod copy;
