@@ -54,19 +54,7 @@ fn lacks(operation: &str) -> FaultRule {
 }
 
 fn all(ability: Ability) -> Capabilities {
-    Capabilities {
-        put_if_absent: ability,
-        put_if_match: ability,
-        complete_if_absent: ability,
-        complete_if_match: ability,
-        copy_if_absent: ability,
-        copy_if_match: ability,
-        copy_source_if_match: ability,
-        delete_if_match: ability,
-        upload_part_copy: ability,
-        list_multipart_uploads: ability,
-        crc64nvme: ability,
-    }
+    Capabilities::all(ability)
 }
 
 /// Whatever was found out, nothing is left of the finding.
@@ -91,6 +79,7 @@ async fn conditions_that_are_ignored_are_found_out() {
     let expected = Capabilities {
         copy_source_if_match: Ability::Yes,
         upload_part_copy: Ability::Yes,
+        part_copy_source_if_match: Ability::Yes,
         list_multipart_uploads: Ability::Yes,
         crc64nvme: Ability::Yes,
         ..all(Ability::Ignored)
@@ -107,7 +96,11 @@ async fn what_is_refused_is_found_out() {
     s3.faults().add(lacks("UploadPartCopy"));
     s3.faults().add(lacks("ListMultipartUploads"));
     let bucket = bucket.with_checksums(Checksums::Crc64Nvme);
-    let expected = Capabilities { copy_source_if_match: Ability::Yes, ..all(Ability::No) };
+    let expected = Capabilities {
+        copy_source_if_match: Ability::Yes,
+        part_copy_source_if_match: Ability::Unknown,
+        ..all(Ability::No)
+    };
     assert_eq!(ask(&bucket).await.unwrap(), expected);
     assert_eq!(bucket.checksums(), Checksums::PayloadSignature);
     assert_nothing_left(&s3);
@@ -220,21 +213,44 @@ async fn no_change_of_another_writer_is_overwritten_in_a_store_that_keeps_no_con
     }
 }
 
+/// It is refused without a request: who asked fetches the bytes and sends them.
 #[tokio::test]
-async fn a_part_that_the_store_cannot_copy_goes_by_way_of_here() {
+async fn a_part_that_the_store_cannot_copy_is_refused_and_said_before() {
     let (s3, store) = degraded(|s3| s3.faults().add(lacks("UploadPartCopy")), true).await;
-    let body: Vec<u8> = (0..6 << 20).map(|i: u32| (i % 251) as u8).collect();
-    s3.put("bucket", "p/from", &body);
+    assert!(!store.copies_parts());
+    s3.put("bucket", "p/from", b"bytes");
     let from = ETag::new(s3.object("bucket", "p/from").unwrap().etag);
     let (source, to) = (key("p/from"), key("p/to"));
     let id = store.create_multipart(&to, &PutOptions::default()).await.unwrap();
-    let (half, size) = (5 << 20, body.len() as u64);
-    let one = store.copy_part(&to, &id, 1, &source, &from, 0..half).await.unwrap();
-    let two = store.copy_part(&to, &id, 2, &source, &from, half..size).await.unwrap();
-    let refused = store.copy_part(&to, &id, 3, &source, &from, 0..1 << 30).await.unwrap_err();
+    let asked = s3.request_counts()["UploadPartCopy"];
+    let refused = store.copy_part(&to, &id, 1, &source, &from, 0..5).await.unwrap_err();
     assert!(refused.kind == Kind::Invalid && refused.message.contains("UploadPartCopy"));
-    store.complete_multipart(&to, &id, &[one, two], &Expect::Absent).await.unwrap();
-    assert!(s3.object("bucket", "p/to").unwrap().body == body);
+    assert_eq!(s3.request_counts()["UploadPartCopy"], asked);
+    let (_s3, store) = degraded(|_| {}, false).await;
+    assert!(store.copies_parts(), "tried while nothing is known");
+}
+
+/// Bytes of another object than the one that was named must not get into a part.
+#[tokio::test]
+async fn a_store_that_ignores_which_object_a_part_is_copied_from_is_found_out() {
+    let (s3, bucket) = server().await;
+    s3.faults().set_ignore_part_sources(true);
+    let expected =
+        Capabilities { part_copy_source_if_match: Ability::Ignored, ..all(Ability::Yes) };
+    assert_eq!(ask(&bucket).await.unwrap(), expected);
+    assert_eq!(expected.conditions_not_kept(), ["part_copy_source_if_match"]);
+    assert_nothing_left(&s3);
+    for asked in [true, false] {
+        let (s3, store) = degraded(|s3| s3.faults().set_ignore_part_sources(true), asked).await;
+        s3.put("bucket", "p/from", b"ours");
+        let ours = ETag::new(s3.object("bucket", "p/from").unwrap().etag);
+        let (source, to) = (key("p/from"), key("p/to"));
+        let id = store.create_multipart(&to, &PutOptions::default()).await.unwrap();
+        store.copy_part(&to, &id, 1, &source, &ours, 0..4).await.unwrap();
+        s3.put("bucket", "p/from", b"theirs");
+        let copied = store.copy_part(&to, &id, 2, &source, &ours, 0..4).await;
+        assert_eq!(kind(copied), Kind::Changed);
+    }
 }
 
 #[tokio::test]

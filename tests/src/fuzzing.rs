@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::host::{self, Need};
+use crate::host::Need;
 
 /// What compiling libFuzzer takes.
 pub const NEEDS: &[Need] =

@@ -208,6 +208,8 @@ pub struct Capabilities {
     pub delete_if_match: Ability,
     /// UploadPartCopy.
     pub upload_part_copy: Ability,
+    /// UploadPartCopy with `x-amz-copy-source-if-match`.
+    pub part_copy_source_if_match: Ability,
     /// ListMultipartUploads.
     pub list_multipart_uploads: Ability,
     /// Whole-object checksums, `x-amz-checksum-crc64nvme`.
@@ -215,8 +217,26 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// The same of everything: S3 itself is [`Ability::Yes`].
+    pub fn all(ability: Ability) -> Self {
+        Self {
+            put_if_absent: ability,
+            put_if_match: ability,
+            complete_if_absent: ability,
+            complete_if_match: ability,
+            copy_if_absent: ability,
+            copy_if_match: ability,
+            copy_source_if_match: ability,
+            delete_if_match: ability,
+            upload_part_copy: ability,
+            part_copy_source_if_match: ability,
+            list_multipart_uploads: ability,
+            crc64nvme: ability,
+        }
+    }
+
     /// Every ability under its name.
-    pub fn each(&self) -> [(&'static str, Ability); 11] {
+    pub fn each(&self) -> [(&'static str, Ability); 12] {
         [
             ("put_if_absent", self.put_if_absent),
             ("put_if_match", self.put_if_match),
@@ -227,6 +247,7 @@ impl Capabilities {
             ("copy_source_if_match", self.copy_source_if_match),
             ("delete_if_match", self.delete_if_match),
             ("upload_part_copy", self.upload_part_copy),
+            ("part_copy_source_if_match", self.part_copy_source_if_match),
             ("list_multipart_uploads", self.list_multipart_uploads),
             ("crc64nvme", self.crc64nvme),
         ]

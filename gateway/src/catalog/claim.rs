@@ -9,12 +9,12 @@ use super::{
     journal::{self, KIND_ABORT, KIND_DELETE, KIND_SYNC, NEVER, delete_op, enqueue_delete},
     moves, multipart,
     namespace::has_sync,
-    types::{DeleteJob, Inode, Job, OpId, SyncJob},
+    types::{DeleteJob, Expected, Inode, Job, OpId, SyncJob},
     writer::Txn,
 };
 use crate::{
     clock::Timestamp,
-    ids::{Ino, ShareId},
+    ids::{FileKind, Ino, ShareId},
     object::{ETag, ObjectKey},
 };
 
@@ -81,7 +81,7 @@ impl Catalog {
     /// Hands out at most `limit` jobs that are due, the longest due first, each key to one job at a
     /// time. Also takes a bounded step of every renamed directory's walk. A claim ends with
     /// [`Catalog::finish_sync`], [`Catalog::finish_delete`], [`Catalog::fail_job`],
-    /// [`Catalog::release_job`] or [`Catalog::detach`]; a restart ends all of them.
+    /// [`Catalog::release_job`] or [`Catalog::stepped_aside`]; a restart ends all of them.
     ///
     /// # Errors
     /// Of the database only.
@@ -241,7 +241,7 @@ fn decide_sync(
     }
     leave_old_keys(txn, due, &inode, &key, now)?;
     if let Some(owner) = other_owner(txn.db, due.share, &key, ino)? {
-        return resolve_owner(txn, due, &inode, &owner, now);
+        return resolve_owner(txn, due, (&inode, object), &owner, now);
     }
     let mut taken_over = due.taken_over.clone().filter(|(taken, _)| *taken == key);
     match take_over_delete(txn, due.share, &key)? {
@@ -393,12 +393,12 @@ pub(super) fn other_owner(
         .optional()?)
 }
 
-/// `inode`'s key still holds `owner`'s object. Usually that moves away soon; when the two (or a
-/// longer ring) wait for each other, one gives its object up, with its bytes in the cache.
+/// The key of `inode`, `object`, still holds `owner`'s object. Usually that moves away soon; when the two
+/// (or a longer ring) wait for each other, one object steps aside.
 fn resolve_owner(
     txn: &mut Txn<'_>,
     due: &Due,
-    inode: &Inode,
+    (inode, object): (&Inode, ObjectKey),
     owner: &Inode,
     now: Timestamp,
 ) -> Result<Decision, CatalogError> {
@@ -409,12 +409,27 @@ fn resolve_owner(
             None => return Ok(Decision::Wait(WAIT_MILLIS)),
             Some(next) if next.ino != inode.ino => at = next,
             Some(_) => {
-                if journal::detach(txn, inode, now)? {
+                let has_all = inode.kind == FileKind::File && !inode.content_dirty;
+                // One that is sent as a whole anyway needs its object no more.
+                if !has_all && journal::detach(txn, inode, now)? {
                     return Ok(Decision::Wait(WAIT_MILLIS));
                 }
+                let job = SyncJob {
+                    op: due.op,
+                    expect: Expected::Absent,
+                    key: object,
+                    moved_from: inode.object_key.clone().zip(inode.etag.clone()),
+                    sent_before: false,
+                    sent_version: None,
+                    is_elsewhere: false,
+                    is_incomplete: false,
+                    multipart: None,
+                    changed: None,
+                    attempts: due.attempts,
+                    inode: inode.clone(),
+                };
                 let key = inode.object_key.iter().map(|key| key.as_str().to_owned()).collect();
-                let job = Job::Localize { op: due.op, inode: Box::new(inode.clone()) };
-                return Ok(Decision::Claim(job, key));
+                return Ok(Decision::Claim(Job::StepAside(Box::new(job)), key));
             }
         }
     }

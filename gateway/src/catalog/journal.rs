@@ -405,25 +405,6 @@ impl Catalog {
         })
         .await
     }
-
-    /// Ends a [`Job::Localize`](super::Job::Localize): the file's bytes are all cached, so it no
-    /// longer needs its object, which makes room for the file that is to have its key.
-    ///
-    /// # Errors
-    /// [`CatalogError::Changed`] when bytes are missing; [`CatalogError::NoEntry`] when the
-    /// operation is gone.
-    pub async fn detach(&self, op: OpId, now: Timestamp) -> Result<(), CatalogError> {
-        self.write(move |txn| {
-            let ino = ino_of(txn.db, op)?.ok_or(CatalogError::NoEntry)?;
-            let inode = inode::get(txn.db, ino)?;
-            if !detach(txn, &inode, now)? {
-                return Err(CatalogError::Changed);
-            }
-            txn.state.claims.release(op);
-            Ok(())
-        })
-        .await
-    }
 }
 
 /// What [`Catalog::finish_sync`] was told.

@@ -8,7 +8,7 @@
 //! Must not know: S3, the cache's files, protocols. Lock rank: last; never calls back.
 //!
 //! Files: `namespace` (create, remove, rename), `content` (writes, attributes), `range`, `journal`
-//! and `claim` (what the movers do), `aside` (files that lack bytes), `listing` (what S3 shows), `alias` (keys that no name can stand for), `carried`, `sums`, `share`, `done`, `counts`, `unsent`, `verify`. `rows` keeps what
+//! and `claim` (what the movers do), `aside` (files that lack bytes), `swapped` (files that want each other's keys), `listing` (what S3 shows), `alias` (keys that no name can stand for), `carried`, `sums`, `share`, `done`, `counts`, `unsent`, `verify`. `rows` keeps what
 //! is asked for most in memory.
 mod alias;
 mod aside;
@@ -37,6 +37,7 @@ mod rows;
 mod schema;
 mod share;
 mod sums;
+mod swapped;
 #[cfg(test)]
 mod tests;
 mod types;

@@ -4,8 +4,8 @@ use std::{ops::Range, sync::Arc};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    Catalog, carried, changed, error::CatalogError, inode, journal, namespace, sums, types::OpId,
-    writer::Txn,
+    Catalog, carried, changed, error::CatalogError, inode, journal, multipart, namespace, sums,
+    types::OpId, writer::Txn,
 };
 use crate::{
     ids::{FileKind, Ino},
@@ -273,6 +273,8 @@ impl Catalog {
                 return Ok(false);
             }
             clear(txn.db, ino)?;
+            // Its parts, if any were copied, are of the object that is gone.
+            multipart::abandon(txn, op)?;
             txn.db
                 .prepare_cached(
                     "UPDATE inode SET size = ?2, etag = ?3, mtime = ?4, ctime = ?5,

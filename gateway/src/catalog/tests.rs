@@ -162,12 +162,13 @@ impl Fixture {
                 self.catalog.finish_delete(op).await.unwrap();
                 format!("abort {upload_id}")
             }
-            Job::Localize { op, inode } => {
-                let etag = inode.etag.unwrap();
-                let all = std::iter::once(0..inode.size).collect();
-                self.catalog.add_clean_ranges(inode.ino, &etag, all, Vec::new()).await.unwrap();
-                self.catalog.detach(op, at(SOON)).await.unwrap();
-                format!("localize {}", inode.name)
+            Job::StepAside(job) => {
+                let aside = ObjectKey::new(format!("p/aside-{}", job.inode.ino.0)).unwrap();
+                let from = job.moved_from.unwrap();
+                self.catalog.begin_aside(job.op, &aside, at(SOON)).await.unwrap();
+                let to = (aside, tag("aside"));
+                self.catalog.stepped_aside(job.op, from, to, at(SOON)).await.unwrap();
+                format!("aside {}", job.inode.name)
             }
         }
     }

@@ -286,35 +286,31 @@ pub enum Job {
         /// Failures so far.
         attempts: u32,
     },
-    /// Two files have swapped keys: neither copy can go first. Fetch all of this one into the
-    /// cache, then call [`detach`](super::Catalog::detach).
-    Localize {
-        /// The operation.
-        op: OpId,
-        /// The file.
-        inode: Box<Inode>,
-    },
+    /// Two files have swapped keys: neither copy can go first. Copy the object of this one, which is at
+    /// [`SyncJob::moved_from`], to a key that is nobody's
+    /// ([`begin_aside`](super::Catalog::begin_aside)), then call
+    /// [`stepped_aside`](super::Catalog::stepped_aside).
+    StepAside(Box<SyncJob>),
 }
 
 impl Job {
     /// The operation's number.
     pub fn op(&self) -> OpId {
         match self {
-            Self::Sync(job) => job.op,
+            Self::Sync(job) | Self::StepAside(job) => job.op,
             Self::Early(job) => job.op,
             Self::Delete(job) => job.op,
-            Self::Abort { op, .. } | Self::Localize { op, .. } => *op,
+            Self::Abort { op, .. } => *op,
         }
     }
 
     /// The share it concerns.
     pub fn share(&self) -> ShareId {
         match self {
-            Self::Sync(job) => job.inode.share,
+            Self::Sync(job) | Self::StepAside(job) => job.inode.share,
             Self::Early(job) => job.inode.share,
             Self::Delete(job) => job.share,
             Self::Abort { share, .. } => *share,
-            Self::Localize { inode, .. } => inode.share,
         }
     }
 }

@@ -71,6 +71,14 @@ impl Claims {
         self.by_op.insert(op, Claim { keys, ino });
     }
 
+    /// The job works on this key as well.
+    pub(super) fn also(&mut self, op: OpId, key: ShareKey) {
+        if let Some(claim) = self.by_op.get_mut(&op) {
+            self.busy.insert(key.clone());
+            claim.keys.push(key);
+        }
+    }
+
     /// Whether a job that uploads `ino` is out.
     pub(super) fn has_upload_of(&self, ino: Ino) -> bool {
         self.by_op.values().any(|claim| claim.ino == Some(ino))

@@ -12,7 +12,7 @@ use crate::{clock::Timestamp, share::Share, upload};
 
 /// Pause after a sweep.
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Pause while the bucket does not answer, or after a sweep that failed.
+/// Pause while the bucket does not answer, or after a sweep that failed or has left some.
 const RETRY: Duration = Duration::from_secs(600);
 /// The first look, when the bucket has had time to answer.
 pub(super) const FIRST: Duration = Duration::from_secs(60);
@@ -38,7 +38,8 @@ async fn look(share: &Share, parts: &Parts) -> Duration {
         return RETRY;
     }
     match upload::sweep(share, &parts.catalog, before).await {
-        Ok(_) => DAY,
+        Ok(swept) if swept.is_all => DAY,
+        Ok(_) => RETRY,
         Err(error) => {
             let name = &share.settings.name;
             tracing::warn!(share = %name, "orphaned uploads are looked for again later: {error}");

@@ -150,8 +150,9 @@ fn complaints(capabilities: &Capabilities) -> Vec<String> {
     }
     match capabilities.upload_part_copy {
         Ability::No => said.push(
-            "the store cannot copy parts of objects (UploadPartCopy): files over 5 GiB cannot be \
-             renamed, nor their attributes changed, once they are uploaded"
+            "the store cannot copy parts of objects (UploadPartCopy): a file over 5 GiB that is \
+             uploaded is fetched and sent again when it is renamed or its attributes are changed, \
+             and large files do not go ahead while they are written"
                 .to_owned(),
         ),
         Ability::Yes | Ability::Ignored | Ability::Unknown => {}
@@ -165,20 +166,7 @@ mod tests {
 
     #[test]
     fn conditions_that_are_not_kept_are_complained_of_and_s3_is_not() {
-        let yes = Ability::Yes;
-        let s3 = Capabilities {
-            put_if_absent: yes,
-            put_if_match: yes,
-            complete_if_absent: yes,
-            complete_if_match: yes,
-            copy_if_absent: yes,
-            copy_if_match: yes,
-            copy_source_if_match: yes,
-            delete_if_match: yes,
-            upload_part_copy: yes,
-            list_multipart_uploads: yes,
-            crc64nvme: yes,
-        };
+        let s3 = Capabilities::all(Ability::Yes);
         assert!(complaints(&s3).is_empty());
         assert!(complaints(&Capabilities::default()).is_empty(), "not asked is not lacking");
         for ability in [Ability::No, Ability::Ignored] {

@@ -45,7 +45,7 @@ use crate::{
         S3Credentials, StoreMeter, UnsetStore,
     },
     tasks::Tasks,
-    upload::{ShareMovers, Uploader, UploaderOptions},
+    upload::{COPY_BYTES_MAX, ShareMovers, Uploader, UploaderOptions},
     vfs::{IoMeter, Movers, Pinning, ShareFs, ShareMode, Source, Vfs, WriteBack, pinned},
 };
 
@@ -81,7 +81,6 @@ struct Running {
     missing: Option<&'static str>,
     known: KnownAbilities,
     share: Arc<Share>,
-    fetcher: Fetcher,
     movers: Arc<Movers>,
     fs: Arc<Vfs>,
     meters: Meters,
@@ -138,7 +137,11 @@ impl Shares {
             parts.cache.clone(),
             parts.locks.clone(),
             Arc::clone(&parts.clock),
-            UploaderOptions { jobs_max: 1, budget: upload_budget.clone() },
+            UploaderOptions {
+                jobs_max: 1,
+                budget: upload_budget.clone(),
+                copy_bytes_max: COPY_BYTES_MAX,
+            },
         );
         Self {
             parts,
@@ -201,12 +204,14 @@ impl Shares {
         self.parts.write_back.set_pins(pins.collect());
         self.parts.write_back.set_upload_delay_ms(settings.cache.upload_delay_ms);
         self.parts.write_back.set_early_upload_bytes(settings.cache.early_upload_bytes);
-        let movers = self.running.iter().map(|running| ShareMovers {
-            share: Arc::clone(&running.share),
-            fetcher: running.fetcher.clone(),
-        });
+        let movers =
+            self.running.iter().map(|running| ShareMovers { share: Arc::clone(&running.share) });
         let jobs_max = usize::try_from(settings.cache.uploads_max).unwrap_or(usize::MAX);
-        let options = UploaderOptions { jobs_max, budget: self.upload_budget.clone() };
+        let options = UploaderOptions {
+            jobs_max,
+            budget: self.upload_budget.clone(),
+            copy_bytes_max: COPY_BYTES_MAX,
+        };
         self.uploader.replace(movers.collect(), options);
         self.parts.exports.replace(self.running.iter().map(Running::export).collect());
         if renewed {
@@ -279,7 +284,7 @@ impl Shares {
             Arc::clone(&parts.clock),
             parts.tasks.clone(),
         );
-        let movers = Arc::new(Movers::new(fetcher.clone(), refresher));
+        let movers = Arc::new(Movers::new(fetcher, refresher));
         let mode = if wanted.read_only { ShareMode::ReadOnly } else { ShareMode::ReadWrite };
         let source: Arc<dyn Source> = Arc::clone(&movers) as _;
         let pinning = Arc::new(Pinning::new(
@@ -295,7 +300,7 @@ impl Shares {
         self.keep("probe the bucket", &share, Duration::ZERO, Probe::new(asked, parts.clone()));
         self.keep("orphaned uploads", &share, orphans::FIRST, Sweeps(parts.clone()));
         let s3 = settings.s3.without_credentials();
-        Ok(Running { s3, missing, known, share, fetcher, movers, fs, meters, pinning })
+        Ok(Running { s3, missing, known, share, movers, fs, meters, pinning })
     }
 
     /// Does `rounds` while `of` is there.

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Expect, ListPage, ObjectMeta, ObjectStore, PendingUpload, PutOptions, StoreError,
-    StoreErrorKind, StoreOp, UploadedPart,
+    Expect, ListPage, ObjectMeta, ObjectStore, PutOptions, StoreError, StoreErrorKind, StoreOp,
+    UploadedPart, UploadsMarker, UploadsPage,
 };
 use crate::object::{ETag, ObjectKey};
 
@@ -120,7 +120,11 @@ impl ObjectStore for UnsetStore {
         self.refuse(StoreOp::AbortMultipartUpload, Some(key))
     }
 
-    async fn list_multipart(&self, _: &str) -> Result<Vec<PendingUpload>, StoreError> {
+    async fn list_multipart(
+        &self,
+        _: &str,
+        _: Option<&UploadsMarker>,
+    ) -> Result<UploadsPage, StoreError> {
         self.refuse(StoreOp::ListMultipartUploads, None)
     }
 }

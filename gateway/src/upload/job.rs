@@ -1,19 +1,23 @@
 //! One job from claim to end: what it is done with, and how its outcome is told to the catalog.
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use super::{
     concurrency::Ended,
-    early,
+    early::{self, Ahead},
     landed::Earlier,
     publish::{Outcome, Sent, publish},
+    swapped::step_aside,
 };
 use crate::{
     budget::MemoryBudget,
     cache::CacheStore,
-    catalog::{Catalog, CatalogError, DeleteJob, EarlyJob, Finish, Inode, Job, OpId},
+    catalog::{Catalog, CatalogError, DeleteJob, EarlyJob, Finish, Job, OpId},
     clock::Clock,
     failpoint::{self, Point},
-    fetch::{FetchError, Fetcher},
+    fetch::FetchError,
     ids::Ino,
     locks::InodeLocks,
     object::ObjectKey,
@@ -62,12 +66,17 @@ pub(super) enum JobError {
 #[derive(Clone, Debug)]
 pub(super) struct Tools {
     pub(super) share: Arc<Share>,
-    pub(super) fetcher: Fetcher,
     pub(super) catalog: Catalog,
     pub(super) cache: CacheStore,
     pub(super) locks: InodeLocks,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) budget: MemoryBudget,
+    /// Largest object that one CopyObject takes, in bytes.
+    pub(super) copy_bytes_max: u64,
+    /// Bytes of bodies that the store has taken from this job.
+    pub(super) sent: Arc<AtomicU64>,
+    /// What went ahead of files that are being written.
+    pub(super) ahead: Arc<Ahead>,
 }
 
 impl Tools {
@@ -78,31 +87,36 @@ impl Tools {
             self.log(self.catalog.release_job(op, until).await);
             return Ended::default();
         }
-        let bytes = bytes(&job);
         let attempts = attempts(&job);
         let what = describe(&job);
         let done = match job {
             Job::Sync(job) => self.sync(*job).await,
-            Job::Early(job) => self.early(&job).await,
+            Job::Early(job) => return self.early(&job).await,
             Job::Delete(job) => self.delete(&job).await,
             Job::Abort { op, key, upload_id, .. } => self.abort(op, &key, &upload_id).await,
-            Job::Localize { op, inode } => self.localize(op, &inode).await,
+            Job::StepAside(job) => step_aside(self, &job).await,
         };
         match done {
-            Ok(()) => Ended { bytes, throttled: false },
+            Ok(()) => self.ended(None),
             Err(JobError::Superseded) => {
                 self.log(self.catalog.release_job(op, self.clock.now()).await);
-                Ended::default()
+                self.ended(None)
             }
             Err(error) => {
-                let throttled = matches!(
-                    &error,
-                    JobError::Store(StoreError { kind: StoreErrorKind::Throttled, .. })
-                );
+                let ended = self.ended(Some(&error));
                 self.failed(op, &what, attempts, error).await;
-                Ended { bytes: 0, throttled }
+                ended
             }
         }
+    }
+
+    /// What the number of jobs at once is judged by.
+    fn ended(&self, error: Option<&JobError>) -> Ended {
+        let throttled = matches!(
+            error,
+            Some(JobError::Store(StoreError { kind: StoreErrorKind::Throttled, .. }))
+        );
+        Ended { bytes: self.sent.load(Ordering::Relaxed), throttled }
     }
 
     async fn failed(&self, op: OpId, what: &str, attempts: u32, error: JobError) {
@@ -159,14 +173,16 @@ impl Tools {
     }
 
     /// An early upload that fails is no failure of the file's: it goes as a whole when it is written.
-    async fn early(&self, job: &EarlyJob) -> Result<(), JobError> {
-        if let Err(error) = early::send(self, job).await {
-            if let JobError::Store(error) = &error {
+    async fn early(&self, job: &EarlyJob) -> Ended {
+        let sent = early::send(self, job).await;
+        if let Err(error) = &sent {
+            if let JobError::Store(error) = error {
                 self.share.health.failed(error, self.clock.now());
             }
             tracing::debug!(key = %job.key, "an early upload goes on later: {error}");
         }
-        Err(JobError::Superseded)
+        self.log(self.catalog.release_job(job.op, self.clock.now()).await);
+        self.ended(sent.as_ref().err())
     }
 
     /// Deletes an object, if it is still the one that was removed here.
@@ -211,14 +227,6 @@ impl Tools {
         Ok(self.catalog.finish_delete(op).await?)
     }
 
-    async fn localize(&self, op: OpId, inode: &Inode) -> Result<(), JobError> {
-        self.fetcher.fetch(inode.ino, 0..inode.size).await?;
-        match self.catalog.detach(op, self.clock.now()).await {
-            Err(CatalogError::Changed) => Err(JobError::Superseded),
-            done => Ok(done?),
-        }
-    }
-
     fn log(&self, ended: Result<(), CatalogError>) {
         if let Err(error) = ended {
             // The claim lives in memory: the next start claims the job again.
@@ -229,23 +237,10 @@ impl Tools {
 
 fn attempts(job: &Job) -> u32 {
     match job {
-        Job::Sync(job) => job.attempts,
+        Job::Sync(job) | Job::StepAside(job) => job.attempts,
         Job::Early(_) => 0,
         Job::Delete(job) => job.attempts,
         Job::Abort { attempts, .. } => *attempts,
-        Job::Localize { .. } => 0,
-    }
-}
-
-/// Bytes that the job sends, at most.
-fn bytes(job: &Job) -> u64 {
-    match job {
-        Job::Sync(job) if job.inode.content_dirty => job.inode.size,
-        Job::Sync(_)
-        | Job::Early(_)
-        | Job::Delete(_)
-        | Job::Abort { .. }
-        | Job::Localize { .. } => 0,
     }
 }
 
@@ -255,6 +250,9 @@ fn describe(job: &Job) -> String {
         Job::Early(job) => format!("early upload of {}", job.key),
         Job::Delete(job) => format!("deletion of {}", job.key),
         Job::Abort { key, .. } => format!("cleaning up an upload of {key}"),
-        Job::Localize { inode, .. } => format!("making room for {}", inode.name),
+        Job::StepAside(job) => format!("making room for {}", job.key),
     }
 }
+
+#[cfg(test)]
+mod tests;

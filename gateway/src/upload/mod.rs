@@ -8,6 +8,7 @@
 mod aside;
 mod assemble;
 mod concurrency;
+mod copy;
 mod early;
 mod job;
 mod landed;
@@ -16,6 +17,8 @@ mod orphans;
 mod plan;
 mod publish;
 mod scheduler;
+mod swapped;
 
-pub use orphans::{SweepError, sweep};
+pub use orphans::{SweepError, Swept, sweep};
+pub use plan::COPY_BYTES_MAX;
 pub use scheduler::{ShareMovers, Uploader, UploaderOptions};

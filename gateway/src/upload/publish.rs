@@ -1,21 +1,24 @@
 //! Brings one object to the state of its inode: by PUT, by multipart upload, or by a copy on the
 //! server, always on the condition that the object is the one that the catalog believes in (I10).
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use gateway_api::status::HealthEventKind;
 
 use super::{
     aside, assemble,
+    copy::Whole,
     job::{JobError, Tools},
     landed::{Earlier, done_before, landed},
     multipart,
-    plan::{self, COPY_BYTES_MAX, SINGLE_PUT_BYTES_MAX},
+    plan::SINGLE_PUT_BYTES_MAX,
 };
 use crate::{
     catalog::{ChangedObject, Expected, SyncJob},
     failpoint::{self, Point},
     ids::FileKind,
     object::{ETag, ObjectKey},
-    store::{Expect, ObjectMeta, PutOptions, StoreError, StoreErrorKind, StoreOp, UploadedPart},
+    store::{Expect, ObjectMeta, PutOptions, StoreError, StoreErrorKind, StoreOp},
 };
 
 /// How a publish ended.
@@ -92,7 +95,7 @@ async fn send(tools: &Tools, job: &SyncJob, options: &PutOptions) -> Result<Sent
         }
         FileKind::File => match source(job) {
             Some((from, etag)) if !inode.content_dirty => {
-                copy(tools, job, from, etag, options).await.map(Sent::whole)
+                copy(tools, job, from, etag, options).await
             }
             _ => content(tools, job, options).await,
         },
@@ -113,7 +116,9 @@ async fn put(
     body: Bytes,
     options: &PutOptions,
 ) -> Result<ETag, JobError> {
+    let bytes = body.len() as u64;
     let etag = tools.share.store.put(&job.key, body, options, &expect(job)).await?;
+    tools.sent.fetch_add(bytes, Ordering::Relaxed);
     failpoint::passed(Point::UploadAfterPut);
     Ok(etag)
 }
@@ -124,32 +129,19 @@ async fn copy(
     from: &ObjectKey,
     etag: &ETag,
     options: &PutOptions,
-) -> Result<ETag, JobError> {
-    let store = &tools.share.store;
-    if job.inode.size <= COPY_BYTES_MAX {
-        let copied = store.copy(from, etag, &job.key, options, &expect(job)).await?;
-        failpoint::passed(Point::UploadAfterCopy);
-        return Ok(copied);
+) -> Result<Sent, JobError> {
+    if job.inode.size > tools.copy_bytes_max {
+        return multipart::send(tools, job, options, &expect(job)).await;
     }
-    let upload_id =
-        multipart::create(tools, (job.op, job.inode.version), &job.key, options).await?;
-    let parts = copy_parts(tools, &job.key, &upload_id, (from, etag), job.inode.size).await?;
-    Ok(store.complete_multipart(&job.key, &upload_id, &parts, &expect(job)).await?)
-}
-
-async fn copy_parts(
-    tools: &Tools,
-    key: &ObjectKey,
-    upload_id: &str,
-    (from, etag): (&ObjectKey, &ETag),
-    size: u64,
-) -> Result<Vec<UploadedPart>, StoreError> {
-    let mut parts = Vec::new();
-    for (number, range) in (1..).zip(plan::copy_parts(size)) {
-        let copied = tools.share.store.copy_part(key, upload_id, number, from, etag, range).await?;
-        parts.push(copied);
+    match tools.share.store.copy(from, etag, &job.key, options, &expect(job)).await {
+        Ok(copied) => {
+            failpoint::passed(Point::UploadAfterCopy);
+            Ok(Sent::whole(copied))
+        }
+        // It does not copy: the bytes are fetched and sent.
+        Err(error) if error.kind == StoreErrorKind::Invalid => content(tools, job, options).await,
+        Err(error) => Err(error.into()),
     }
-    Ok(parts)
 }
 
 async fn content(tools: &Tools, job: &SyncJob, options: &PutOptions) -> Result<Sent, JobError> {
@@ -228,7 +220,7 @@ async fn gone(tools: &Tools, job: &SyncJob, refusal: StoreError) -> Result<Outco
 }
 
 /// The object to be copied is not what the catalog believes.
-async fn lost_source(
+pub(super) async fn lost_source(
     tools: &Tools,
     job: &SyncJob,
     refusal: StoreError,
@@ -283,18 +275,23 @@ async fn keep_theirs(
 ) -> Result<(), JobError> {
     let aside = conflict_key(tools, job)?;
     let theirs = PutOptions { user: head.user.clone(), ..options.clone() };
-    let copied = copy_aside(tools, &job.key, head, &aside, &theirs).await;
-    match copied {
-        Ok(()) => {}
+    let whole = Whole {
+        from: job.key.clone(),
+        etag: head.etag.clone(),
+        size: head.size,
+        to: aside.clone(),
+    };
+    match whole.copy(tools, &theirs, &Expect::Absent).await {
+        Ok(_) => {}
         // An earlier attempt has made this copy, or one of another version in the same second: then
         // a later attempt has another name.
-        Err(error) if error.kind == StoreErrorKind::Changed => {
+        Err(JobError::Store(error)) if error.kind == StoreErrorKind::Changed => {
             let same = look(tools, &aside).await?.is_some_and(|copy| copy.etag == head.etag);
             if !same {
                 return Err(error.into());
             }
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     }
     let message = format!(
         "{} was changed in the bucket and here; the bucket's version is kept as {aside}",
@@ -318,28 +315,4 @@ fn conflict_key(tools: &Tools, job: &SyncJob) -> Result<ObjectKey, StoreError> {
              1,024 bytes: rename or remove one of the two"
         ),
     })
-}
-
-async fn copy_aside(
-    tools: &Tools,
-    from: &ObjectKey,
-    head: &ObjectMeta,
-    aside: &ObjectKey,
-    options: &PutOptions,
-) -> Result<(), StoreError> {
-    let store = &tools.share.store;
-    if head.size <= COPY_BYTES_MAX {
-        return store.copy(from, &head.etag, aside, options, &Expect::Absent).await.map(|_| ());
-    }
-    let upload_id = store.create_multipart(aside, options).await?;
-    let copied = match copy_parts(tools, aside, &upload_id, (from, &head.etag), head.size).await {
-        Ok(parts) => store.complete_multipart(aside, &upload_id, &parts, &Expect::Absent).await,
-        Err(error) => Err(error),
-    };
-    if copied.is_err()
-        && let Err(error) = store.abort_multipart(aside, &upload_id).await
-    {
-        tracing::warn!(upload_id, "an unfinished conflict copy stays behind: {error}");
-    }
-    copied.map(|_| ())
 }

@@ -11,6 +11,7 @@ mod create;
 mod dir;
 pub mod error;
 mod evict;
+mod growth;
 mod lookup;
 mod meter;
 mod movers;

@@ -27,14 +27,15 @@ use gateway::{
     recovery,
     refresh::Refresher,
     share::{Events, Share, ShareHealth},
-    store::{RetryingStore, S3Bucket},
+    store::{DegradedStore, KnownAbilities, RetryingStore, S3Bucket},
     tasks::Tasks,
-    upload::{ShareMovers, Uploader, UploaderOptions},
+    upload::{COPY_BYTES_MAX, ShareMovers, Uploader, UploaderOptions},
     vfs::{Movers, ShareMode, Verifier, Vfs, WriteBack},
 };
 use gateway_api::{
     Secret,
     settings::{Addressing, S3Settings, ShareSettings},
+    status::{Ability, Capabilities},
 };
 use s3_store::{S3Store, StoreConfig};
 use tempfile::TempDir;
@@ -71,7 +72,6 @@ pub(crate) struct Gateway {
     pub(crate) cache: CacheStore,
     pub(crate) events: Events,
     locks: InodeLocks,
-    fetcher: Fetcher,
     uploader: Uploader,
     options: UploaderOptions,
     tasks: Tasks,
@@ -154,6 +154,9 @@ impl World {
         let events = Events::new(clock());
         let bucket = BUCKET.parse().unwrap();
         let store = Arc::new(S3Bucket::new(&settings(&self.s3), &bucket));
+        let store = Arc::new(RetryingStore::new(store).with_first_pause(RETRY_PAUSE));
+        let known = KnownAbilities::default();
+        known.set(Capabilities::all(Ability::Yes));
         let share_settings = ShareSettings {
             cache_stale_timeout_seconds: self.stale_seconds,
             ..ShareSettings::new(name.clone(), bucket, PREFIX.parse().unwrap())
@@ -162,7 +165,7 @@ impl World {
             id: row.id,
             root: row.root,
             settings: share_settings,
-            store: Arc::new(RetryingStore::new(store).with_first_pause(RETRY_PAUSE)),
+            store: Arc::new(DegradedStore::new(store, known, PREFIX)),
             health: ShareHealth::new(name, events.clone()),
             gateway_id: "gw1".to_owned(),
             catalog: catalog.generation(),
@@ -186,7 +189,7 @@ impl World {
             clock(),
             tasks.clone(),
         );
-        let movers = Arc::new(Movers::new(fetcher.clone(), refresher));
+        let movers = Arc::new(Movers::new(fetcher, refresher));
         let write_back = Arc::new(WriteBack::new(
             catalog.clone(),
             cache.clone(),
@@ -198,7 +201,7 @@ impl World {
         ));
         let source = Arc::clone(&movers) as _;
         let fs = Vfs::new(&row, Arc::clone(&write_back), source, ShareMode::ReadWrite);
-        let options = UploaderOptions { jobs_max: 4, budget };
+        let options = UploaderOptions { jobs_max: 4, budget, copy_bytes_max: COPY_BYTES_MAX };
         let uploader =
             Uploader::new(catalog.clone(), cache.clone(), locks.clone(), clock(), options.clone());
         drop(_on);
@@ -211,7 +214,6 @@ impl World {
             cache,
             events,
             locks,
-            fetcher,
             uploader,
             options,
             tasks,
@@ -426,7 +428,7 @@ impl World {
 impl Gateway {
     /// Lets the uploader look at the clock again.
     fn wake(&self) {
-        let movers = ShareMovers { share: Arc::clone(&self.share), fetcher: self.fetcher.clone() };
+        let movers = ShareMovers { share: Arc::clone(&self.share) };
         self.uploader.replace(vec![movers], self.options.clone());
     }
 

@@ -77,7 +77,7 @@ async fn an_upload_that_s3_has_dropped_begins_anew() {
     .await;
     w.halt().await;
     let store = w.store();
-    for pending in store.list_multipart("p/").await.unwrap() {
+    for pending in store.list_multipart("p/", None).await.unwrap().uploads {
         let key = gateway::object::ObjectKey::new(pending.key).unwrap();
         store.abort_multipart(&key, &pending.upload_id).await.unwrap();
     }
@@ -268,16 +268,40 @@ async fn orphaned_uploads_are_aborted_and_no_others() {
     for key in [&orphan, &elsewhere] {
         store.create_multipart(key, &gateway::store::PutOptions::default()).await.unwrap();
     }
-    let begun = store.list_multipart("p/orphan").await.unwrap()[0].initiated;
+    let begun = store.list_multipart("p/orphan", None).await.unwrap().uploads[0].initiated;
     let before = begun.plus_millis(0);
-    assert_eq!(gateway::upload::sweep(&w.share, &w.catalog, before).await.unwrap(), 0, "too young");
+    assert_eq!(
+        gateway::upload::sweep(&w.share, &w.catalog, before).await.unwrap().aborted,
+        0,
+        "too young"
+    );
     assert_eq!(w.s3.uploads_in_progress(BUCKET), 3);
     let after = begun.plus_millis(1);
-    assert_eq!(gateway::upload::sweep(&w.share, &w.catalog, after).await.unwrap(), 1);
-    assert!(store.list_multipart("p/orphan").await.unwrap().is_empty());
+    assert_eq!(gateway::upload::sweep(&w.share, &w.catalog, after).await.unwrap().aborted, 1);
+    assert!(store.list_multipart("p/orphan", None).await.unwrap().uploads.is_empty());
     w.start();
     w.drain_but(1).await;
     assert!(w.object("p/large.bin").body == bytes(16), "its upload went on");
+}
+
+/// ListMultipartUploads tells a thousand at a time, several of one key among them.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_orphans_than_one_page_tells_are_aborted() {
+    let mut w = World::new().await;
+    w.halt().await;
+    let store = w.store();
+    let options = gateway::store::PutOptions::default();
+    for number in 0..1100 {
+        let key = format!("p/{:03}", number / 3);
+        let key = gateway::object::ObjectKey::new(key).unwrap();
+        store.create_multipart(&key, &options).await.unwrap();
+    }
+    let first = store.list_multipart("p/", None).await.unwrap();
+    assert!(first.next.is_some(), "they fit one page: nothing is tried");
+    let later = first.uploads[0].initiated.plus_millis(3_600_000);
+    let swept = gateway::upload::sweep(&w.share, &w.catalog, later).await.unwrap();
+    assert_eq!((swept.aborted, swept.is_all), (1100, true));
+    assert_eq!(w.s3.uploads_in_progress(BUCKET), 0);
 }
 
 /// A file that is just as long as one part has all of that part changed by a write, whatever it was before.

@@ -18,13 +18,13 @@ use gateway::{
     store::{DegradedStore, FaultStore, KnownAbilities, ObjectStore, RetryingStore, S3Bucket},
     sums::WrittenSums,
     tasks::Tasks,
-    upload::{ShareMovers, Uploader, UploaderOptions},
+    upload::{COPY_BYTES_MAX, ShareMovers, Uploader, UploaderOptions},
     vfs::{Movers, ShareMode, Verifier, Vfs, WriteBack},
 };
 use gateway_api::{
     Secret,
     settings::{Addressing, S3Settings, ShareSettings},
-    status::HealthEventKind,
+    status::{Ability, Capabilities, HealthEventKind},
 };
 use s3_store::{S3Store, StoreConfig, StoredObject};
 use tempfile::TempDir;
@@ -64,14 +64,12 @@ impl Line {
     pub(crate) fn to(s3: &S3Store) -> Self {
         Self { bucket: S3Bucket::new(&s3_settings(s3), &BUCKET.parse().unwrap()), known: None }
     }
+}
 
-    fn store(&self, faults: &FaultStore) -> Arc<dyn ObjectStore> {
-        let retrying = RetryingStore::new(Arc::new(faults.clone())).with_first_pause(RETRY_PAUSE);
-        match &self.known {
-            None => Arc::new(retrying),
-            Some(known) => Arc::new(DegradedStore::new(Arc::new(retrying), known.clone(), "p/")),
-        }
-    }
+/// What a share has between itself and the bucket.
+fn store(faults: &FaultStore, known: &KnownAbilities) -> Arc<dyn ObjectStore> {
+    let retrying = RetryingStore::new(Arc::new(faults.clone())).with_first_pause(RETRY_PAUSE);
+    Arc::new(DegradedStore::new(Arc::new(retrying), known.clone(), "p/"))
 }
 
 pub(crate) struct World {
@@ -84,6 +82,8 @@ pub(crate) struct World {
     pub(crate) cache: CacheStore,
     /// Between the gateway and the server.
     pub(crate) faults: FaultStore,
+    /// What the gateway knows of the server.
+    pub(crate) known: KnownAbilities,
     pub(crate) share: Arc<Share>,
     pub(crate) events: Events,
     pub(crate) locks: InodeLocks,
@@ -134,11 +134,16 @@ impl World {
         let events = Events::new(Arc::clone(&clock) as Arc<dyn Clock>);
         let bucket = BUCKET.parse().unwrap();
         let faults = FaultStore::new(Arc::new(line.bucket.clone()));
+        let known = line.known.clone().unwrap_or_else(|| {
+            let s3 = KnownAbilities::default();
+            s3.set(Capabilities::all(Ability::Yes));
+            s3
+        });
         let share = Arc::new(Share {
             id: row.id,
             root: row.root,
             settings: ShareSettings::new(name.clone(), bucket, "p/".parse().unwrap()),
-            store: line.store(&faults),
+            store: store(&faults, &known),
             health: ShareHealth::new(name, events.clone()),
             gateway_id: "gw1".to_owned(),
             catalog: catalog.generation(),
@@ -162,7 +167,8 @@ impl World {
             ticking(),
             tasks.clone(),
         );
-        let options = UploaderOptions { jobs_max: 4, budget: budget.clone() };
+        let options =
+            UploaderOptions { jobs_max: 4, budget: budget.clone(), copy_bytes_max: COPY_BYTES_MAX };
         let uploader = Uploader::new(
             catalog.clone(),
             cache.clone(),
@@ -178,6 +184,7 @@ impl World {
             catalog,
             cache,
             faults,
+            known,
             share,
             events,
             locks,
@@ -244,8 +251,14 @@ impl World {
 
     /// Lets the uploader look at the clock again.
     fn wake(&self) {
-        let movers = ShareMovers { share: Arc::clone(&self.share), fetcher: self.fetcher.clone() };
+        let movers = ShareMovers { share: Arc::clone(&self.share) };
         self.uploader.replace(vec![movers], self.options.clone());
+    }
+
+    /// Has objects above `bytes` copied in parts of so many bytes.
+    pub(crate) fn copy_at_most(&mut self, bytes: u64) {
+        self.options.copy_bytes_max = bytes;
+        self.wake();
     }
 
     /// Moves the clock to whatever is due next, until S3 has everything.
@@ -267,7 +280,7 @@ impl World {
     /// Uploads in parts that are neither completed nor aborted, whoever began them.
     async fn uploads_in_progress(&self) -> usize {
         if self.line.known.is_some() {
-            return self.line.bucket.list_multipart("").await.unwrap().len();
+            return self.line.bucket.list_multipart("", None).await.unwrap().uploads.len();
         }
         self.s3.uploads_in_progress(BUCKET)
     }

@@ -90,7 +90,9 @@ fn damaged_bytes_that_only_the_disk_has_are_an_error_and_never_uploaded() {
                     FileState::Failing { error, .. } => {
                         error.contains("not what was written").then_some(())
                     }
-                    FileState::InS3 => panic!("{path} was uploaded"),
+                    other @ (FileState::InS3 | FileState::Incomplete { .. }) => {
+                        panic!("{path}: {other:?}")
+                    }
                     FileState::Waiting | FileState::Uploading => None,
                 },
                 Err(error) => panic!("{error:?}"),

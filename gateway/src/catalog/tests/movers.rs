@@ -5,7 +5,7 @@ fn syncs(jobs: &[Job]) -> Vec<&SyncJob> {
     jobs.iter()
         .filter_map(|job| match job {
             Job::Sync(job) => Some(job.as_ref()),
-            Job::Early(_) | Job::Delete(_) | Job::Abort { .. } | Job::Localize { .. } => None,
+            Job::Early(_) | Job::Delete(_) | Job::Abort { .. } | Job::StepAside(_) => None,
         })
         .collect()
 }
@@ -265,7 +265,7 @@ async fn swapped_files_do_not_wait_for_each_other_forever() {
     f.rename((root, "b"), (root, "a")).await;
     f.rename((root, "t"), (root, "b")).await;
     let done = f.drain().await;
-    assert!(done.iter().any(|step| step.starts_with("localize")), "{done:?}");
+    assert!(done.iter().any(|step| step.starts_with("aside")), "{done:?}");
     f.verify().await;
     for name in ["a", "b"] {
         let row = f.catalog.child(root, name).await.unwrap().unwrap();

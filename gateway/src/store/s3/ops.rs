@@ -26,7 +26,7 @@ use crate::{
     object::{ETag, ObjectKey},
     store::{
         Expect, ListPage, ListedObject, ObjectMeta, ObjectStore, PendingUpload, PutOptions,
-        StoreError, StoreErrorKind, StoreOp, UploadedPart,
+        StoreError, StoreErrorKind, StoreOp, UploadedPart, UploadsMarker, UploadsPage,
         s3_error::{self, At},
     },
 };
@@ -389,15 +389,40 @@ impl ObjectStore for S3Bucket {
         Ok(())
     }
 
-    async fn list_multipart(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
+    async fn list_multipart(
+        &self,
+        prefix: &str,
+        after: Option<&UploadsMarker>,
+    ) -> Result<UploadsPage, StoreError> {
         let at = At::bucket(StoreOp::ListMultipartUploads);
-        let request = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(prefix);
+        let request = self
+            .client
+            .list_multipart_uploads()
+            .bucket(&self.bucket)
+            .prefix(prefix)
+            .encoding_type(EncodingType::Url)
+            .set_key_marker(after.map(|after| after.key.clone()))
+            .set_upload_id_marker(after.and_then(|after| after.upload_id.clone()));
         let listed = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
-        let pending = |upload: &aws_sdk_s3::types::MultipartUpload| PendingUpload {
-            key: upload.key().unwrap_or_default().to_owned(),
-            upload_id: upload.upload_id().unwrap_or_default().to_owned(),
-            initiated: timestamp(upload.initiated()),
-        };
-        Ok(listed.uploads().iter().map(pending).collect())
+        let encoded = listed.encoding_type() == Some(&EncodingType::Url);
+        let mut page = UploadsPage::default();
+        for upload in listed.uploads() {
+            // One whose key is not UTF-8 is not ours, and could not be named.
+            let Some(key) = decoded(upload.key().unwrap_or_default(), encoded) else { continue };
+            page.uploads.push(PendingUpload {
+                key,
+                upload_id: upload.upload_id().unwrap_or_default().to_owned(),
+                initiated: timestamp(upload.initiated()),
+            });
+        }
+        if listed.is_truncated() == Some(true) {
+            let key = listed.next_key_marker().and_then(|key| decoded(key, encoded));
+            let key = key.ok_or_else(|| {
+                at.error(StoreErrorKind::Invalid, "a truncated listing without a marker")
+            })?;
+            let upload_id = listed.next_upload_id_marker().filter(|id| !id.is_empty());
+            page.next = Some(UploadsMarker { key, upload_id: upload_id.map(str::to_owned) });
+        }
+        Ok(page)
     }
 }

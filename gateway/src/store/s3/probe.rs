@@ -112,12 +112,12 @@ impl Probe<'_> {
     /// Removes the scratch object and its uploads; tells whether uploads can be listed.
     async fn clean(&self) -> Result<Ability, StoreError> {
         self.delete(None).await?;
-        let list = self.store.list_multipart(self.key.as_str());
+        let list = self.store.list_multipart(self.key.as_str(), None);
         let listed = self.counted(StoreOp::ListMultipartUploads, list).await;
-        let Some(uploads) = works(listed)? else {
+        let Some(listed) = works(listed)? else {
             return Ok(Ability::No);
         };
-        let ours = uploads.iter().filter(|upload| upload.key == self.key.as_str());
+        let ours = listed.uploads.iter().filter(|upload| upload.key == self.key.as_str());
         for upload in ours.take(UPLOADS_MAX) {
             self.abort(&upload.upload_id).await?;
         }
@@ -136,7 +136,7 @@ impl Probe<'_> {
         });
         let sending = Probe { store, ..*self };
         let (complete_if_absent, complete_if_match) = sending.completes().await?;
-        let upload_part_copy = sending.part_copy().await?;
+        let (upload_part_copy, part_copy_source_if_match) = sending.part_copy().await?;
         let delete_if_match = self.delete_if_match().await?;
         Ok(Capabilities {
             put_if_absent,
@@ -148,6 +148,7 @@ impl Probe<'_> {
             copy_source_if_match,
             delete_if_match,
             upload_part_copy,
+            part_copy_source_if_match,
             list_multipart_uploads,
             crc64nvme,
         })
@@ -257,12 +258,19 @@ impl Probe<'_> {
         ended
     }
 
-    async fn part_copy(&self) -> Result<Ability, StoreError> {
+    /// UploadPartCopy, and the condition on its source.
+    async fn part_copy(&self) -> Result<(Ability, Ability), StoreError> {
         let etag = self.stored().await?;
         let id = self.begin_upload().await?;
-        let copied = self.copy_whole_part(&id, &etag).await;
+        let asked = async {
+            if works(self.copy_whole_part(&id, &etag).await)?.is_none() {
+                return Ok((Ability::No, Ability::Unknown));
+            }
+            Ok((Ability::Yes, verdict(self.copy_whole_part(&id, &no_tag()).await)?))
+        }
+        .await;
         self.abort(&id).await?;
-        Ok(if works(copied)?.is_some() { Ability::Yes } else { Ability::No })
+        asked
     }
 
     /// UploadPartCopy of the whole object: S3 copies ranges only of objects above 5 MiB.
