@@ -9,6 +9,7 @@ mod process;
 #[path = "../nfs_protocol/raw.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "shared with the protocol's own tests")]
 mod raw;
+mod stored;
 
 use gateway_api::status::FileState;
 use mount::Mount;
