@@ -322,6 +322,8 @@ pub enum HealthEventKind {
     CredentialsExpiring,
     /// An upload failed and is being retried.
     UploadFailing,
+    /// Bytes came from the store, or came to it, cut short or other than they were sent.
+    TransferDamaged,
     /// The cache disk is nearly full of data not yet in S3.
     CacheFull,
     /// Pinned files do not fit on the cache disk.
