@@ -130,13 +130,10 @@ impl ObjectStore for S3Bucket {
         if let Some(came) = got.content_length().filter(|length| size(Some(*length)) != expected) {
             return Err(wrong(size(Some(came))));
         }
-        let broke_off = |error: &dyn std::fmt::Display| {
-            at.error(StoreErrorKind::Unavailable, &format!("the body broke off: {error}"))
-        };
         let mut body = got.body;
         let mut bytes = BytesMut::new();
         while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(|e| broke_off(&e))?;
+            let chunk = chunk.map_err(|e| s3_error::of_body(at, &e))?;
             self.paces.download.pass(chunk.len()).await;
             bytes.extend_from_slice(&chunk);
             if bytes.len() as u64 > expected {
