@@ -13,7 +13,7 @@ encryption = "SseKms"
 kms_key = "alias/sales"
 object_acl = "bucket-owner-full-control"
 file_mode = "0640"
-directory_mode = "0775"
+directory_mode = "0757"
 owner_id = 123
 group_id = 456
 "#;
@@ -60,6 +60,6 @@ fn objects_that_say_nothing_are_what_the_share_says() {
     let mut share = Mount::new(gateway.port, "sales");
     let seen = |attr: nfs3_client::nfs3_types::nfs3::fattr3| (attr.mode, attr.uid, attr.gid);
     share.list("");
-    assert_eq!(seen(share.getattr("theirs")), (0o775, 123, 456));
+    assert_eq!(seen(share.getattr("theirs")), (0o757, 123, 456));
     assert_eq!(seen(share.getattr("theirs/plain")), (0o640, 123, 456));
 }
