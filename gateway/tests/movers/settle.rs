@@ -172,7 +172,7 @@ async fn regression_a_dropped_upload_begins_anew_when_bytes_are_only_in_the_obje
     w.halt().await;
     w.s3.faults().clear();
     let store = w.store();
-    for pending in store.list_multipart("p/").await.unwrap() {
+    for pending in store.list_multipart("p/", None).await.unwrap().uploads {
         let key = gateway::object::ObjectKey::new(pending.key).unwrap();
         store.abort_multipart(&key, &pending.upload_id).await.unwrap();
     }
