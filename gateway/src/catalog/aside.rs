@@ -6,7 +6,7 @@
 use rusqlite::{Connection, params};
 
 use super::{
-    Catalog, changed, claim,
+    Catalog, changed, claim, depth,
     error::CatalogError,
     inode,
     journal::{self, NEVER},
@@ -120,6 +120,7 @@ fn step_out(
              WHERE ino = ?1",
         )?
         .execute(params![inode.ino.0, aside.name, aside.now.as_nanos()])?;
+    depth::came(txn.db, inode.parent, depth::bytes(&aside.name, false))?;
     // What it had replaced, or was to replace, is what the bucket has: it stays.
     txn.db
         .prepare_cached(
