@@ -208,7 +208,7 @@ async fn a_base_that_changes_before_the_end_is_kept_beside_the_file() {
     w.s3.faults().add(complete.times(u64::MAX));
     w.start();
     w.until("the parts are there", || async { w.requests("CompleteMultipartUpload") > 1 }).await;
-    w.halt().await;
+    let mut w = w.restart().await;
     w.foreign("p/f", &bytes(14));
     w.s3.faults().clear();
     w.start();
@@ -232,7 +232,7 @@ async fn a_file_that_grows_while_it_is_sent_keeps_its_parts() {
     let ino = w.file("f", &bytes(15)).await;
     w.start();
     w.until("all parts are there", || async { w.requests("CompleteMultipartUpload") > 0 }).await;
-    w.halt().await;
+    let mut w = w.restart().await;
     w.s3.faults().clear();
     w.clock.advance_millis(5000);
     w.write(ino, SIZE as u64, b"more").await;

@@ -21,8 +21,9 @@ fn refuse(operation: &str) -> FaultRule {
     FaultRule::new(refused).operation(operation).times(u64::MAX)
 }
 
-/// Runs the uploader until `operation` was done and not heard of; whoever looks is refused.
-async fn lose_reply(w: &mut World, operation: &str) {
+/// Runs the uploader until `operation` was done and not heard of, and starts anew, as an attempt may be under
+/// way; whoever looks before that is refused. The uploader does not run then.
+async fn lose_reply(mut w: World, operation: &str) -> World {
     w.s3.faults().add(FaultRule::fail_after().operation(operation));
     w.s3.faults().add(refuse("HeadObject"));
     let before = w.requests(operation);
@@ -31,6 +32,7 @@ async fn lose_reply(w: &mut World, operation: &str) {
     w.until("and noted", || async { w.catalog.pending(None).await.unwrap().failing > 0 }).await;
     w.halt().await;
     w.s3.faults().clear();
+    w.restart().await
 }
 
 /// A file of which all bytes are in the object, and a change in its second part is not sent yet.
@@ -89,7 +91,7 @@ async fn a_lost_completion_of_a_resumed_upload_is_recognised() {
     let ino = w.file("f", &pattern(SIZE, 2)).await;
     w.start();
     w.until("all parts are there", || async { w.requests("CompleteMultipartUpload") > 0 }).await;
-    w.halt().await;
+    let mut w = w.restart().await;
     w.s3.faults().clear();
     w.write(ino, SIZE as u64, b"more").await;
     w.s3.faults().add(FaultRule::fail_after().operation("CompleteMultipartUpload"));
@@ -105,7 +107,7 @@ async fn a_lost_completion_over_the_object_that_alone_had_the_bytes_is_recognise
     for renamed in [false, true] {
         let mut w = World::new().await;
         let (ino, mut expected) = changed_in_part(&mut w, 3).await;
-        lose_reply(&mut w, "CompleteMultipartUpload").await;
+        w = lose_reply(w, "CompleteMultipartUpload").await;
         w.write(ino, 1 << 20, b"later").await;
         expected[1 << 20..][..5].copy_from_slice(b"later");
         if renamed {
@@ -128,7 +130,7 @@ async fn after_a_lost_completion_only_what_was_appended_since_is_sent() {
     let mut w = World::new().await;
     w.halt().await;
     let ino = w.file("f", &pattern(SIZE, 4)).await;
-    lose_reply(&mut w, "CompleteMultipartUpload").await;
+    w = lose_reply(w, "CompleteMultipartUpload").await;
     w.write(ino, SIZE as u64, b"since").await;
     w.start();
     w.drain().await;
@@ -146,7 +148,7 @@ async fn a_lost_put_over_the_object_that_alone_had_the_bytes_is_recognised() {
         w.halt().await;
         w.evict(ino).await;
         w.write(ino, 0, b"first").await;
-        lose_reply(&mut w, "PutObject").await;
+        w = lose_reply(w, "PutObject").await;
         w.write(ino, 1000, b"second").await;
         expected[..5].copy_from_slice(b"first");
         expected[1000..1006].copy_from_slice(b"second");
@@ -169,7 +171,7 @@ async fn regression_a_dropped_upload_begins_anew_when_bytes_are_only_in_the_obje
     w.s3.faults().add(refuse("UploadPartCopy"));
     w.start();
     w.until("it failed", || async { w.catalog.pending(None).await.unwrap().failing > 0 }).await;
-    w.halt().await;
+    let mut w = w.restart().await;
     w.s3.faults().clear();
     let store = w.store();
     for pending in store.list_multipart("p/", None).await.unwrap().uploads {
