@@ -73,6 +73,12 @@ points! {
     FetchAfterSync = "fetch_after_sync",
     /// The catalog knows that they are here.
     FetchAfterCatalog = "fetch_after_catalog",
+    /// A part that leaves is forgotten by the catalog; its bytes are on the disk.
+    EvictAfterCatalog = "evict_after_catalog",
+    /// They are off the disk; the file has others.
+    EvictAfterPunch = "evict_after_punch",
+    /// The cache file is gone with its last part.
+    EvictAfterRemove = "evict_after_remove",
     /// A step of a directory's rename is made in the transaction.
     RenameAfterStep = "rename_after_step",
     /// What the catalog carried is in the cache files.

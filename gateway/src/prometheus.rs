@@ -201,6 +201,11 @@ fn clients(page: &mut Page, status: &GatewayStatus) {
     page.count(status, ("ReadBytes", COUNTER, "Bytes that clients have read."), |source| {
         source.figures.read_bytes.0
     });
+    page.count(
+        status,
+        ("ReadsFailed", COUNTER, "READs that failed or were to be sent again."),
+        |source| source.figures.failed_reads,
+    );
     page.count(status, ("WriteBytes", COUNTER, "Bytes that clients have written."), |source| {
         source.figures.written_bytes.0
     });

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use gateway_api::{
     ByteSize, FileStatus, GatewayStatus,
     admin::{AliasedKey, RefreshReport, RefreshRequest},
+    connection::{Outcome, StepReport},
     figures::Figures,
     status::{Ability, Capabilities, FileState, RenameStatus, ShareState, Shutdown, UploadStatus},
 };
@@ -53,6 +54,9 @@ pub fn render(status: &GatewayStatus) -> String {
         if let Some(pinned) = &share.pinned {
             let state = if pinned.complete { "all here" } else { "not all here yet" };
             line(format!("  pinned: {} of {} cached, {state}", pinned.cached, pinned.total));
+            if let Some(problem) = &pinned.problem {
+                line(format!("  pinned: {problem}"));
+            }
         }
         if share.unrepresentable_keys > 0 {
             line(format!(
@@ -164,6 +168,7 @@ pub fn render_file(status: &FileStatus) -> String {
         FileState::Failing { attempts, error } => {
             format!("its upload has failed {attempts} times and is tried again; last: {error}")
         }
+        FileState::Incomplete { reason } => format!("is not uploaded: {reason}"),
     };
     let version = match etag {
         Some(etag) => format!("S3 has {etag}"),
@@ -215,6 +220,22 @@ pub fn render_keys(keys: &[AliasedKey]) -> String {
     keys.iter().map(line).collect()
 }
 
+/// One step of a connection's test: its verdict, what was seen, and what to do.
+pub fn render_step(report: &StepReport) -> String {
+    let title = report.step.title();
+    let (verdict, seen, advice) = match &report.outcome {
+        Outcome::Passed { note } => ("PASSED", note, None),
+        Outcome::Warning { why, advice } => ("WARNING", why, Some(advice)),
+        Outcome::Failed { why, advice } => ("FAILED", why, Some(advice)),
+        Outcome::Skipped { because } => ("SKIPPED", because, None),
+    };
+    let mut text = format!("{verdict:<8} {title:<18} {seen} ({} ms)\n", report.millis);
+    if let Some(advice) = advice {
+        text.push_str(&format!("{:<27} -> {advice}\n", ""));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,6 +256,25 @@ mod tests {
             "file, 1.5 KiB, 1.5 KiB of it cached\n\
              its upload has failed 3 times and is tried again; last: 403 AccessDenied\n\
              s3://sales-backup/onprem/a.txt: S3 has none yet\n"
+        );
+    }
+
+    #[test]
+    fn a_file_that_lacks_bytes_says_which() {
+        let status = FileStatus {
+            kind: "file".to_owned(),
+            size: ByteSize(1536),
+            cached: ByteSize(512),
+            bucket: "sales-backup".parse().unwrap(),
+            key: "a.incomplete".to_owned(),
+            etag: None,
+            state: FileState::Incomplete { reason: "bytes 0-1023 are nowhere".to_owned() },
+        };
+        assert_eq!(
+            render_file(&status),
+            "file, 1.5 KiB, 512 B of it cached\n\
+             is not uploaded: bytes 0-1023 are nowhere\n\
+             s3://sales-backup/a.incomplete: S3 has none yet\n"
         );
     }
 

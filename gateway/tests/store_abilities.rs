@@ -1,17 +1,18 @@
 //! Stores that are not quite S3: what they lack is found out by trying, and made up for or said.
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use gateway::{
     object::{ETag, ObjectKey},
     store::{
         Checksums, DegradedStore, Expect, KnownAbilities, ObjectStore, PutOptions, S3Bucket,
-        StoreError, StoreErrorKind as Kind,
+        StoreError, StoreErrorKind as Kind, StoreMeter,
     },
 };
 use gateway_api::{
     Secret,
+    figures::Figures,
     settings::{Addressing, S3Settings},
     status::{Ability, Capabilities},
 };
@@ -22,6 +23,11 @@ const SCRATCH: &str = "p/.tidegate-probe-0123456789abcdef";
 async fn server() -> (S3Store, S3Bucket) {
     let config = StoreConfig { buckets: vec!["bucket".to_owned()], ..StoreConfig::default() };
     let s3 = S3Store::start(config).await.unwrap();
+    let bucket = of(&s3);
+    (s3, bucket)
+}
+
+fn of(s3: &S3Store) -> S3Bucket {
     let settings = S3Settings {
         endpoint: s3.endpoint(),
         region: "us-east-1".to_owned(),
@@ -31,8 +37,7 @@ async fn server() -> (S3Store, S3Bucket) {
         secret_access_key: Secret::new("tidegate-secret"),
         ..S3Settings::default()
     };
-    let bucket = S3Bucket::new(&settings, &"bucket".parse().unwrap());
-    (s3, bucket)
+    S3Bucket::new(&settings, &"bucket".parse().unwrap())
 }
 
 fn key(key: &str) -> ObjectKey {
@@ -49,19 +54,7 @@ fn lacks(operation: &str) -> FaultRule {
 }
 
 fn all(ability: Ability) -> Capabilities {
-    Capabilities {
-        put_if_absent: ability,
-        put_if_match: ability,
-        complete_if_absent: ability,
-        complete_if_match: ability,
-        copy_if_absent: ability,
-        copy_if_match: ability,
-        copy_source_if_match: ability,
-        delete_if_match: ability,
-        upload_part_copy: ability,
-        list_multipart_uploads: ability,
-        crc64nvme: ability,
-    }
+    Capabilities::all(ability)
 }
 
 /// Whatever was found out, nothing is left of the finding.
@@ -86,6 +79,7 @@ async fn conditions_that_are_ignored_are_found_out() {
     let expected = Capabilities {
         copy_source_if_match: Ability::Yes,
         upload_part_copy: Ability::Yes,
+        part_copy_source_if_match: Ability::Yes,
         list_multipart_uploads: Ability::Yes,
         crc64nvme: Ability::Yes,
         ..all(Ability::Ignored)
@@ -102,7 +96,11 @@ async fn what_is_refused_is_found_out() {
     s3.faults().add(lacks("UploadPartCopy"));
     s3.faults().add(lacks("ListMultipartUploads"));
     let bucket = bucket.with_checksums(Checksums::Crc64Nvme);
-    let expected = Capabilities { copy_source_if_match: Ability::Yes, ..all(Ability::No) };
+    let expected = Capabilities {
+        copy_source_if_match: Ability::Yes,
+        part_copy_source_if_match: Ability::Unknown,
+        ..all(Ability::No)
+    };
     assert_eq!(ask(&bucket).await.unwrap(), expected);
     assert_eq!(bucket.checksums(), Checksums::PayloadSignature);
     assert_nothing_left(&s3);
@@ -215,21 +213,44 @@ async fn no_change_of_another_writer_is_overwritten_in_a_store_that_keeps_no_con
     }
 }
 
+/// It is refused without a request: who asked fetches the bytes and sends them.
 #[tokio::test]
-async fn a_part_that_the_store_cannot_copy_goes_by_way_of_here() {
+async fn a_part_that_the_store_cannot_copy_is_refused_and_said_before() {
     let (s3, store) = degraded(|s3| s3.faults().add(lacks("UploadPartCopy")), true).await;
-    let body: Vec<u8> = (0..6 << 20).map(|i: u32| (i % 251) as u8).collect();
-    s3.put("bucket", "p/from", &body);
+    assert!(!store.copies_parts());
+    s3.put("bucket", "p/from", b"bytes");
     let from = ETag::new(s3.object("bucket", "p/from").unwrap().etag);
     let (source, to) = (key("p/from"), key("p/to"));
     let id = store.create_multipart(&to, &PutOptions::default()).await.unwrap();
-    let (half, size) = (5 << 20, body.len() as u64);
-    let one = store.copy_part(&to, &id, 1, &source, &from, 0..half).await.unwrap();
-    let two = store.copy_part(&to, &id, 2, &source, &from, half..size).await.unwrap();
-    let refused = store.copy_part(&to, &id, 3, &source, &from, 0..1 << 30).await.unwrap_err();
+    let asked = s3.request_counts()["UploadPartCopy"];
+    let refused = store.copy_part(&to, &id, 1, &source, &from, 0..5).await.unwrap_err();
     assert!(refused.kind == Kind::Invalid && refused.message.contains("UploadPartCopy"));
-    store.complete_multipart(&to, &id, &[one, two], &Expect::Absent).await.unwrap();
-    assert!(s3.object("bucket", "p/to").unwrap().body == body);
+    assert_eq!(s3.request_counts()["UploadPartCopy"], asked);
+    let (_s3, store) = degraded(|_| {}, false).await;
+    assert!(store.copies_parts(), "tried while nothing is known");
+}
+
+/// Bytes of another object than the one that was named must not get into a part.
+#[tokio::test]
+async fn a_store_that_ignores_which_object_a_part_is_copied_from_is_found_out() {
+    let (s3, bucket) = server().await;
+    s3.faults().set_ignore_part_sources(true);
+    let expected =
+        Capabilities { part_copy_source_if_match: Ability::Ignored, ..all(Ability::Yes) };
+    assert_eq!(ask(&bucket).await.unwrap(), expected);
+    assert_eq!(expected.conditions_not_kept(), ["part_copy_source_if_match"]);
+    assert_nothing_left(&s3);
+    for asked in [true, false] {
+        let (s3, store) = degraded(|s3| s3.faults().set_ignore_part_sources(true), asked).await;
+        s3.put("bucket", "p/from", b"ours");
+        let ours = ETag::new(s3.object("bucket", "p/from").unwrap().etag);
+        let (source, to) = (key("p/from"), key("p/to"));
+        let id = store.create_multipart(&to, &PutOptions::default()).await.unwrap();
+        store.copy_part(&to, &id, 1, &source, &ours, 0..4).await.unwrap();
+        s3.put("bucket", "p/from", b"theirs");
+        let copied = store.copy_part(&to, &id, 2, &source, &ours, 0..4).await;
+        assert_eq!(kind(copied), Kind::Changed);
+    }
 }
 
 #[tokio::test]
@@ -244,4 +265,45 @@ async fn scratch_objects_are_in_no_listing() {
     };
     assert_eq!(listed("p/").await, ["p/a"]);
     assert_eq!(listed("p/sub/").await, ["p/sub/.tidegate-probe-x"]);
+}
+
+/// What the finding out costs is in the figures, request by request.
+#[tokio::test]
+async fn the_requests_of_a_probe_are_counted() {
+    let (s3, bucket) = server().await;
+    let meter = Arc::new(StoreMeter::default());
+    ask(&bucket.with_meter(Arc::clone(&meter))).await.unwrap();
+    let mut figures = Figures::default();
+    meter.add_to(&mut figures);
+    let counted: BTreeMap<String, u64> =
+        figures.requests.iter().map(|of| (of.operation.clone(), of.latency.count())).collect();
+    assert_eq!(counted, s3.request_counts());
+    assert_eq!(figures.uploaded_bytes.0, 0, "no file's bytes");
+}
+
+/// Goal: an upload in parts ends as it was begun, although what bodies carry changes meanwhile, also when
+/// another process goes on with it. Method: a store that refuses checksums which the upload did not name.
+#[tokio::test]
+async fn an_upload_ends_with_the_checksums_that_it_was_begun_with() {
+    let part = |byte: u8| Bytes::from(vec![byte; 5 << 20]);
+    let (s3, bucket) = server().await;
+    let id = bucket.create_multipart(&key("p/a"), &PutOptions::default()).await.unwrap();
+    s3.faults().set_unknown_headers(&["x-amz-checksum-"]);
+    let mut parts = vec![bucket.put_part(&key("p/a"), &id, 1, part(1)).await.unwrap()];
+    bucket.use_checksums(Checksums::Crc64Nvme);
+    parts.push(bucket.put_part(&key("p/a"), &id, 2, part(2)).await.unwrap());
+    let meter = Arc::new(StoreMeter::default());
+    let another = of(&s3).with_checksums(Checksums::Crc64Nvme).with_meter(Arc::clone(&meter));
+    for number in 3..=4 {
+        parts.push(another.put_part(&key("p/a"), &id, number, part(3)).await.unwrap());
+    }
+    let mut figures = Figures::default();
+    meter.add_to(&mut figures);
+    let asked: Vec<_> =
+        figures.requests.iter().map(|of| (of.operation.as_str(), of.succeeded)).collect();
+    assert_eq!(asked, [("ListParts", 1)], "once for the upload");
+    another.complete_multipart(&key("p/a"), &id, &parts, &Expect::Absent).await.unwrap();
+    // The next one is begun as is sent by then, and refused by such a store.
+    let refused = another.create_multipart(&key("p/b"), &PutOptions::default()).await;
+    assert_eq!(refused.unwrap_err().kind, Kind::Invalid);
 }

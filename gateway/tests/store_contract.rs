@@ -219,7 +219,7 @@ async fn contract_an_upload_in_parts_appears_whole_and_on_its_condition() {
         let id = store.create_multipart(&k, &options()).await.unwrap();
         let sent = parts(&store, &k, &id).await;
         assert_eq!(kind(store.head(&k).await), Kind::NotFound, "not before it is completed");
-        let pending = store.list_multipart("lar").await.unwrap();
+        let pending = store.list_multipart("lar", None).await.unwrap().uploads;
         assert_eq!((pending.len(), pending[0].upload_id.as_str()), (1, id.as_str()));
         let etag = store.complete_multipart(&k, &id, &sent, &Expect::Absent).await.unwrap();
         let head = store.head(&k).await.unwrap();
@@ -230,10 +230,37 @@ async fn contract_an_upload_in_parts_appears_whole_and_on_its_condition() {
         assert_eq!(kind(refused), Kind::Changed);
         store.abort_multipart(&k, &id).await.unwrap();
         store.abort_multipart(&k, &id).await.unwrap();
-        assert!(store.list_multipart("").await.unwrap().is_empty());
+        assert!(store.list_multipart("", None).await.unwrap().uploads.is_empty());
         let late = store.put_part(&k, &id, 1, Bytes::from_static(b"x")).await;
         assert_eq!(kind(late), Kind::NotFound);
     }
+}
+
+#[tokio::test]
+async fn contract_uploads_are_told_in_pages_each_once() {
+    let (_s3, store) = stores().await.remove(0);
+    let mut begun = Vec::new();
+    for number in 0..1003 {
+        // Some of one key, on both sides of the page's end; and a key that has to be escaped.
+        let k = key(&format!("of +{}", number / 5));
+        begun.push(store.create_multipart(&k, &options()).await.unwrap());
+    }
+    store.create_multipart(&key("other"), &options()).await.unwrap();
+    let (mut seen, mut pages, mut after) = (Vec::new(), 0, None);
+    loop {
+        let page = store.list_multipart("of +", after.as_ref()).await.unwrap();
+        assert!(page.uploads.iter().all(|upload| upload.key.starts_with("of +")));
+        seen.extend(page.uploads.into_iter().map(|upload| upload.upload_id));
+        pages += 1;
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    begun.sort();
+    seen.sort();
+    assert!(seen == begun, "{} of {} are told", seen.len(), begun.len());
+    assert_eq!(pages, 2);
 }
 
 #[tokio::test]
@@ -286,7 +313,7 @@ async fn contract_every_request_says_that_the_requester_pays() {
             let mut parts = parts(&store, &large, &id).await;
             let copied = store.copy_part(&large, &id, 2, &k, &etag, 0..4).await.unwrap();
             parts[1] = copied;
-            assert_eq!(store.list_multipart("").await.unwrap().len(), 1);
+            assert_eq!(store.list_multipart("", None).await.unwrap().uploads.len(), 1);
             if ends {
                 store.complete_multipart(&large, &id, &parts, &Expect::Absent).await.unwrap();
             } else {

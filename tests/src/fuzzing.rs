@@ -1,21 +1,27 @@
 //! The gateway's fuzz targets, each for a short time: cargo-fuzz compiles and runs them, this reads
 //! what libFuzzer says of it. How to run one for hours: `gateway/fuzz/README.md`.
+//!
+//! They are compiled with flags of their own, so nothing of it is shared with the workspace: it is done
+//! beside other work, which leaves processors idle now and then. They run when nothing else does, one
+//! on each processor, so that each tries as much as alone.
 use std::{
-    fs,
+    fs::{self, File},
     io::{BufRead, BufReader},
-    path::Path,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
+    thread,
 };
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::host::{self, Need};
+use crate::host::Need;
 
 /// What compiling libFuzzer takes.
 pub const NEEDS: &[Need] =
     &[Need { package: "g++", why: "compiles libFuzzer", file: "/usr/bin/c++" }];
 
-/// Time for one target, in seconds. All together stay below two minutes.
+/// Time for one target, in seconds.
 const SECONDS_PER_TARGET: u32 = 10;
 /// Resident memory that ends a run as a finding. Far above what a target may hold at one time,
 /// which it checks itself; this is for what adds up.
@@ -40,20 +46,66 @@ pub struct Fuzzed {
     pub executions: u64,
 }
 
-/// Compiles all targets and runs each from the committed inputs. What libFuzzer finds worth keeping
-/// goes to `out/fuzz`, which is emptied first.
-///
-/// # Errors
-/// When a target does not compile, crashes, takes too much memory or time, or tries nothing.
-pub fn run_briefly(root: &Path) -> Result<Vec<Fuzzed>> {
-    let fuzz = Fuzz { root, sanitizer: sanitizer()? };
-    host::run(&mut fuzz.cargo(&["build"], &[]))?;
-    let targets = fuzz.cargo_fuzz(&["list"]).output().context("cannot run cargo fuzz list")?;
-    ensure!(targets.status.success(), "cargo fuzz list failed");
-    let targets = String::from_utf8(targets.stdout).context("names of targets")?;
-    let fuzzed = targets.lines().map(|target| fuzz.run(target)).collect::<Result<Vec<_>>>()?;
-    ensure!(!fuzzed.is_empty(), "there are no fuzz targets");
-    Ok(fuzzed)
+/// The targets, while they are compiled with the least right to the processors.
+#[derive(Debug)]
+pub struct Compiling {
+    fuzz: Fuzz,
+    cargo: Child,
+    log: PathBuf,
+}
+
+impl Compiling {
+    /// Begins to compile all targets of the repository in `root`.
+    ///
+    /// # Errors
+    /// When cargo cannot be run.
+    pub fn begin(root: &Path) -> Result<Self> {
+        let fuzz = Fuzz { root: root.to_owned(), sanitizer: sanitizer()? };
+        let out = root.join("out");
+        fs::create_dir_all(&out).context("the folder of the log")?;
+        let log = out.join("fuzz-build.log");
+        let said = File::create(&log).context("the log of the compiler")?;
+        let compile = fuzz.cargo(&["build"], &[]);
+        let cargo = Command::new("nice")
+            .args(["-n", "19"])
+            .arg(compile.get_program())
+            .args(compile.get_args())
+            .current_dir(root)
+            .stdin(Stdio::null())
+            .stdout(said.try_clone()?)
+            .stderr(said)
+            .spawn()
+            .context("cannot run cargo fuzz")?;
+        Ok(Self { fuzz, cargo, log })
+    }
+
+    /// Runs each target from the committed inputs, as soon as all are compiled. What libFuzzer finds worth
+    /// keeping goes to `out/fuzz/TARGET`, which is emptied first.
+    ///
+    /// # Errors
+    /// When a target does not compile, crashes, takes too much memory or time, or tries nothing.
+    pub fn run_briefly(mut self) -> Result<Vec<Fuzzed>> {
+        if !self.cargo.wait().context("compiling the targets")?.success() {
+            let said = fs::read_to_string(&self.log).context("the log of the compiler")?;
+            bail!("the targets do not compile:\n{said}");
+        }
+        let targets = self.fuzz.cargo_fuzz(&["list"]).output();
+        let targets = targets.context("cannot run cargo fuzz list")?;
+        ensure!(targets.status.success(), "cargo fuzz list failed");
+        let targets = String::from_utf8(targets.stdout).context("names of targets")?;
+        let fuzzed = self.fuzz.run_all(&targets)?;
+        ensure!(!fuzzed.is_empty(), "there are no fuzz targets");
+        Ok(fuzzed)
+    }
+}
+
+impl Drop for Compiling {
+    /// What the compiler is at is left to it; the next run finds it done.
+    fn drop(&mut self) {
+        // It may have ended by itself: nothing is left to do then.
+        self.cargo.kill().ok();
+        self.cargo.wait().ok();
+    }
 }
 
 /// Address sanitizer where the compiler has it: on nightly. Without it the targets still bound
@@ -64,15 +116,20 @@ fn sanitizer() -> Result<&'static str> {
     Ok(if nightly { "address" } else { "none" })
 }
 
-struct Fuzz<'a> {
-    root: &'a Path,
+#[derive(Debug)]
+struct Fuzz {
+    root: PathBuf,
     sanitizer: &'static str,
 }
 
-impl Fuzz<'_> {
+impl Fuzz {
     fn cargo_fuzz(&self, words: &[&str]) -> Command {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.arg("fuzz").args(words).args(["--fuzz-dir", "gateway/fuzz"]).current_dir(self.root);
+        command
+            .arg("fuzz")
+            .args(words)
+            .args(["--fuzz-dir", "gateway/fuzz"])
+            .current_dir(&self.root);
         command
     }
 
@@ -80,6 +137,22 @@ impl Fuzz<'_> {
         let mut command = self.cargo_fuzz(words);
         command.args(["--sanitizer", self.sanitizer]).args(then);
         command
+    }
+
+    /// Runs the targets of a list, as many at a time as there are processors. All are run, whatever the
+    /// others find.
+    fn run_all(&self, targets: &str) -> Result<Vec<Fuzzed>> {
+        let together = thread::available_parallelism().context("the number of processors")?;
+        let left = Mutex::new(targets.lines());
+        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let one_after_the_other =
+            || std::iter::from_fn(next).map(|t| self.run(t)).collect::<Vec<_>>();
+        thread::scope(|scope| {
+            let running: Vec<_> =
+                (0..together.get()).map(|_| scope.spawn(one_after_the_other)).collect();
+            let ended = running.into_iter().map(|one| one.join().expect("fuzzing does not panic"));
+            ended.flatten().collect()
+        })
     }
 
     fn run(&self, target: &str) -> Result<Fuzzed> {

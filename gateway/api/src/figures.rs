@@ -15,6 +15,8 @@ pub struct Figures {
     pub reads: u64,
     /// Of those, how many needed nothing from S3.
     pub read_hits: u64,
+    /// READs that failed, those included that clients were told to send again.
+    pub failed_reads: u64,
     /// Bytes that READs gave.
     pub read_bytes: ByteSize,
     /// WRITEs taken.
@@ -95,6 +97,7 @@ impl Figures {
     pub fn add(&mut self, other: &Self) {
         self.reads += other.reads;
         self.read_hits += other.read_hits;
+        self.failed_reads += other.failed_reads;
         self.read_bytes.0 += other.read_bytes.0;
         self.writes += other.writes;
         self.written_bytes.0 += other.written_bytes.0;

@@ -208,6 +208,8 @@ pub struct Capabilities {
     pub delete_if_match: Ability,
     /// UploadPartCopy.
     pub upload_part_copy: Ability,
+    /// UploadPartCopy with `x-amz-copy-source-if-match`.
+    pub part_copy_source_if_match: Ability,
     /// ListMultipartUploads.
     pub list_multipart_uploads: Ability,
     /// Whole-object checksums, `x-amz-checksum-crc64nvme`.
@@ -215,8 +217,26 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// The same of everything: S3 itself is [`Ability::Yes`].
+    pub fn all(ability: Ability) -> Self {
+        Self {
+            put_if_absent: ability,
+            put_if_match: ability,
+            complete_if_absent: ability,
+            complete_if_match: ability,
+            copy_if_absent: ability,
+            copy_if_match: ability,
+            copy_source_if_match: ability,
+            delete_if_match: ability,
+            upload_part_copy: ability,
+            part_copy_source_if_match: ability,
+            list_multipart_uploads: ability,
+            crc64nvme: ability,
+        }
+    }
+
     /// Every ability under its name.
-    pub fn each(&self) -> [(&'static str, Ability); 11] {
+    pub fn each(&self) -> [(&'static str, Ability); 12] {
         [
             ("put_if_absent", self.put_if_absent),
             ("put_if_match", self.put_if_match),
@@ -227,6 +247,7 @@ impl Capabilities {
             ("copy_source_if_match", self.copy_source_if_match),
             ("delete_if_match", self.delete_if_match),
             ("upload_part_copy", self.upload_part_copy),
+            ("part_copy_source_if_match", self.part_copy_source_if_match),
             ("list_multipart_uploads", self.list_multipart_uploads),
             ("crc64nvme", self.crc64nvme),
         ]
@@ -257,6 +278,9 @@ pub struct PinnedStatus {
     pub cached: ByteSize,
     /// Whether all are, and all directories below pinned paths are known.
     pub complete: bool,
+    /// Why nothing more comes at the moment, and when it is tried again, in words; none while it does.
+    #[serde(default)]
+    pub problem: Option<String>,
 }
 
 /// A refresh by command.
@@ -322,6 +346,8 @@ pub enum HealthEventKind {
     CredentialsExpiring,
     /// An upload failed and is being retried.
     UploadFailing,
+    /// Bytes came from the store, or came to it, cut short or other than they were sent.
+    TransferDamaged,
     /// The cache disk is nearly full of data not yet in S3.
     CacheFull,
     /// Pinned files do not fit on the cache disk.
@@ -330,6 +356,10 @@ pub enum HealthEventKind {
     UnrepresentableKey,
     /// The store lacks an ability of S3's, or pretends to have it.
     StoreLacksAbility,
+    /// A directory holds more names than are listed.
+    DirectoryTooLarge,
+    /// The machine's time zone cannot be read, which the bandwidth schedule follows.
+    TimeZoneUnknown,
 }
 
 /// Where one file, directory or symbolic link stands.
@@ -367,6 +397,12 @@ pub enum FileState {
         attempts: u64,
         /// Why it failed last.
         error: String,
+    },
+    /// Bytes of it are nowhere, as others have replaced or deleted the object that alone had them. It is
+    /// not uploaded before somebody writes them.
+    Incomplete {
+        /// Which, and what to do.
+        reason: String,
     },
 }
 

@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use gateway_api::{
     FileStatus, GatewayStatus, Settings,
     admin::{FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest},
+    connection::{ConnectionTest, StepReport},
 };
+use tokio::sync::mpsc;
 
 pub use server::{Server, ServerError};
 
@@ -69,4 +71,80 @@ pub trait Control: Send + Sync + 'static {
     /// # Errors
     /// [`ControlError`].
     async fn keys(&self, request: KeysRequest) -> Result<KeysPage, ControlError>;
+    /// Tests a connection to S3, which need not be the one in force. The reports come as the steps
+    /// end; the channel closes after the last.
+    ///
+    /// # Errors
+    /// [`ControlError::Conflict`] while another test runs.
+    async fn test_connection(
+        &self,
+        target: ConnectionTest,
+    ) -> Result<mpsc::Receiver<StepReport>, ControlError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use gateway_api::connection::{Outcome, Step};
+
+    use super::*;
+
+    /// A gateway of fixed answers.
+    #[derive(Default)]
+    pub(super) struct Fake {
+        settings: Mutex<Settings>,
+    }
+
+    #[async_trait]
+    impl Control for Fake {
+        async fn status(&self) -> GatewayStatus {
+            GatewayStatus { version: "1.2.3".to_owned(), ..GatewayStatus::default() }
+        }
+        async fn settings(&self) -> (u64, Settings) {
+            (7, self.settings.lock().unwrap().clone())
+        }
+        async fn replace_settings(
+            &self,
+            settings: Settings,
+            based_on: Option<u64>,
+        ) -> Result<u64, ControlError> {
+            if based_on.is_some_and(|r| r != 7) {
+                return Err(ControlError::Conflict("read them again".to_owned()));
+            }
+            *self.settings.lock().unwrap() = settings;
+            Ok(8)
+        }
+        async fn flush(&self) -> Result<(), ControlError> {
+            Err(ControlError::Failed("the bucket does not answer".to_owned()))
+        }
+        async fn file(&self, request: FileRequest) -> Result<FileStatus, ControlError> {
+            Err(ControlError::NotFound(format!("no {} here", request.path)))
+        }
+        async fn refresh(&self, request: RefreshRequest) -> Result<RefreshReport, ControlError> {
+            Err(ControlError::NotFound(format!("no share {}", request.share)))
+        }
+        async fn keys(&self, request: KeysRequest) -> Result<KeysPage, ControlError> {
+            Ok(KeysPage { keys: Vec::new(), next: Some(request.after + 1) })
+        }
+        async fn test_connection(
+            &self,
+            target: ConnectionTest,
+        ) -> Result<mpsc::Receiver<StepReport>, ControlError> {
+            if target.share.read_only {
+                return Err(ControlError::Conflict("another test is under way".to_owned()));
+            }
+            let (sender, reports) = mpsc::channel(Step::ALL.len());
+            for step in Step::ALL {
+                sender.send(passed(step)).await.unwrap();
+            }
+            Ok(reports)
+        }
+    }
+
+    /// A report whose text would break a frame that trusts it.
+    pub(super) fn passed(step: Step) -> StepReport {
+        let outcome = Outcome::Passed { note: "a\nb\r\n0\r\n".to_owned() };
+        StepReport { step, outcome, millis: 1 }
+    }
 }

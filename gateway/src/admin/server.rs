@@ -8,6 +8,7 @@ use std::{
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::{DefaultBodyLimit, Query, State, rejection::JsonRejection},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -16,6 +17,7 @@ use axum::{
 use gateway_api::{
     FileStatus, GatewayStatus, Settings,
     admin::{self, ErrorBody, FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest},
+    connection::{ConnectionTest, StepReport},
 };
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
@@ -75,6 +77,7 @@ fn router(control: Arc<dyn Control>) -> Router {
         .route(admin::REFRESH, post(refresh))
         .route(admin::FILE, post(file))
         .route(admin::KEYS, post(keys))
+        .route(admin::TEST_CONNECTION, post(test_connection))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(control)
 }
@@ -131,6 +134,25 @@ async fn keys(
     Ok(Json(control.keys(request).await?))
 }
 
+async fn test_connection(
+    State(control): State<Arc<dyn Control>>,
+    target: Result<Json<ConnectionTest>, JsonRejection>,
+) -> Result<Response, ControlError> {
+    let Json(target) = target.map_err(|e| ControlError::Invalid(e.body_text()))?;
+    let reports = control.test_connection(target).await?;
+    let lines = futures_util::stream::unfold(reports, async |mut reports| {
+        let report = reports.recv().await?;
+        Some((line(&report), reports))
+    });
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+}
+
+fn line(report: &StepReport) -> Result<Vec<u8>, serde_json::Error> {
+    let mut line = serde_json::to_vec(report)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
 async fn file(
     State(control): State<Arc<dyn Control>>,
     request: Result<Json<FileRequest>, JsonRejection>,
@@ -153,50 +175,17 @@ impl IntoResponse for ControlError {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Mutex, time::Duration};
+    use std::time::Duration;
 
-    use async_trait::async_trait;
-    use gateway_api::client::{AdminClient, ClientError};
+    use gateway_api::{
+        ShareSettings,
+        client::{AdminClient, ClientError},
+        connection::Step,
+        settings::S3Settings,
+    };
 
     use super::*;
-
-    #[derive(Default)]
-    struct Fake {
-        settings: Mutex<Settings>,
-    }
-
-    #[async_trait]
-    impl Control for Fake {
-        async fn status(&self) -> GatewayStatus {
-            GatewayStatus { version: "1.2.3".to_owned(), ..GatewayStatus::default() }
-        }
-        async fn settings(&self) -> (u64, Settings) {
-            (7, self.settings.lock().unwrap().clone())
-        }
-        async fn replace_settings(
-            &self,
-            settings: Settings,
-            based_on: Option<u64>,
-        ) -> Result<u64, ControlError> {
-            if based_on.is_some_and(|r| r != 7) {
-                return Err(ControlError::Conflict("read them again".to_owned()));
-            }
-            *self.settings.lock().unwrap() = settings;
-            Ok(8)
-        }
-        async fn flush(&self) -> Result<(), ControlError> {
-            Err(ControlError::Failed("the bucket does not answer".to_owned()))
-        }
-        async fn file(&self, request: FileRequest) -> Result<FileStatus, ControlError> {
-            Err(ControlError::NotFound(format!("no {} here", request.path)))
-        }
-        async fn refresh(&self, request: RefreshRequest) -> Result<RefreshReport, ControlError> {
-            Err(ControlError::NotFound(format!("no share {}", request.share)))
-        }
-        async fn keys(&self, request: KeysRequest) -> Result<KeysPage, ControlError> {
-            Ok(KeysPage { keys: Vec::new(), next: Some(request.after + 1) })
-        }
-    }
+    use crate::admin::tests::{Fake, passed};
 
     async fn with_server(test: impl FnOnce(AdminClient) + Send + 'static) {
         let dir = tempfile::tempdir().unwrap();
@@ -226,6 +215,25 @@ mod tests {
             client.request("PUT", "/v1/settings?revision=7", good).unwrap();
             let text = client.request("GET", admin::SETTINGS, b"").unwrap();
             assert!(String::from_utf8(text).unwrap().contains("eu-west-1"));
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn reports_of_a_connection_come_one_by_one() {
+        with_server(|client| {
+            let share = ShareSettings::new(
+                "sales".parse().unwrap(),
+                "bucket".parse().unwrap(),
+                "onprem/".parse().unwrap(),
+            );
+            let mut target = ConnectionTest { s3: S3Settings::default(), share };
+            let mut reports = Vec::new();
+            client.test_connection(&target, |report| reports.push(report)).unwrap();
+            assert_eq!(reports, Step::ALL.map(passed));
+            target.share.read_only = true;
+            let refused = client.test_connection(&target, |report| panic!("{report:?}"));
+            assert_eq!(refusal(refused.map(|()| Vec::new())).0, 409);
         })
         .await;
     }

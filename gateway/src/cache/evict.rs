@@ -3,26 +3,54 @@
 //! Which is the coldest, [`super::recency`] knows; what it does not know was not used for long, and leaves
 //! before all that. Order per part (D5): its ranges leave the catalog, durably; then its bytes are taken off
 //! the disk.
-use std::{
-    fmt,
-    ops::Range,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+//!
+//! One evicts at a time. Whoever comes meanwhile waits, and asks the disk then: what that one has freed is for
+//! all of them, and what it has found not to be free to leave none of them looks at again.
+use std::{fmt, future::poll_fn, ops::Range, task::Poll};
 
 use async_trait::async_trait;
+use tokio::sync::Mutex;
 
+pub use super::recency::Stays;
 use super::{
-    CacheError, CacheStore, RangeSet,
-    recency::{PART_BYTES, Part},
+    CacheError, CacheStore, RangeSet, Space,
+    recency::{Looked, PART_BYTES, Part},
 };
-use crate::{ids::Ino, locks::InodeLocks};
+use crate::{
+    failpoint::{self, Point},
+    ids::Ino,
+    locks::InodeLocks,
+};
 
 /// Files looked at in one step of the walk through what is not known.
 const STEP_FILES: usize = 256;
 /// Steps of one call: it goes on where it stopped.
 const STEPS_MAX: usize = 64;
-/// Parts of one call that cannot leave (dirty, pinned, being written), after which it gives up.
-const SPARED_MAX: usize = 2048;
+/// Parts that leave side by side: small files share a commit of the catalog.
+const PARTS_AT_ONCE: usize = 16;
+
+/// How much room is to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// So many bytes, whatever the disk has.
+    Bytes(u64),
+    /// As much as a write of so many bytes lacks, and some for those that come after it.
+    Write(u64),
+    /// As much as what is kept free for writes to come lacks, so many bytes at most.
+    Spare(u64),
+}
+
+impl Need {
+    /// How many bytes that is by now.
+    fn bytes(self, space: &Space) -> Result<u64, CacheError> {
+        let asked = match self {
+            Self::Bytes(bytes) => return Ok(bytes),
+            Self::Write(len) => space.short_of_write(len),
+            Self::Spare(most) => space.short_of_spare().map(|short| short.min(most)),
+        };
+        asked.map_err(|source| CacheError::Directory { path: space.root().to_owned(), source })
+    }
+}
 
 /// Whether pinned files may leave, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +64,8 @@ pub enum Pinned {
 /// What became of a range that should leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forgotten {
-    /// It is dirty or pinned: it stays.
-    Stays,
+    /// It cannot.
+    Stays(Stays),
     /// The catalog knows nothing of it any more. It had so many bytes.
     Part(u64),
     /// The same, and the file has no other.
@@ -51,6 +79,8 @@ pub trait CleanFiles: fmt::Debug + Send + Sync {
     async fn clean_cached(&self, after: Ino, limit: usize) -> Result<Vec<Ino>, CacheError>;
     /// The cached bytes of a file.
     async fn cached(&self, ino: Ino) -> Result<RangeSet, CacheError>;
+    /// Why no byte of the file can leave, as far as that is known without its lock; `None`: it may be free to.
+    async fn stays(&self, ino: Ino, pinned: Pinned) -> Result<Option<Stays>, CacheError>;
     /// Forgets, durably, that `range` of the file is cached, if it may leave.
     async fn forget(
         &self,
@@ -63,11 +93,20 @@ pub trait CleanFiles: fmt::Debug + Send + Sync {
 /// Evicts from one cache.
 #[derive(Debug, Default)]
 pub struct Evictor {
-    walk: Mutex<Walk>,
+    /// Held by the one who evicts.
+    turn: Mutex<Walks>,
 }
 
-/// The walk through the files of which nothing is known.
-#[derive(Clone, Copy, Debug, Default)]
+/// The walks through the files of which nothing is known.
+#[derive(Debug, Default)]
+struct Walks {
+    /// While pinned files stay.
+    unpinned: Walk,
+    /// While they may leave.
+    all: Walk,
+}
+
+#[derive(Debug, Default)]
 struct Walk {
     /// The ino after which it goes on.
     after: u64,
@@ -90,74 +129,151 @@ pub struct Files<'a> {
 }
 
 impl Evictor {
-    /// Frees at least `bytes`, or all that can be freed; answers how many bytes were.
+    /// Frees as much as is needed when its turn comes, or all that can be freed; answers how many bytes were.
+    /// Call without locks. Cancel safe.
     ///
     /// # Errors
     /// Of the catalog or the disk; what was evicted before stays evicted.
     pub async fn free(
         &self,
         from: Files<'_>,
-        bytes: u64,
+        need: Need,
         pinned: Pinned,
     ) -> Result<u64, CacheError> {
-        let mut freed = self.free_unknown(from, bytes, pinned).await?;
-        let mut spared = 0;
-        while freed < bytes && spared < SPARED_MAX {
-            let Some(part) = from.cache.recency().coldest() else { break };
-            match evict(from, part, pinned).await? {
-                Forgotten::Stays => {
-                    spared += 1;
-                    from.cache.recency().spared(part);
-                }
+        let mut walks = self.turn.lock().await;
+        let bytes = need.bytes(from.cache.space())?;
+        if bytes == 0 {
+            return Ok(0);
+        }
+        let mut freed = free(from, bytes, Pinned::Stay, &mut walks.unpinned).await?;
+        if freed < bytes && pinned == Pinned::MayLeave {
+            freed += free(from, bytes - freed, Pinned::MayLeave, &mut walks.all).await?;
+        }
+        Ok(freed)
+    }
+}
+
+async fn free(
+    from: Files<'_>,
+    bytes: u64,
+    pinned: Pinned,
+    walk: &mut Walk,
+) -> Result<u64, CacheError> {
+    let mut freed = free_unknown(from, bytes, pinned, walk).await?;
+    // Each part is looked at once: then it has left, or is set aside.
+    while freed < bytes {
+        let batch = Look::at_coldest(from.cache, bytes - freed, pinned);
+        if batch.is_empty() {
+            break;
+        }
+        let mut evicting = Vec::with_capacity(batch.len());
+        for look in &batch {
+            evicting.push(evict(from, look.looked.part, pinned));
+        }
+        let evicted = all(evicting).await;
+        for (look, done) in batch.into_iter().zip(evicted) {
+            match done? {
+                Forgotten::Stays(why) => look.stays(why),
                 Forgotten::Part(bytes) | Forgotten::Last(bytes) => {
                     freed += bytes;
-                    from.cache.recency().left(part);
+                    look.left();
                 }
             }
         }
-        Ok(freed)
     }
+    Ok(freed)
+}
 
-    /// Frees what was not used for so long that it is not known any more.
-    async fn free_unknown(
-        &self,
-        from: Files<'_>,
-        bytes: u64,
-        pinned: Pinned,
-    ) -> Result<u64, CacheError> {
-        let mut freed = 0;
-        let dropped = from.cache.recency().dropped();
-        for _ in 0..STEPS_MAX {
-            let mut walk = *self.lock();
-            if freed >= bytes || (walk.nothing_since == Some(dropped) && pinned == Pinned::Stay) {
-                break;
-            }
-            let files = from.index.clean_cached(Ino(walk.after), STEP_FILES).await?;
-            let mut done = 0;
-            for ino in &files {
-                if freed >= bytes {
-                    break;
-                }
-                freed += evict_unknown(from, *ino, pinned).await?;
-                walk.after = ino.0;
-                done += 1;
-            }
-            walk.found |= freed > 0;
-            let is_lap = done == files.len() && files.len() < STEP_FILES;
-            if is_lap {
-                let nothing_since = (!walk.found).then_some(dropped);
-                walk = Walk { after: 0, nothing_since, found: false };
-            }
-            *self.lock() = walk;
-            if is_lap {
-                break;
+/// What all of them answer, in their order, when the last has.
+async fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    let mut running: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    poll_fn(|cx| {
+        let mut is_done = true;
+        for (future, answer) in running.iter_mut().filter(|(_, answer)| answer.is_none()) {
+            match future.as_mut().poll(cx) {
+                Poll::Ready(answered) => *answer = Some(answered),
+                Poll::Pending => is_done = false,
             }
         }
-        Ok(freed)
+        if is_done { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    running.into_iter().filter_map(|(_, answer)| answer).collect()
+}
+
+/// Frees what was not used for so long that it is not known any more.
+async fn free_unknown(
+    from: Files<'_>,
+    bytes: u64,
+    pinned: Pinned,
+    walk: &mut Walk,
+) -> Result<u64, CacheError> {
+    let mut freed = 0;
+    let dropped = from.cache.recency().dropped();
+    for _ in 0..STEPS_MAX {
+        if freed >= bytes || walk.nothing_since == Some(dropped) {
+            break;
+        }
+        let files = from.index.clean_cached(Ino(walk.after), STEP_FILES).await?;
+        let mut done = 0;
+        for ino in &files {
+            if freed >= bytes {
+                break;
+            }
+            freed += evict_unknown(from, *ino, pinned).await?;
+            walk.after = ino.0;
+            done += 1;
+        }
+        walk.found |= freed > 0;
+        if done == files.len() && files.len() < STEP_FILES {
+            let nothing_since = (!walk.found).then_some(dropped);
+            *walk = Walk { after: 0, nothing_since, found: false };
+            break;
+        }
+    }
+    Ok(freed)
+}
+
+/// A part that is being looked at. One whose look comes to no end is as it was.
+struct Look<'a> {
+    cache: &'a CacheStore,
+    looked: Looked,
+    ended: bool,
+}
+
+impl<'a> Look<'a> {
+    /// The coldest parts that together have `bytes`, or as many as may leave at once.
+    fn at_coldest(cache: &'a CacheStore, bytes: u64, pinned: Pinned) -> Vec<Self> {
+        let mut recency = cache.recency();
+        let (mut batch, mut has) = (Vec::new(), 0);
+        while batch.len() < PARTS_AT_ONCE && has < bytes {
+            let looked = match pinned {
+                Pinned::Stay => recency.look(),
+                Pinned::MayLeave => recency.look().or_else(|| recency.look_at_pinned()),
+            };
+            let Some(looked) = looked else { break };
+            has += u64::from(looked.bytes);
+            batch.push(Self { cache, looked, ended: false });
+        }
+        batch
     }
 
-    fn lock(&self) -> MutexGuard<'_, Walk> {
-        self.walk.lock().unwrap_or_else(PoisonError::into_inner)
+    fn stays(mut self, why: Stays) {
+        self.cache.recency().stays(self.looked, Some(why));
+        self.ended = true;
+    }
+
+    fn left(mut self) {
+        self.cache.recency().left(self.looked.part);
+        self.ended = true;
+    }
+}
+
+impl Drop for Look<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.cache.recency().stays(self.looked, None);
+        }
     }
 }
 
@@ -172,7 +288,7 @@ async fn evict_unknown(from: Files<'_>, ino: Ino, pinned: Pinned) -> Result<u64,
             }
             last = Some(part);
             match evict(from, part, pinned).await? {
-                Forgotten::Stays => return Ok(freed),
+                Forgotten::Stays(_) => return Ok(freed),
                 Forgotten::Part(bytes) | Forgotten::Last(bytes) => freed += bytes,
             }
         }
@@ -181,7 +297,7 @@ async fn evict_unknown(from: Files<'_>, ino: Ino, pinned: Pinned) -> Result<u64,
 }
 
 /// The numbers of the parts that hold any of `range`.
-pub(super) fn numbers(range: &Range<u64>) -> Range<u32> {
+fn numbers(range: &Range<u64>) -> Range<u32> {
     if range.is_empty() {
         return 0..0;
     }
@@ -189,20 +305,45 @@ pub(super) fn numbers(range: &Range<u64>) -> Range<u32> {
     number(range.start / PART_BYTES)..number(range.end.div_ceil(PART_BYTES))
 }
 
+/// The parts that hold any of `range`, and how many bytes each has at least.
+pub(super) fn parts(ino: Ino, range: &Range<u64>) -> impl Iterator<Item = (Part, u32)> + use<> {
+    let end = range.end;
+    numbers(range).map(move |number| {
+        let bytes = end.saturating_sub(u64::from(number) * PART_BYTES).min(PART_BYTES);
+        (Part { ino, number }, u32::try_from(bytes).unwrap_or(u32::MAX))
+    })
+}
+
 async fn evict(from: Files<'_>, part: Part, pinned: Pinned) -> Result<Forgotten, CacheError> {
     let Files { cache, locks, index } = from;
     let ino = part.ino;
+    // Most of what stays is told without waiting for whoever has the file.
+    if let Some(why) = index.stays(ino, pinned).await? {
+        return Ok(Forgotten::Stays(why));
+    }
     let _held = locks.exclusive(ino).await;
     if cache.overlay().has(ino) {
-        return Ok(Forgotten::Stays);
+        // Its commit makes it dirty, and its upload says so here.
+        return Ok(Forgotten::Stays(Stays::Dirty));
     }
     let start = u64::from(part.number) * PART_BYTES;
     let range = start..start + PART_BYTES;
     let forgotten = index.forget(ino, range.clone(), pinned).await?;
     match forgotten {
-        Forgotten::Stays => {}
-        Forgotten::Part(_) => cache.punch(ino, range).await?,
-        Forgotten::Last(_) => cache.remove(ino).await?,
+        Forgotten::Stays(_) => {}
+        Forgotten::Part(_) => {
+            failpoint::passed(Point::EvictAfterCatalog);
+            cache.punch(ino, range).await?;
+            failpoint::passed(Point::EvictAfterPunch);
+        }
+        Forgotten::Last(_) => {
+            failpoint::passed(Point::EvictAfterCatalog);
+            cache.take_off(ino).await?;
+            failpoint::passed(Point::EvictAfterRemove);
+        }
     }
     Ok(forgotten)
 }
+
+#[cfg(test)]
+mod tests;

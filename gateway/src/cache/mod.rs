@@ -11,6 +11,8 @@ pub mod overlay;
 pub mod recency;
 #[cfg(any(test, feature = "testing"))]
 pub mod sim_disk;
+#[cfg(any(test, feature = "testing"))]
+pub mod small_disk;
 pub mod space;
 mod sync;
 mod written;
@@ -41,7 +43,7 @@ use crate::{
 };
 use buffers::{Buffer, Buffers};
 use disk::{DiskFile, FileSystem};
-use recency::{PART_BYTES, Part, Recency};
+use recency::Recency;
 use sync::SyncQueue;
 
 /// Open cache files kept at hand.
@@ -361,8 +363,13 @@ impl CacheStore {
     /// [`CacheError::Disk`].
     pub async fn remove(&self, ino: Ino) -> Result<(), CacheError> {
         self.inner.overlay.forget(ino);
-        // What else is known of a large file leaves with time.
-        self.recency().gone(Part { ino, number: 0 });
+        self.recency().removed(ino);
+        self.take_off(ino).await
+    }
+
+    /// Takes the whole file off the disk, which nobody may ask for any more, as [`CacheStore::punch`] does a
+    /// part: when it was used is still known.
+    pub(super) async fn take_off(&self, ino: Ino) -> Result<(), CacheError> {
         self.blocking(ino, "remove", move |inner| {
             inner.lock_open().remove(&ino);
             match inner.disk.remove(&inner.path(ino)) {
@@ -393,10 +400,27 @@ impl CacheStore {
     /// is noted by itself.
     pub fn note_use(&self, ino: Ino, range: &Range<u64>) {
         let mut recency = self.recency();
-        for number in evict::numbers(range) {
-            let bytes = range.end.saturating_sub(u64::from(number) * PART_BYTES).min(PART_BYTES);
-            recency.used(Part { ino, number }, u32::try_from(bytes).unwrap_or(u32::MAX));
+        for (part, bytes) in evict::parts(ino, range) {
+            recency.used(part, bytes);
         }
+    }
+
+    /// Notes that S3 has the file, of which `ranges` are here: it may leave, and nobody who made room was told
+    /// so when it asked. That is no use of it.
+    pub fn note_clean(&self, ino: Ino, ranges: &RangeSet) {
+        let mut recency = self.recency();
+        let mut last = None;
+        for (part, bytes) in ranges.iter().flat_map(|range| evict::parts(ino, &range)) {
+            // Once for a part with holes.
+            if last.replace(part) != Some(part) && !recency.is_clean(part, bytes) {
+                return;
+            }
+        }
+    }
+
+    /// Notes that other files are pinned from now on.
+    pub fn note_pins(&self) {
+        self.recency().pins_changed();
     }
 
     /// What was used lately.

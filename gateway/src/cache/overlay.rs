@@ -361,13 +361,11 @@ impl Overlay {
         }
     }
 
-    /// Files of at least `size` bytes that are being written, with at least `bytes` not committed.
-    pub fn growing(&self, size: u64, bytes: u64) -> Vec<Ino> {
+    /// Files of at least `size` bytes with uncommitted writes, and how many bytes those are.
+    pub fn large(&self, size: u64) -> Vec<(Ino, u64)> {
         let files = self.lock();
-        let is_growing = |pending: &Pending| {
-            pending.size >= size && pending.fenced.is_empty() && pending.ranges.bytes() >= bytes
-        };
-        files.iter().filter(|(_, pending)| is_growing(pending)).map(|(ino, _)| *ino).collect()
+        let large = files.iter().filter(|(_, pending)| pending.size >= size);
+        large.map(|(ino, pending)| (*ino, pending.ranges.bytes())).collect()
     }
 
     /// Forgets the file: it was removed.
@@ -437,16 +435,14 @@ mod tests {
     }
 
     #[test]
-    fn files_grow_while_they_are_large_and_not_committed() {
+    fn large_files_are_told_with_what_is_not_committed() {
         let overlay = Overlay::default();
         write(&overlay, 0..100);
-        assert_eq!(overlay.growing(100, 100), [INO]);
-        assert!(overlay.growing(101, 1).is_empty() && overlay.growing(1, 101).is_empty());
+        assert_eq!(overlay.large(100), [(INO, 100)]);
+        assert!(overlay.large(101).is_empty());
         let taken = overlay.take(INO).unwrap();
         write(&overlay, 100..150);
         overlay.committed(INO, &taken);
-        assert!(overlay.growing(100, 51).is_empty());
-        overlay.sync_failed(INO);
-        assert!(overlay.growing(1, 1).is_empty(), "what is fenced cannot be committed");
+        assert_eq!(overlay.large(100), [(INO, 50)]);
     }
 }

@@ -6,13 +6,16 @@
 //! and pushes nothing out that is used again and again. What has left is remembered for a while: who is
 //! asked for again then is kept at once, so that what people work with next overtakes what they worked with
 //! last. Bounded: a part that is not known here is colder than all that are.
+//!
+//! What was found not to be free to leave is set aside until somebody says that it is, so that each such part
+//! is looked at once and not by everybody who needs room.
 use std::collections::HashMap;
 
 use crate::ids::Ino;
 
 /// Bytes of a file that are kept or leave together; a smaller file is one part.
 pub const PART_BYTES: u64 = 8 << 20;
-/// Parts known: 8 MiB of memory, about.
+/// Parts known: 12 MiB of memory, about.
 const PARTS_MAX: usize = 128 * 1024;
 /// Uses, of whatever parts, that count as one visit from its first on: a part that is read from end to
 /// end is used once.
@@ -27,12 +30,23 @@ pub struct Part {
     pub number: u32,
 }
 
+/// Why a part cannot leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stays {
+    /// S3 does not have the file as it is here, or it is being written.
+    Dirty,
+    /// Its path is pinned.
+    Pinned,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Segment {
     Trial,
     Kept,
     /// Not here any more.
     Left,
+    /// Set aside: cannot leave.
+    Aside(Stays),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +54,12 @@ struct Node {
     part: Part,
     newer: Option<u32>,
     older: Option<u32>,
+    /// The neighbours among the file's parts, of those behind its first.
+    file_next: Option<u32>,
+    file_before: Option<u32>,
     segment: Segment,
+    /// Whether it is a kept one, wherever it is at the moment.
+    kept: bool,
     bytes: u32,
     /// When the visit began, in uses.
     visit: u64,
@@ -61,11 +80,25 @@ pub struct Recency {
     nodes: Vec<Node>,
     free: Vec<u32>,
     places: HashMap<Part, u32>,
+    /// Of each file that has parts behind its first, one of those.
+    files: HashMap<Ino, u32>,
     trial: List,
     kept: List,
     left: List,
+    dirty: List,
+    pinned: List,
     uses: u64,
     dropped: u64,
+    pins: u64,
+}
+
+/// A part that is being looked at, and what its answer is worth.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Looked {
+    pub(super) part: Part,
+    /// How many it has, about.
+    pub(super) bytes: u32,
+    pins: u64,
 }
 
 impl Recency {
@@ -77,17 +110,61 @@ impl Recency {
         node.bytes = node.bytes.max(bytes);
         if node.segment == Segment::Left || self.uses - node.visit >= VISIT_USES {
             node.visit = self.uses;
-            node.segment = Segment::Kept;
+            node.kept = true;
         }
+        node.segment = node.home();
         self.put_newest(at, node);
     }
 
-    /// The part that should leave first.
-    pub fn coldest(&mut self) -> Option<Part> {
+    /// The part that should leave first, set aside as if it could not: say what has come of it by
+    /// [`Recency::left`] or [`Recency::stays`]. Whoever says meanwhile that it may leave is not overheard.
+    pub(super) fn look(&mut self) -> Option<Looked> {
+        let at = self.coldest()?;
+        Some(self.set_aside(at))
+    }
+
+    /// The same of pinned parts that were found not to be free to leave.
+    pub(super) fn look_at_pinned(&mut self) -> Option<Looked> {
+        let at = self.pinned.oldest?;
+        Some(self.set_aside(at))
+    }
+
+    fn set_aside(&mut self, at: u32) -> Looked {
+        let mut node = self.take_out(at);
+        node.segment = Segment::Aside(Stays::Dirty);
+        self.put_newest(at, node);
+        Looked { part: node.part, bytes: node.bytes, pins: self.pins }
+    }
+
+    fn coldest(&mut self) -> Option<u32> {
         // Not before something must leave: while there is room nobody has a share.
         self.rebalance();
-        let at = self.trial.oldest.or(self.kept.oldest)?;
-        Some(self.nodes[at as usize].part)
+        self.trial.oldest.or(self.kept.oldest)
+    }
+
+    /// The part that was looked at cannot leave; `None`: nobody knows.
+    pub(super) fn stays(&mut self, looked: Looked, why: Option<Stays>) {
+        let Some(&at) = self.places.get(&looked.part) else { return };
+        if self.nodes[at as usize].segment != Segment::Aside(Stays::Dirty) {
+            // It was used since, or said to be free.
+            return;
+        }
+        match why {
+            Some(Stays::Dirty) => {}
+            Some(Stays::Pinned) if looked.pins == self.pins => {
+                let mut node = self.take_out(at);
+                node.segment = Segment::Aside(Stays::Pinned);
+                self.put_newest(at, node);
+            }
+            Some(Stays::Pinned) | None => self.put_back(at),
+        }
+    }
+
+    /// Gives a part that was set aside back, as the coldest of where it came from.
+    fn put_back(&mut self, at: u32) {
+        let mut node = self.take_out(at);
+        node.segment = node.home();
+        self.put_oldest(at, node);
     }
 
     /// The part has left the cache to make room.
@@ -95,27 +172,62 @@ impl Recency {
         let Some(&at) = self.places.get(&part) else { return };
         let mut node = self.take_out(at);
         node.segment = Segment::Left;
+        node.kept = false;
         self.put_newest(at, node);
         // Half as many as are here, as 2Q has it.
-        while self.left.parts > (self.trial.parts + self.kept.parts) / 2 + 1
+        let here = self.trial.parts + self.kept.parts + self.dirty.parts + self.pinned.parts;
+        while self.left.parts > here / 2 + 1
             && let Some(oldest) = self.left.oldest
         {
             self.gone(self.nodes[oldest as usize].part);
         }
     }
 
-    /// The part cannot leave now: others come before it next time.
-    pub fn spared(&mut self, part: Part) {
+    /// S3 has the file of the part, which is here and has `bytes`: it may leave. If it is not known it was not
+    /// used for long, and comes before all that are. `false` when there is no place for it.
+    pub(super) fn is_clean(&mut self, part: Part, bytes: u32) -> bool {
         if let Some(&at) = self.places.get(&part) {
-            let node = self.take_out(at);
-            self.put_newest(at, node);
+            match self.nodes[at as usize].segment {
+                Segment::Aside(Stays::Dirty) | Segment::Left => self.put_back(at),
+                Segment::Aside(Stays::Pinned) | Segment::Trial | Segment::Kept => {}
+            }
+            return true;
+        }
+        if self.places.len() >= PARTS_MAX {
+            self.dropped += 1;
+            return false;
+        }
+        let at = self.make(part, bytes);
+        self.put_oldest(at, self.nodes[at as usize]);
+        true
+    }
+
+    /// Other paths are pinned from now on.
+    pub(super) fn pins_changed(&mut self) {
+        self.pins += 1;
+        // Of what is not known nobody knows either.
+        self.dropped += 1;
+        while let Some(at) = self.pinned.newest {
+            self.put_back(at);
         }
     }
 
-    /// The part will not come again: its file was removed.
-    pub fn gone(&mut self, part: Part) {
+    /// The file will not come again: all of its parts are forgotten.
+    pub fn removed(&mut self, ino: Ino) {
+        self.gone(Part { ino, number: 0 });
+        let mut next = self.files.remove(&ino);
+        while let Some(at) = next {
+            let node = self.take_out(at);
+            self.places.remove(&node.part);
+            self.free.push(at);
+            next = node.file_next;
+        }
+    }
+
+    fn gone(&mut self, part: Part) {
         if let Some(at) = self.places.remove(&part) {
-            self.take_out(at);
+            let node = self.take_out(at);
+            self.leave_file(&node);
             self.free.push(at);
         }
     }
@@ -133,30 +245,72 @@ impl Recency {
 
     fn add(&mut self, part: Part, bytes: u32) {
         if self.places.len() >= PARTS_MAX {
-            if let Some(left) = self.left.oldest {
-                self.gone(self.nodes[left as usize].part);
-            } else if let Some(coldest) = self.coldest() {
-                self.gone(coldest);
-                self.dropped += 1;
-            }
+            self.make_place();
         }
+        let at = self.make(part, bytes);
+        self.put_newest(at, self.nodes[at as usize]);
+    }
+
+    fn make_place(&mut self) {
+        if let Some(left) = self.left.oldest {
+            self.gone(self.nodes[left as usize].part);
+            return;
+        }
+        let coldest = self.coldest().or(self.pinned.oldest);
+        // A dirty one is told of when it is dirty no more.
+        self.dropped += u64::from(coldest.is_some());
+        if let Some(at) = coldest.or(self.dirty.oldest) {
+            self.gone(self.nodes[at as usize].part);
+        }
+    }
+
+    /// A node that is in no list yet.
+    fn make(&mut self, part: Part, bytes: u32) -> u32 {
         let node = Node {
             part,
             newer: None,
             older: None,
+            file_next: None,
+            file_before: None,
             segment: Segment::Trial,
+            kept: false,
             bytes,
             visit: self.uses,
         };
         let at = match self.free.pop() {
-            Some(at) => at,
+            Some(at) => {
+                self.nodes[at as usize] = node;
+                at
+            }
             None => {
                 self.nodes.push(node);
                 u32::try_from(self.nodes.len() - 1).expect("fewer than PARTS_MAX")
             }
         };
         self.places.insert(part, at);
-        self.put_newest(at, node);
+        if part.number > 0 {
+            let next = self.files.insert(part.ino, at);
+            self.nodes[at as usize].file_next = next;
+            if let Some(next) = next {
+                self.nodes[next as usize].file_before = Some(at);
+            }
+        }
+        at
+    }
+
+    /// Takes a part that goes out of the list of its file's.
+    fn leave_file(&mut self, node: &Node) {
+        if node.part.number == 0 {
+            return;
+        }
+        if let Some(next) = node.file_next {
+            self.nodes[next as usize].file_before = node.file_before;
+        }
+        match (node.file_before, node.file_next) {
+            (Some(before), next) => self.nodes[before as usize].file_next = next,
+            (None, Some(next)) => drop(self.files.insert(node.part.ino, next)),
+            (None, None) => drop(self.files.remove(&node.part.ino)),
+        }
     }
 
     /// Gives the coldest kept parts back to the trial until the kept ones have their share.
@@ -166,7 +320,7 @@ impl Recency {
             && self.kept.newest != Some(oldest)
         {
             let mut node = self.take_out(oldest);
-            node.segment = Segment::Trial;
+            (node.segment, node.kept) = (Segment::Trial, false);
             self.put_newest(oldest, node);
         }
     }
@@ -176,6 +330,8 @@ impl Recency {
             Segment::Trial => &mut self.trial,
             Segment::Kept => &mut self.kept,
             Segment::Left => &mut self.left,
+            Segment::Aside(Stays::Dirty) => &mut self.dirty,
+            Segment::Aside(Stays::Pinned) => &mut self.pinned,
         }
     }
 
@@ -208,135 +364,27 @@ impl Recency {
         }
         self.nodes[at as usize] = Node { newer: None, older, ..node };
     }
+
+    /// The same at the old end.
+    fn put_oldest(&mut self, at: u32, node: Node) {
+        let list = self.list(node.segment);
+        let newer = list.oldest.replace(at);
+        list.newest.get_or_insert(at);
+        list.bytes += u64::from(node.bytes);
+        list.parts += 1;
+        if let Some(newer) = newer {
+            self.nodes[newer as usize].older = Some(at);
+        }
+        self.nodes[at as usize] = Node { newer, older: None, ..node };
+    }
+}
+
+impl Node {
+    /// The segment of one that may leave.
+    fn home(&self) -> Segment {
+        if self.kept { Segment::Kept } else { Segment::Trial }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const BYTES: u32 = 1000;
-
-    fn part(ino: u64) -> Part {
-        Part { ino: Ino(ino), number: 0 }
-    }
-
-    /// A cache of so many parts, and how often it had what was asked for.
-    struct Cache {
-        recency: Recency,
-        here: HashSet<Part>,
-        room: usize,
-    }
-
-    impl Cache {
-        fn new(room: usize) -> Self {
-            Self { recency: Recency::default(), here: HashSet::new(), room }
-        }
-
-        /// Reads each part; answers how many were here.
-        fn read(&mut self, inos: std::ops::Range<u64>) -> usize {
-            let mut hits = 0;
-            for ino in inos {
-                hits += usize::from(!self.here.insert(part(ino)));
-                if self.here.len() > self.room {
-                    let coldest = self.recency.coldest().unwrap();
-                    assert!(self.here.remove(&coldest));
-                    self.recency.left(coldest);
-                }
-                self.recency.used(part(ino), BYTES);
-            }
-            hits
-        }
-    }
-
-    /// Goal: a tree of ten times the cache, read once, leaves the working set where it is. Method: a cache of
-    /// 10,000 parts; the same with plain LRU has nothing of the working set afterwards.
-    #[test]
-    fn a_scan_pushes_nothing_out_that_is_used_again_and_again() {
-        let working = 0..5000_u64;
-        let mut cache = Cache::new(10_000);
-        for _ in 0..3 {
-            cache.read(working.clone());
-        }
-        cache.read(1_000_000..1_100_000);
-        assert_eq!(cache.read(working.clone()), 5000, "of the working set");
-        let mut lru: Vec<u64> = working.clone().chain(1_000_000..1_100_000).collect();
-        let kept = lru.split_off(lru.len() - 10_000);
-        assert!(working.clone().all(|ino| !kept.contains(&ino)));
-    }
-
-    #[test]
-    fn a_working_set_that_nobody_uses_any_more_is_overtaken_by_the_next() {
-        let mut cache = Cache::new(10_000);
-        for _ in 0..4 {
-            cache.read(0..7000);
-        }
-        let mut hits = Vec::new();
-        for _ in 0..12 {
-            hits.push(cache.read(50_000..57_000));
-        }
-        assert!(hits[11] > 6500, "{hits:?}");
-    }
-
-    #[test]
-    fn reading_a_part_from_end_to_end_is_one_use() {
-        let mut recency = Recency::default();
-        for _ in 0..VISIT_USES {
-            recency.used(part(1), BYTES);
-        }
-        recency.used(part(2), BYTES);
-        assert_eq!(recency.coldest(), Some(part(1)));
-        assert_eq!(recency.kept.newest, None);
-        recency.used(part(1), BYTES);
-        assert_eq!(recency.coldest(), Some(part(2)), "used again much later");
-    }
-
-    #[test]
-    fn what_is_known_is_bounded() {
-        let mut recency = Recency::default();
-        for ino in 0..2 * PARTS_MAX as u64 {
-            recency.used(part(ino), BYTES);
-        }
-        assert_eq!((recency.places.len(), recency.nodes.len()), (PARTS_MAX, PARTS_MAX));
-        assert_eq!(recency.dropped(), PARTS_MAX as u64);
-        assert!(!recency.knows(part(0)) && recency.knows(part(2 * PARTS_MAX as u64 - 1)));
-    }
-
-    proptest! {
-        /// Lists, places and byte counts agree after any sequence of calls.
-        #[test]
-        fn the_lists_hold_together(calls in prop::collection::vec((0..4_u8, 0..12_u64, 1..9_u32), 1..300)) {
-            let mut recency = Recency::default();
-            for (call, ino, bytes) in calls {
-                match call {
-                    0 if bytes > 4 => recency.left(part(ino)),
-                    0 => recency.gone(part(ino)),
-                    1 => recency.spared(part(ino)),
-                    2 => { recency.uses += VISIT_USES; recency.used(part(ino), bytes); }
-                    _ => recency.used(part(ino), bytes),
-                }
-                let mut found = 0;
-                let lists = [
-                    (recency.trial, Segment::Trial),
-                    (recency.kept, Segment::Kept),
-                    (recency.left, Segment::Left),
-                ];
-                for (list, segment) in lists {
-                    let (mut at, mut last, mut bytes) = (list.newest, None, 0);
-                    while let Some(here) = at {
-                        let node = recency.nodes[here as usize];
-                        prop_assert_eq!((node.newer, node.segment), (last, segment));
-                        prop_assert_eq!(recency.places[&node.part], here);
-                        (last, at, found) = (Some(here), node.older, found + 1);
-                        bytes += u64::from(node.bytes);
-                    }
-                    prop_assert_eq!((list.oldest, list.bytes), (last, bytes));
-                }
-                prop_assert_eq!(found, recency.places.len());
-            }
-        }
-    }
-}
+mod tests;

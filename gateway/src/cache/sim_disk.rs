@@ -14,6 +14,8 @@ use std::{
 use super::disk::{DiskFile, DiskIo, DiskSpace, FileSystem};
 
 const SECTOR: usize = 512;
+/// What space is given out in.
+const BLOCK: usize = 4096;
 
 /// The simulated disk. Cloning gives another handle to the same disk.
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ struct State {
     /// Files removed whose directory was not synced since.
     removed: BTreeMap<PathBuf, SimFile>,
     available: u64,
+    /// Its size, if what is written uses it up.
+    total: Option<u64>,
     fail_syncs: u32,
     fail_writes: u32,
     syncs: u64,
@@ -43,7 +47,20 @@ struct SimFile {
     dirty: BTreeSet<usize>,
 }
 
+impl State {
+    fn available(&self) -> u64 {
+        let Some(total) = self.total else { return self.available };
+        let used: u64 = self.files.values().map(SimFile::used).sum();
+        total.saturating_sub(used)
+    }
+}
+
 impl SimFile {
+    fn used(&self) -> u64 {
+        let blocks = self.now.chunks(BLOCK).filter(|block| block.iter().any(|byte| *byte != 0));
+        (blocks.count() * BLOCK) as u64
+    }
+
     fn touch(&mut self, bytes: Range<usize>) {
         self.dirty.extend(bytes.start / SECTOR..bytes.end.div_ceil(SECTOR));
     }
@@ -111,6 +128,12 @@ impl SimDisk {
     /// The next `count` writes fail; the bytes stay as they were.
     pub fn fail_writes(&self, count: u32) {
         self.lock().fail_writes = count;
+    }
+
+    /// Makes it a disk of `total` bytes that fills up: blocks of 4 KiB that hold nothing but zeros take no room,
+    /// and a write that finds none fails.
+    pub fn set_total(&self, total: u64) {
+        self.lock().total = Some(total);
     }
 
     /// Sets the bytes that can still be written.
@@ -181,6 +204,9 @@ impl DiskFile for Handle {
             if state.fail_writes > 0 {
                 state.fail_writes -= 1;
                 return Err(io::Error::other("injected write failure"));
+            }
+            if state.total.is_some() && state.available() < data.len() as u64 {
+                return Err(io::ErrorKind::StorageFull.into());
             }
             let file = file(state, path)?;
             let (start, before) = (index(offset)?, file.now.len());
@@ -293,8 +319,9 @@ impl DiskIo for SimDisk {
     }
 
     fn space(&self, _path: &Path) -> io::Result<DiskSpace> {
-        let available = self.lock().available;
-        Ok(DiskSpace { total: 1 << 40, available, files_total: 1 << 20, files_free: 1 << 19 })
+        let state = self.lock();
+        let (total, available) = (state.total.unwrap_or(1 << 40), state.available());
+        Ok(DiskSpace { total, available, files_total: 1 << 20, files_free: 1 << 19 })
     }
 }
 

@@ -4,7 +4,7 @@
 //! log. It is never given to new writes, so that accepted data can always be committed (F23).
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -21,6 +21,9 @@ const RESERVE_BYTES_MAX: u64 = 1 << 30;
 /// writing at the speed of a fast disk.
 const SPARE_BYTES_MIN: u64 = 256 << 20;
 const SPARE_BYTES_MAX: u64 = 4 << 30;
+/// Room made beyond what a write lacks, so that not every write has to; half of what is kept spare where that
+/// is less.
+const HEADROOM_BYTES_MAX: u64 = 64 << 20;
 /// Written bytes after which the disk is asked again.
 const ASK_EVERY_BYTES: u64 = 16 << 20;
 
@@ -64,6 +67,10 @@ pub fn reserve_bytes(total: u64) -> u64 {
 /// within bounds; on very small disks a sixteenth.
 pub fn spare_bytes(total: u64) -> u64 {
     (total / 50).clamp(SPARE_BYTES_MIN, SPARE_BYTES_MAX).min(total / 16)
+}
+
+fn headroom_bytes(total: u64) -> u64 {
+    HEADROOM_BYTES_MAX.min(spare_bytes(total) / 2)
 }
 
 impl Space {
@@ -128,14 +135,21 @@ impl Space {
         Ok(reserve.saturating_add(spare * 2).saturating_sub(space.available))
     }
 
-    /// How many bytes must be freed until writes have `headroom` again; 0 when they have.
+    /// How many bytes must be freed until a write of `len` bytes fits, and some that come after it; 0 when they
+    /// do.
     ///
     /// # Errors
     /// What `statvfs` says.
-    pub fn short_of(&self, headroom: u64) -> io::Result<u64> {
+    pub fn short_of_write(&self, len: u64) -> io::Result<u64> {
         let space = self.now()?;
         let kept = reserve_bytes(space.total).saturating_add(self.expected());
-        Ok(kept.saturating_add(headroom).saturating_sub(space.available))
+        let wanted = len.saturating_add(headroom_bytes(space.total));
+        Ok(kept.saturating_add(wanted).saturating_sub(space.available))
+    }
+
+    /// What is measured.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     fn expected(&self) -> u64 {
@@ -157,12 +171,20 @@ mod tests {
         assert!(space.admit(400).unwrap());
         disk.set_available(reserve_bytes(1 << 40));
         assert!(!space.admit(1).unwrap());
-        assert_eq!(space.short_of(1000).unwrap(), 1000);
+        assert_eq!(space.short_of_write(1000).unwrap(), 1000 + HEADROOM_BYTES_MAX);
         let (reserve, spare) = (reserve_bytes(1 << 40), spare_bytes(1 << 40));
         disk.set_available(reserve + spare);
         assert_eq!(space.short_of_spare().unwrap(), 0);
         disk.set_available(reserve + spare - 1);
         assert_eq!(space.short_of_spare().unwrap(), spare + 1);
+    }
+
+    #[test]
+    fn on_a_small_disk_little_is_made_free_at_a_time() {
+        for (total, most) in [(64 << 20, 2 << 20), (1 << 30, 32 << 20), (1 << 40, 64 << 20)] {
+            assert_eq!(headroom_bytes(total), most);
+            assert!(headroom_bytes(total) < spare_bytes(total));
+        }
     }
 
     #[test]
@@ -174,7 +196,7 @@ mod tests {
         let coming = space.coming(600);
         // The disk is asked, and has none of them yet.
         assert!(!space.admit(500).unwrap());
-        assert_eq!(space.short_of(500).unwrap(), 100);
+        assert_eq!(space.short_of_write(500).unwrap(), 100 + HEADROOM_BYTES_MAX);
         assert!(space.admit(400).unwrap());
         drop(coming);
         space.ask_again();

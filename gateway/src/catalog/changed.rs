@@ -106,12 +106,26 @@ pub(super) fn forget_base(db: &Connection, ino: Ino) -> Result<(), CatalogError>
     Ok(())
 }
 
-/// The object is of a later state of the file: what has changed since is among what had changed.
-pub(super) fn is_of(db: &Connection, ino: Ino, etag: &ETag) -> Result<(), CatalogError> {
-    db.prepare_cached(
-        "UPDATE journal SET changed_of = ?2 WHERE kind = 0 AND ino = ?1 AND changed_of IS NOT NULL",
-    )?
-    .execute(params![ino.0, etag.as_str()])?;
+/// The object is of a later state of the file: what has changed since is among what had changed. Where
+/// nothing was known of that, it is all that is behind `same_to`.
+pub(super) fn is_of(
+    db: &Connection,
+    ino: Ino,
+    etag: &ETag,
+    same_to: u64,
+) -> Result<(), CatalogError> {
+    let followed = db
+        .prepare_cached(
+            "UPDATE journal SET changed_of = ?2
+             WHERE kind = 0 AND ino = ?1 AND changed_of IS NOT NULL",
+        )?
+        .execute(params![ino.0, etag.as_str()])?;
+    if followed == 0 && same_to > 0 {
+        clear(db, ino)?;
+        insert(db, ino, same_to..i64::MAX.unsigned_abs())?;
+        db.prepare_cached("UPDATE journal SET changed_of = ?2 WHERE kind = 0 AND ino = ?1")?
+            .execute(params![ino.0, etag.as_str()])?;
+    }
     Ok(())
 }
 

@@ -9,12 +9,12 @@ use super::{
     journal::{self, KIND_ABORT, KIND_DELETE, KIND_SYNC, NEVER, delete_op, enqueue_delete},
     moves, multipart,
     namespace::has_sync,
-    types::{DeleteJob, Inode, Job, OpId, SyncJob},
+    types::{DeleteJob, Expected, Inode, Job, OpId, SyncJob},
     writer::Txn,
 };
 use crate::{
     clock::Timestamp,
-    ids::{Ino, ShareId},
+    ids::{FileKind, Ino, ShareId},
     object::{ETag, ObjectKey},
 };
 
@@ -40,8 +40,11 @@ struct Due {
     uncertain: bool,
     taken_over: Option<(String, String)>,
     sent_key: Option<String>,
+    sent_version: Option<u64>,
     attempts: u32,
-    upload: Option<(String, String)>,
+    upload_id: Option<String>,
+    upload_key: Option<String>,
+    is_incomplete: bool,
 }
 
 fn due_row(row: &Row<'_>) -> rusqlite::Result<Due> {
@@ -57,7 +60,10 @@ fn due_row(row: &Row<'_>) -> rusqlite::Result<Due> {
         taken_over: both(row.get(7)?, row.get(8)?),
         sent_key: row.get(9)?,
         attempts: row.get(10)?,
-        upload: both(row.get(11)?, row.get(12)?),
+        upload_id: row.get(11)?,
+        upload_key: row.get(12)?,
+        sent_version: row.get(13)?,
+        is_incomplete: row.get(14)?,
     })
 }
 
@@ -75,7 +81,7 @@ impl Catalog {
     /// Hands out at most `limit` jobs that are due, the longest due first, each key to one job at a
     /// time. Also takes a bounded step of every renamed directory's walk. A claim ends with
     /// [`Catalog::finish_sync`], [`Catalog::finish_delete`], [`Catalog::fail_job`],
-    /// [`Catalog::release_job`] or [`Catalog::detach`]; a restart ends all of them.
+    /// [`Catalog::release_job`] or [`Catalog::stepped_aside`]; a restart ends all of them.
     ///
     /// # Errors
     /// Of the database only.
@@ -155,7 +161,7 @@ fn due_rows(txn: &Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Due>, Cat
     let rows_max = limit + txn.state.claims.len() + LOOK_AHEAD_ROWS;
     let mut query = txn.db.prepare_cached(
         "SELECT op, kind, share, ino, key, etag, uncertain, expect_key, expect_etag, sent_key,
-             attempts, upload_id, upload_key
+             attempts, upload_id, upload_key, sent_version, incomplete
          FROM journal WHERE kind <> 2 AND not_before <= ?1 ORDER BY not_before, op LIMIT ?2",
     )?;
     let rows = query.query_map(params![now.as_nanos(), rows_max], due_row)?;
@@ -169,10 +175,9 @@ fn decide(txn: &mut Txn<'_>, due: &Due, now: Timestamp) -> Result<Decision, Cata
         (KIND_SYNC, Some(ino), _) => decide_sync(txn, due, *ino, now),
         (KIND_DELETE, _, Some(key)) => decide_delete(txn, due, key),
         (KIND_ABORT, _, Some(key)) => {
-            let (Some((upload_id, _)), Some(object)) = (
-                due.upload.clone().or_else(|| upload_of_abort(txn.db, due.op).ok().flatten()),
-                ObjectKey::new(key.as_str()),
-            ) else {
+            let (Some(upload_id), Some(object)) =
+                (due.upload_id.clone(), ObjectKey::new(key.as_str()))
+            else {
                 return Err(CatalogError::Corrupt(format!("abort {} names no upload", due.op.0)));
             };
             let job = Job::Abort {
@@ -187,13 +192,6 @@ fn decide(txn: &mut Txn<'_>, due: &Due, now: Timestamp) -> Result<Decision, Cata
         }
         (kind, _, _) => Err(CatalogError::Corrupt(format!("journal row of kind {kind}"))),
     }
-}
-
-fn upload_of_abort(db: &Connection, op: OpId) -> Result<Option<(String, String)>, CatalogError> {
-    Ok(db
-        .prepare_cached("SELECT upload_id, key FROM journal WHERE op = ?1")?
-        .query_row([op.0], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?)
 }
 
 fn decide_delete(txn: &mut Txn<'_>, due: &Due, key: &str) -> Result<Decision, CatalogError> {
@@ -238,9 +236,12 @@ fn decide_sync(
     if busy(txn, &key) || moved_from.as_ref().is_some_and(|from| busy(txn, from.as_str())) {
         return Ok(Decision::Busy);
     }
+    if let Some(at) = unsettled(due, &inode, &object).cloned() {
+        return settle_first(txn, due, inode, at);
+    }
     leave_old_keys(txn, due, &inode, &key, now)?;
     if let Some(owner) = other_owner(txn.db, due.share, &key, ino)? {
-        return resolve_owner(txn, due, &inode, &owner, now);
+        return resolve_owner(txn, due, (&inode, object), &owner, now);
     }
     let mut taken_over = due.taken_over.clone().filter(|(taken, _)| *taken == key);
     match take_over_delete(txn, due.share, &key)? {
@@ -251,9 +252,11 @@ fn decide_sync(
     let (expect_key, expect_etag) = taken_over.clone().unzip();
     txn.db
         .prepare_cached(
-            "UPDATE journal SET expect_key = ?2, expect_etag = ?3, sent_key = ?4 WHERE op = ?1",
+            "UPDATE journal SET expect_key = ?2, expect_etag = ?3, sent_key = ?4,
+                 sent_version = coalesce(sent_version, ?5)
+             WHERE op = ?1",
         )?
-        .execute(params![due.op.0, expect_key, expect_etag, key])?;
+        .execute(params![due.op.0, expect_key, expect_etag, key, inode.version])?;
     let moved_from = moved_from.zip(inode.etag.clone());
     let mut keys = vec![key.clone()];
     keys.extend(moved_from.iter().map(|(from, _)| from.as_str().to_owned()));
@@ -263,8 +266,45 @@ fn decide_sync(
         key: object,
         moved_from,
         sent_before: due.sent_key.is_some(),
+        sent_version: due.sent_version.filter(|_| due.sent_key.as_deref() == Some(key.as_str())),
+        is_elsewhere: false,
+        is_incomplete: due.is_incomplete,
         multipart: multipart::of(txn.db, due.op)?,
         changed: changed::of(txn.db, &inode)?,
+        attempts: due.attempts,
+        inode,
+    };
+    Ok(Decision::Claim(Job::Sync(Box::new(job)), keys))
+}
+
+/// The object's own key, if the inode has been renamed since an attempt to replace the object there, or
+/// since an upload for that: the object may be ours, and the bytes that it had may be in ours alone.
+fn unsettled<'i>(due: &Due, inode: &'i Inode, key: &ObjectKey) -> Option<&'i ObjectKey> {
+    let may_be_at = |at: &&ObjectKey| {
+        let at = Some(at.as_str());
+        due.sent_key.as_deref() == at || due.upload_key.as_deref() == at
+    };
+    inode.object_key.as_ref().filter(|at| *at != key).filter(may_be_at)
+}
+
+fn settle_first(
+    txn: &Txn<'_>,
+    due: &Due,
+    inode: Inode,
+    at: ObjectKey,
+) -> Result<Decision, CatalogError> {
+    let keys = vec![at.as_str().to_owned()];
+    let job = SyncJob {
+        op: due.op,
+        expect: journal::expected(&inode, at.as_str(), None),
+        key: at,
+        moved_from: None,
+        sent_before: true,
+        sent_version: due.sent_version,
+        is_elsewhere: true,
+        is_incomplete: due.is_incomplete,
+        multipart: multipart::of(txn.db, due.op)?,
+        changed: None,
         attempts: due.attempts,
         inode,
     };
@@ -290,7 +330,7 @@ fn leave_old_keys(
     {
         enqueue_delete(txn, due.share, sent, None, true, now)?;
     }
-    if due.upload.as_ref().is_some_and(|(_, upload_key)| upload_key != key) {
+    if due.upload_key.as_ref().is_some_and(|upload_key| upload_key != key) {
         multipart::abandon(txn, due.op)?;
     }
     txn.db
@@ -298,6 +338,7 @@ fn leave_old_keys(
             "UPDATE journal SET
                  expect_etag = CASE WHEN expect_key = ?2 THEN expect_etag END,
                  expect_key = CASE WHEN expect_key = ?2 THEN expect_key END,
+                 sent_version = CASE WHEN sent_key = ?2 THEN sent_version END,
                  sent_key = CASE WHEN sent_key = ?2 THEN sent_key END
              WHERE op = ?1",
         )?
@@ -336,7 +377,7 @@ fn take_over_delete(
 }
 
 /// Another inode whose object is at `key`: it must be moved away first.
-fn other_owner(
+pub(super) fn other_owner(
     db: &Connection,
     share: ShareId,
     key: &str,
@@ -352,12 +393,12 @@ fn other_owner(
         .optional()?)
 }
 
-/// `inode`'s key still holds `owner`'s object. Usually that moves away soon; when the two (or a
-/// longer ring) wait for each other, one gives its object up, with its bytes in the cache.
+/// The key of `inode`, `object`, still holds `owner`'s object. Usually that moves away soon; when the two
+/// (or a longer ring) wait for each other, one object steps aside.
 fn resolve_owner(
     txn: &mut Txn<'_>,
     due: &Due,
-    inode: &Inode,
+    (inode, object): (&Inode, ObjectKey),
     owner: &Inode,
     now: Timestamp,
 ) -> Result<Decision, CatalogError> {
@@ -368,12 +409,27 @@ fn resolve_owner(
             None => return Ok(Decision::Wait(WAIT_MILLIS)),
             Some(next) if next.ino != inode.ino => at = next,
             Some(_) => {
-                if journal::detach(txn, inode, now)? {
+                let has_all = inode.kind == FileKind::File && !inode.content_dirty;
+                // One that is sent as a whole anyway needs its object no more.
+                if !has_all && journal::detach(txn, inode, now)? {
                     return Ok(Decision::Wait(WAIT_MILLIS));
                 }
+                let job = SyncJob {
+                    op: due.op,
+                    expect: Expected::Absent,
+                    key: object,
+                    moved_from: inode.object_key.clone().zip(inode.etag.clone()),
+                    sent_before: false,
+                    sent_version: None,
+                    is_elsewhere: false,
+                    is_incomplete: false,
+                    multipart: None,
+                    changed: None,
+                    attempts: due.attempts,
+                    inode: inode.clone(),
+                };
                 let key = inode.object_key.iter().map(|key| key.as_str().to_owned()).collect();
-                let job = Job::Localize { op: due.op, inode: Box::new(inode.clone()) };
-                return Ok(Decision::Claim(job, key));
+                return Ok(Decision::Claim(Job::StepAside(Box::new(job)), key));
             }
         }
     }

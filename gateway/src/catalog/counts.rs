@@ -112,13 +112,15 @@ impl Catalog {
             let failures = txn
                 .db
                 .prepare_cached(
-                    "SELECT attempts, coalesce(last_error, '') FROM journal
+                    "SELECT attempts, coalesce(last_error, ''), incomplete FROM journal
                      WHERE kind = 0 AND ino = ?1 AND attempts > 0",
                 )?
-                .query_row([ino.0], |row| Ok((row.get(0)?, row.get(1)?)))
+                .query_row([ino.0], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))
                 .optional()?;
+            let is_incomplete = failures.as_ref().is_some_and(|(_, incomplete)| *incomplete);
+            let failures = failures.map(|(failures, _)| failures);
             let uploading = txn.state.claims.has_upload_of(ino);
-            Ok(Standing { inode, key, cached, uploading, failures })
+            Ok(Standing { inode, key, cached, uploading, failures, is_incomplete })
         })
         .await
     }

@@ -67,7 +67,11 @@ fn job(txn: &mut Txn<'_>, ino: Ino) -> Result<Option<EarlyJob>, CatalogError> {
     if inode.kind != FileKind::File || txn.state.claims.has(op) || is_busy {
         return Ok(None);
     }
-    if journal::upload_key(txn.db, op)?.is_some_and(|at| at != key.as_str()) {
+    if let Some(at) = journal::upload_key(txn.db, op)?.filter(|at| at != key.as_str()) {
+        if inode.object_key.as_ref().is_some_and(|object| object.as_str() == at) {
+            // It may be what the object is made of: that is found out first.
+            return Ok(None);
+        }
         multipart::abandon(txn, op)?;
     }
     let ranges = range::of(txn.db, ino)?;

@@ -270,6 +270,30 @@ impl Catalog {
         .await
     }
 
+    /// Which of the `limit` entries of `dir` above `after`, by ino, have only what a listing tells of their
+    /// attributes.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn unknown_in(
+        &self,
+        dir: Ino,
+        after: Ino,
+        limit: usize,
+    ) -> Result<Vec<Ino>, CatalogError> {
+        self.read(move |db| {
+            let mut query = db.prepare_cached(
+                "SELECT ino FROM (SELECT ino, needs_head FROM inode
+                     WHERE parent = ?1 AND ino > ?2 AND ino <> ?1 ORDER BY ino LIMIT ?3)
+                 WHERE needs_head = 1 ORDER BY ino",
+            )?;
+            let rows =
+                query.query_map(params![dir.0, after.0, limit], |row| Ok(Ino(row.get(0)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     /// Whether the directory has any entry.
     ///
     /// # Errors

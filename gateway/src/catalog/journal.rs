@@ -5,7 +5,7 @@ use super::{
     Catalog, changed, content,
     error::CatalogError,
     inode,
-    multipart::{abandon, forget},
+    multipart::{self, abandon, forget},
     range,
     types::{Expected, Finish, Inode, OpId},
     writer::Txn,
@@ -190,7 +190,8 @@ impl Catalog {
         now: Timestamp,
     ) -> Result<Finish, CatalogError> {
         let (key, etag) = (key.clone(), etag.clone());
-        self.finish(op, Published { version, key, etag, now, is_whole: true }).await
+        let made = Made::Whole;
+        self.finish(op, Published { version, key, etag, now, made }).await
     }
 
     /// The same for an object that has the bytes of `version`, and attributes of an earlier one: they
@@ -207,7 +208,27 @@ impl Catalog {
         now: Timestamp,
     ) -> Result<Finish, CatalogError> {
         let (key, etag) = (key.clone(), etag.clone());
-        self.finish(op, Published { version, key, etag, now, is_whole: false }).await
+        let made = Made::Bytes;
+        self.finish(op, Published { version, key, etag, now, made }).await
+    }
+
+    /// The same for an object of `size` bytes that an earlier attempt of `op` has made of `version`, or
+    /// that an upload in parts has made that was begun of it: the file has changed since. What S3 has of
+    /// it is not sent again.
+    ///
+    /// # Errors
+    /// As [`Catalog::finish_sync`].
+    pub async fn finish_earlier(
+        &self,
+        op: OpId,
+        (version, size): (u64, u64),
+        key: &ObjectKey,
+        etag: &ETag,
+        now: Timestamp,
+    ) -> Result<Finish, CatalogError> {
+        let (key, etag) = (key.clone(), etag.clone());
+        let made = Made::Earlier { size };
+        self.finish(op, Published { version, key, etag, now, made }).await
     }
 
     async fn finish(&self, op: OpId, done: Published) -> Result<Finish, CatalogError> {
@@ -352,20 +373,34 @@ impl Catalog {
         .await
     }
 
-    /// Ends a [`Job::Localize`](super::Job::Localize): the file's bytes are all cached, so it no
-    /// longer needs its object, which makes room for the file that is to have its key.
+    /// An attempt of `op` at another version than the one that is noted begins: what may have landed from
+    /// here on is of that.
     ///
     /// # Errors
-    /// [`CatalogError::Changed`] when bytes are missing; [`CatalogError::NoEntry`] when the
-    /// operation is gone.
-    pub async fn detach(&self, op: OpId, now: Timestamp) -> Result<(), CatalogError> {
+    /// Of the database only.
+    pub async fn note_sent(&self, op: OpId, version: u64) -> Result<(), CatalogError> {
         self.write(move |txn| {
-            let ino = ino_of(txn.db, op)?.ok_or(CatalogError::NoEntry)?;
-            let inode = inode::get(txn.db, ino)?;
-            if !detach(txn, &inode, now)? {
-                return Err(CatalogError::Changed);
-            }
-            txn.state.claims.release(op);
+            txn.db
+                .prepare_cached("UPDATE journal SET sent_version = ?2 WHERE op = ?1")?
+                .execute(params![op.0, version])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Nothing of earlier attempts has landed: their upload in parts is journalled to be aborted.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn settle(&self, op: OpId) -> Result<(), CatalogError> {
+        self.write(move |txn| {
+            abandon(txn, op)?;
+            txn.db
+                .prepare_cached(
+                    "UPDATE journal SET sent_key = NULL, sent_version = NULL WHERE op = ?1",
+                )?
+                .execute([op.0])?;
+            txn.state.journal_changed = true;
             Ok(())
         })
         .await
@@ -378,8 +413,18 @@ struct Published {
     key: ObjectKey,
     etag: ETag,
     now: Timestamp,
-    /// Whether the object has the attributes of that version too, not only its bytes.
-    is_whole: bool,
+    made: Made,
+}
+
+/// What the object has of its version.
+#[derive(Clone, Copy, Debug)]
+enum Made {
+    /// Bytes and attributes.
+    Whole,
+    /// Its bytes, and attributes of an earlier one.
+    Bytes,
+    /// Its attributes, and so many bytes of it or of a later one.
+    Earlier { size: u64 },
 }
 
 fn published(
@@ -403,18 +448,23 @@ fn published(
     let current = before.version == done.version
         && !before.writing
         && inode::key_of(txn.db, &before)? == done.key.as_str();
-    if current && done.is_whole {
+    let (is_whole, same_to) = match done.made {
+        Made::Whole => (true, 0),
+        Made::Bytes => (false, 0),
+        Made::Earlier { size } => (false, multipart::taken_to(txn.db, op)?.min(size)),
+    };
+    if current && is_whole {
         delete_op(txn.db, op)?;
         changed::clear(txn.db, ino)?;
         txn.db.prepare_cached("UPDATE inode SET dirty = 0 WHERE ino = ?1")?.execute([ino.0])?;
         return Ok(Finish::Clean);
     }
     forget(txn.db, op)?;
-    changed::is_of(txn.db, ino, &done.etag)?;
+    changed::is_of(txn.db, ino, &done.etag, same_to)?;
     txn.db
         .prepare_cached(
             "UPDATE journal SET expect_key = NULL, expect_etag = NULL, sent_key = NULL,
-                 attempts = 0, last_error = NULL,
+                 sent_version = NULL, incomplete = 0, attempts = 0, last_error = NULL,
                  since = CAST(unixepoch('subsec') * 1000 AS INTEGER)
              WHERE op = ?1",
         )?

@@ -7,7 +7,7 @@
 use rusqlite::{Connection, params};
 
 use super::{
-    Catalog, alias,
+    Catalog, alias, depth,
     error::CatalogError,
     inode, journal, namespace,
     range::{self, ChangedObject, replace_object},
@@ -32,6 +32,14 @@ struct Merge<'a> {
     defaults: ListDefaults,
     beside: fn(&str) -> String,
     now: Timestamp,
+}
+
+/// Where and when a row comes to be of what S3 has.
+pub(super) struct New<'a> {
+    pub(super) dir: &'a Inode,
+    pub(super) seq: u64,
+    pub(super) defaults: ListDefaults,
+    pub(super) now: Timestamp,
 }
 
 impl Catalog {
@@ -78,6 +86,13 @@ impl Catalog {
                 for entry in &page.entries {
                     merge_entry(txn, &merge, entry, &mut merged, &mut seen)?;
                 }
+                let bytes = |entry: &ListedEntry| {
+                    let part = entry.part.as_deref().unwrap_or(&entry.name);
+                    depth::bytes(part, entry.kind == ListedKind::Directory)
+                };
+                if let Some(longest) = page.entries.iter().map(bytes).max() {
+                    depth::came(txn.db, dir.ino, longest)?;
+                }
                 if let Some(etag) = &page.marker {
                     merge_marker(txn.db, &dir, &prefix, seq, etag)?;
                 }
@@ -116,15 +131,16 @@ impl Catalog {
                     // Held so that deletions stay remembered until the end.
                     let _alive = still;
                     let row = still_listed(txn, dir, &prefix, seq)?;
-                    let (next, removed) =
-                        remove_unseen(txn.db, &Sweep { prefix: &prefix, seq }, dir, after, &seen)?;
-                    if !removed.is_empty() {
+                    let sweep = Sweep { prefix: &prefix, seq, now };
+                    let mut removal = Removal { budget: REMOVE_ROWS_MAX, files: Vec::new() };
+                    let next = remove_unseen(txn.db, &sweep, dir, after, &seen, &mut removal)?;
+                    if removal.budget < REMOVE_ROWS_MAX {
                         namespace::touch(txn.db, dir, now)?;
                     }
                     if next.is_none() {
                         end_listing(txn.db, &row, (&prefix, seq), marker_seen, now)?;
                     }
-                    Ok((next, removed))
+                    Ok((next, removal.files))
                 })
                 .await?;
             gone.extend(removed);
@@ -165,7 +181,9 @@ fn merge_entry(
     let Some(spot) = spot(txn, merge, entry, &key, merged, seen)? else { return Ok(()) };
     let Some(row) = spot.row else {
         if !is_hidden(txn, merge, &key)? {
-            seen.push(insert(txn.db, merge, entry, (&spot.name, spot.part), &key)?);
+            let Merge { dir, seq, defaults, now, .. } = *merge;
+            let new = New { dir, seq, defaults, now };
+            seen.push(insert(txn.db, &new, &entry.kind, (&spot.name, spot.part), &key)?);
             merged.inserted += 1;
         }
         return Ok(());
@@ -279,20 +297,21 @@ fn is_hidden(txn: &Txn<'_>, merge: &Merge<'_>, key: &str) -> Result<bool, Catalo
         || (prefix && listings.deleted_below_since(share, key, merge.seq)))
 }
 
-fn insert(
+/// A row for what S3 has at `key`.
+pub(super) fn insert(
     db: &Connection,
-    merge: &Merge<'_>,
-    entry: &ListedEntry,
+    new: &New<'_>,
+    kind: &ListedKind,
     (name, part): (&str, Option<&str>),
     key: &str,
 ) -> Result<Ino, CatalogError> {
-    let defaults = merge.defaults;
-    let (kind, mode, size, time, object) = match &entry.kind {
+    let New { dir, seq, defaults, now } = new;
+    let (kind, mode, size, time, object) = match kind {
         ListedKind::File { size, etag, last_modified } => {
             let object = Some((key, etag.as_str()));
             (FileKind::File, defaults.file_mode, *size, *last_modified, object)
         }
-        ListedKind::Directory => (FileKind::Directory, defaults.directory_mode, 0, merge.now, None),
+        ListedKind::Directory => (FileKind::Directory, defaults.directory_mode, 0, *now, None),
     };
     let (object_key, etag) = object.unzip();
     db.prepare_cached(
@@ -302,8 +321,8 @@ fn insert(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, 0, 0, 0, 0, ?11, ?12, 1, ?13, ?14)",
     )?
     .execute(params![
-        merge.dir.share.0,
-        merge.dir.ino.0,
+        dir.share.0,
+        dir.ino.0,
         name,
         inode::kind_number(kind),
         mode,
@@ -311,10 +330,10 @@ fn insert(
         defaults.gid,
         size,
         time.as_nanos(),
-        merge.now.as_nanos(),
+        now.as_nanos(),
         etag,
         object_key,
-        merge.seq,
+        seq,
         part,
     ])?;
     u64::try_from(db.last_insert_rowid())
@@ -375,6 +394,15 @@ fn end_listing(
 struct Sweep<'a> {
     prefix: &'a str,
     seq: u64,
+    now: Timestamp,
+}
+
+/// What one step of a sweep has removed.
+struct Removal {
+    /// Rows that may still be removed.
+    budget: usize,
+    /// Files among those removed.
+    files: Vec<Ino>,
 }
 
 /// What the sweep must know of a row.
@@ -411,28 +439,25 @@ fn swept_children(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Looks at the next entries of `dir`; answers where to go on, and the files removed.
+/// Looks at the next entries of `dir`; answers where to go on.
 fn remove_unseen(
     db: &Connection,
     sweep: &Sweep<'_>,
     dir: Ino,
     after: Ino,
     seen: &RangeSet,
-) -> Result<(Option<Ino>, Vec<Ino>), CatalogError> {
+    removal: &mut Removal,
+) -> Result<Option<Ino>, CatalogError> {
     let children = swept_children(db, dir, after, sweep.seq, REMOVE_ROWS_MAX)?;
-    let mut removed = Vec::new();
-    let mut budget = REMOVE_ROWS_MAX;
     let mut done = after;
     for row in &children {
-        if !seen.covers(&(row.ino.0..row.ino.0 + 1))
-            && !remove_tree(db, sweep, row, &mut budget, &mut removed)?
-        {
-            return Ok((Some(done), removed));
+        if !seen.covers(&(row.ino.0..row.ino.0 + 1)) && !remove_tree(db, sweep, row, removal)? {
+            return Ok(Some(done));
         }
         done = row.ino;
     }
     let more = children.len() == REMOVE_ROWS_MAX;
-    Ok((more.then_some(done), removed))
+    Ok(more.then_some(done))
 }
 
 /// Removes `row` and what is below it, as far as it is clean and in its place. `false` when the
@@ -441,8 +466,7 @@ fn remove_tree(
     db: &Connection,
     sweep: &Sweep<'_>,
     row: &Swept,
-    budget: &mut usize,
-    removed: &mut Vec<Ino>,
+    removal: &mut Removal,
 ) -> Result<bool, CatalogError> {
     let slash = if row.kind_is_directory { "/" } else { "" };
     let key = format!("{}{}{slash}", sweep.prefix, row.part);
@@ -451,35 +475,50 @@ fn remove_tree(
         return Ok(true);
     }
     if row.kind_is_directory {
-        let below = Sweep { prefix: &key, seq: sweep.seq };
-        let mut after = Ino(0);
-        loop {
-            let children = swept_children(db, row.ino, after, sweep.seq, REMOVE_ROWS_MAX)?;
-            let Some(last) = children.last() else { break };
-            after = last.ino;
-            for child in &children {
-                if !remove_tree(db, &below, child, budget, removed)? {
-                    return Ok(false);
-                }
+        let below = Sweep { prefix: &key, seq: sweep.seq, now: sweep.now };
+        let before = removal.budget;
+        let done = remove_below(db, &below, row.ino, removal)?;
+        if !done || inode::has_child(db, row.ino)? {
+            // It stays, for now or for good, with fewer entries than a client may know of.
+            if removal.budget < before {
+                namespace::touch(db, row.ino, sweep.now)?;
             }
-        }
-        if inode::has_child(db, row.ino)? {
-            return Ok(true);
+            return Ok(done);
         }
     }
-    if *budget == 0 {
+    if removal.budget == 0 {
         return Ok(false);
     }
-    *budget -= 1;
+    removal.budget -= 1;
     if row.kind_is_directory {
         let directory = inode::get(db, row.ino)?;
         forget(db, row.ino)?;
         alias::directory_left(db, &directory)?;
     } else {
         forget(db, row.ino)?;
-        removed.push(row.ino);
+        removal.files.push(row.ino);
     }
     Ok(true)
+}
+
+/// Removes what is in `dir`. `false` when the budget ran out.
+fn remove_below(
+    db: &Connection,
+    sweep: &Sweep<'_>,
+    dir: Ino,
+    removal: &mut Removal,
+) -> Result<bool, CatalogError> {
+    let mut after = Ino(0);
+    loop {
+        let children = swept_children(db, dir, after, sweep.seq, REMOVE_ROWS_MAX)?;
+        let Some(last) = children.last() else { return Ok(true) };
+        after = last.ino;
+        for child in &children {
+            if !remove_tree(db, sweep, child, removal)? {
+                return Ok(false);
+            }
+        }
+    }
 }
 
 /// Takes a clean row out; S3 has lost its object.

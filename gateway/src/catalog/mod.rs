@@ -8,14 +8,16 @@
 //! Must not know: S3, the cache's files, protocols. Lock rank: last; never calls back.
 //!
 //! Files: `namespace` (create, remove, rename), `content` (writes, attributes), `range`, `journal`
-//! and `claim` (what the movers do), `listing` (what S3 shows), `alias` (keys that no name can stand for), `carried`, `sums`, `share`, `done`, `counts`, `verify`. `rows` keeps what
+//! and `claim` (what the movers do), `aside` (files that lack bytes), `swapped` (files that want each other's keys), `listing` (what S3 shows), `alias` (keys that no name can stand for), `carried`, `sums`, `share`, `done`, `counts`, `unsent`, `verify`. `rows` keeps what
 //! is asked for most in memory.
 mod alias;
+mod aside;
 mod carried;
 mod changed;
 mod claim;
 mod content;
 mod counts;
+mod depth;
 mod done;
 mod early;
 mod error;
@@ -35,9 +37,11 @@ mod rows;
 mod schema;
 mod share;
 mod sums;
+mod swapped;
 #[cfg(test)]
 mod tests;
 mod types;
+mod unsent;
 mod verify;
 mod writer;
 
@@ -56,6 +60,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use alias::Aliased;
+pub use aside::SetAside;
 pub use carried::{CARRIED_BYTES_MAX, Carried};
 pub use changed::LARGE_FILE_BYTES;
 pub use content::WriteBegun;
@@ -78,7 +83,8 @@ use held::Held;
 use reader::Readers;
 use rows::{Rows, Touched};
 use sums::SumMemory;
-use writer::{Operation, Txn, Writer};
+use unsent::Unsent;
+use writer::{Committer, Operation, Txn, Writer, WriterState};
 
 use crate::blocking;
 
@@ -103,6 +109,7 @@ struct Inner {
     journal: watch::Sender<u64>,
     damage: watch::Sender<Option<String>>,
     progress: AtomicU64,
+    unsent: Unsent,
     was_clean: bool,
     generation: u64,
     done: done::Done,
@@ -145,14 +152,21 @@ impl Catalog {
         )?;
         let done = done::load(&connection)?;
         let touched = Touched::watch(&connection)?;
+        let unsent = Unsent::keep(&connection)?;
         let rows = Arc::new(Rows::default());
         let sums = Arc::new(SumMemory::default());
         let journal = watch::Sender::new(0);
         let held = Held::load(&connection)?;
         let (sender, mut operations) = mpsc::channel(writer::QUEUE_OPERATIONS_MAX);
-        let memory = (Arc::clone(&rows), Arc::clone(&sums));
-        let writer = Writer::new(connection, touched, memory, held.clone(), journal.clone());
-        let writer = Arc::new(writer);
+        let writer = Arc::new(Writer::new(Committer {
+            connection,
+            touched,
+            rows: Arc::clone(&rows),
+            sums: Arc::clone(&sums),
+            unsent: unsent.clone(),
+            journal: journal.clone(),
+            state: WriterState { held: held.clone(), ..WriterState::default() },
+        }));
         let writes = Arc::clone(&writer);
         let thread = thread::Builder::new()
             .name("catalog".to_owned())
@@ -170,6 +184,7 @@ impl Catalog {
                 journal,
                 damage: watch::channel(None).0,
                 progress: AtomicU64::new(0),
+                unsent,
                 was_clean: clean == 1,
                 generation,
                 done,

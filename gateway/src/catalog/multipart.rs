@@ -35,7 +35,8 @@ pub(super) fn abandon(txn: &mut Txn<'_>, op: OpId) -> Result<(), CatalogError> {
 pub(super) fn forget(db: &Connection, op: OpId) -> Result<(), CatalogError> {
     db.prepare_cached("DELETE FROM part WHERE op = ?1")?.execute([op.0])?;
     db.prepare_cached(
-        "UPDATE journal SET upload_id = NULL, upload_key = NULL, upload_version = NULL
+        "UPDATE journal SET upload_id = NULL, upload_key = NULL, upload_version = NULL,
+             upload_tag = NULL
          WHERE op = ?1",
     )?
     .execute([op.0])?;
@@ -44,14 +45,17 @@ pub(super) fn forget(db: &Connection, op: OpId) -> Result<(), CatalogError> {
 
 /// The multipart upload of `op`, if it has one.
 pub(super) fn of(db: &Connection, op: OpId) -> Result<Option<MultipartState>, CatalogError> {
-    let begun: Option<(String, u64)> = db
+    type Begun = (String, u64, String, Option<String>);
+    let begun: Option<Begun> = db
         .prepare_cached(
-            "SELECT upload_id, upload_version FROM journal
+            "SELECT upload_id, upload_version, upload_key, upload_tag FROM journal
              WHERE op = ?1 AND upload_id IS NOT NULL",
         )?
-        .query_row([op.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row([op.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()?;
-    let Some((upload_id, version)) = begun else { return Ok(None) };
+    let Some((upload_id, version, key, tag)) = begun else { return Ok(None) };
+    let key = ObjectKey::new(key.as_str())
+        .ok_or_else(|| CatalogError::Corrupt(format!("upload {} has key {key:?}", op.0)))?;
     let mut query = db.prepare_cached(
         "SELECT number, etag, start, end FROM part WHERE op = ?1 AND etag <> '' ORDER BY number",
     )?;
@@ -62,7 +66,26 @@ pub(super) fn of(db: &Connection, op: OpId) -> Result<Option<MultipartState>, Ca
             range: row.get(2)?..row.get(3)?,
         })
     })?;
-    Ok(Some(MultipartState { upload_id, version, parts: rows.collect::<Result<_, _>>()? }))
+    let parts = rows.collect::<Result<_, _>>()?;
+    Ok(Some(MultipartState { upload_id, key, version, tag, parts }))
+}
+
+/// Up to where, from the file's beginning, the parts of `op` that S3 has taken follow one another. If the
+/// upload was completed, the object has these bytes as the file has them: S3 completes an upload only of
+/// the parts that it has by then, so each of these is the one that was named for its place.
+pub(super) fn taken_to(db: &Connection, op: OpId) -> Result<u64, CatalogError> {
+    let mut query = db.prepare_cached(
+        "SELECT start, end FROM part WHERE op = ?1 AND etag <> '' ORDER BY start",
+    )?;
+    let mut rows = query.query([op.0])?;
+    let mut to = 0;
+    while let Some(row) = rows.next()? {
+        if row.get::<_, u64>(0)? != to {
+            break;
+        }
+        to = row.get(1)?;
+    }
+    Ok(to)
 }
 
 /// After a crash: bytes of files that were being written may have changed without a word, so parts of
@@ -77,28 +100,27 @@ pub(super) fn drop_parts_of_bursts(db: &Connection) -> Result<(), CatalogError> 
 }
 
 impl Catalog {
-    /// Records a multipart upload begun for `op` at `version`, before its first part; one recorded
-    /// earlier is journalled to be aborted.
+    /// Records a multipart upload begun for `op`, before its first part; one recorded earlier is
+    /// journalled to be aborted.
     ///
     /// # Errors
     /// [`CatalogError::NoEntry`] when the operation is gone: abort the upload.
     pub async fn record_multipart(
         &self,
         op: OpId,
-        key: &ObjectKey,
-        version: u64,
-        upload_id: &str,
+        begun: &MultipartState,
     ) -> Result<(), CatalogError> {
-        let (key, upload_id) = (key.clone(), upload_id.to_owned());
+        let MultipartState { upload_id, key, version, tag, parts: _ } = begun.clone();
         self.write(move |txn| {
             abandon(txn, op)?;
             let changed = txn
                 .db
                 .prepare_cached(
-                    "UPDATE journal SET upload_id = ?2, upload_key = ?3, upload_version = ?4
+                    "UPDATE journal SET upload_id = ?2, upload_key = ?3, upload_version = ?4,
+                         upload_tag = ?5
                      WHERE op = ?1 AND kind = 0",
                 )?
-                .execute(params![op.0, upload_id, key.as_str(), version])?;
+                .execute(params![op.0, upload_id, key.as_str(), version, tag])?;
             if changed == 0 { Err(CatalogError::NoEntry) } else { Ok(()) }
         })
         .await

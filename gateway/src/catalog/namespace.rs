@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 use super::{
     Catalog, alias,
     content::{Touches, mark_dirty},
-    done,
+    depth, done,
     error::CatalogError,
     inode, journal, range,
     types::{Inode, NewInode, NewKind, Stamp},
@@ -68,6 +68,8 @@ pub struct Renamed {
     pub from_dir: Inode,
     /// The new directory's row, after.
     pub to_dir: Inode,
+    /// Entries below a directory that were looked at, for keys that would get too long.
+    pub looked_at: usize,
 }
 
 impl Catalog {
@@ -119,6 +121,7 @@ impl Catalog {
             if inode::key_of(txn.db, &created)?.len() > OBJECT_KEY_BYTES_MAX {
                 return Err(CatalogError::KeyTooLong);
             }
+            depth::came(txn.db, dir.ino, depth::bytes(&new.name, kind == FileKind::Directory))?;
             journal::enqueue_sync(txn, ino, stamp.due)?;
             touch(txn.db, dir.ino, stamp.now)?;
             done::note(txn, stamp, Some(ino))?;
@@ -173,7 +176,8 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::NoEntry`], [`CatalogError::NotEmpty`], [`CatalogError::IsDirectory`],
     /// [`CatalogError::NotDirectory`], [`CatalogError::IntoItself`], [`CatalogError::KeyTooLong`]
-    /// (of any descendant), [`CatalogError::Gone`]. All before any effect.
+    /// (of any descendant, or where a bounded look at them does not tell), [`CatalogError::Gone`].
+    /// All before any effect.
     pub async fn rename(&self, spec: RenameSpec, stamp: Stamp) -> Result<Renamed, CatalogError> {
         self.write(move |txn| rename(txn, &spec, stamp)).await
     }
@@ -186,7 +190,7 @@ fn rename(txn: &mut Txn<'_>, spec: &RenameSpec, stamp: Stamp) -> Result<Renamed,
     let entry = inode::child(db, from_dir.ino, &spec.from_name)?.ok_or(CatalogError::NoEntry)?;
     let target = inode::child(db, to_dir.ino, &spec.to_name)?;
     if target.as_ref().is_some_and(|target| target.ino == entry.ino) {
-        return Ok(Renamed { inode: entry, replaced: None, from_dir, to_dir });
+        return Ok(Renamed { inode: entry, replaced: None, from_dir, to_dir, looked_at: 0 });
     }
     let is_directory = entry.kind == FileKind::Directory;
     if is_directory && is_at_or_below(db, to_dir.ino, entry.ino)? {
@@ -211,10 +215,9 @@ fn rename(txn: &mut Txn<'_>, spec: &RenameSpec, stamp: Stamp) -> Result<Renamed,
     .execute(params![entry.ino.0, to_dir.ino.0, spec.to_name, stamp.now.as_nanos()])?;
     alias::directory_left(db, &entry)?;
     let new_key = inode::key_of(db, &entry)?;
-    let deepest = if is_directory { deepest_below(db, entry.ino)? } else { 0 };
-    if new_key.len() + deepest > OBJECT_KEY_BYTES_MAX {
-        return Err(CatalogError::KeyTooLong);
-    }
+    let looked_at = depth::check(db, entry.ino, old_key.len(), new_key.len())?;
+    let below = depth::below(db, entry.ino)?;
+    depth::came(db, to_dir.ino, depth::bytes(&spec.to_name, is_directory) + below)?;
     mark_dirty(txn, entry.ino, Touches::Metadata, stamp.due)?;
     if is_directory {
         journal::enqueue_move(txn, &entry, &old_key, stamp.due)?;
@@ -228,6 +231,7 @@ fn rename(txn: &mut Txn<'_>, spec: &RenameSpec, stamp: Stamp) -> Result<Renamed,
         replaced: target,
         from_dir: inode::get(db, from_dir.ino)?,
         to_dir: inode::get(db, to_dir.ino)?,
+        looked_at,
     })
 }
 
@@ -244,21 +248,6 @@ fn is_at_or_below(db: &Connection, ino: Ino, ancestor: Ino) -> Result<bool, Cata
         }
         at = parent;
     }
-}
-
-/// Bytes that the longest key below the directory has after the directory's own.
-fn deepest_below(db: &Connection, dir: Ino) -> Result<usize, CatalogError> {
-    Ok(db
-        .prepare_cached(
-            "WITH RECURSIVE below (ino, bytes) AS (
-                 SELECT ino, octet_length(coalesce(key_part, name)) + (kind = 1) FROM inode
-                 WHERE parent = ?1
-                 UNION ALL
-                 SELECT inode.ino, bytes + octet_length(coalesce(key_part, name))
-                     + (inode.kind = 1) FROM inode, below WHERE inode.parent = below.ino)
-             SELECT coalesce(max(bytes), 0) FROM below",
-        )?
-        .query_row([dir.0], |row| row.get(0))?)
 }
 
 /// An entry came or went: the directory's times (POSIX). Not published by itself.

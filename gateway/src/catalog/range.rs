@@ -4,7 +4,8 @@ use std::{ops::Range, sync::Arc};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    Catalog, carried, changed, error::CatalogError, inode, journal, sums, types::OpId, writer::Txn,
+    Catalog, carried, changed, error::CatalogError, inode, journal, multipart, namespace, sums,
+    types::OpId, writer::Txn,
 };
 use crate::{
     ids::{FileKind, Ino},
@@ -272,6 +273,8 @@ impl Catalog {
                 return Ok(false);
             }
             clear(txn.db, ino)?;
+            // Its parts, if any were copied, are of the object that is gone.
+            multipart::abandon(txn, op)?;
             txn.db
                 .prepare_cached(
                     "UPDATE inode SET size = ?2, etag = ?3, mtime = ?4, ctime = ?5,
@@ -290,12 +293,18 @@ impl Catalog {
         .await
     }
 
-    /// The object behind a clean entry is gone (404): removes the entry and answers `true`. Nothing
-    /// happens to a dirty one, or when `was` is not its tag any more.
+    /// The object behind a clean entry is gone (404): removes the entry and answers `true`. `now` is
+    /// the time of its directory's change. Nothing happens to a dirty one, or when `was` is not its tag
+    /// any more.
     ///
     /// # Errors
     /// [`CatalogError::Gone`].
-    pub async fn mark_gone(&self, ino: Ino, was: &ETag) -> Result<bool, CatalogError> {
+    pub async fn mark_gone(
+        &self,
+        ino: Ino,
+        was: &ETag,
+        now: crate::clock::Timestamp,
+    ) -> Result<bool, CatalogError> {
         let was = was.clone();
         self.write(move |txn| {
             let inode = inode::get(txn.db, ino)?;
@@ -305,6 +314,7 @@ impl Catalog {
             }
             clear(txn.db, ino)?;
             txn.db.prepare_cached("DELETE FROM inode WHERE ino = ?1")?.execute([ino.0])?;
+            namespace::touch(txn.db, inode.parent, now)?;
             Ok(true)
         })
         .await

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use super::error::CatalogError;
 
 /// The schema that this gateway writes.
-pub(super) const SCHEMA_VERSION: u32 = 7;
+pub(super) const SCHEMA_VERSION: u32 = 9;
 
 /// One step per version: `MIGRATIONS[n]` leads from version n to n + 1.
 const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
@@ -17,6 +17,8 @@ const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
     include_str!("schema/0005.sql"),
     include_str!("schema/0006.sql"),
     include_str!("schema/0007.sql"),
+    include_str!("schema/0008.sql"),
+    include_str!("schema/0009.sql"),
 ];
 
 /// Brings the database to [`SCHEMA_VERSION`], each step in its own transaction.
@@ -52,6 +54,26 @@ mod tests {
             [at, parent, u64::from(kind)],
         )
         .unwrap();
+    }
+
+    #[test]
+    fn the_longest_key_below_each_directory_of_an_older_catalog_is_found() {
+        let mut db = Connection::open_in_memory().unwrap();
+        for step in &MIGRATIONS[..8] {
+            db.execute_batch(step).unwrap();
+        }
+        db.pragma_update(None, "user_version", 8).unwrap();
+        for (at, parent, kind) in [(16, 16, 1), (17, 16, 1), (18, 17, 1), (19, 18, 0), (20, 17, 0)]
+        {
+            insert(&db, at, parent, kind);
+        }
+        db.execute("UPDATE inode SET key_part = 'four' WHERE ino = 19", []).unwrap();
+        migrate(&mut db).unwrap();
+        let mut query = db.prepare("SELECT deepest FROM inode ORDER BY ino").unwrap();
+        let deepest: Vec<u64> =
+            query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        // n17/n18/four, n18/four, four
+        assert_eq!(deepest, [12, 8, 4, 0, 0]);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Transitions on the real SQLite; a crash is a catalog dropped without close and opened again.
 mod aliases;
 mod committing;
+mod depth;
 mod listing;
 mod movers;
+mod unsent;
 mod writing;
 
 use tempfile::TempDir;
@@ -129,6 +131,11 @@ impl Fixture {
 
     async fn perform(&self, job: Job, round: usize) -> String {
         match job {
+            Job::Sync(job) if job.is_elsewhere => {
+                self.catalog.settle(job.op).await.unwrap();
+                self.catalog.release_job(job.op, at(SOON)).await.unwrap();
+                format!("settle {}", job.key)
+            }
             Job::Sync(job) => {
                 let etag = tag(&format!("{}-{round}", job.op.0));
                 let from =
@@ -155,18 +162,21 @@ impl Fixture {
                 self.catalog.finish_delete(op).await.unwrap();
                 format!("abort {upload_id}")
             }
-            Job::Localize { op, inode } => {
-                let etag = inode.etag.unwrap();
-                let all = std::iter::once(0..inode.size).collect();
-                self.catalog.add_clean_ranges(inode.ino, &etag, all, Vec::new()).await.unwrap();
-                self.catalog.detach(op, at(SOON)).await.unwrap();
-                format!("localize {}", inode.name)
+            Job::StepAside(job) => {
+                let aside = ObjectKey::new(format!("p/aside-{}", job.inode.ino.0)).unwrap();
+                let from = job.moved_from.unwrap();
+                self.catalog.begin_aside(job.op, &aside, at(SOON)).await.unwrap();
+                let to = (aside, tag("aside"));
+                self.catalog.stepped_aside(job.op, from, to, at(SOON)).await.unwrap();
+                format!("aside {}", job.inode.name)
             }
         }
     }
 
     pub(super) async fn verify(&self) {
         assert_eq!(self.catalog.verify().await.unwrap(), Vec::<String>::new());
+        let pending = self.catalog.pending(None).await.unwrap();
+        assert_eq!(self.catalog.unsent_bytes(), pending.dirty_bytes);
         for (row, ranges) in self.catalog.inner.rows.all() {
             let ino = row.ino;
             let true_row = self.catalog.read(move |db| inode::get(db, ino)).await.unwrap();

@@ -183,8 +183,12 @@ pub struct PartRecord {
 pub struct MultipartState {
     /// S3's id.
     pub upload_id: String,
+    /// The key of the object that it makes.
+    pub key: ObjectKey,
     /// The inode's version when it was begun: whose attributes the object will have.
     pub version: u64,
+    /// What tells it from every other upload, in the object's metadata; `None`: nothing does.
+    pub tag: Option<String>,
     /// The parts that S3 has taken and that hold what the file holds, by number.
     pub parts: Vec<PartRecord>,
 }
@@ -206,6 +210,15 @@ pub struct SyncJob {
     /// Whether an earlier attempt (perhaps before a restart) may have been done by S3 although its
     /// outcome is not known: when the condition fails, HEAD and compare our generation first.
     pub sent_before: bool,
+    /// The version of that attempt, if it was one request.
+    pub sent_version: Option<u64>,
+    /// The file has another key by now: find out whether that attempt has landed at `key`, and then call
+    /// [`settle`](super::Catalog::settle). Nothing is to be published here.
+    pub is_elsewhere: bool,
+    /// Whether bytes of the file were found to be nowhere
+    /// ([`set_aside`](super::Catalog::set_aside)): if they still are,
+    /// [`park`](super::Catalog::park).
+    pub is_incomplete: bool,
     /// A multipart upload of this key begun earlier.
     pub multipart: Option<MultipartState>,
     /// Which bytes differ from the object that S3 has; `None`: all may.
@@ -273,35 +286,31 @@ pub enum Job {
         /// Failures so far.
         attempts: u32,
     },
-    /// Two files have swapped keys: neither copy can go first. Fetch all of this one into the
-    /// cache, then call [`detach`](super::Catalog::detach).
-    Localize {
-        /// The operation.
-        op: OpId,
-        /// The file.
-        inode: Box<Inode>,
-    },
+    /// Two files have swapped keys: neither copy can go first. Copy the object of this one, which is at
+    /// [`SyncJob::moved_from`], to a key that is nobody's
+    /// ([`begin_aside`](super::Catalog::begin_aside)), then call
+    /// [`stepped_aside`](super::Catalog::stepped_aside).
+    StepAside(Box<SyncJob>),
 }
 
 impl Job {
     /// The operation's number.
     pub fn op(&self) -> OpId {
         match self {
-            Self::Sync(job) => job.op,
+            Self::Sync(job) | Self::StepAside(job) => job.op,
             Self::Early(job) => job.op,
             Self::Delete(job) => job.op,
-            Self::Abort { op, .. } | Self::Localize { op, .. } => *op,
+            Self::Abort { op, .. } => *op,
         }
     }
 
     /// The share it concerns.
     pub fn share(&self) -> ShareId {
         match self {
-            Self::Sync(job) => job.inode.share,
+            Self::Sync(job) | Self::StepAside(job) => job.inode.share,
             Self::Early(job) => job.inode.share,
             Self::Delete(job) => job.share,
             Self::Abort { share, .. } => *share,
-            Self::Localize { inode, .. } => inode.share,
         }
     }
 }
@@ -439,6 +448,8 @@ pub struct Standing {
     pub uploading: bool,
     /// How often its upload has failed, and why the last time.
     pub failures: Option<(u64, String)>,
+    /// Whether bytes of it are nowhere: the last failure says which.
+    pub is_incomplete: bool,
 }
 
 /// How much is still to be uploaded.

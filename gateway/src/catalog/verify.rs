@@ -4,7 +4,7 @@ use rusqlite::Connection;
 use super::{Catalog, error::CatalogError};
 
 /// Rule in words, and a query that counts the rows that break it.
-const RULES: [(&str, &str); 12] = [
+const RULES: [(&str, &str); 13] = [
     (
         "a parent that is no directory",
         "SELECT count(*) FROM inode WHERE NOT EXISTS
@@ -37,6 +37,12 @@ const RULES: [(&str, &str); 12] = [
         "two entries of a directory with the same key",
         "SELECT count(*) FROM (SELECT 1 FROM inode WHERE ino <> parent
              GROUP BY parent, coalesce(key_part, name), kind = 1 HAVING count(*) > 1)",
+    ),
+    (
+        "a directory with a longer key below it than it knows of",
+        "SELECT count(*) FROM inode JOIN inode p ON p.ino = inode.parent AND p.ino <> inode.ino
+             WHERE octet_length(coalesce(inode.key_part, inode.name))
+                 + CASE inode.kind WHEN 1 THEN 1 + inode.deepest ELSE 0 END > p.deepest",
     ),
     (
         "a range of no file, or beyond its end",

@@ -19,6 +19,7 @@ use super::{
     rows::{Changes, Rows, Touched},
     sums::SumMemory,
     types::OpId,
+    unsent::Unsent,
 };
 use crate::{
     failpoint::{self, Point},
@@ -68,6 +69,14 @@ impl Claims {
     pub(super) fn claim(&mut self, op: OpId, keys: Vec<ShareKey>, ino: Option<Ino>) {
         self.busy.extend(keys.iter().cloned());
         self.by_op.insert(op, Claim { keys, ino });
+    }
+
+    /// The job works on this key as well.
+    pub(super) fn also(&mut self, op: OpId, key: ShareKey) {
+        if let Some(claim) = self.by_op.get_mut(&op) {
+            self.busy.insert(key.clone());
+            claim.keys.push(key);
+        }
     }
 
     /// Whether a job that uploads `ino` is out.
@@ -185,26 +194,21 @@ pub(super) struct Writer(Mutex<Option<Committer>>);
 
 /// What commits.
 #[derive(Debug)]
-struct Committer {
-    connection: Connection,
-    touched: Touched,
-    rows: Arc<Rows>,
-    sums: Arc<SumMemory>,
-    journal: watch::Sender<u64>,
-    state: WriterState,
+pub(super) struct Committer {
+    pub(super) connection: Connection,
+    /// Notes what the connection changes; what is in memory follows.
+    pub(super) touched: Touched,
+    pub(super) rows: Arc<Rows>,
+    pub(super) sums: Arc<SumMemory>,
+    pub(super) unsent: Unsent,
+    pub(super) journal: watch::Sender<u64>,
+    pub(super) state: WriterState,
 }
 
 impl Writer {
-    /// Writes through `connection`, whose changes `touched` notes and what is in memory follows.
-    pub(super) fn new(
-        connection: Connection,
-        touched: Touched,
-        (rows, sums): (Arc<Rows>, Arc<SumMemory>),
-        held: Held,
-        journal: watch::Sender<u64>,
-    ) -> Self {
-        let state = WriterState { held, ..WriterState::default() };
-        Self(Mutex::new(Some(Committer { connection, touched, rows, sums, journal, state })))
+    /// Writes through `committer`.
+    pub(super) fn new(committer: Committer) -> Self {
+        Self(Mutex::new(Some(committer)))
     }
 
     /// Serves operations until the last sender is gone, then closes the connection. The writer's thread does
@@ -256,6 +260,9 @@ impl Committer {
                 let touched = self.rows.committed(changes);
                 // After the rows: whoever keeps sums asks them whether a commit has come between.
                 self.sums.forget(touched.as_ref().map(|inos| inos.iter()));
+                if let Err(error) = self.unsent.committed(&self.connection) {
+                    tracing::error!("how much S3 does not have is what it was before: {error}");
+                }
                 Ok(())
             }
             Err(why) => {

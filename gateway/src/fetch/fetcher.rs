@@ -50,6 +50,9 @@ pub enum FetchError {
     /// The file is gone.
     #[error("the file is gone")]
     Gone,
+    /// The bytes are nowhere: only an object that others have replaced or deleted had them.
+    #[error("the bytes are nowhere: the file is not whole")]
+    Incomplete,
     /// The cache disk has no room left for them.
     #[error("{0}")]
     NoRoom(String),
@@ -274,7 +277,7 @@ impl Inner {
         let (Some(first), Some(last)) = (missing.first(), missing.last()) else { return Ok(()) };
         let hull = first.start..last.end;
         let (Some(etag), Some(key)) = (inode.etag.clone(), inode.object_key.clone()) else {
-            return Err(FetchError::Local(format!("inode {} has no object to read from", ino.0)));
+            return Err(FetchError::Incomplete);
         };
         let _memory = match memory {
             Some(memory) => memory,
@@ -357,7 +360,7 @@ impl Inner {
             _ => return error.into(),
         };
         let settled = match found {
-            None => self.catalog.mark_gone(inode.ino, etag).await,
+            None => self.catalog.mark_gone(inode.ino, etag, self.clock.now()).await,
             Some(head) => {
                 let is = ChangedObject {
                     size: head.size,

@@ -1,5 +1,5 @@
 //! Attributes of one object, asked for one by one: HEAD, and GET of a symbolic link's target.
-use super::{RefreshError, Refresher};
+use super::{RefreshError, Refresher, heads::Asked};
 use crate::{
     catalog::{CatalogError, ChangedObject, Inode},
     ids::{FileKind, Ino},
@@ -12,11 +12,31 @@ use crate::{
 const TARGET_BYTES_MAX: u64 = 4095;
 
 impl Refresher {
-    /// Asks S3 for the attributes of an entry that has only defaults from a listing.
+    /// Asks S3 for the attributes of an entry that has only defaults from a listing, unless somebody
+    /// does: then waits for the same answer.
     ///
     /// # Errors
     /// [`RefreshError`].
     pub async fn load_attr(&self, ino: Ino) -> Result<(), RefreshError> {
+        let inode = self.inner.catalog.inode(ino).await?;
+        if !inode.needs_head {
+            return Ok(());
+        }
+        let (waiting, lead) = self.inner.heads.join(Asked { ino, etag: inode.etag.clone() });
+        if let Some(lead) = lead {
+            let (refresher, stop) = (self.clone(), self.inner.tasks.stopping().clone());
+            self.inner.tasks.spawn("ask for attributes", async move {
+                tokio::select! {
+                    outcome = refresher.ask(ino) => lead.end(outcome),
+                    // Those who wait are told that it was given up.
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
+        waiting.ended().await
+    }
+
+    async fn ask(&self, ino: Ino) -> Result<(), RefreshError> {
         let inode = self.inner.catalog.inode(ino).await?;
         if !inode.needs_head {
             return Ok(());
@@ -109,7 +129,7 @@ impl Refresher {
                     let kind = StoreErrorKind::Invalid;
                     return Err(StoreError { kind, message, ..refusal }.into());
                 }
-                self.inner.catalog.mark_gone(inode.ino, was).await?;
+                self.inner.catalog.mark_gone(inode.ino, was, self.inner.clock.now()).await?;
             }
             (_, FileKind::Directory) => {
                 self.inner.catalog.apply_head(inode.ino, None).await?;

@@ -53,6 +53,9 @@ impl Inner {
             if next.is_none() {
                 break;
             }
+            if pages.count() >= self.pages_max {
+                return Err(self.too_large(dir, &prefix));
+            }
             lead.page();
         }
         for gone in self.catalog.finish_listing(token, self.clock.now()).await? {

@@ -8,9 +8,11 @@
 //! for the first page of the new listing, and not for long.
 mod attributes;
 mod flight;
+mod heads;
 mod listing;
 mod pages;
 mod refresher;
+mod too_large;
 mod walk;
 
 pub use flight::Progress;

@@ -11,6 +11,9 @@ use tokio::{sync::Semaphore, time::timeout_at};
 
 use super::{
     flight::{Flight, Flights, Lead, Progress, Seen},
+    heads::Heads,
+    pages::PAGES_MAX,
+    too_large::TooLarge,
     walk::Walks,
 };
 use crate::{
@@ -49,6 +52,9 @@ pub enum RefreshError {
     /// Too many directories are being listed.
     #[error("too many directories are being listed")]
     Busy,
+    /// The directory has more names than are listed.
+    #[error("{0:?} holds more names than are listed; each can be asked for by itself")]
+    TooLarge(String),
 }
 
 impl From<CatalogError> for RefreshError {
@@ -86,8 +92,11 @@ pub(super) struct Inner {
     pub(super) catalog: Catalog,
     pub(super) cache: CacheStore,
     pub(super) clock: Arc<dyn Clock>,
-    tasks: Tasks,
+    pub(super) tasks: Tasks,
     flights: Flights,
+    pub(super) heads: Heads,
+    pub(super) too_large: TooLarge,
+    pub(super) pages_max: usize,
     pub(super) walks: Walks,
     turns: Semaphore,
     /// When a request for a listing failed last, in nanoseconds since 1970.
@@ -110,11 +119,23 @@ impl Refresher {
             clock,
             tasks,
             flights: Flights::default(),
+            heads: Heads::default(),
+            too_large: TooLarge::default(),
+            pages_max: PAGES_MAX,
             walks: Walks::default(),
             turns: Semaphore::new(LISTINGS_MAX),
             failed_at: AtomicI64::new(i64::MIN),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// The same, giving up a listing after so many pages. Call it before there is another handle.
+    #[must_use]
+    pub fn with_pages_max(mut self, pages: usize) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.pages_max = pages;
+        }
+        self
     }
 
     /// Whether `dir` has been listed, and not too long ago. Usually known without asking anybody.
@@ -147,7 +168,9 @@ impl Refresher {
         }
         let flight = match self.join(dir, row.listed_at) {
             Ok(flight) => flight,
-            Err(RefreshError::Busy) if row.listed_at.is_some() => return Ok(Known::Whole),
+            Err(RefreshError::Busy | RefreshError::TooLarge(_)) if row.listed_at.is_some() => {
+                return Ok(Known::Whole);
+            }
             Err(error) => return Err(error),
         };
         let first_page = flight.clone().beyond(Progress::default());
@@ -177,11 +200,20 @@ impl Refresher {
     /// # Errors
     /// [`RefreshError`], of the store only when the directory has never been listed.
     pub async fn look_up(&self, dir: Ino, name: &str) -> Result<(), RefreshError> {
-        match self.look(dir).await? {
-            Known::Whole => Ok(()),
-            Known::Part(_) if self.inner.catalog.child(dir, name).await?.is_some() => Ok(()),
-            Known::Part(_) if self.inner.ask_for(dir, name).await? => Ok(()),
-            Known::Part(_) => self.on_access(dir).await,
+        match self.look(dir).await {
+            Ok(Known::Whole) => Ok(()),
+            Ok(Known::Part(_)) | Err(RefreshError::TooLarge(_))
+                if self.inner.catalog.child(dir, name).await?.is_some() =>
+            {
+                Ok(())
+            }
+            Ok(Known::Part(_)) | Err(RefreshError::TooLarge(_))
+                if self.inner.ask_for(dir, name).await? =>
+            {
+                Ok(())
+            }
+            Ok(Known::Part(_)) => self.on_access(dir).await,
+            Err(error) => Err(error),
         }
     }
 
@@ -195,7 +227,10 @@ impl Refresher {
         if !self.inner.wants_listing(&row) || !self.inner.may_ask(&row) {
             return Ok(());
         }
-        let ended = self.join(dir, row.listed_at)?.ended().await;
+        let ended = match self.join(dir, row.listed_at) {
+            Ok(flight) => flight.ended().await,
+            Err(error) => Err(error),
+        };
         if row.listed_at.is_some() { old_stays_good(ended) } else { ended.map(drop) }
     }
 
@@ -245,6 +280,7 @@ impl Refresher {
     /// The listing of `dir` that is under way, or a new one, which does nothing if one has ended since
     /// the directory was found to be listed at `seen`.
     fn join(&self, dir: Ino, seen: Option<Timestamp>) -> Result<Flight, RefreshError> {
+        self.inner.too_large.check(dir, self.inner.clock.now())?;
         let (flight, lead) = self.inner.flights.join(dir).ok_or(RefreshError::Busy)?;
         if let Some(lead) = lead {
             let inner = Arc::clone(&self.inner);
@@ -271,7 +307,12 @@ fn known(seen: Seen) -> Result<Known, RefreshError> {
 /// What became of the listing of a directory that was listed before.
 fn old_stays_good(outcome: Result<u64, RefreshError>) -> Result<(), RefreshError> {
     match outcome {
-        Err(error @ (RefreshError::Store(_) | RefreshError::Interrupted | RefreshError::Busy)) => {
+        Err(
+            error @ (RefreshError::Store(_)
+            | RefreshError::Interrupted
+            | RefreshError::Busy
+            | RefreshError::TooLarge(_)),
+        ) => {
             tracing::debug!(%error, "the old listing stays good");
             Ok(())
         }

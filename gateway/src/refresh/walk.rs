@@ -160,7 +160,11 @@ impl Refresher {
                 Err(error @ (RefreshError::Interrupted | RefreshError::Catalog(_))) => {
                     return Err(error);
                 }
-                Err(error @ (RefreshError::Store(_) | RefreshError::Busy)) => {
+                Err(
+                    error @ (RefreshError::Store(_)
+                    | RefreshError::Busy
+                    | RefreshError::TooLarge(_)),
+                ) => {
                     report.failed += 1;
                     if report.failed > FAILURES_MAX {
                         return Err(error);

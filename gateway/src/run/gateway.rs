@@ -11,10 +11,11 @@ use async_trait::async_trait;
 use gateway_api::{
     ByteSize, FileStatus, GatewayStatus, Settings, ShareName,
     admin::{AliasedKey, FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest},
+    connection::{ConnectionTest, Step, StepReport},
     settings::MetricsSettings,
     status::FileState,
 };
-use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 
 use super::{
     credentials,
@@ -26,6 +27,7 @@ use crate::{
     admin::{Control, ControlError},
     catalog::{Aliased, Catalog, CatalogError, Standing},
     clock::Timestamp,
+    connection,
     ids::{FileKind, Ino},
     nfs,
     refresh::RefreshError,
@@ -56,6 +58,8 @@ pub(super) struct Gateway {
     server: nfs::Server,
     metrics: watch::Sender<MetricsSettings>,
     metrics_problem: Mutex<Option<String>>,
+    /// One test of a connection at a time.
+    testing: Arc<AsyncMutex<()>>,
 }
 
 #[derive(Debug)]
@@ -77,6 +81,7 @@ impl Gateway {
             server,
             metrics: watch::channel(settings.current().settings.metrics.clone()).0,
             metrics_problem: Mutex::default(),
+            testing: Arc::default(),
             started: Instant::now(),
             serving: AtomicBool::new(false),
             uploader: shares.uploader(),
@@ -136,6 +141,9 @@ impl State {
 fn file_state(standing: &Standing) -> FileState {
     match &standing.failures {
         _ if standing.uploading => FileState::Uploading,
+        Some((_, reason)) if standing.is_incomplete => {
+            FileState::Incomplete { reason: reason.clone() }
+        }
         Some((attempts, error)) => FileState::Failing { attempts: *attempts, error: error.clone() },
         None if standing.inode.dirty => FileState::Waiting,
         None => FileState::InS3,
@@ -204,7 +212,11 @@ impl Control for Gateway {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
             serving: self.serving.load(Ordering::Relaxed),
-            settings_problem: match state.problem().or_else(|| self.metrics_problem()) {
+            settings_problem: match state
+                .problem()
+                .or_else(|| self.metrics_problem())
+                .or_else(|| parts.bandwidth.problem())
+            {
                 Some(problem) => Some(problem),
                 None => credentials::problem(parts).await,
             },
@@ -322,6 +334,27 @@ impl Control for Gateway {
         };
         Ok(KeysPage { keys: found.into_iter().map(shown).collect(), next })
     }
+
+    async fn test_connection(
+        &self,
+        mut target: ConnectionTest,
+    ) -> Result<mpsc::Receiver<StepReport>, ControlError> {
+        let turn = Arc::clone(&self.testing).try_lock_owned().map_err(|_| {
+            ControlError::Conflict("another test of a connection is under way".to_owned())
+        })?;
+        target.s3.keep_secrets_of(&self.state.lock().await.settings.current().settings.s3);
+        let name = connection::scratch_name();
+        // Room for every report: the test goes on to its end, and cleans up, even if nobody looks.
+        let (sender, reports) = mpsc::channel(Step::ALL.len());
+        tokio::spawn(async move {
+            let _turn = turn;
+            let mut report = |report: StepReport| {
+                let _nobody_looks = sender.try_send(report);
+            };
+            connection::test(&target, &name, &mut report).await;
+        });
+        Ok(reports)
+    }
 }
 
 fn no_share(share: &ShareName) -> ControlError {
@@ -333,8 +366,9 @@ fn not_refreshed(error: &RefreshError) -> ControlError {
         RefreshError::Busy => {
             ControlError::Conflict("too many refreshes are under way: try again later".to_owned())
         }
-        RefreshError::Store(_) | RefreshError::Catalog(_) | RefreshError::Interrupted => {
-            ControlError::Failed(error.to_string())
-        }
+        RefreshError::Store(_)
+        | RefreshError::Catalog(_)
+        | RefreshError::Interrupted
+        | RefreshError::TooLarge(_) => ControlError::Failed(error.to_string()),
     }
 }

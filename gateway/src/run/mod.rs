@@ -11,6 +11,7 @@ mod machine;
 mod metrics;
 mod orphans;
 mod probe;
+mod rounds;
 mod shares;
 mod status;
 
@@ -23,7 +24,7 @@ use tokio::{
 
 use crate::{
     admin,
-    cache::{CacheError, CacheStore, HostDisk},
+    cache::{CacheError, CacheStore, DiskIo, HostDisk},
     catalog::{Catalog, CatalogError},
     cli::ServeArgs,
     clock::{Clock, SystemClock},
@@ -158,7 +159,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
         .map_err(|source| RunError::CacheDirectory { path: args.cache.clone(), source })?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let catalog = Catalog::open(&args.cache)?;
-    let cache = CacheStore::open(Arc::new(HostDisk), &args.cache)?;
+    let cache = CacheStore::open(disk(&args), &args.cache)?;
     let recovered = recovery::recover(&catalog, &cache, clock.as_ref()).await?;
     tracing::info!("catalog and cache are in order: {recovered}");
     let events = Events::new(Arc::clone(&clock));
@@ -179,7 +180,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
     let tasks = Tasks::default();
     let exports = Arc::new(Exports::new());
     let handles = HandleCodec::new(&identity.handle_key, catalog.generation());
-    let bandwidth = Arc::new(Bandwidth::new(Arc::clone(&clock)));
+    let bandwidth = Arc::new(Bandwidth::new(Arc::clone(&clock), events.clone()));
     let shares = Shares::new(shares::Parts {
         catalog: catalog.clone(),
         cache: cache.clone(),
@@ -247,6 +248,20 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
     Ok(closed?)
 }
 
+/// What the cache is on.
+#[cfg(not(feature = "testing"))]
+fn disk(_: &ServeArgs) -> Arc<dyn DiskIo> {
+    Arc::new(HostDisk)
+}
+
+#[cfg(feature = "testing")]
+fn disk(args: &ServeArgs) -> Arc<dyn DiskIo> {
+    match args.cache_bytes {
+        Some(bytes) => Arc::new(crate::cache::small_disk::SmallDisk::new(bytes)),
+        None => Arc::new(HostDisk),
+    }
+}
+
 fn open_settings(args: &ServeArgs) -> Result<SettingsStore, RunError> {
     let seed = match &args.settings {
         Some(path) => Some(
@@ -290,7 +305,7 @@ async fn evict_ahead(write_back: Arc<WriteBack>, tasks: Tasks) {
                 if let Err(error) = write_back.evict_ahead().await {
                     tracing::error!("no room can be made on the cache disk, trying again: {error}");
                 }
-                if let Err(error) = write_back.look_at_pressure().await {
+                if let Err(error) = write_back.look_at_pressure() {
                     tracing::error!("the pace of writers is as it was: {error}");
                 }
             }

@@ -1,38 +1,31 @@
 //! Looks for orphaned uploads of a share once a day.
 use std::{
-    sync::{
-        Weak,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
+use async_trait::async_trait;
 use gateway_api::status::ShareState;
 
-use super::shares::Parts;
+use super::{rounds::Rounds, shares::Parts};
 use crate::{clock::Timestamp, share::Share, upload};
 
 /// Pause after a sweep.
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Pause while the bucket does not answer, or after a sweep that failed.
+/// Pause while the bucket does not answer, or after a sweep that failed or has left some.
 const RETRY: Duration = Duration::from_secs(600);
 /// The first look, when the bucket has had time to answer.
-const FIRST: Duration = Duration::from_secs(60);
+pub(super) const FIRST: Duration = Duration::from_secs(60);
 
-/// Sweeps until the share is gone or the gateway stops.
-pub(super) async fn keep_swept(share: Weak<Share>, parts: Parts) {
-    let stopping = parts.tasks.stopping();
-    let mut pause = FIRST;
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = stopping.cancelled() => return,
-        }
-        let Some(share) = share.upgrade() else { return };
-        tokio::select! {
-            next = look(&share, &parts) => pause = next,
-            () = stopping.cancelled() => return,
-        }
+/// Sweeps.
+pub(super) struct Sweeps(pub(super) Parts);
+
+#[async_trait]
+impl Rounds for Sweeps {
+    type Of = Share;
+
+    async fn round(&mut self, share: &Share) -> Duration {
+        look(share, &self.0).await
     }
 }
 
@@ -45,7 +38,8 @@ async fn look(share: &Share, parts: &Parts) -> Duration {
         return RETRY;
     }
     match upload::sweep(share, &parts.catalog, before).await {
-        Ok(_) => DAY,
+        Ok(swept) if swept.is_all => DAY,
+        Ok(_) => RETRY,
         Err(error) => {
             let name = &share.settings.name;
             tracing::warn!(share = %name, "orphaned uploads are looked for again later: {error}");

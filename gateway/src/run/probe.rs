@@ -1,17 +1,15 @@
 //! Asks a share's bucket: whether it answers, whenever it did not the last time, and once what it can
 //! do. So the status is true although nobody reads or writes.
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use gateway_api::{
     settings::ShareSettings,
     status::{Ability, Capabilities, HealthEventKind, ShareState},
 };
 use tokio::sync::Mutex;
 
-use super::shares::Parts;
+use super::{rounds::Rounds, shares::Parts};
 use crate::{
     clock::Timestamp,
     object::ObjectKey,
@@ -62,37 +60,42 @@ impl Asked {
     }
 }
 
-/// Looks at the bucket of `share` until the share is gone or the gateway stops; asks once what it can
-/// do, if there is something to ask.
-pub(super) async fn probe(share: Weak<Share>, mut asked: Option<Asked>, parts: Parts) {
-    let stopping = parts.tasks.stopping();
-    let mut looks_to_pass = 0;
-    while let Some(share) = share.upgrade() {
-        let look = async {
-            look(&share, &parts).await;
-            if looks_to_pass > 0 {
-                looks_to_pass -= 1;
-            } else if share.health.state() == ShareState::Available
-                && let Some(question) = &asked
-            {
-                match question.ask().await {
-                    Ok(capabilities) => {
-                        say(&share, &capabilities);
-                        asked = None;
-                    }
-                    Err(error) => looks_to_pass = refused(&share, &error, parts.clock.now()),
+/// Looks at the bucket of a share; asks once what it can do, if there is something to ask.
+pub(super) struct Probe {
+    asked: Option<Asked>,
+    looks_to_pass: u32,
+    parts: Parts,
+}
+
+impl Probe {
+    /// Looks for `parts`, and asks what is `asked`.
+    pub(super) fn new(asked: Option<Asked>, parts: Parts) -> Self {
+        Self { asked, looks_to_pass: 0, parts }
+    }
+}
+
+#[async_trait]
+impl Rounds for Probe {
+    type Of = Share;
+
+    async fn round(&mut self, share: &Share) -> Duration {
+        look(share, &self.parts).await;
+        if self.looks_to_pass > 0 {
+            self.looks_to_pass -= 1;
+        } else if share.health.state() == ShareState::Available
+            && let Some(question) = &self.asked
+        {
+            match question.ask().await {
+                Ok(capabilities) => {
+                    say(share, &capabilities);
+                    self.asked = None;
+                }
+                Err(error) => {
+                    self.looks_to_pass = refused(share, &error, self.parts.clock.now());
                 }
             }
-        };
-        tokio::select! {
-            () = look => {}
-            () = stopping.cancelled() => return,
         }
-        drop(share);
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_INTERVAL) => {}
-            () = stopping.cancelled() => return,
-        }
+        LOOK_INTERVAL
     }
 }
 
@@ -147,8 +150,9 @@ fn complaints(capabilities: &Capabilities) -> Vec<String> {
     }
     match capabilities.upload_part_copy {
         Ability::No => said.push(
-            "the store cannot copy parts of objects (UploadPartCopy): files over 5 GiB cannot be \
-             renamed, nor their attributes changed, once they are uploaded"
+            "the store cannot copy parts of objects (UploadPartCopy): a file over 5 GiB that is \
+             uploaded is fetched and sent again when it is renamed or its attributes are changed, \
+             and large files do not go ahead while they are written"
                 .to_owned(),
         ),
         Ability::Yes | Ability::Ignored | Ability::Unknown => {}
@@ -162,20 +166,7 @@ mod tests {
 
     #[test]
     fn conditions_that_are_not_kept_are_complained_of_and_s3_is_not() {
-        let yes = Ability::Yes;
-        let s3 = Capabilities {
-            put_if_absent: yes,
-            put_if_match: yes,
-            complete_if_absent: yes,
-            complete_if_match: yes,
-            copy_if_absent: yes,
-            copy_if_match: yes,
-            copy_source_if_match: yes,
-            delete_if_match: yes,
-            upload_part_copy: yes,
-            list_multipart_uploads: yes,
-            crc64nvme: yes,
-        };
+        let s3 = Capabilities::all(Ability::Yes);
         assert!(complaints(&s3).is_empty());
         assert!(complaints(&Capabilities::default()).is_empty(), "not asked is not lacking");
         for ability in [Ability::No, Ability::Ignored] {

@@ -5,11 +5,13 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
+use async_trait::async_trait;
 use gateway_api::{
     Settings, SettingsError, ShareName, ShareSettings,
     figures::Figures,
@@ -22,8 +24,9 @@ use tokio::sync::Mutex;
 use super::{
     bandwidth::Bandwidth,
     credentials, machine,
-    orphans::keep_swept,
-    probe::{Asked, probe},
+    orphans::{self, Sweeps},
+    probe::{Asked, Probe},
+    rounds::{Rounds, keep},
     status::Pending,
 };
 use crate::{
@@ -42,7 +45,7 @@ use crate::{
         S3Credentials, StoreMeter, UnsetStore,
     },
     tasks::Tasks,
-    upload::{ShareMovers, Uploader, UploaderOptions},
+    upload::{COPY_BYTES_MAX, ShareMovers, Uploader, UploaderOptions},
     vfs::{IoMeter, Movers, Pinning, ShareFs, ShareMode, Source, Vfs, WriteBack, pinned},
 };
 
@@ -78,7 +81,6 @@ struct Running {
     missing: Option<&'static str>,
     known: KnownAbilities,
     share: Arc<Share>,
-    fetcher: Fetcher,
     movers: Arc<Movers>,
     fs: Arc<Vfs>,
     meters: Meters,
@@ -135,7 +137,11 @@ impl Shares {
             parts.cache.clone(),
             parts.locks.clone(),
             Arc::clone(&parts.clock),
-            UploaderOptions { jobs_max: 1, budget: upload_budget.clone() },
+            UploaderOptions {
+                jobs_max: 1,
+                budget: upload_budget.clone(),
+                copy_bytes_max: COPY_BYTES_MAX,
+            },
         );
         Self {
             parts,
@@ -198,12 +204,14 @@ impl Shares {
         self.parts.write_back.set_pins(pins.collect());
         self.parts.write_back.set_upload_delay_ms(settings.cache.upload_delay_ms);
         self.parts.write_back.set_early_upload_bytes(settings.cache.early_upload_bytes);
-        let movers = self.running.iter().map(|running| ShareMovers {
-            share: Arc::clone(&running.share),
-            fetcher: running.fetcher.clone(),
-        });
+        let movers =
+            self.running.iter().map(|running| ShareMovers { share: Arc::clone(&running.share) });
         let jobs_max = usize::try_from(settings.cache.uploads_max).unwrap_or(usize::MAX);
-        let options = UploaderOptions { jobs_max, budget: self.upload_budget.clone() };
+        let options = UploaderOptions {
+            jobs_max,
+            budget: self.upload_budget.clone(),
+            copy_bytes_max: COPY_BYTES_MAX,
+        };
         self.uploader.replace(movers.collect(), options);
         self.parts.exports.replace(self.running.iter().map(Running::export).collect());
         if renewed {
@@ -237,17 +245,18 @@ impl Shares {
         let missing = settings.missing_for_s3();
         let known = KnownAbilities::default();
         let (store, asked): (Arc<dyn ObjectStore>, _) = match missing {
+            // What it refuses is no request to S3.
             Some(missing) => (Arc::new(UnsetStore::new(missing)), None),
             None => {
                 let bucket = S3Bucket::open(&settings.s3, &wanted.bucket, &parts.credentials)?
                     .with_requester_pays(wanted.requester_pays)
-                    .at_pace(parts.bandwidth.paces());
+                    .at_pace(parts.bandwidth.paces())
+                    .with_meter(Arc::clone(&meters.store));
                 let asked =
                     Asked::new(wanted, &parts.gateway_id, &bucket, &known, &self.probe_turn);
-                (Arc::new(bucket), asked)
+                (Arc::new(MeteredStore::new(Arc::new(bucket), Arc::clone(&meters.store))), asked)
             }
         };
-        let store = Arc::new(MeteredStore::new(store, Arc::clone(&meters.store)));
         let store = Arc::new(RetryingStore::new(store));
         let store = Arc::new(DegradedStore::new(store, known.clone(), prefix));
         let share = Arc::new(Share {
@@ -275,7 +284,7 @@ impl Shares {
             Arc::clone(&parts.clock),
             parts.tasks.clone(),
         );
-        let movers = Arc::new(Movers::new(fetcher.clone(), refresher));
+        let movers = Arc::new(Movers::new(fetcher, refresher));
         let mode = if wanted.read_only { ShareMode::ReadOnly } else { ShareMode::ReadWrite };
         let source: Arc<dyn Source> = Arc::clone(&movers) as _;
         let pinning = Arc::new(Pinning::new(
@@ -285,16 +294,22 @@ impl Shares {
             Arc::clone(&parts.write_back),
             Arc::clone(&source),
         ));
-        let keep = keep_pinned(Arc::downgrade(&pinning), parts.tasks.clone());
-        parts.tasks.spawn("keep pinned files", keep);
+        self.keep("keep pinned files", &pinning, Duration::ZERO, KeepPinned);
         let fs = Vfs::new(&row, Arc::clone(&parts.write_back), source, mode);
         let fs = Arc::new(fs.with_meter(Arc::clone(&meters.io)));
-        let probing = probe(Arc::downgrade(&share), asked, parts.clone());
-        self.parts.tasks.spawn("probe the bucket", probing);
-        let sweeping = keep_swept(Arc::downgrade(&share), parts.clone());
-        self.parts.tasks.spawn("orphaned uploads", sweeping);
+        self.keep("probe the bucket", &share, Duration::ZERO, Probe::new(asked, parts.clone()));
+        self.keep("orphaned uploads", &share, orphans::FIRST, Sweeps(parts.clone()));
         let s3 = settings.s3.without_credentials();
-        Ok(Running { s3, missing, known, share, fetcher, movers, fs, meters, pinning })
+        Ok(Running { s3, missing, known, share, movers, fs, meters, pinning })
+    }
+
+    /// Does `rounds` while `of` is there.
+    fn keep<R>(&self, name: &'static str, of: &Arc<R::Of>, first: Duration, rounds: R)
+    where
+        R: Rounds<Of: 'static> + 'static,
+    {
+        let tasks = &self.parts.tasks;
+        tasks.spawn(name, keep(Arc::downgrade(of), first, rounds, tasks.stopping().clone()));
     }
 
     /// The shares' states, in the order of the settings as far as they run.
@@ -368,22 +383,17 @@ fn status_of(settings: &ShareSettings, state: ShareState) -> ShareStatus {
     }
 }
 
-/// Fetches what is pinned, until the stop. Ends with the share.
-async fn keep_pinned(pinning: Weak<Pinning>, tasks: Tasks) {
-    let stopping = tasks.stopping();
-    while let Some(pinning) = pinning.upgrade() {
-        tokio::select! {
-            done = pinning.round() => {
-                if let Err(error) = done {
-                    tracing::error!("pinned files cannot be looked after, trying again: {error}");
-                }
-            }
-            () = stopping.cancelled() => return,
+/// Fetches what is pinned.
+struct KeepPinned;
+
+#[async_trait]
+impl Rounds for KeepPinned {
+    type Of = Pinning;
+
+    async fn round(&mut self, pinning: &Pinning) -> Duration {
+        if let Err(error) = pinning.round().await {
+            tracing::error!("pinned files cannot be looked after, trying again: {error}");
         }
-        drop(pinning);
-        tokio::select! {
-            () = tokio::time::sleep(pinned::ROUND_PAUSE) => {}
-            () = stopping.cancelled() => return,
-        }
+        pinned::ROUND_PAUSE
     }
 }

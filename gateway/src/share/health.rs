@@ -131,20 +131,44 @@ impl ShareHealth {
                 "check the network, name resolution and the endpoint",
                 false,
             ),
-            StoreErrorKind::Archived => {
-                let message = format!("{error}: restore the object in S3 to read it");
-                let kind = HealthEventKind::InaccessibleStorageClass;
-                self.events.add(kind, Some(self.name.clone()), message);
-                return;
-            }
-            StoreErrorKind::NotFound
-            | StoreErrorKind::Changed
-            | StoreErrorKind::TooLarge
+            StoreErrorKind::Archived
             | StoreErrorKind::Integrity
-            | StoreErrorKind::Invalid => return,
+            | StoreErrorKind::TooLarge
+            | StoreErrorKind::Invalid => return self.of_one_object(error),
+            // Whoever asked finds out what the object is, and says so.
+            StoreErrorKind::NotFound | StoreErrorKind::Changed => return,
         };
         let until = block.then(|| now.plus_millis(PROBE_INTERVAL_MS));
         self.unavailable(event, &format!("{} ({advice})", error.message), until);
+    }
+
+    /// What says nothing of the share, and is told all the same: an upload has no client that waits for it.
+    fn of_one_object(&self, error: &StoreError) {
+        let (kind, advice) = match error.kind {
+            StoreErrorKind::Archived => {
+                (HealthEventKind::InaccessibleStorageClass, "restore the object in S3 to read it")
+            }
+            StoreErrorKind::Integrity => (
+                HealthEventKind::TransferDamaged,
+                "it is tried again; if it stays so, check the network and what is between",
+            ),
+            StoreErrorKind::TooLarge => {
+                (HealthEventKind::UploadFailing, "the store takes no object of this size")
+            }
+            StoreErrorKind::Invalid => (
+                HealthEventKind::AccessDenied,
+                "the store does not know the request, or takes it for a wrong one",
+            ),
+            StoreErrorKind::NotFound
+            | StoreErrorKind::Changed
+            | StoreErrorKind::Denied
+            | StoreErrorKind::Credentials
+            | StoreErrorKind::NoBucket
+            | StoreErrorKind::Throttled
+            | StoreErrorKind::Unavailable
+            | StoreErrorKind::Timeout => return,
+        };
+        self.event(kind, format!("{error}: {advice}"));
     }
 
     /// New credentials are there: what was refused may be tried again at once.
@@ -255,13 +279,24 @@ mod tests {
     }
 
     #[test]
-    fn one_object_s_trouble_is_not_the_share_s() {
+    fn one_object_s_trouble_is_told_and_is_not_the_share_s() {
         let events = Events::new(Arc::new(ManualClock::default()));
-        let health = ShareHealth::new("sales".parse().unwrap(), events);
+        let health = ShareHealth::new("sales".parse().unwrap(), events.clone());
         health.answered();
-        for kind in [StoreErrorKind::NotFound, StoreErrorKind::Changed, StoreErrorKind::Archived] {
+        for (kind, told) in [
+            (StoreErrorKind::NotFound, None),
+            (StoreErrorKind::Changed, None),
+            (StoreErrorKind::Archived, Some(HealthEventKind::InaccessibleStorageClass)),
+            (StoreErrorKind::Integrity, Some(HealthEventKind::TransferDamaged)),
+            (StoreErrorKind::TooLarge, Some(HealthEventKind::UploadFailing)),
+            (StoreErrorKind::Invalid, Some(HealthEventKind::AccessDenied)),
+        ] {
+            let before = events.list().len();
             health.failed(&error(kind), Timestamp::default());
             assert_eq!(health.state(), ShareState::Available);
+            let list = events.list();
+            assert_eq!(list.len() - before, usize::from(told.is_some()), "{kind:?}");
+            assert!(told.is_none_or(|told| list[0].kind == told), "{kind:?}: {list:?}");
         }
     }
 }

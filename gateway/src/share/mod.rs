@@ -71,7 +71,9 @@ impl Share {
             FileKind::Directory => Some("application/x-directory".to_owned()),
             FileKind::Symlink => None,
             FileKind::File if self.settings.guess_mime_type => {
-                mime_guess::from_path(&inode.name).first_raw().map(str::to_owned)
+                // By the end of its key: an alias says nothing of what the object is.
+                let part = inode.key_part.as_ref().unwrap_or(&inode.name);
+                mime_guess::from_path(part).first_raw().map(str::to_owned)
             }
             FileKind::File => None,
         };
@@ -85,7 +87,18 @@ impl Share {
 
     /// The tag that tells this version of this inode from every other upload (I10).
     pub fn generation(&self, inode: &Inode) -> String {
-        format!("{}:{}:{}", self.writer(), inode.ino.0, inode.version)
+        self.upload_generation(inode.ino, inode.version, None)
+    }
+
+    /// The same of an upload in parts: it is begun at one version and may be completed at a later one, and
+    /// several may be begun at one, so each has a tag of its own besides.
+    pub fn upload_generation(&self, ino: Ino, version: u64, upload: Option<&str>) -> String {
+        let mut tag = format!("{}:{}:{version}", self.writer(), ino.0);
+        if let Some(upload) = upload {
+            tag.push(':');
+            tag.push_str(upload);
+        }
+        tag
     }
 
     /// Whether `user` metadata carries a generation that this gateway wrote from this catalog.

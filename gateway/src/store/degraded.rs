@@ -12,20 +12,15 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use gateway_api::status::{Ability, Capabilities};
-use tokio::sync::Semaphore;
 
 use super::{
-    Expect, ListPage, ObjectMeta, ObjectStore, PendingUpload, PutOptions, StoreError,
-    StoreErrorKind, StoreOp, UploadedPart,
+    Expect, ListPage, ObjectMeta, ObjectStore, PutOptions, StoreError, StoreErrorKind, StoreOp,
+    UploadedPart, UploadsMarker, UploadsPage,
 };
 use crate::object::{ETag, ObjectKey};
 
 /// Name of a scratch object under a share's prefix, without the gateway's id. Never shown as a file.
 pub const SCRATCH_NAME: &str = ".tidegate-probe-";
-
-/// Largest part that is fetched and sent again where the store cannot copy one, in bytes. One at a time
-/// per store.
-const PART_BYTES_MAX: u64 = 64 << 20;
 
 /// What is known of a store. Cloning gives another handle to the same knowledge.
 #[derive(Clone, Debug, Default)]
@@ -52,18 +47,12 @@ pub struct DegradedStore {
     known: KnownAbilities,
     /// Keys that begin so are scratch objects of this or another gateway.
     scratch: String,
-    by_hand: Semaphore,
 }
 
 impl DegradedStore {
     /// `inner`, which is known by `known`; the share's keys begin with `prefix`.
     pub fn new(inner: Arc<dyn ObjectStore>, known: KnownAbilities, prefix: &str) -> Self {
-        Self {
-            inner,
-            known,
-            scratch: format!("{prefix}{SCRATCH_NAME}"),
-            by_hand: Semaphore::new(1),
-        }
+        Self { inner, known, scratch: format!("{prefix}{SCRATCH_NAME}") }
     }
 
     /// The condition to send, after a look at the object where the store alone is not to be trusted.
@@ -107,30 +96,6 @@ impl DegradedStore {
                 refuse(StoreErrorKind::Changed, format!("the object has the tag {found}"))
             }
         }
-    }
-
-    /// A part of another object, by way of this machine.
-    async fn part_by_hand(
-        &self,
-        (key, upload_id, number): (&ObjectKey, &str, u32),
-        (from, from_etag): (&ObjectKey, &ETag),
-        range: Range<u64>,
-    ) -> Result<UploadedPart, StoreError> {
-        if range.end - range.start > PART_BYTES_MAX {
-            return Err(StoreError {
-                op: StoreOp::UploadPart,
-                key: Some(key.clone()),
-                kind: StoreErrorKind::Invalid,
-                request_id: None,
-                message: format!(
-                    "this store cannot copy parts of objects (UploadPartCopy), and {from} is too \
-                     large to be copied otherwise: rename it in the store"
-                ),
-            });
-        }
-        let _one_at_a_time = self.by_hand.acquire().await.expect("it is never closed");
-        let body = self.inner.get(from, range, from_etag).await?;
-        self.inner.put_part(key, upload_id, number, body).await
     }
 }
 
@@ -239,9 +204,9 @@ impl ObjectStore for DegradedStore {
     ) -> Result<UploadedPart, StoreError> {
         let known = self.known.get();
         let source = Expect::Tag(from_etag.clone());
-        let (op, kept) = (StoreOp::UploadPartCopy, known.copy_source_if_match);
+        let (op, kept) = (StoreOp::UploadPartCopy, known.part_copy_source_if_match);
         match known.upload_part_copy {
-            Ability::Yes | Ability::Ignored | Ability::Unknown => {
+            Ability::Yes | Ability::Unknown => {
                 self.settled(op, from, &source, kept).await?;
                 let part =
                     self.inner.copy_part(key, upload_id, number, from, from_etag, range).await?;
@@ -249,9 +214,14 @@ impl ObjectStore for DegradedStore {
                 self.settled(op, from, &source, kept).await?;
                 Ok(part)
             }
-            Ability::No => {
-                self.part_by_hand((key, upload_id, number), (from, from_etag), range).await
-            }
+            // Not sent: who asked all the same fetches the bytes and sends them.
+            Ability::No | Ability::Ignored => Err(StoreError {
+                op,
+                key: Some(key.clone()),
+                kind: StoreErrorKind::Invalid,
+                request_id: None,
+                message: "this store does not copy parts of objects (UploadPartCopy)".to_owned(),
+            }),
         }
     }
 
@@ -273,7 +243,18 @@ impl ObjectStore for DegradedStore {
         self.inner.abort_multipart(key, upload_id).await
     }
 
-    async fn list_multipart(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
-        self.inner.list_multipart(prefix).await
+    async fn list_multipart(
+        &self,
+        prefix: &str,
+        after: Option<&UploadsMarker>,
+    ) -> Result<UploadsPage, StoreError> {
+        self.inner.list_multipart(prefix, after).await
+    }
+
+    fn copies_parts(&self) -> bool {
+        match self.known.get().upload_part_copy {
+            Ability::Yes | Ability::Unknown => true,
+            Ability::No | Ability::Ignored => false,
+        }
     }
 }

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{
-    Expect, ListPage, ObjectMeta, ObjectStore, PendingUpload, PutOptions, StoreError,
-    StoreErrorKind, StoreOp, UploadedPart,
+    Expect, ListPage, ObjectMeta, ObjectStore, PutOptions, StoreError, StoreErrorKind, StoreOp,
+    UploadedPart, UploadsMarker, UploadsPage,
 };
 use crate::object::{ETag, ObjectKey};
 
@@ -252,7 +252,7 @@ impl Answer for () {}
 impl Answer for Bytes {}
 impl Answer for String {}
 impl Answer for ListPage {}
-impl Answer for Vec<PendingUpload> {}
+impl Answer for UploadsPage {}
 
 impl Answer for ETag {
     fn with_wrong_tag(self) -> Self {
@@ -370,8 +370,12 @@ impl ObjectStore for FaultStore {
         self.of_key(StoreOp::AbortMultipartUpload, key, request).await
     }
 
-    async fn list_multipart(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
-        let request = self.inner.list_multipart(prefix);
+    async fn list_multipart(
+        &self,
+        prefix: &str,
+        after: Option<&UploadsMarker>,
+    ) -> Result<UploadsPage, StoreError> {
+        let request = self.inner.list_multipart(prefix, after);
         self.pass(StoreOp::ListMultipartUploads, prefix, None, request).await
     }
 }

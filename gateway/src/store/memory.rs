@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Expect, ListPage, ListedObject, ObjectMeta, ObjectStore, PendingUpload, PutOptions, StoreError,
-    StoreErrorKind, StoreOp, UploadedPart,
+    StoreErrorKind, StoreOp, UploadedPart, UploadsMarker, UploadsPage,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -334,15 +334,37 @@ impl ObjectStore for MemoryStore {
         Ok(())
     }
 
-    async fn list_multipart(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
+    async fn list_multipart(
+        &self,
+        prefix: &str,
+        after: Option<&UploadsMarker>,
+    ) -> Result<UploadsPage, StoreError> {
         let bucket = self.lock();
-        let below = bucket.uploads.iter().filter(|(_, upload)| upload.key.starts_with(prefix));
-        let pending = below.take(PAGE_NAMES).map(|(id, upload)| PendingUpload {
-            key: upload.key.clone(),
-            upload_id: id.clone(),
-            initiated: upload.initiated,
-        });
-        Ok(pending.collect())
+        let mut below: Vec<_> =
+            bucket.uploads.iter().filter(|(_, upload)| upload.key.starts_with(prefix)).collect();
+        below.sort_by_key(|(id, upload)| (&upload.key, *id));
+        let is_behind = |(id, upload): &(&String, &Upload)| {
+            after.is_none_or(|after| match &after.upload_id {
+                Some(last) => (&upload.key, *id) > (&after.key, last),
+                None => upload.key > after.key,
+            })
+        };
+        let mut page = UploadsPage::default();
+        for (id, upload) in below.into_iter().filter(is_behind) {
+            if page.uploads.len() == PAGE_NAMES {
+                page.next = page.uploads.last().map(|last| UploadsMarker {
+                    key: last.key.clone(),
+                    upload_id: Some(last.upload_id.clone()),
+                });
+                break;
+            }
+            page.uploads.push(PendingUpload {
+                key: upload.key.clone(),
+                upload_id: id.clone(),
+                initiated: upload.initiated,
+            });
+        }
+        Ok(page)
     }
 }
 
@@ -420,7 +442,7 @@ mod tests {
         let one = store.put_part(&k, &id, 1, Bytes::from_static(b"one,")).await.unwrap();
         let two = store.copy_part(&k, &id, 2, &key("from"), &etag, 0..2).await.unwrap();
         assert_eq!(kind(store.head(&k).await), StoreErrorKind::NotFound, "not before its end");
-        assert_eq!(store.list_multipart("lar").await.unwrap().len(), 1);
+        assert_eq!(store.list_multipart("lar", None).await.unwrap().uploads.len(), 1);
         put(&store, "large", &Expect::Absent).await.unwrap();
         let parts = [one, two];
         let refused = store.complete_multipart(&k, &id, &parts, &Expect::Absent).await;
@@ -430,6 +452,24 @@ mod tests {
         let late = store.put_part(&k, &id, 1, Bytes::new()).await;
         assert_eq!(kind(late), StoreErrorKind::NotFound);
         store.abort_multipart(&k, &id).await.unwrap();
-        assert!(store.list_multipart("").await.unwrap().is_empty());
+        assert!(store.list_multipart("", None).await.unwrap().uploads.is_empty());
+    }
+
+    /// As `contract_uploads_are_told_in_pages_each_once` has it of a server.
+    #[tokio::test]
+    async fn contract_uploads_are_told_in_pages_each_once() {
+        let store = store();
+        let mut begun = Vec::new();
+        for number in 0..1003 {
+            let k = key(&format!("of {}", number / 5));
+            begun.push(store.create_multipart(&k, &PutOptions::default()).await.unwrap());
+        }
+        let first = store.list_multipart("of", None).await.unwrap();
+        let second = store.list_multipart("of", first.next.as_ref()).await.unwrap();
+        assert!(first.next.is_some() && second.next.is_none());
+        let both = first.uploads.into_iter().chain(second.uploads);
+        let mut seen: Vec<_> = both.map(|upload| upload.upload_id).collect();
+        seen.sort();
+        assert_eq!(seen, begun);
     }
 }

@@ -9,8 +9,8 @@ use gateway_api::{
 };
 
 use super::{
-    Expect, ListPage, ObjectMeta, ObjectStore, PendingUpload, PutOptions, StoreError,
-    StoreErrorKind, StoreOp, UploadedPart,
+    Expect, ListPage, ObjectMeta, ObjectStore, PutOptions, StoreError, StoreErrorKind, StoreOp,
+    UploadedPart, UploadsMarker, UploadsPage,
 };
 use crate::{
     metrics::{Counter, Latencies, Rate},
@@ -74,7 +74,9 @@ impl StoreMeter {
         });
     }
 
-    async fn counted<T>(
+    /// Counts `request` and how long it took. For a request that moves a file's bytes, use a
+    /// [`MeteredStore`].
+    pub(super) async fn counted<T>(
         &self,
         op: StoreOp,
         request: impl Future<Output = Result<T, StoreError>>,
@@ -226,8 +228,14 @@ impl ObjectStore for MeteredStore {
         self.meter.counted(StoreOp::AbortMultipartUpload, abort).await
     }
 
-    async fn list_multipart(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
-        self.meter.counted(StoreOp::ListMultipartUploads, self.inner.list_multipart(prefix)).await
+    async fn list_multipart(
+        &self,
+        prefix: &str,
+        after: Option<&UploadsMarker>,
+    ) -> Result<UploadsPage, StoreError> {
+        self.meter
+            .counted(StoreOp::ListMultipartUploads, self.inner.list_multipart(prefix, after))
+            .await
     }
 }
 

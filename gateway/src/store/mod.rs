@@ -31,7 +31,7 @@ pub use memory::MemoryStore;
 pub use meter::{MeteredStore, StoreMeter};
 pub use retry::RetryingStore;
 #[cfg(feature = "service")]
-pub use s3::{Checksums, CredentialsStanding, S3Bucket, S3Credentials, SendLimits};
+pub use s3::{Checksums, CredentialsStanding, S3Bucket, S3Credentials, SendLimits, WaitLimits};
 pub use unset::UnsetStore;
 
 use crate::{
@@ -127,6 +127,24 @@ pub struct PendingUpload {
     pub initiated: Timestamp,
 }
 
+/// Where a page of pending uploads ends (S3 `key-marker` and `upload-id-marker`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadsMarker {
+    /// The last key.
+    pub key: String,
+    /// The id of its last upload; `None` where the store tells only keys.
+    pub upload_id: Option<String>,
+}
+
+/// One page of pending uploads, by key, those of one key in the store's order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UploadsPage {
+    /// At most 1,000.
+    pub uploads: Vec<PendingUpload>,
+    /// Where the next page begins; `None` on the last.
+    pub next: Option<UploadsMarker>,
+}
+
 /// One bucket. Every method is cancel safe in the sense that a dropped call may or may not have
 /// happened: settle a publish with [`ObjectStore::head`].
 ///
@@ -204,6 +222,16 @@ pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
     ) -> Result<ETag, StoreError>;
     /// AbortMultipartUpload; an unknown upload is success.
     async fn abort_multipart(&self, key: &ObjectKey, upload_id: &str) -> Result<(), StoreError>;
-    /// Uploads under way below `prefix`, at most 1,000 (ListMultipartUploads).
-    async fn list_multipart(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError>;
+    /// One page of the uploads under way below `prefix`, from behind `after` on (ListMultipartUploads,
+    /// encoding-type url).
+    async fn list_multipart(
+        &self,
+        prefix: &str,
+        after: Option<&UploadsMarker>,
+    ) -> Result<UploadsPage, StoreError>;
+    /// Whether [`ObjectStore::copy_part`] can be expected to work, as far as is known. The outermost
+    /// store answers for all of them.
+    fn copies_parts(&self) -> bool {
+        true
+    }
 }

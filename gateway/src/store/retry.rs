@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Expect, ListPage, ObjectMeta, ObjectStore, PendingUpload, PutOptions, StoreError, UploadedPart,
+    Expect, ListPage, ObjectMeta, ObjectStore, PutOptions, StoreError, UploadedPart, UploadsMarker,
+    UploadsPage,
 };
 use crate::object::{ETag, ObjectKey};
 
@@ -150,7 +151,11 @@ impl ObjectStore for RetryingStore {
         self.inner.abort_multipart(key, upload_id).await
     }
 
-    async fn list_multipart(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
-        repeat(self.first_pause, || self.inner.list_multipart(prefix)).await
+    async fn list_multipart(
+        &self,
+        prefix: &str,
+        after: Option<&UploadsMarker>,
+    ) -> Result<UploadsPage, StoreError> {
+        repeat(self.first_pause, || self.inner.list_multipart(prefix, after)).await
     }
 }

@@ -7,6 +7,7 @@ use aws_sdk_s3::{
     error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
     operation::RequestId,
 };
+use aws_smithy_checksums::body::validate;
 
 use super::{StoreError, StoreErrorKind, StoreOp};
 use crate::object::ObjectKey;
@@ -82,10 +83,24 @@ where
     StoreError { op: at.op, key: at.key.cloned(), kind, request_id, message }
 }
 
+/// What it means that the body of an answer did not come to its end.
+pub(super) fn of_body(at: At<'_>, error: &(dyn Error + 'static)) -> StoreError {
+    let wrong = causes(error).any(|cause| cause.is::<validate::Error>());
+    if wrong {
+        at.error(StoreErrorKind::Integrity, &DisplayErrorContext(error).to_string())
+    } else {
+        let message = format!("the body broke off: {}", DisplayErrorContext(error));
+        at.error(StoreErrorKind::Unavailable, &message)
+    }
+}
+
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
 /// Why there is nothing to sign with, if that is what went wrong.
 fn no_credentials(error: &(dyn Error + 'static)) -> Option<String> {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    causes
+    causes(error)
         .filter_map(|cause| cause.downcast_ref::<CredentialsError>())
         .map(|refused| {
             let why = refused.source().map_or_else(|| refused.to_string(), ToString::to_string);
@@ -105,6 +120,7 @@ fn kind_of(op: StoreOp, status: u16, code: Option<&str>) -> StoreErrorKind {
         "ExpiredToken"
         | "InvalidAccessKeyId"
         | "InvalidToken"
+        | "NotSignedUp"
         | "SignatureDoesNotMatch"
         | "RequestTimeTooSkewed"
         | "TokenRefreshRequired" => Kind::Credentials,

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Expect, ListPage, ObjectMeta, ObjectStore, PendingUpload, PutOptions, StoreError,
-    StoreErrorKind, StoreOp, UploadedPart,
+    Expect, ListPage, ObjectMeta, ObjectStore, PutOptions, StoreError, StoreErrorKind, StoreOp,
+    UploadedPart, UploadsMarker, UploadsPage,
 };
 use crate::object::{ETag, ObjectKey};
 
@@ -103,7 +103,7 @@ impl ObjectStore for UnsetStore {
         _: &ETag,
         _: Range<u64>,
     ) -> Result<UploadedPart, StoreError> {
-        self.refuse(StoreOp::UploadPart, Some(key))
+        self.refuse(StoreOp::UploadPartCopy, Some(key))
     }
 
     async fn complete_multipart(
@@ -120,7 +120,11 @@ impl ObjectStore for UnsetStore {
         self.refuse(StoreOp::AbortMultipartUpload, Some(key))
     }
 
-    async fn list_multipart(&self, _: &str) -> Result<Vec<PendingUpload>, StoreError> {
+    async fn list_multipart(
+        &self,
+        _: &str,
+        _: Option<&UploadsMarker>,
+    ) -> Result<UploadsPage, StoreError> {
         self.refuse(StoreOp::ListMultipartUploads, None)
     }
 }

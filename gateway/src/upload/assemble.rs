@@ -5,29 +5,44 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 
 use super::{
+    aside,
     job::{JobError, Tools},
     multipart::frozen,
     publish::source,
 };
-use crate::{catalog::SyncJob, fetch::FetchError};
+use crate::{
+    catalog::SyncJob,
+    fetch::FetchError,
+    store::{StoreError, StoreErrorKind},
+};
 
 /// With more gaps than this, what lies between them is brought along.
 const GAPS_MAX: usize = 8;
 
-/// Bytes `range` of the claimed version. Reserve memory for them first.
+/// Bytes `range` of the claimed version. Reserve memory for them first. Of a file that has its object's
+/// bytes they come from there: it stands in for a copy that the store cannot make.
 pub(super) async fn bytes(
     tools: &Tools,
     job: &SyncJob,
     range: Range<u64>,
 ) -> Result<Bytes, JobError> {
-    let missing = tools.catalog.ranges(job.inode.ino).await?.missing(range.clone());
+    let missing = if source(job).is_some() && !job.inode.content_dirty {
+        vec![range.clone()]
+    } else {
+        tools.catalog.ranges(job.inode.ino).await?.missing(range.clone())
+    };
     let (Some(first), Some(last)) = (missing.first(), missing.last()) else {
         return frozen(tools, job, range).await;
     };
-    let Some((object, etag)) = source(job) else {
-        let what = format!("inode {} has no object to read from", job.inode.ino.0);
-        return Err(FetchError::Local(what).into());
-    };
+    let Some((object, etag)) = source(job) else { return Err(JobError::Incomplete) };
+    if missing == [range.clone()] {
+        let got = tools.share.store.get(object, range, etag).await;
+        let got = got.map_err(|error| unreadable(job, error))?;
+        if !tools.catalog.is_current(job.op, job.inode.version).await? {
+            return Err(JobError::Superseded);
+        }
+        return Ok(got);
+    }
     let at = |offset: u64| usize::try_from(offset - range.start).expect("within one request");
     let mut body = BytesMut::zeroed(at(range.end));
     let hull = first.start..last.end;
@@ -35,8 +50,7 @@ pub(super) async fn bytes(
         if missing.len() <= GAPS_MAX { missing.as_slice() } else { std::slice::from_ref(&hull) };
     for gap in wanted {
         let got = tools.share.store.get(object, gap.clone(), etag).await;
-        // Not an error of the store here: it would be taken for the condition of the publish.
-        let got = got.map_err(FetchError::from)?;
+        let got = got.map_err(|error| unreadable(job, error))?;
         body[at(gap.start)..at(gap.end)].copy_from_slice(&got);
     }
     for here in between(&range, &missing) {
@@ -47,6 +61,20 @@ pub(super) async fn bytes(
         return Err(JobError::Superseded);
     }
     Ok(body.freeze())
+}
+
+/// What it means that the object could not be read.
+fn unreadable(job: &SyncJob, error: StoreError) -> JobError {
+    if aside::is_of_base(&error) && !job.inode.content_dirty {
+        // All of it was to be copied: the publish settles what has become of it.
+        return JobError::Store(StoreError { kind: StoreErrorKind::Changed, ..error });
+    }
+    // Not an error of the store here: it would be taken for the condition of the publish.
+    if aside::is_of_base(&error) {
+        JobError::BaseLost(error)
+    } else {
+        FetchError::from(error).into()
+    }
 }
 
 /// What of `range` is not in `gaps`, which are in order and within it.

@@ -22,7 +22,7 @@ const PATIENCE: u32 = 8;
 /// What became of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ended {
-    /// Bytes of the file or object.
+    /// Bytes that the store has taken from it.
     pub(super) bytes: u64,
     /// The store has put it off (503 SlowDown, 429).
     pub(super) throttled: bool,

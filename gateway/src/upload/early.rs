@@ -2,7 +2,11 @@
 //!
 //! Nothing is published here. The parts wait in S3 for the end of the file's upload, which completes
 //! them; what is written again meanwhile takes its parts out of the catalog, and they are sent anew.
-use std::ops::Range;
+use std::{
+    collections::{HashSet, VecDeque},
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 
@@ -13,10 +17,17 @@ use super::{
 };
 use crate::{catalog::EarlyJob, ids::Ino, verified};
 
+/// Uploads of which is remembered what went ahead: as many as are under way at once.
+const UPLOADS_MAX: usize = 64;
+
 /// Sends the parts that are committed and that S3 does not have. A part that is being written again
-/// ends it: [`JobError::Superseded`].
+/// ends it: [`JobError::Superseded`]. Nothing goes ahead where the store could not copy the object to
+/// mend its attributes: all of it would be sent twice.
 pub(super) async fn send(tools: &Tools, job: &EarlyJob) -> Result<(), JobError> {
-    let wanted = wanted(job);
+    if !tools.share.store.copies_parts() {
+        return Ok(());
+    }
+    let wanted = wanted(job, &tools.ahead);
     if wanted.is_empty() {
         return Ok(());
     }
@@ -37,22 +48,54 @@ pub(super) async fn send(tools: &Tools, job: &EarlyJob) -> Result<(), JobError> 
         sending.tasks.spawn(async move {
             let _memory = tools.budget.reserve(range.end - range.start).await;
             let part = PartOf { op, key: &key, upload_id: &upload_id, number, range };
-            part.send(&tools, |range| committed(&tools, ino, range)).await
+            let sent = part.send(&tools, |range| committed(&tools, ino, range)).await;
+            if matches!(sent, Ok(_) | Err(JobError::Superseded)) {
+                tools.ahead.note(&upload_id, number);
+            }
+            sent.map(|part| vec![part])
         });
     }
     sending.finish().await.map(drop)
 }
 
-/// Whole parts that are there and worth sending: not those that the server can copy at the end.
-fn wanted(job: &EarlyJob) -> Vec<(u32, Range<u64>)> {
-    let known = job.multipart.as_ref().map(|state| state.parts.as_slice()).unwrap_or_default();
+/// Whole parts that are there and worth sending: all of them is new, and they have not gone ahead before
+/// in `upload`. Who writes here and there in a file comes back to most of its parts.
+fn wanted(job: &EarlyJob, ahead: &Ahead) -> Vec<(u32, Range<u64>)> {
+    let upload = job.multipart.as_ref();
+    let known = upload.map(|state| state.parts.as_slice()).unwrap_or_default();
+    let gone_ahead = upload.map(|state| ahead.of(&state.upload_id)).unwrap_or_default();
     let is_wanted = |(number, part): &(u32, Range<u64>)| {
-        let differs = |changed: &crate::ranges::RangeSet| !changed.overlapping(part).is_empty();
         job.ranges.covers(part)
-            && job.changed.as_ref().is_none_or(differs)
+            && job.changed.as_ref().is_none_or(|changed| changed.covers(part))
             && plan::part_of(known, *number).is_none_or(|known| known.range != *part)
+            && !gone_ahead.contains(number)
     };
     plan::early_parts(job.inode.size).filter(is_wanted).collect()
+}
+
+/// Which parts went ahead in which uploads of this run. One that was written again since is sent with the
+/// rest at the end: so nothing goes ahead twice, however often a client comes back to it.
+#[derive(Debug, Default)]
+pub(super) struct Ahead(Mutex<VecDeque<(String, HashSet<u32>)>>);
+
+impl Ahead {
+    fn of(&self, upload_id: &str) -> HashSet<u32> {
+        let uploads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = uploads.iter().find(|(id, _)| id == upload_id);
+        known.map(|(_, numbers)| numbers.clone()).unwrap_or_default()
+    }
+
+    fn note(&self, upload_id: &str, number: u32) {
+        let mut uploads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, numbers)) = uploads.iter_mut().find(|(id, _)| id == upload_id) {
+            numbers.insert(number);
+            return;
+        }
+        if uploads.len() == UPLOADS_MAX {
+            uploads.pop_front();
+        }
+        uploads.push_back((upload_id.to_owned(), HashSet::from([number])));
+    }
 }
 
 /// Bytes of the file that are committed. Nobody writes while the inode's lock is held exclusively, and

@@ -1,18 +1,24 @@
 //! One job from claim to end: what it is done with, and how its outcome is told to the catalog.
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use super::{
     concurrency::Ended,
-    early,
+    early::{self, Ahead},
+    landed::Earlier,
     publish::{Outcome, Sent, publish},
+    swapped::step_aside,
 };
 use crate::{
     budget::MemoryBudget,
     cache::CacheStore,
-    catalog::{Catalog, CatalogError, DeleteJob, EarlyJob, Inode, Job, OpId},
+    catalog::{Catalog, CatalogError, DeleteJob, EarlyJob, Finish, Job, OpId},
     clock::Clock,
     failpoint::{self, Point},
-    fetch::{FetchError, Fetcher},
+    fetch::FetchError,
+    ids::Ino,
     locks::InodeLocks,
     object::ObjectKey,
     share::Share,
@@ -42,6 +48,15 @@ pub(super) enum JobError {
     /// S3 does not know the multipart upload any more: a lifecycle rule or somebody aborted it.
     #[error("S3 has dropped the parts sent so far ({0}); they are sent again")]
     UploadGone(StoreError),
+    /// The object that alone has bytes of the file is another one, or gone.
+    #[error("bytes that are only in S3 are in another version of the object: {0}")]
+    BaseLost(StoreError),
+    /// Bytes of the file are neither here nor in S3.
+    #[error("bytes of the file are nowhere")]
+    Incomplete,
+    /// The system gives no random number.
+    #[error("no random number: {0}")]
+    Random(#[from] getrandom::Error),
     /// The file changed while it was being sent; its next version will be.
     #[error("the file has changed meanwhile")]
     Superseded,
@@ -51,12 +66,17 @@ pub(super) enum JobError {
 #[derive(Clone, Debug)]
 pub(super) struct Tools {
     pub(super) share: Arc<Share>,
-    pub(super) fetcher: Fetcher,
     pub(super) catalog: Catalog,
     pub(super) cache: CacheStore,
     pub(super) locks: InodeLocks,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) budget: MemoryBudget,
+    /// Largest object that one CopyObject takes, in bytes.
+    pub(super) copy_bytes_max: u64,
+    /// Bytes of bodies that the store has taken from this job.
+    pub(super) sent: Arc<AtomicU64>,
+    /// What went ahead of files that are being written.
+    pub(super) ahead: Arc<Ahead>,
 }
 
 impl Tools {
@@ -67,31 +87,36 @@ impl Tools {
             self.log(self.catalog.release_job(op, until).await);
             return Ended::default();
         }
-        let bytes = bytes(&job);
         let attempts = attempts(&job);
         let what = describe(&job);
         let done = match job {
             Job::Sync(job) => self.sync(*job).await,
-            Job::Early(job) => self.early(&job).await,
+            Job::Early(job) => return self.early(&job).await,
             Job::Delete(job) => self.delete(&job).await,
             Job::Abort { op, key, upload_id, .. } => self.abort(op, &key, &upload_id).await,
-            Job::Localize { op, inode } => self.localize(op, &inode).await,
+            Job::StepAside(job) => step_aside(self, &job).await,
         };
         match done {
-            Ok(()) => Ended { bytes, throttled: false },
+            Ok(()) => self.ended(None),
             Err(JobError::Superseded) => {
                 self.log(self.catalog.release_job(op, self.clock.now()).await);
-                Ended::default()
+                self.ended(None)
             }
             Err(error) => {
-                let throttled = matches!(
-                    &error,
-                    JobError::Store(StoreError { kind: StoreErrorKind::Throttled, .. })
-                );
+                let ended = self.ended(Some(&error));
                 self.failed(op, &what, attempts, error).await;
-                Ended { bytes: 0, throttled }
+                ended
             }
         }
+    }
+
+    /// What the number of jobs at once is judged by.
+    fn ended(&self, error: Option<&JobError>) -> Ended {
+        let throttled = matches!(
+            error,
+            Some(JobError::Store(StoreError { kind: StoreErrorKind::Throttled, .. }))
+        );
+        Ended { bytes: self.sent.load(Ordering::Relaxed), throttled }
     }
 
     async fn failed(&self, op: OpId, what: &str, attempts: u32, error: JobError) {
@@ -118,22 +143,46 @@ impl Tools {
                     self.catalog.finish_content(job.op, version, &job.key, &etag, now).await?
                 };
                 failpoint::passed(Point::UploadAfterFinish);
+                if end == Finish::Clean {
+                    self.may_leave(job.inode.ino).await;
+                }
                 tracing::debug!(key = %job.key, version, ?end, "published");
                 Ok(())
             }
+            Outcome::Earlier(Earlier { etag, version, size }) => {
+                self.share.health.answered();
+                let (now, made) = (self.clock.now(), (version, size));
+                self.catalog.finish_earlier(job.op, made, &job.key, &etag, now).await?;
+                tracing::debug!(key = %job.key, version, "an earlier attempt was done");
+                Ok(())
+            }
             Outcome::AskAgain => Err(JobError::Superseded),
+            Outcome::Ended => Ok(()),
+        }
+    }
+
+    /// Lets the cache know that the file's bytes may leave it.
+    async fn may_leave(&self, ino: Ino) {
+        match self.catalog.ranges(ino).await {
+            Ok(ranges) => self.cache.note_clean(ino, &ranges),
+            // Whoever uses the file next makes it known, or the next start does.
+            Err(error) => {
+                tracing::error!(ino = ino.0, "what may leave the cache is not known: {error}")
+            }
         }
     }
 
     /// An early upload that fails is no failure of the file's: it goes as a whole when it is written.
-    async fn early(&self, job: &EarlyJob) -> Result<(), JobError> {
-        if let Err(error) = early::send(self, job).await {
-            if let JobError::Store(error) = &error {
+    async fn early(&self, job: &EarlyJob) -> Ended {
+        let sent = early::send(self, job).await;
+        if let Err(error) = &sent {
+            if let JobError::Store(error) = error {
                 self.share.health.failed(error, self.clock.now());
             }
             tracing::debug!(key = %job.key, "an early upload goes on later: {error}");
         }
-        Err(JobError::Superseded)
+        self.log(self.catalog.release_job(job.op, self.clock.now()).await);
+        self.ended(sent.as_ref().err())
     }
 
     /// Deletes an object, if it is still the one that was removed here.
@@ -178,14 +227,6 @@ impl Tools {
         Ok(self.catalog.finish_delete(op).await?)
     }
 
-    async fn localize(&self, op: OpId, inode: &Inode) -> Result<(), JobError> {
-        self.fetcher.fetch(inode.ino, 0..inode.size).await?;
-        match self.catalog.detach(op, self.clock.now()).await {
-            Err(CatalogError::Changed) => Err(JobError::Superseded),
-            done => Ok(done?),
-        }
-    }
-
     fn log(&self, ended: Result<(), CatalogError>) {
         if let Err(error) = ended {
             // The claim lives in memory: the next start claims the job again.
@@ -196,23 +237,10 @@ impl Tools {
 
 fn attempts(job: &Job) -> u32 {
     match job {
-        Job::Sync(job) => job.attempts,
+        Job::Sync(job) | Job::StepAside(job) => job.attempts,
         Job::Early(_) => 0,
         Job::Delete(job) => job.attempts,
         Job::Abort { attempts, .. } => *attempts,
-        Job::Localize { .. } => 0,
-    }
-}
-
-/// Bytes that the job sends, at most.
-fn bytes(job: &Job) -> u64 {
-    match job {
-        Job::Sync(job) if job.inode.content_dirty => job.inode.size,
-        Job::Sync(_)
-        | Job::Early(_)
-        | Job::Delete(_)
-        | Job::Abort { .. }
-        | Job::Localize { .. } => 0,
     }
 }
 
@@ -222,6 +250,9 @@ fn describe(job: &Job) -> String {
         Job::Early(job) => format!("early upload of {}", job.key),
         Job::Delete(job) => format!("deletion of {}", job.key),
         Job::Abort { key, .. } => format!("cleaning up an upload of {key}"),
-        Job::Localize { inode, .. } => format!("making room for {}", inode.name),
+        Job::StepAside(job) => format!("making room for {}", job.key),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,15 +5,20 @@
 //!
 //! Lock rank: an inode's lock is held exclusively while its bytes are read for one request, never
 //! while the request is under way.
+mod aside;
 mod assemble;
 mod concurrency;
+mod copy;
 mod early;
 mod job;
+mod landed;
 mod multipart;
 mod orphans;
 mod plan;
 mod publish;
 mod scheduler;
+mod swapped;
 
-pub use orphans::{SweepError, sweep};
+pub use orphans::{SweepError, Swept, sweep};
+pub use plan::COPY_BYTES_MAX;
 pub use scheduler::{ShareMovers, Uploader, UploaderOptions};

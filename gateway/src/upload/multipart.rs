@@ -1,20 +1,25 @@
 //! Large files: parts in parallel, resumed after a restart; what S3 has already is copied there.
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::{
-    assemble,
+    assemble, copy,
     job::{JobError, Tools},
+    landed::landed,
     plan::{self, Piece},
     publish::{Sent, look, source},
 };
 use crate::{
     catalog::{CatalogError, MultipartState, OpId, SyncJob},
     failpoint::{self, Point},
-    fetch::FetchError,
     object::{ETag, ObjectKey},
+    ranges::RangeSet,
+    share::metadata,
     store::{Expect, PutOptions, StoreError, StoreErrorKind, StoreOp, UploadedPart},
     verified,
 };
@@ -45,10 +50,10 @@ pub(super) async fn send(
     options: &PutOptions,
     expect: &Expect,
 ) -> Result<Sent, JobError> {
-    let resumed = job.multipart.clone().filter(|state| is_worth_resuming(state, job));
+    let resumed = job.multipart.clone().filter(|state| is_worth_resuming(tools, state, job));
     let state = match resumed {
         Some(state) => state,
-        None => begin(tools, job, options).await?,
+        None => begin(tools, (job.op, job.inode.version), &job.key, options).await?,
     };
     match send_and_complete(tools, job, &state, expect).await {
         // Attributes are those that the upload was begun with.
@@ -68,8 +73,8 @@ pub(super) async fn send(
     }
 }
 
-/// What a 404 means: S3 does not know the upload any more, or the object that the completion was to
-/// replace is gone, which `If-Match` is answered with as well.
+/// What a 404 means: S3 does not know the upload any more, as it was completed after all, or dropped; or
+/// the object that the completion was to replace is gone, which `If-Match` is answered with as well.
 async fn not_found(
     tools: &Tools,
     job: &SyncJob,
@@ -78,12 +83,10 @@ async fn not_found(
 ) -> Result<JobError, StoreError> {
     let had_condition =
         error.op == StoreOp::CompleteMultipartUpload && matches!(expect, Expect::Tag(_));
-    if !had_condition {
-        return Ok(JobError::UploadGone(error));
-    }
     Ok(match look(tools, &job.key).await? {
-        Some(_) => JobError::UploadGone(error),
-        None => JobError::Store(error),
+        Some(head) if landed(tools, job, &head).is_some() => JobError::Store(error),
+        None if had_condition => JobError::Store(error),
+        Some(_) | None => JobError::UploadGone(error),
     })
 }
 
@@ -122,18 +125,35 @@ fn is_useless_after(error: &JobError) -> bool {
             | StoreErrorKind::Timeout
             | StoreErrorKind::Integrity => false,
         },
-        JobError::Superseded | JobError::Fetch(_) | JobError::Catalog(_) | JobError::Cache(_) => {
-            false
-        }
+        JobError::Superseded
+        | JobError::BaseLost(_)
+        | JobError::Incomplete
+        | JobError::Random(_)
+        | JobError::Fetch(_)
+        | JobError::Catalog(_)
+        | JobError::Cache(_) => false,
     }
 }
 
 /// Whether to go on with an upload. One that was begun for an earlier version gives the object that
 /// version's attributes, and mending them takes a copy and makes another version of the object: not for
-/// the lesser part of the bytes.
-fn is_worth_resuming(state: &MultipartState, job: &SyncJob) -> bool {
+/// the lesser part of the bytes, not for a copy, and not where the store could not make that copy.
+fn is_worth_resuming(tools: &Tools, state: &MultipartState, job: &SyncJob) -> bool {
+    if state.version == job.inode.version {
+        return true;
+    }
     let sent: u64 = state.parts.iter().map(|part| part.range.end - part.range.start).sum();
-    state.version == job.inode.version || sent >= job.inode.size / 2
+    let is_mendable = job.inode.size <= tools.copy_bytes_max || tools.share.store.copies_parts();
+    job.inode.content_dirty && is_mendable && sent >= job.inode.size / 2
+}
+
+/// What differs from the object that the store is to copy from; `None`: it copies nothing, and every
+/// part is sent.
+fn differing(tools: &Tools, job: &SyncJob) -> Option<RangeSet> {
+    if source(job).is_none() || !tools.share.store.copies_parts() {
+        return None;
+    }
+    if job.inode.content_dirty { job.changed.clone() } else { Some(RangeSet::new()) }
 }
 
 /// Creates an upload of the file at `version` and records it; answers its id.
@@ -143,27 +163,36 @@ pub(super) async fn create(
     key: &ObjectKey,
     options: &PutOptions,
 ) -> Result<String, JobError> {
-    let upload_id = tools.share.store.create_multipart(key, options).await?;
+    Ok(begin(tools, (op, version), key, options).await?.upload_id)
+}
+
+/// Begins an upload, with a tag of its own in the metadata of its object; the abort of an earlier one is
+/// journalled.
+async fn begin(
+    tools: &Tools,
+    (op, version): (OpId, u64),
+    key: &ObjectKey,
+    options: &PutOptions,
+) -> Result<MultipartState, JobError> {
+    let tag = format!("{:016x}", getrandom::u64()?);
+    let mut options = options.clone();
+    if let Some(generation) = options.user.get_mut(metadata::GENERATION) {
+        generation.push(':');
+        generation.push_str(&tag);
+    }
+    let upload_id = tools.share.store.create_multipart(key, &options).await?;
     failpoint::passed(Point::UploadAfterCreate);
-    match tools.catalog.record_multipart(op, key, version, &upload_id).await {
-        Ok(()) => Ok(upload_id),
+    let (key, tag) = (key.clone(), Some(tag));
+    let state = MultipartState { upload_id, key, version, tag, parts: Vec::new() };
+    match tools.catalog.record_multipart(op, &state).await {
+        Ok(()) => Ok(state),
         Err(CatalogError::NoEntry) => {
             // The file was removed meanwhile: nobody else knows of the upload.
-            tools.share.store.abort_multipart(key, &upload_id).await?;
+            tools.share.store.abort_multipart(&state.key, &state.upload_id).await?;
             Err(JobError::Superseded)
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// Begins an upload; the abort of an earlier one is journalled.
-async fn begin(
-    tools: &Tools,
-    job: &SyncJob,
-    options: &PutOptions,
-) -> Result<MultipartState, JobError> {
-    let upload_id = create(tools, (job.op, job.inode.version), &job.key, options).await?;
-    Ok(MultipartState { upload_id, version: job.inode.version, parts: Vec::new() })
 }
 
 /// Brings the parts that S3 does not have. After a failure nothing new is begun, but what is under way
@@ -176,33 +205,48 @@ async fn send_parts(
     let mut sending = Sending::default();
     // It holds all parts sent so far: not to be copied for each of them.
     let shared = Arc::new(job.clone());
-    let changed = job.changed.as_ref().filter(|_| source(job).is_some());
-    for (number, piece) in plan::pieces(job.inode.size, changed, &state.parts) {
+    let changed = differing(tools, job);
+    let pieces = plan::pieces(job.inode.size, changed.as_ref(), &state.parts, tools.copy_bytes_max);
+    if source(job).is_none() && !are_here(tools, job, &pieces).await? {
+        return Err(JobError::Incomplete);
+    }
+    for (number, piece) in pieces {
         if !sending.has_room().await {
             break;
         }
         let (tools, job, upload_id) = (tools.clone(), Arc::clone(&shared), state.upload_id.clone());
         match piece {
             Piece::Done(etag) => sending.done.push(UploadedPart { number, etag }),
-            Piece::Copy(range) => drop(
-                sending
-                    .tasks
-                    .spawn(async move { copy_part(&tools, &job, &upload_id, number, range).await }),
-            ),
-            Piece::Send(range) => drop(
-                sending
-                    .tasks
-                    .spawn(async move { send_part(&tools, &job, &upload_id, number, range).await }),
-            ),
+            Piece::Copy(range) => {
+                drop(sending.tasks.spawn(async move {
+                    copy::part(&tools, &job, &upload_id, number, range).await
+                }))
+            }
+            Piece::Send(range) => drop(sending.tasks.spawn(async move {
+                send_part(&tools, &job, &upload_id, number, range).await.map(|part| vec![part])
+            })),
         }
     }
     sending.finish().await
 }
 
+/// Whether all that is to be sent is here.
+async fn are_here(
+    tools: &Tools,
+    job: &SyncJob,
+    pieces: &[(u32, Piece)],
+) -> Result<bool, CatalogError> {
+    let here = tools.catalog.ranges(job.inode.ino).await?;
+    Ok(pieces.iter().all(|(_, piece)| match piece {
+        Piece::Send(range) => here.covers(range),
+        Piece::Done(_) | Piece::Copy(_) => true,
+    }))
+}
+
 /// Parts under way.
 #[derive(Default)]
 pub(super) struct Sending {
-    pub(super) tasks: JoinSet<Result<UploadedPart, JobError>>,
+    pub(super) tasks: JoinSet<Result<Vec<UploadedPart>, JobError>>,
     done: Vec<UploadedPart>,
     failed: Option<JobError>,
 }
@@ -232,7 +276,7 @@ impl Sending {
 
     async fn join(&mut self) {
         let error = match self.tasks.join_next().await {
-            Some(Ok(Ok(part))) => return self.done.push(part),
+            Some(Ok(Ok(parts))) => return self.done.extend(parts),
             Some(Ok(Err(error))) => error,
             Some(Err(died)) if died.is_panic() => std::panic::resume_unwind(died.into_panic()),
             // Cancelled at the stop: the part is not there.
@@ -242,7 +286,7 @@ impl Sending {
     }
 }
 
-async fn send_part(
+pub(super) async fn send_part(
     tools: &Tools,
     job: &SyncJob,
     upload_id: &str,
@@ -277,7 +321,9 @@ impl PartOf<'_> {
         let range = self.range.clone();
         self.noted(tools, async {
             let body = read(range).await?;
+            let bytes = body.len() as u64;
             let part = tools.share.store.put_part(key, upload_id, number, body).await?;
+            tools.sent.fetch_add(bytes, Ordering::Relaxed);
             failpoint::passed(Point::UploadAfterPart);
             Ok(part)
         })
@@ -285,7 +331,7 @@ impl PartOf<'_> {
     }
 
     /// Notes the part, lets `request` bring it to S3, and notes it as taken.
-    async fn noted(
+    pub(super) async fn noted(
         self,
         tools: &Tools,
         request: impl Future<Output = Result<UploadedPart, JobError>>,
@@ -307,43 +353,26 @@ fn changed(error: CatalogError) -> JobError {
     }
 }
 
-async fn copy_part(
-    tools: &Tools,
-    job: &SyncJob,
-    upload_id: &str,
-    number: u32,
-    range: Range<u64>,
-) -> Result<UploadedPart, JobError> {
-    let Some((from, etag)) = source(job) else { return Err(JobError::Superseded) };
-    let (store, key) = (&tools.share.store, &job.key);
-    let part = PartOf { op: job.op, key, upload_id, number, range: range.clone() };
-    part.noted(tools, async {
-        match store.copy_part(key, upload_id, number, from, etag, range).await {
-            Ok(part) => Ok(part),
-            Err(error) => Err(without_base(tools, job, error).await?),
-        }
-    })
-    .await
-}
-
-/// The object that was to be copied from is another one, or the store does not copy parts: everything
-/// is sent, if everything is here or can be had.
-async fn without_base(
+/// The object that was to be copied from is another one: everything is sent, if everything is here.
+pub(super) async fn without_base(
     tools: &Tools,
     job: &SyncJob,
     error: StoreError,
-) -> Result<JobError, CatalogError> {
-    match error.kind {
-        StoreErrorKind::Changed | StoreErrorKind::NotFound => {
-            let ranges = tools.catalog.ranges(job.inode.ino).await?;
-            if !ranges.covers(&(0..job.inode.size)) {
-                // Not an error of the store here: it would be taken for the condition of the publish.
-                return Ok(JobError::Fetch(FetchError::from(error)));
-            }
-        }
-        StoreErrorKind::Invalid => {}
-        _ => return Ok(error.into()),
+) -> Result<JobError, JobError> {
+    if error.kind == StoreErrorKind::NotFound && has_base(tools, job).await? {
+        return Ok(JobError::UploadGone(error));
+    }
+    let ranges = tools.catalog.ranges(job.inode.ino).await?;
+    if !ranges.covers(&(0..job.inode.size)) {
+        // Not an error of the store here: it would be taken for the condition of the publish.
+        return Ok(JobError::BaseLost(error));
     }
     tools.catalog.forget_base(job.op).await?;
     Ok(JobError::Superseded)
+}
+
+/// Whether the object that is copied from is the one that it was.
+async fn has_base(tools: &Tools, job: &SyncJob) -> Result<bool, StoreError> {
+    let Some((from, believed)) = source(job) else { return Ok(false) };
+    Ok(look(tools, from).await?.is_some_and(|head| head.etag == *believed))
 }

@@ -12,7 +12,7 @@ pub(super) const SINGLE_PUT_BYTES_MAX: u64 = LARGE_FILE_BYTES;
 /// S3: at most this many parts.
 const PARTS_MAX: u64 = 10_000;
 /// S3: CopyObject takes objects up to 5 GiB, UploadPartCopy ranges as well.
-pub(super) const COPY_BYTES_MAX: u64 = 5 << 30;
+pub const COPY_BYTES_MAX: u64 = 5 << 30;
 /// Ranges of a large object that the server copies, each: fewer than 10,000 for any object.
 const COPY_PART_BYTES: u64 = 1 << 30;
 
@@ -31,14 +31,15 @@ pub(super) enum Piece {
 
 /// The pieces of a file of which `changed` differs from the object that S3 has, with their part numbers;
 /// `known` are good. A part's number tells where it begins, whatever has changed, so that a part stays
-/// good when the file grows. Neighbours that the server copies are one piece; their numbers are left
-/// out then.
+/// good when the file grows. Neighbours that the server copies are one piece, as far as that takes ranges
+/// of `copy_max` bytes (1 GiB at most); their numbers are left out then.
 pub(super) fn pieces(
     size: u64,
     changed: Option<&RangeSet>,
     known: &[PartRecord],
+    copy_max: u64,
 ) -> Vec<(u32, Piece)> {
-    let part = part_bytes(size);
+    let (part, copy_max) = (part_bytes(size), copy_max.min(COPY_PART_BYTES));
     let mut pieces: Vec<(u32, Piece)> = Vec::new();
     let mut at = 0;
     while at < size {
@@ -56,9 +57,7 @@ pub(super) fn pieces(
         at = range.end;
         let same = changed.is_some_and(|changed| changed.overlapping(&range).is_empty());
         match pieces.last_mut() {
-            Some((_, Piece::Copy(before)))
-                if same && range.end - before.start <= COPY_PART_BYTES =>
-            {
+            Some((_, Piece::Copy(before))) if same && range.end - before.start <= copy_max => {
                 before.end = range.end;
             }
             _ if same => pieces.push((number, Piece::Copy(range))),
@@ -66,6 +65,13 @@ pub(super) fn pieces(
         }
     }
     pieces
+}
+
+/// Whether S3 has every part of a file of `size` bytes that goes in parts.
+pub(super) fn is_done(size: u64, known: &[PartRecord]) -> bool {
+    pieces(size, None, known, COPY_PART_BYTES)
+        .iter()
+        .all(|(_, piece)| matches!(piece, Piece::Done(_)))
 }
 
 /// The part of this number among `known`, which are by number.
@@ -86,13 +92,17 @@ pub(super) fn part_bytes(size: u64) -> u64 {
     SINGLE_PUT_BYTES_MAX.max(size.div_ceil(PARTS_MAX))
 }
 
-/// The ranges in which the server copies an object of `size` bytes.
-pub(super) fn copy_parts(size: u64) -> impl Iterator<Item = Range<u64>> {
-    cut(size, COPY_PART_BYTES.max(size.div_ceil(PARTS_MAX)))
-}
-
-fn cut(size: u64, part: u64) -> impl Iterator<Item = Range<u64>> {
-    (0..size.div_ceil(part)).map(move |i| i * part..((i + 1) * part).min(size))
+/// The parts of a piece of a file of `size` bytes that begins with part `number`, each with its number.
+pub(super) fn parts_of(
+    number: u32,
+    piece: Range<u64>,
+    size: u64,
+) -> impl Iterator<Item = (u32, Range<u64>)> {
+    let part = part_bytes(size);
+    let count = (piece.end - piece.start).div_ceil(part);
+    let start = move |i: u64| piece.start + i * part;
+    let end = piece.end;
+    (number..).zip((0..count).map(move |i| start(i)..(start(i) + part).min(end)))
 }
 
 #[cfg(test)]
@@ -126,20 +136,27 @@ mod tests {
     #[test]
     fn parts_cover_the_file_without_gaps_within_s3_s_limits() {
         for size in [16 << 20, (16 << 20) + 1, 100 << 20, 160_000 << 20, 5 << 40] {
-            let pieces = pieces(size, None, &[]);
+            let pieces = pieces(size, None, &[], COPY_BYTES_MAX);
             assert!(pieces.len() as u64 <= PARTS_MAX, "{size}");
             let mut ends = ends(size, &pieces, &[]);
             ends.insert(0, 0);
             let all_but_last = &ends[..ends.len() - 1];
             assert!(all_but_last.windows(2).all(|p| p[1] - p[0] >= 5 << 20), "S3's least part");
         }
-        assert!(copy_parts(50 << 40).count() as u64 <= PARTS_MAX);
+        let copied = pieces(40 << 40, Some(&RangeSet::new()), &[], COPY_BYTES_MAX);
+        assert!(copied.len() as u64 <= PARTS_MAX);
+        assert!(copied.iter().all(|(_, piece)| matches!(piece, Piece::Copy(range)
+            if range.end - range.start <= COPY_BYTES_MAX)));
     }
 
     #[test]
     fn only_what_has_changed_is_sent() {
-        let appended =
-            pieces(100 << 20, Some(&RangeSet::from_iter(std::iter::once(mib(95, 100)))), &[]);
+        let appended = pieces(
+            100 << 20,
+            Some(&RangeSet::from_iter(std::iter::once(mib(95, 100)))),
+            &[],
+            COPY_BYTES_MAX,
+        );
         assert_eq!(
             appended,
             [
@@ -149,7 +166,7 @@ mod tests {
             ]
         );
         let one_byte = RangeSet::from_iter(std::iter::once((1 << 30)..(1 << 30) + 1));
-        let pieces = pieces(5 << 30, Some(&one_byte), &[]);
+        let pieces = pieces(5 << 30, Some(&one_byte), &[], COPY_BYTES_MAX);
         let sent: Vec<_> = pieces.iter().filter(|(_, p)| matches!(p, Piece::Send(_))).collect();
         assert_eq!(sent, [&(65, Piece::Send(mib(1024, 1040)))]);
         assert!(pieces.len() < 8, "what is copied is copied in large pieces: {pieces:?}");
@@ -165,7 +182,7 @@ mod tests {
             early.iter().map(|p| p.range.clone()).collect::<Vec<_>>(),
             [mib(0, 16), mib(16, 32)]
         );
-        let whole = pieces(100 << 20, None, &early);
+        let whole = pieces(100 << 20, None, &early, COPY_BYTES_MAX);
         assert!(matches!(&whole[..2], [(1, Piece::Done(_)), (2, Piece::Done(_))]));
         assert_eq!(early_parts(160_001 << 20).count(), 0, "its parts would be larger");
     }
@@ -175,15 +192,31 @@ mod tests {
         let etag = ETag::new("e");
         let part = |number, range| PartRecord { number, etag: etag.clone(), range };
         let known = [part(1, mib(0, 80)), part(6, mib(80, 96)), part(7, mib(96, 100))];
-        let all = pieces(100 << 20, None, &known);
+        let all = pieces(100 << 20, None, &known, COPY_BYTES_MAX);
         assert_eq!(all, [1, 6, 7].map(|number| (number, Piece::Done(etag.clone()))));
         // The file has grown: its last part is another one, the rest is good.
-        let grown = pieces(120 << 20, None, &known);
+        let grown = pieces(120 << 20, None, &known, COPY_BYTES_MAX);
         assert_eq!(grown[2..], [(7, Piece::Send(mib(96, 112))), (8, Piece::Send(mib(112, 120)))],);
         ends(120 << 20, &grown, &known);
         // One in the middle is gone.
-        let pieces = pieces(100 << 20, None, &known[..1]);
+        let pieces = pieces(100 << 20, None, &known[..1], COPY_BYTES_MAX);
         assert_eq!(pieces[0].1, Piece::Done(etag));
         assert_eq!(pieces[1..].len(), 2);
+    }
+
+    #[test]
+    fn a_piece_that_cannot_be_copied_falls_into_parts_with_their_own_numbers() {
+        let size = 100 << 20;
+        let copied = pieces(size, Some(&RangeSet::new()), &[], 40 << 20);
+        let (number, last) = copied.last().cloned().unwrap();
+        let Piece::Copy(range) = last else { panic!("{last:?}") };
+        assert_eq!((copied.len(), number, range.clone()), (3, 5, mib(64, 100)));
+        for (number, piece) in copied {
+            let Piece::Copy(range) = piece else { panic!("{piece:?}") };
+            for (number, part) in parts_of(number, range, size) {
+                let at = u64::from(number - 1) * part_bytes(size);
+                assert_eq!(part, at..(at + part_bytes(size)).min(size));
+            }
+        }
     }
 }

@@ -1,21 +1,24 @@
 //! Brings one object to the state of its inode: by PUT, by multipart upload, or by a copy on the
 //! server, always on the condition that the object is the one that the catalog believes in (I10).
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use gateway_api::status::HealthEventKind;
 
 use super::{
-    assemble,
+    aside, assemble,
+    copy::Whole,
     job::{JobError, Tools},
+    landed::{Earlier, done_before, landed},
     multipart,
-    plan::{self, COPY_BYTES_MAX, SINGLE_PUT_BYTES_MAX},
+    plan::SINGLE_PUT_BYTES_MAX,
 };
 use crate::{
     catalog::{ChangedObject, Expected, SyncJob},
     failpoint::{self, Point},
     ids::FileKind,
     object::{ETag, ObjectKey},
-    share::metadata,
-    store::{Expect, ObjectMeta, PutOptions, StoreError, StoreErrorKind, StoreOp, UploadedPart},
+    store::{Expect, ObjectMeta, PutOptions, StoreError, StoreErrorKind, StoreOp},
 };
 
 /// How a publish ended.
@@ -23,8 +26,12 @@ use crate::{
 pub(super) enum Outcome {
     /// The object is there.
     Published(Sent),
+    /// An earlier attempt has made it of what the file was then.
+    Earlier(Earlier),
     /// Something had to be settled first: claim the job again.
     AskAgain,
+    /// The file has been set aside or put off; the catalog has ended the claim.
+    Ended,
 }
 
 /// An object that S3 has taken.
@@ -37,7 +44,7 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    fn whole(etag: ETag) -> Self {
+    pub(super) fn whole(etag: ETag) -> Self {
         Self { etag, is_whole: true }
     }
 }
@@ -45,9 +52,13 @@ impl Sent {
 /// Publishes.
 pub(super) async fn publish(tools: &Tools, job: &SyncJob) -> Result<Outcome, JobError> {
     if job.sent_before
-        && let Some(etag) = done_before(tools, job).await?
+        && let Some(found) = done_before(tools, job).await?
     {
-        return Ok(Outcome::Published(Sent::whole(etag)));
+        return Ok(found);
+    }
+    if job.is_elsewhere {
+        tools.catalog.settle(job.op).await?;
+        return Ok(Outcome::AskAgain);
     }
     let options = tools.share.put_options(&job.inode);
     match send(tools, job, &options).await {
@@ -55,6 +66,8 @@ pub(super) async fn publish(tools: &Tools, job: &SyncJob) -> Result<Outcome, Job
         Err(JobError::Store(error)) if is_condition(&error) => {
             settle(tools, job, &options, error).await
         }
+        Err(JobError::BaseLost(error)) => aside::without_base(tools, job, error).await,
+        Err(JobError::Incomplete) => aside::without_any(tools, job).await,
         Err(error) => Err(error),
     }
 }
@@ -71,16 +84,6 @@ fn expect(job: &SyncJob) -> Expect {
     }
 }
 
-/// The tag of the object if an earlier attempt has published this very version.
-async fn done_before(tools: &Tools, job: &SyncJob) -> Result<Option<ETag>, JobError> {
-    let found = look(tools, &job.key).await?;
-    Ok(found.filter(|head| is_ours(tools, job, head)).map(|head| head.etag))
-}
-
-fn is_ours(tools: &Tools, job: &SyncJob, head: &ObjectMeta) -> bool {
-    head.user.get(metadata::GENERATION) == Some(&tools.share.generation(&job.inode))
-}
-
 /// Sends the object by the cheapest way that is right.
 async fn send(tools: &Tools, job: &SyncJob, options: &PutOptions) -> Result<Sent, JobError> {
     let inode = &job.inode;
@@ -92,7 +95,7 @@ async fn send(tools: &Tools, job: &SyncJob, options: &PutOptions) -> Result<Sent
         }
         FileKind::File => match source(job) {
             Some((from, etag)) if !inode.content_dirty => {
-                copy(tools, job, from, etag, options).await.map(Sent::whole)
+                copy(tools, job, from, etag, options).await
             }
             _ => content(tools, job, options).await,
         },
@@ -113,7 +116,9 @@ async fn put(
     body: Bytes,
     options: &PutOptions,
 ) -> Result<ETag, JobError> {
+    let bytes = body.len() as u64;
     let etag = tools.share.store.put(&job.key, body, options, &expect(job)).await?;
+    tools.sent.fetch_add(bytes, Ordering::Relaxed);
     failpoint::passed(Point::UploadAfterPut);
     Ok(etag)
 }
@@ -124,32 +129,19 @@ async fn copy(
     from: &ObjectKey,
     etag: &ETag,
     options: &PutOptions,
-) -> Result<ETag, JobError> {
-    let store = &tools.share.store;
-    if job.inode.size <= COPY_BYTES_MAX {
-        let copied = store.copy(from, etag, &job.key, options, &expect(job)).await?;
-        failpoint::passed(Point::UploadAfterCopy);
-        return Ok(copied);
+) -> Result<Sent, JobError> {
+    if job.inode.size > tools.copy_bytes_max {
+        return multipart::send(tools, job, options, &expect(job)).await;
     }
-    let upload_id =
-        multipart::create(tools, (job.op, job.inode.version), &job.key, options).await?;
-    let parts = copy_parts(tools, &job.key, &upload_id, (from, etag), job.inode.size).await?;
-    Ok(store.complete_multipart(&job.key, &upload_id, &parts, &expect(job)).await?)
-}
-
-async fn copy_parts(
-    tools: &Tools,
-    key: &ObjectKey,
-    upload_id: &str,
-    (from, etag): (&ObjectKey, &ETag),
-    size: u64,
-) -> Result<Vec<UploadedPart>, StoreError> {
-    let mut parts = Vec::new();
-    for (number, range) in (1..).zip(plan::copy_parts(size)) {
-        let copied = tools.share.store.copy_part(key, upload_id, number, from, etag, range).await?;
-        parts.push(copied);
+    match tools.share.store.copy(from, etag, &job.key, options, &expect(job)).await {
+        Ok(copied) => {
+            failpoint::passed(Point::UploadAfterCopy);
+            Ok(Sent::whole(copied))
+        }
+        // It does not copy: the bytes are fetched and sent.
+        Err(error) if error.kind == StoreErrorKind::Invalid => content(tools, job, options).await,
+        Err(error) => Err(error.into()),
     }
-    Ok(parts)
 }
 
 async fn content(tools: &Tools, job: &SyncJob, options: &PutOptions) -> Result<Sent, JobError> {
@@ -173,8 +165,8 @@ async fn settle(
     let Some(head) = look(tools, &job.key).await? else {
         return gone(tools, job, refusal).await;
     };
-    if is_ours(tools, job, &head) {
-        return Ok(Outcome::Published(Sent::whole(head.etag)));
+    if let Some(found) = landed(tools, job, &head) {
+        return Ok(found);
     }
     if let Expected::Tag(expected) = &job.expect
         && *expected == head.etag
@@ -186,6 +178,9 @@ async fn settle(
     if in_place && !job.inode.content_dirty && job.inode.kind == FileKind::File {
         // Only attributes were changed here: their bytes are the file's, with our attributes.
         return take_over(tools, job, &job.key, head).await;
+    }
+    if aside::needs_replaced(tools, job).await? {
+        return aside::without_base(tools, job, refusal).await;
     }
     let empty_marker = job.inode.kind == FileKind::Directory && head.size == 0;
     if !tools.share.wrote_of(&head.user, job.inode.ino) && !empty_marker {
@@ -207,6 +202,9 @@ pub(super) async fn look(tools: &Tools, key: &ObjectKey) -> Result<Option<Object
 /// No object has the key although one was expected.
 async fn gone(tools: &Tools, job: &SyncJob, refusal: StoreError) -> Result<Outcome, JobError> {
     match &job.expect {
+        Expected::Tag(_) if aside::needs_replaced(tools, job).await? => {
+            aside::without_base(tools, job, refusal).await
+        }
         Expected::Tag(_) => {
             let message = format!(
                 "{} was deleted in the bucket while it was changed here; it is put back",
@@ -222,7 +220,7 @@ async fn gone(tools: &Tools, job: &SyncJob, refusal: StoreError) -> Result<Outco
 }
 
 /// The object to be copied is not what the catalog believes.
-async fn lost_source(
+pub(super) async fn lost_source(
     tools: &Tools,
     job: &SyncJob,
     refusal: StoreError,
@@ -277,18 +275,23 @@ async fn keep_theirs(
 ) -> Result<(), JobError> {
     let aside = conflict_key(tools, job)?;
     let theirs = PutOptions { user: head.user.clone(), ..options.clone() };
-    let copied = copy_aside(tools, &job.key, head, &aside, &theirs).await;
-    match copied {
-        Ok(()) => {}
+    let whole = Whole {
+        from: job.key.clone(),
+        etag: head.etag.clone(),
+        size: head.size,
+        to: aside.clone(),
+    };
+    match whole.copy(tools, &theirs, &Expect::Absent).await {
+        Ok(_) => {}
         // An earlier attempt has made this copy, or one of another version in the same second: then
         // a later attempt has another name.
-        Err(error) if error.kind == StoreErrorKind::Changed => {
+        Err(JobError::Store(error)) if error.kind == StoreErrorKind::Changed => {
             let same = look(tools, &aside).await?.is_some_and(|copy| copy.etag == head.etag);
             if !same {
                 return Err(error.into());
             }
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     }
     let message = format!(
         "{} was changed in the bucket and here; the bucket's version is kept as {aside}",
@@ -312,28 +315,4 @@ fn conflict_key(tools: &Tools, job: &SyncJob) -> Result<ObjectKey, StoreError> {
              1,024 bytes: rename or remove one of the two"
         ),
     })
-}
-
-async fn copy_aside(
-    tools: &Tools,
-    from: &ObjectKey,
-    head: &ObjectMeta,
-    aside: &ObjectKey,
-    options: &PutOptions,
-) -> Result<(), StoreError> {
-    let store = &tools.share.store;
-    if head.size <= COPY_BYTES_MAX {
-        return store.copy(from, &head.etag, aside, options, &Expect::Absent).await.map(|_| ());
-    }
-    let upload_id = store.create_multipart(aside, options).await?;
-    let copied = match copy_parts(tools, aside, &upload_id, (from, &head.etag), head.size).await {
-        Ok(parts) => store.complete_multipart(aside, &upload_id, &parts, &Expect::Absent).await,
-        Err(error) => Err(error),
-    };
-    if copied.is_err()
-        && let Err(error) = store.abort_multipart(aside, &upload_id).await
-    {
-        tracing::warn!(upload_id, "an unfinished conflict copy stays behind: {error}");
-    }
-    copied.map(|_| ())
 }

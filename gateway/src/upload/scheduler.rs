@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     concurrency::{Concurrency, Ended},
+    early::Ahead,
     job::Tools,
 };
 use crate::{
@@ -20,7 +21,6 @@ use crate::{
     cache::CacheStore,
     catalog::{Catalog, CatalogError, Job, OpId},
     clock::{Clock, Timestamp},
-    fetch::Fetcher,
     ids::ShareId,
     locks::InodeLocks,
     share::Share,
@@ -28,6 +28,8 @@ use crate::{
 
 /// Longest sleep: a clock that jumps must not put uploads off for long.
 const SLEEP_MAX: Duration = Duration::from_secs(5);
+/// Shortest sleep: what is due and was not handed out waits for a job that is out, whose end wakes as well.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// How long changes of the journal gather before it is looked at.
 const GATHER: Duration = Duration::from_millis(20);
 /// Pause after the catalog could not be asked.
@@ -42,8 +44,6 @@ const DIED_MS: u64 = 30_000;
 pub struct ShareMovers {
     /// The share.
     pub share: Arc<Share>,
-    /// Its fetcher, for bytes that are only in S3.
-    pub fetcher: Fetcher,
 }
 
 /// Bounds of the uploader.
@@ -53,6 +53,9 @@ pub struct UploaderOptions {
     pub jobs_max: usize,
     /// Memory for bodies.
     pub budget: MemoryBudget,
+    /// Largest object that one CopyObject takes, in bytes ([`COPY_BYTES_MAX`](super::COPY_BYTES_MAX)
+    /// for S3); larger ones are copied in parts.
+    pub copy_bytes_max: u64,
 }
 
 /// The uploader of all shares. Cloning gives another handle to the same one.
@@ -70,6 +73,7 @@ struct Inner {
     options: Mutex<UploaderOptions>,
     shares: Mutex<HashMap<ShareId, ShareMovers>>,
     changed: Notify,
+    ahead: Arc<Ahead>,
 }
 
 /// Jobs under way.
@@ -108,6 +112,7 @@ impl Uploader {
                 options: Mutex::new(options),
                 shares: Mutex::default(),
                 changed: Notify::new(),
+                ahead: Arc::default(),
             }),
         }
     }
@@ -188,7 +193,7 @@ impl Uploader {
             return Ok(SLEEP_MAX);
         }
         let due = self.inner.catalog.next_due().await?;
-        Ok(due.map_or(SLEEP_MAX, |due| until(now, due)))
+        Ok(due.map_or(SLEEP_MAX, |due| until(now, due).max(BUSY_PAUSE)))
     }
 
     async fn start(
@@ -208,12 +213,14 @@ impl Uploader {
         };
         let tools = Tools {
             share: movers.share,
-            fetcher: movers.fetcher,
             catalog: self.inner.catalog.clone(),
             cache: self.inner.cache.clone(),
             locks: self.inner.locks.clone(),
             clock: Arc::clone(&self.inner.clock),
             budget: options.budget.clone(),
+            copy_bytes_max: options.copy_bytes_max,
+            sent: Arc::default(),
+            ahead: Arc::clone(&self.inner.ahead),
         };
         let op = job.op();
         let task = running.tasks.spawn(async move { tools.run(job).await });

@@ -16,8 +16,13 @@ const DOT: u64 = 1;
 const DOT_DOT: u64 = 2;
 /// Entries in one page, whatever is asked for.
 const PAGE_ENTRIES_MAX: usize = 1024;
+/// Entries of a page whose attributes are not known, and which are asked for before the page is
+/// answered. Of a page that has more, the names are worth more than the wait.
+const UNKNOWN_WAITED_FOR: usize = 64;
 /// HEAD requests at the same time for one page.
 const HEADS_MAX: usize = 16;
+/// Entries after a page whose attributes are asked for ahead.
+const AHEAD_ENTRIES: usize = 1024;
 
 /// Some entries of a directory.
 struct Stretch {
@@ -26,6 +31,8 @@ struct Stretch {
     rows: Vec<Inode>,
     /// Whether there are no more.
     end: bool,
+    /// Whether S3 had not been asked for attributes of some of them.
+    had_unknown: bool,
 }
 
 impl Vfs {
@@ -50,22 +57,26 @@ impl Vfs {
         let mut entries = Vec::new();
         for (cookie, name, ino) in [(DOT, ".", dir), (DOT_DOT, "..", parent)] {
             if ask.cookie < cookie && entries.len() < most {
-                let attr = if ask.want_attr {
-                    Some(self.attr(self.row(ino).await?.as_ref()))
-                } else {
-                    None
+                let attr = match ask.want_attr {
+                    true => Some(self.row(ino).await?).filter(|row| !row.needs_head),
+                    false => None,
                 };
+                let attr = attr.map(|row| self.attr(&row));
                 entries.push(DirEntry { ino, name: name.into(), cookie, attr });
             }
         }
         let room = most - entries.len();
         let mut after = Ino(ask.cookie.max(DOT_DOT));
         let read = self.shared.catalog.moment();
-        let Stretch { dir: row, rows, end } = loop {
+        let Stretch { dir: row, rows, end, .. } = loop {
             let mut next = self.stretch(dir, after, room, known, !entries.is_empty()).await?;
             let last = next.rows.last().map(|row| row.ino);
             if ask.want_attr {
                 next.rows = self.with_attributes(next.rows).await?;
+                if let Some(last) = last.filter(|_| next.had_unknown && !next.end) {
+                    let ahead = self.shared.catalog.unknown_in(dir, last, AHEAD_ENTRIES).await?;
+                    self.source.load_ahead(ahead);
+                }
             }
             match last.filter(|_| next.rows.is_empty() && entries.is_empty() && !next.end) {
                 // The bucket has lost all of them: a page without entries would be taken for an end.
@@ -74,7 +85,7 @@ impl Vfs {
             }
         };
         for row in rows {
-            let attr = match ask.want_attr {
+            let attr = match ask.want_attr && !row.needs_head {
                 true => match self.attr_by_now(read, &row).await {
                     Ok(attr) => Some(attr),
                     // It was there when the page was read.
@@ -110,34 +121,45 @@ impl Vfs {
                 Known::Part(_) | Known::Whole => {
                     let end = known == Known::Whole && rows.len() <= room;
                     rows.truncate(room);
-                    return Ok(Stretch { dir: row, rows, end });
+                    let had_unknown = rows.iter().any(|row| row.needs_head);
+                    return Ok(Stretch { dir: row, rows, end, had_unknown });
                 }
             }
         }
     }
 
-    /// Asks for the real attributes of rows that have defaults, some at a time. Those that S3 does
-    /// not tell keep the defaults.
+    /// Sees to the real attributes of rows that have defaults: of a few by asking for them, some at a time;
+    /// of many by having them asked for in the background. Those that S3 does not tell keep the defaults.
     async fn with_attributes(&self, rows: Vec<Inode>) -> Result<Vec<Inode>, FsError> {
-        let mut waiting: Vec<Ino> =
+        let unknown: Vec<Ino> =
             rows.iter().filter(|row| row.needs_head).map(|row| row.ino).collect();
-        if waiting.is_empty() {
+        if unknown.is_empty() {
             return Ok(rows);
         }
+        if unknown.len() > UNKNOWN_WAITED_FOR {
+            self.source.load_ahead(unknown);
+            return Ok(rows);
+        }
+        let mut waiting = unknown.into_iter();
         let mut asking = JoinSet::new();
-        while !waiting.is_empty() || !asking.is_empty() {
+        loop {
             while asking.len() < HEADS_MAX
-                && let Some(ino) = waiting.pop()
+                && let Some(ino) = waiting.next()
             {
                 let source = self.source.clone();
                 asking.spawn(async move { source.load_attr(ino).await });
             }
-            if let Some(asked) = asking.join_next().await {
-                match asked {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::debug!(%error, "serving default attributes"),
-                    Err(_) => return Err(FsError::Io),
+            match asking.join_next().await {
+                Some(Ok(Ok(()))) => {}
+                // One that is gone says nothing of the others.
+                Some(Ok(Err(FsError::Stale | FsError::NotFound))) => {}
+                Some(Ok(Err(error))) => {
+                    tracing::debug!(%error, "a page goes without some attributes");
+                    // Those that are being asked for may come; the others would fail as this one has.
+                    waiting = Vec::new().into_iter();
                 }
+                Some(Err(_)) => return Err(FsError::Io),
+                None => break,
             }
         }
         let mut fresh = Vec::with_capacity(rows.len());

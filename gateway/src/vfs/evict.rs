@@ -8,7 +8,7 @@ use super::{FsError, write_back::WriteBack};
 use crate::{
     cache::{
         CacheError, RangeSet,
-        evict::{CleanFiles, Files, Forgotten, Pinned},
+        evict::{CleanFiles, Files, Forgotten, Need, Pinned, Stays},
     },
     catalog::{CatalogError, Inode},
     ids::Ino,
@@ -31,23 +31,29 @@ impl CleanFiles for WriteBack {
         self.catalog.ranges(ino).await.map_err(in_words)
     }
 
+    async fn stays(&self, ino: Ino, pinned: Pinned) -> Result<Option<Stays>, CacheError> {
+        match self.catalog.inode(ino).await {
+            Ok(row) if row.dirty || row.writing => Ok(Some(Stays::Dirty)),
+            Ok(row) if pinned == Pinned::Stay && self.is_pinned(&row).await? => {
+                Ok(Some(Stays::Pinned))
+            }
+            Ok(_) | Err(CatalogError::Gone(_)) => Ok(None),
+            Err(error) => Err(in_words(error)),
+        }
+    }
+
     async fn forget(
         &self,
         ino: Ino,
         range: Range<u64>,
         pinned: Pinned,
     ) -> Result<Forgotten, CacheError> {
-        match self.catalog.inode(ino).await {
-            // Known without a change of the database.
-            Ok(row) if row.dirty || row.writing => return Ok(Forgotten::Stays),
-            Ok(row) if pinned == Pinned::Stay && self.is_pinned(&row).await? => {
-                return Ok(Forgotten::Stays);
-            }
-            Ok(_) | Err(CatalogError::Gone(_)) => {}
-            Err(error) => return Err(in_words(error)),
+        // Again, with the lock: without a change of the database where there is nothing to change.
+        if let Some(why) = self.stays(ino, pinned).await? {
+            return Ok(Forgotten::Stays(why));
         }
         Ok(match self.catalog.evict(ino, range).await.map_err(in_words)? {
-            None => Forgotten::Stays,
+            None => Forgotten::Stays(Stays::Dirty),
             Some((bytes, true)) => Forgotten::Part(bytes),
             Some((bytes, false)) => Forgotten::Last(bytes),
         })
@@ -68,10 +74,10 @@ impl WriteBack {
         }
     }
 
-    /// Evicts at least `bytes`, or all that may leave; answers how many bytes did.
-    pub(super) async fn evict(&self, bytes: u64, pinned: Pinned) -> Result<u64, FsError> {
+    /// Evicts what is needed, or all that may leave; answers how many bytes did.
+    pub(super) async fn evict(&self, need: Need, pinned: Pinned) -> Result<u64, FsError> {
         let from = Files { cache: &self.cache, locks: &self.locks, index: self };
-        Ok(self.evictor.free(from, bytes, pinned).await?)
+        Ok(self.evictor.free(from, need, pinned).await?)
     }
 
     /// Evicts what was not used for longest, if little is free, so that writers and readers need not wait for
@@ -89,7 +95,7 @@ impl WriteBack {
             if short == 0 {
                 return Ok(freed);
             }
-            let step = self.evict(short.min(STEP_BYTES), Pinned::Stay).await?;
+            let step = self.evict(Need::Spare(STEP_BYTES), Pinned::Stay).await?;
             freed += step;
             // What is left is dirty, or a disk that does not tell at once what it has free.
             if step < short.min(STEP_BYTES) || freed >= short {

@@ -4,11 +4,21 @@ use gateway_api::{ByteSize, figures::Figures};
 use super::{FsError, ReadData, Written};
 use crate::metrics::Counter;
 
+/// What a READ was answered from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadFrom {
+    /// The cache disk, or memory.
+    Cache,
+    /// Some of it came from S3 first.
+    S3,
+}
+
 /// Counts of one share.
 #[derive(Debug, Default)]
 pub struct IoMeter {
-    reads: Counter,
+    read_hits: Counter,
     read_misses: Counter,
+    failed_reads: Counter,
     read_bytes: Counter,
     writes: Counter,
     written_bytes: Counter,
@@ -18,11 +28,11 @@ pub struct IoMeter {
 impl IoMeter {
     /// Adds what has been counted to `figures`.
     pub fn add_to(&self, figures: &mut Figures) {
-        let reads = self.reads.get();
+        let read_hits = self.read_hits.get();
         figures.add(&Figures {
-            reads,
-            // A READ is counted when it is answered, its miss before.
-            read_hits: reads.saturating_sub(self.read_misses.get()),
+            reads: read_hits + self.read_misses.get(),
+            read_hits,
+            failed_reads: self.failed_reads.get(),
             read_bytes: ByteSize(self.read_bytes.get()),
             writes: self.writes.get(),
             written_bytes: ByteSize(self.written_bytes.get()),
@@ -31,17 +41,25 @@ impl IoMeter {
         });
     }
 
-    /// A READ needs bytes of S3.
-    pub(super) fn missed(&self) {
-        self.read_misses.add(1);
-    }
-
-    pub(super) fn read(&self, done: Result<ReadData, FsError>) -> Result<ReadData, FsError> {
-        self.reads.add(1);
-        if let Ok(read) = &done {
-            self.read_bytes.add(read.data.len() as u64);
+    /// A READ has ended: one that failed was neither a hit nor a miss.
+    pub(super) fn read(
+        &self,
+        done: Result<(ReadData, ReadFrom), FsError>,
+    ) -> Result<ReadData, FsError> {
+        match done {
+            Ok((read, from)) => {
+                match from {
+                    ReadFrom::Cache => self.read_hits.add(1),
+                    ReadFrom::S3 => self.read_misses.add(1),
+                }
+                self.read_bytes.add(read.data.len() as u64);
+                Ok(read)
+            }
+            Err(error) => {
+                self.failed_reads.add(1);
+                Err(error)
+            }
         }
-        done
     }
 
     pub(super) fn wrote(&self, done: Result<Written, FsError>) -> Result<Written, FsError> {

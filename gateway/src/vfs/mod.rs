@@ -11,6 +11,7 @@ mod create;
 mod dir;
 pub mod error;
 mod evict;
+mod growth;
 mod lookup;
 mod meter;
 mod movers;
@@ -212,7 +213,8 @@ pub struct DirEntry {
     pub name: Vec<u8>,
     /// Position after this entry; stays valid while the directory changes.
     pub cookie: u64,
-    /// `None` only when not asked for.
+    /// `None` when not asked for, and while S3 has not been asked for them: never what may turn out to be
+    /// something else.
     pub attr: Option<Attr>,
 }
 

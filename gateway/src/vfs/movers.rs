@@ -74,6 +74,7 @@ impl From<FetchError> for FsError {
             FetchError::Store { kind, .. } => kind.into(),
             FetchError::Changed => Self::TryLater,
             FetchError::Gone => Self::Stale,
+            FetchError::Incomplete => Self::Io,
             // The reader comes again, and asks for room first.
             FetchError::NoRoom(what) => {
                 tracing::warn!("no room for bytes of an object: {what}");
@@ -93,6 +94,7 @@ impl From<RefreshError> for FsError {
             RefreshError::Store(error) => error.kind.into(),
             RefreshError::Catalog(error) => Self::from(&*error),
             RefreshError::Interrupted | RefreshError::Busy => Self::TryLater,
+            RefreshError::TooLarge(_) => Self::Io,
         }
     }
 }
@@ -152,6 +154,12 @@ impl Source for Movers {
     async fn load_attr(&self, ino: Ino) -> Result<(), FsError> {
         let refresher = self.refresher.clone();
         self.elsewhere(async move { refresher.load_attr(ino).await }).await
+    }
+
+    fn load_ahead(&self, inos: Vec<Ino>) {
+        // Whoever calls is on a thread that answers clients.
+        let _runtime = self.runtime.enter();
+        self.refresher.ahead(inos);
     }
 
     async fn list_subtree(&self, dir: Ino) -> Result<(), FsError> {

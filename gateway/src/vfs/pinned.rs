@@ -15,13 +15,23 @@ use gateway_api::{
 
 use super::{FileKind, FsError, Ino, Source, write_back::WriteBack};
 use crate::{
-    cache::{evict::Pinned, recency::PART_BYTES},
+    cache::{
+        evict::{Need, Pinned},
+        recency::PART_BYTES,
+    },
     catalog::{Inode, Since},
     share::Pins,
 };
 
 /// Pause between two rounds.
 pub const ROUND_PAUSE: Duration = Duration::from_secs(15);
+/// Tries of one request to S3 that is to come again; the round ends with the last, two minutes after the
+/// first.
+const TRIES_MAX: u32 = 8;
+/// Pause after the first of them; doubles with each.
+const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// Longest pause.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Entries of a directory taken at a time.
 const PAGE_ENTRIES: usize = 500;
 /// Directories of which it is still to be looked into; a pinned tree with more waiting at once is not followed
@@ -36,6 +46,7 @@ pub struct Pinning {
     pins: Pins,
     shared: Arc<WriteBack>,
     source: Arc<dyn Source>,
+    first_pause: Duration,
     seen: Mutex<Seen>,
 }
 
@@ -53,8 +64,10 @@ struct Round {
     cached: u64,
     /// Whether there was room for everything.
     fits: bool,
-    /// Whether S3 does not answer: nothing more is asked for.
+    /// Whether S3 does not answer for long: nothing more is asked for.
     gave_up: bool,
+    /// Whether something that is not known yet was not told.
+    unknown: bool,
     /// Whether there is more than was looked at.
     cut: bool,
 }
@@ -68,7 +81,14 @@ impl Pinning {
         shared: Arc<WriteBack>,
         source: Arc<dyn Source>,
     ) -> Self {
-        Self { name, root, pins, shared, source, seen: Mutex::default() }
+        let (first_pause, seen) = (RETRY_PAUSE_MIN, Mutex::default());
+        Self { name, root, pins, shared, source, first_pause, seen }
+    }
+
+    /// The same with another pause after the first try.
+    #[must_use]
+    pub fn with_first_pause(self, first_pause: Duration) -> Self {
+        Self { first_pause, ..self }
     }
 
     /// What the last round found; `None` when nothing is pinned.
@@ -80,7 +100,8 @@ impl Pinning {
     /// has changed. Cancel safe.
     ///
     /// # Errors
-    /// Of the catalog or the disk. That S3 does not answer, or that there is no room, is in the status.
+    /// Of the catalog or the disk. That S3 does not answer, or that there is no room, is in the status; what S3
+    /// puts off is asked for again meanwhile.
     pub async fn round(&self) -> Result<(), FsError> {
         let catalog = &self.shared.catalog;
         let begun = catalog.moment();
@@ -107,9 +128,14 @@ impl Pinning {
             let events = &self.shared.events;
             events.add(HealthEventKind::PinsDoNotFit, Some(self.name.clone()), message);
         }
-        let complete = round.cached >= round.total && !round.gave_up && !round.cut;
-        let status =
-            PinnedStatus { total: ByteSize(round.total), cached: ByteSize(round.cached), complete };
+        let complete =
+            round.cached >= round.total && !(round.gave_up || round.unknown || round.cut);
+        let status = PinnedStatus {
+            total: ByteSize(round.total),
+            cached: ByteSize(round.cached),
+            complete,
+            problem: self.lock().status.problem.clone().filter(|_| round.gave_up),
+        };
         let ended = catalog.moment();
         *self.lock() = Seen { status, complete_at: (complete && begun == ended).then_some(begun) };
         Ok(())
@@ -127,10 +153,13 @@ impl Pinning {
             if at.kind != FileKind::Directory {
                 return Ok(None);
             }
-            if at.listed_at.is_none() && self.source.refresh_dir(at.ino).await.is_err() {
-                // What is there is not known: the next round asks again.
-                round.gave_up = true;
-                return Ok(None);
+            if at.listed_at.is_none() {
+                let listed = self.patiently(round, path, || self.source.refresh_dir(at.ino)).await;
+                if listed.is_err() {
+                    // What is there is not known: the next round asks again.
+                    round.unknown = true;
+                    return Ok(None);
+                }
             }
             match catalog.child(at.ino, name).await? {
                 Some(child) => at = child,
@@ -141,9 +170,8 @@ impl Pinning {
     }
 
     async fn tree(&self, top: Ino, round: &mut Round) -> Result<(), FsError> {
-        if self.source.list_subtree(top).await.is_err() {
-            round.gave_up = true;
-        }
+        let listed = self.patiently(round, "a directory", || self.source.list_subtree(top)).await;
+        round.unknown |= listed.is_err();
         let mut directories = vec![top];
         while let Some(dir) = directories.pop() {
             let mut after = Ino(0);
@@ -196,9 +224,10 @@ impl Pinning {
                     round.fits = false;
                     break;
                 }
-                match self.source.fetch(row.ino, piece.clone()).await {
+                let fetch = || self.source.fetch(row.ino, piece.clone());
+                match self.patiently(round, &row.name, fetch).await {
                     Ok(()) => present.insert(piece),
-                    Err(FsError::TryLater) => round.gave_up = true,
+                    Err(FsError::TryLater) => {}
                     // Of this file alone: it is gone, or cannot be read.
                     Err(error) => {
                         tracing::debug!(ino = row.ino.0, %error, "a pinned file was not fetched");
@@ -211,6 +240,45 @@ impl Pinning {
         Ok(())
     }
 
+    /// Asks S3, again and again with pauses in between while it says to come later, and shows that. In the end
+    /// the round is given up with [`FsError::TryLater`], and so is whatever is asked after that.
+    async fn patiently<F>(
+        &self,
+        round: &mut Round,
+        what: &str,
+        ask: impl Fn() -> F,
+    ) -> Result<(), FsError>
+    where
+        F: Future<Output = Result<(), FsError>>,
+    {
+        if round.gave_up {
+            return Err(FsError::TryLater);
+        }
+        let mut pause = self.first_pause;
+        for tries in 1..=TRIES_MAX {
+            match ask().await {
+                Err(FsError::TryLater) => {}
+                done => {
+                    self.lock().status.problem = None;
+                    return done;
+                }
+            }
+            let is_last = tries == TRIES_MAX;
+            let wait = if is_last { ROUND_PAUSE } else { pause };
+            self.lock().status.problem = Some(format!(
+                "{what} cannot be had: S3 puts it off, or there is no room ({tries} tries); it is asked for \
+                 again in {} s",
+                wait.as_secs()
+            ));
+            if !is_last {
+                tokio::time::sleep(wait).await;
+                pause = (pause * 2).min(RETRY_PAUSE_MAX);
+            }
+        }
+        round.gave_up = true;
+        Err(FsError::TryLater)
+    }
+
     /// Whether so many bytes fit beside what is kept free for writers, when unpinned files have left.
     async fn has_room(&self, len: u64) -> Result<bool, FsError> {
         let space = self.shared.cache.space();
@@ -218,9 +286,11 @@ impl Pinning {
             tracing::error!("cannot ask the cache disk for its space: {error}");
             FsError::Io
         };
-        let short = space.short_of_spare().map_err(ask)?;
-        if short > 0 && self.shared.evict(short, Pinned::Stay).await? < short {
-            return Ok(false);
+        if space.short_of_spare().map_err(ask)? > 0 {
+            self.shared.evict(Need::Spare(u64::MAX), Pinned::Stay).await?;
+            if space.short_of_spare().map_err(ask)? > 0 {
+                return Ok(false);
+            }
         }
         space.admit(len).map_err(ask)
     }

@@ -3,7 +3,7 @@ use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Credentials, FsError, Ino, ReadData, Vfs, permissions};
+use super::{Credentials, FsError, Ino, ReadData, Vfs, meter::ReadFrom, permissions};
 use crate::{
     cache::CacheError,
     catalog::{ForRead, Inode},
@@ -44,12 +44,12 @@ impl Vfs {
         ino: Ino,
         offset: u64,
         count: u32,
-    ) -> Result<ReadData, FsError> {
+    ) -> Result<(ReadData, ReadFrom), FsError> {
         let row = self.row_with_best_attr(self.row(ino).await?).await?;
         Self::check_file(&row)?;
         permissions::check_data(&row, who, permissions::READ)?;
         let asked = offset..offset.saturating_add(u64::from(count));
-        let (mut look, mut missed) = (Look::Glance, false);
+        let (mut look, mut from) = (Look::Glance, ReadFrom::Cache);
         for _ in 0..TRIES_MAX {
             let wanted = {
                 let _held = self.held(ino, look).await;
@@ -60,7 +60,8 @@ impl Vfs {
                 let size = attr.size;
                 let wanted = offset..asked.end.min(size);
                 if wanted.is_empty() {
-                    return Ok(ReadData { data: Bytes::new(), eof: offset >= size, attr });
+                    let read = ReadData { data: Bytes::new(), eof: offset >= size, attr };
+                    return Ok((read, from));
                 }
                 if present.covers(&wanted)
                     || self.shared.cache.overlay().covers(ino, &present, &wanted)
@@ -82,15 +83,13 @@ impl Vfs {
                         if !present.covers(&(wanted.start..row.size)) {
                             self.source.read_on(ino, &wanted);
                         }
-                        return Ok(ReadData { data, eof: wanted.end == size, attr });
+                        return Ok((ReadData { data, eof: wanted.end == size, attr }, from));
                     }
                     continue;
                 }
                 wanted
             };
-            if !std::mem::replace(&mut missed, true) {
-                self.meter.missed();
-            }
+            from = ReadFrom::S3;
             self.make_room(wanted.end - wanted.start).await?;
             self.source.fetch(ino, wanted).await?;
         }

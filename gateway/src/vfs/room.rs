@@ -10,10 +10,7 @@ use super::{
     pace::{Turn, WAIT_MAX},
     write_back::WriteBack,
 };
-use crate::cache::evict::Pinned;
-
-/// Room made when the disk is short, so that not every write has to.
-const HEADROOM_BYTES: u64 = 64 << 20;
+use crate::cache::evict::{Need, Pinned};
 
 /// What an event says while writers are slowed.
 const NEARLY_FULL: &str = "the cache disk is nearly full of data that is not in S3 yet: writers are slowed to the \
@@ -97,8 +94,7 @@ impl WriteBack {
         if space.admit(len).map_err(ask)? {
             return Ok(true);
         }
-        let short = space.short_of(len.saturating_add(HEADROOM_BYTES)).map_err(ask)?;
-        self.evict(short, pinned).await?;
+        self.evict(Need::Write(len), pinned).await?;
         space.admit(len).map_err(ask)
     }
 
@@ -114,21 +110,16 @@ impl WriteBack {
     /// second.
     ///
     /// # Errors
-    /// Of the disk or the catalog.
-    pub async fn look_at_pressure(&self) -> Result<(), FsError> {
+    /// Of the disk.
+    pub fn look_at_pressure(&self) -> Result<(), FsError> {
         let space = self.cache.space().now().map_err(|error| {
             tracing::error!("cannot ask the cache disk for its space: {error}");
             FsError::Io
         })?;
         let capacity = space.total.saturating_sub(crate::cache::space::reserve_bytes(space.total));
         let used = space.total.saturating_sub(space.available);
-        let dirty = if used <= capacity / 2 {
-            // Nobody is slowed, whatever of it is dirty: not worth counting.
-            0
-        } else {
-            let pending = self.catalog.pending(None).await?.dirty_bytes;
-            pending.saturating_add(self.cache.overlay().bytes()).min(used)
-        };
+        let unsent = self.catalog.unsent_bytes();
+        let dirty = unsent.saturating_add(self.cache.overlay().bytes()).min(used);
         if self.pacer.looked(self.clock.now(), (dirty, capacity), self.catalog.progress()).is_high()
         {
             self.events.add(HealthEventKind::CacheFull, None, NEARLY_FULL.to_owned());

@@ -69,6 +69,10 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// [`FsError::TryLater`], [`FsError::Stale`], [`FsError::Access`], [`FsError::Io`].
     async fn load_attr(&self, ino: Ino) -> Result<(), FsError>;
 
+    /// Notes that somebody is going to want the real attributes of these inodes, in this order: they may
+    /// be asked for in the background. Does not wait.
+    fn load_ahead(&self, _inos: Vec<Ino>) {}
+
     /// Lists the directory and everything below it that has never been listed: before it is renamed.
     ///
     /// # Errors

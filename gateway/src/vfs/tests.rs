@@ -2,10 +2,13 @@
 mod damage;
 mod data;
 mod evicting;
+mod metered;
 mod names_and_rights;
+mod pinning;
 mod repeated;
 mod side_by_side;
 mod small;
+mod tiny_disk;
 
 use std::{
     collections::HashMap,
@@ -45,6 +48,10 @@ pub(super) struct FakeSource {
     locks: InodeLocks,
     pub(super) objects: Mutex<HashMap<Ino, Vec<u8>>>,
     pub(super) down: AtomicBool,
+    /// So many of the next fetches are put off.
+    pub(super) put_off: AtomicU64,
+    /// Fetches asked for.
+    pub(super) asked: AtomicU64,
     pub(super) fetched: AtomicU64,
     pub(super) read_on: Mutex<Vec<Range<u64>>>,
 }
@@ -58,7 +65,12 @@ impl FakeSource {
 #[async_trait]
 impl Source for FakeSource {
     async fn fetch(&self, ino: Ino, range: Range<u64>) -> Result<(), FsError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
         self.check()?;
+        let left = |left: u64| left.checked_sub(1);
+        if self.put_off.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
+            return Err(FsError::TryLater);
+        }
         let held = self.locks.exclusive(ino).await;
         let (row, ranges) = self.catalog.inode_and_ranges(ino).await?;
         let mut present = Arc::unwrap_or_clone(ranges);
@@ -157,6 +169,8 @@ impl Fixture {
             locks: locks.clone(),
             objects: Mutex::default(),
             down: AtomicBool::new(false),
+            put_off: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
             fetched: AtomicU64::new(0),
             read_on: Mutex::default(),
         });
@@ -238,6 +252,8 @@ impl Fixture {
                     let etag = ETag::new(format!("up{}", job.op.0));
                     let (op, version) = (job.op, job.inode.version);
                     self.catalog.finish_sync(op, version, &job.key, &etag, now).await.unwrap();
+                    let ranges = self.catalog.ranges(job.inode.ino).await.unwrap();
+                    self.shared.cache.note_clean(job.inode.ino, &ranges);
                 }
                 other => self.catalog.finish_delete(other.op()).await.unwrap(),
             }

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use super::{FsError, pace::Pacer, verifier::Verifier};
+use super::{FsError, growth::Growth, pace::Pacer, verifier::Verifier};
 use crate::{
     cache::{
         CacheStore,
@@ -36,8 +36,6 @@ const NO_WRITE: Timestamp = Timestamp::from_nanos(i64::MIN);
 
 /// Cache files that are being removed while nobody waits; their inodes are gone.
 const REMOVALS_MAX: usize = 1024;
-/// A large file that is being written is committed after so many bytes: four parts of an upload.
-const GROWN_BYTES: u64 = 64 << 20;
 /// The version of a new inode: nothing has been committed to its cache file, and recovery has removed
 /// what an earlier run may have left in one.
 const FIRST_VERSION: u64 = 1;
@@ -55,10 +53,10 @@ pub struct WriteBack {
     /// What is pinned of each share.
     pub(super) pins: RwLock<HashMap<ShareId, Pins>>,
     /// Held while a burst begins or a commit closes it; ranks between inode lock and catalog.
-    bursts: InodeLocks,
+    pub(super) bursts: InodeLocks,
     upload_delay_ms: AtomicU64,
-    /// Size from which on files are uploaded while they are written; 0: never.
-    early_upload_bytes: AtomicU64,
+    /// What is new of large files.
+    pub(super) growth: Growth,
     /// Syncs that have failed and may have lost bytes that are carried.
     losses: AtomicU64,
     /// Of those, how many [`WriteBack::settle`] has made good.
@@ -98,7 +96,7 @@ impl WriteBack {
             pins: RwLock::default(),
             bursts: InodeLocks::default(),
             upload_delay_ms: AtomicU64::new(upload_delay_ms),
-            early_upload_bytes: AtomicU64::new(0),
+            growth: Growth::default(),
             losses: AtomicU64::new(0),
             made_good: AtomicU64::new(0),
             settling: AtomicBool::new(false),
@@ -111,14 +109,10 @@ impl WriteBack {
         self.upload_delay_ms.store(upload_delay_ms, Ordering::Relaxed);
     }
 
-    /// Changes from what size on files are uploaded while they are written; 0: never.
-    pub fn set_early_upload_bytes(&self, bytes: u64) {
-        self.early_upload_bytes.store(bytes, Ordering::Relaxed);
-    }
-
     /// Changes what is pinned, of all shares.
     pub fn set_pins(&self, pins: HashMap<ShareId, Pins>) {
         *self.pins.write().unwrap_or_else(PoisonError::into_inner) = pins;
+        self.cache.note_pins();
     }
 
     /// When a change that is made now may be uploaded.
@@ -202,6 +196,7 @@ impl WriteBack {
             Ok(_) => {
                 failpoint::passed(Point::CommitAfterCatalog);
                 overlay.committed(ino, &taken);
+                self.growth.committed(ino, taken.size, taken.ranges.bytes());
                 Ok(())
             }
             Err(error) => {
@@ -325,38 +320,6 @@ impl WriteBack {
     /// Commits everything that was written: before an orderly stop. Answers how many files.
     pub async fn flush_all(&self) -> usize {
         self.flush(|_| true).await
-    }
-
-    /// Commits what has been written of large files that are still being written, and offers them for
-    /// upload. Run it about every second.
-    pub async fn flush_growing(&self) {
-        let size = self.early_upload_bytes.load(Ordering::Relaxed);
-        if size == 0 {
-            return;
-        }
-        for ino in self.cache.overlay().growing(size, GROWN_BYTES) {
-            let _held = self.locks.shared(ino).await;
-            let grown = async {
-                self.commit(ino).await?;
-                self.note_burst(ino).await?;
-                Ok::<_, FsError>(self.catalog.offer_early(ino).await?)
-            };
-            if let Err(error) = grown.await {
-                tracing::warn!(ino = ino.0, "an early upload is put off: {error}");
-            }
-        }
-    }
-
-    /// Lets the catalog know of a burst that was held back in memory: parts of the file go to S3, and
-    /// after a crash in it they must not be taken for what the cache file holds.
-    async fn note_burst(&self, ino: Ino) -> Result<(), FsError> {
-        let overlay = self.cache.overlay();
-        let _gate = self.bursts.exclusive(ino).await;
-        if matches!(overlay.burst(ino), Some(Burst::Held(_))) {
-            let begun = self.catalog.begin_write(ino).await?;
-            overlay.rename_burst(ino, Burst::Noted(begun.version));
-        }
-        Ok(())
     }
 
     async fn flush(&self, is_ready: impl Fn(&crate::cache::overlay::Pending) -> bool) -> usize {

@@ -4,15 +4,13 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use gateway::{
     clock::Timestamp,
-    vfs::{
-        Attr, CreateHow, Created, FsError, Ino, SetAttr, SetTime, ShareFs, Stability, WriteVerifier,
-    },
+    vfs::{Attr, CreateHow, Created, FsError, Ino, SetAttr, SetTime, ShareFs, Stability},
 };
 use s3_store::{FaultAction, FaultRule};
 
 use crate::{
-    bucket,
     ops::{Case, Fault, How, MODES, NAMES, Op},
+    reached,
     tree::{File, Kind, Node, Tree, join},
     walk::{self, Inos, root},
     world::{PREFIX, World},
@@ -21,7 +19,7 @@ use crate::{
 /// A listing is stale after so many seconds.
 const STALE_SECONDS: u32 = 60;
 /// Operations of S3 that a fault is for.
-const OPERATIONS: [&str; 10] = [
+const OPERATIONS: [&str; 11] = [
     "PutObject",
     "CopyObject",
     "DeleteObject",
@@ -29,6 +27,7 @@ const OPERATIONS: [&str; 10] = [
     "GetObject",
     "ListObjectsV2",
     "UploadPart",
+    "UploadPartCopy",
     "CompleteMultipartUpload",
     "CreateMultipartUpload",
     "AbortMultipartUpload",
@@ -70,9 +69,11 @@ pub(crate) fn check(case: &Case) -> Result<(), String> {
         if trace {
             println!("{:?} {i} {op:?}", std::time::SystemTime::now());
         }
-        pair.apply(op).map_err(|why| format!("operation {i} {op:?}: {why}"))?;
+        let applied = pair.apply(op).and_then(|()| pair.world.figures_agree());
+        applied.map_err(|why| format!("operation {i} {op:?}: {why}"))?;
     }
     pair.quiesce().map_err(|why| format!("at quiescence: {why}"))?;
+    reached::note(&pair.world);
     pair.compare_elsewhere().map_err(|why| format!("on another gateway: {why}"))
 }
 
@@ -83,16 +84,16 @@ impl Pair {
         Self { world, tree: Tree::new(root), touched: Touched::default(), step: 0 }
     }
 
-    fn fs(&self) -> &gateway::vfs::Vfs {
+    pub(crate) fn fs(&self) -> &gateway::vfs::Vfs {
         &self.world.gateway().fs
     }
 
-    fn ino(&self, path: &str) -> Ino {
+    pub(crate) fn ino(&self, path: &str) -> Ino {
         self.tree.node(path).ino
     }
 
     /// Whether S3 gives wrong answers at the moment.
-    fn is_faulty(&self) -> bool {
+    pub(crate) fn is_faulty(&self) -> bool {
         self.world.s3.faults().pending() > 0
     }
 
@@ -168,6 +169,10 @@ impl Pair {
             }
             Op::Evict => {
                 self.world.evict();
+                Ok(())
+            }
+            Op::EvictSome { bytes } => {
+                self.world.evict_some(bytes.into(), &self.tree);
                 Ok(())
             }
             Op::Restart => {
@@ -267,7 +272,7 @@ impl Pair {
         self.write_bytes(&path, at, &bytes, stable)
     }
 
-    fn write_bytes(
+    pub(crate) fn write_bytes(
         &mut self,
         path: &str,
         at: u64,
@@ -544,61 +549,6 @@ impl Pair {
             PREFIX
         });
         self.world.s3.faults().add(rule.times(times.into()));
-    }
-
-    /// After a start: every stable byte is there; clients see the new verifier and send the others again.
-    fn survived(&mut self) -> Result<(), String> {
-        let verifier: WriteVerifier = self.fs().verifier();
-        let paths: Vec<String> = self.tree.nodes.keys().cloned().collect();
-        for path in paths {
-            let Some(file) = self.tree.node(&path).file().cloned() else { continue };
-            if file.unstable.is_empty() {
-                continue;
-            }
-            if file.unstable.iter().any(|(_, _, given)| *given == verifier) {
-                return Err("the verifier is the one of before the start".to_owned());
-            }
-            // Bytes that are not cached are S3's, which must tell them here.
-            self.world.s3.faults().clear();
-            let found = self.world.content(self.ino(&path));
-            let found = found.map_err(|error| format!("{path:?}: {error:?}"))?;
-            file.survives_as(&found).map_err(|why| format!("{path:?}: {why}"))?;
-            let resent = self.tree.node_mut(&path).file_mut().unwrap();
-            resent.bytes = found;
-            resent.settled();
-            for (at, bytes, _) in &file.unstable {
-                self.write_bytes(&path, *at, bytes, false)?;
-            }
-            let last = self.world.run(self.fs().commit(&root(), self.ino(&path)));
-            last.map_err(|error| format!("{path:?}: {error:?}"))?;
-            self.tree.node_mut(&path).file_mut().unwrap().settled();
-        }
-        if self.is_faulty() {
-            return Ok(());
-        }
-        walk::all(&self.world, &self.tree, Inos::Same)
-    }
-
-    /// Lets everything come to rest and compares tree and bucket with the model.
-    pub(crate) fn quiesce(&mut self) -> Result<(), String> {
-        self.world.s3.faults().clear();
-        self.world.run(self.world.gateway().write_back.flush_all());
-        self.world.drain()?;
-        bucket::all(&self.world, &self.tree)?;
-        for path in self.tree.nodes.iter().filter(|(_, n)| n.is_directory()).map(|(p, _)| p) {
-            let listed = self.world.refresh(self.ino(path));
-            listed.map_err(|error| format!("refreshing {path:?}: {error}"))?;
-        }
-        walk::all(&self.world, &self.tree, Inos::Same)?;
-        self.world.evict();
-        walk::all(&self.world, &self.tree, Inos::Same)?;
-        bucket::all(&self.world, &self.tree)
-    }
-
-    /// A gateway with an empty disk shows the same tree of the same bucket.
-    fn compare_elsewhere(mut self) -> Result<(), String> {
-        self.world.lose_disk();
-        walk::all(&self.world, &self.tree, Inos::Other)
     }
 }
 

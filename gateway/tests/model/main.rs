@@ -12,9 +12,11 @@
 mod bucket;
 mod lockstep;
 mod ops;
+mod reached;
 mod refusals;
 mod regressions;
 mod remote;
+mod rest;
 mod scan;
 mod tree;
 mod walk;
@@ -68,6 +70,12 @@ fn run<S: Strategy>(
 #[test]
 fn model_tree_and_bucket_follow_local_changes_through_faults_and_crashes() {
     run(64, 1, &ops::case(ops::local()), lockstep::check);
+}
+
+#[test]
+fn model_large_files_whose_parts_leave_the_cache_and_are_copied_within_s3() {
+    run(12, 3, &ops::large_case(), lockstep::check);
+    reached::assert_often(5);
 }
 
 #[test]

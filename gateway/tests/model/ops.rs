@@ -154,6 +154,10 @@ pub(crate) enum Op {
     Drain,
     /// Forgets every clean file's bytes.
     Evict,
+    /// Makes room for so many bytes: the coldest parts of clean files leave.
+    EvictSome {
+        bytes: u32,
+    },
     Restart,
     Crash,
     /// Uploads, and crashes after some more requests to S3.
@@ -259,6 +263,7 @@ fn of_the_gateway() -> impl Strategy<Value = Op> {
         2 => Just(Op::UploadBeside),
         4 => Just(Op::Drain),
         3 => Just(Op::Evict),
+        2 => (0..40_u32 << 20).prop_map(|bytes| Op::EvictSome { bytes }),
         1 => Just(Op::Restart),
         2 => Just(Op::Crash),
         2 => (0..6_u8).prop_map(|requests| Op::CrashInUpload { requests }),
@@ -290,4 +295,53 @@ pub(crate) fn of_clients() -> impl Strategy<Value = Op> {
 pub(crate) fn case(op: impl Strategy<Value = Op>) -> impl Strategy<Value = Case> {
     let disk = prop_oneof![Just(Disk::Host), Just(Disk::Simulated)];
     (disk, vec(op, STEPS)).prop_map(|(disk, ops)| Case { disk, ops })
+}
+
+/// Operations of one case of large files: each takes longer.
+const LARGE_STEPS: std::ops::Range<usize> = 4..20;
+/// Files of two parts and more, both of those that are uploaded (16 MiB) and of those that leave the cache
+/// (8 MiB).
+const LARGE_BYTES: std::ops::Range<u32> = 17 << 20..40 << 20;
+
+/// What happens to a few large files: parts that leave the cache, parts that S3 copies.
+fn large() -> impl Strategy<Value = Op> {
+    let at = || 0..LARGE_BYTES.end;
+    let length = prop_oneof![3 => 1..9_000_u32, 1 => 1..(3_u32 << 20)];
+    let operation = any::<u8>();
+    prop_oneof![
+        1 => (any::<u8>(), any::<u8>())
+            .prop_map(|(name, mode)| Op::Create { dir: 0, name, mode, how: How::Guarded }),
+        8 => (any::<u8>(), at(), length, any::<bool>())
+            .prop_map(|(file, at, len, stable)| Op::Write { file, at, len, stable }),
+        2 => (any::<u8>(), LARGE_BYTES).prop_map(|(file, size)| Op::Truncate { file, size }),
+        4 => (any::<u8>(), at(), 1..(2_u32 << 20))
+            .prop_map(|(file, at, len)| Op::Read { file, at, len }),
+        1 => any::<u8>().prop_map(|node| Op::Remove { node }),
+        1 => (any::<u8>(), any::<u8>())
+            .prop_map(|(node, name)| Op::Rename { node, dir: 0, name }),
+        6 => (1..20_u32 << 20).prop_map(|bytes| Op::EvictSome { bytes }),
+        1 => Just(Op::Evict),
+        2 => Just(Op::Settle),
+        3 => Just(Op::Upload),
+        1 => Just(Op::UploadBeside),
+        5 => Just(Op::Drain),
+        1 => Just(Op::Restart),
+        2 => Just(Op::Crash),
+        2 => (0..9_u8).prop_map(|requests| Op::CrashInUpload { requests }),
+        2 => (fault(), operation, 1..4_u8)
+            .prop_map(|(fault, operation, times)| Op::Break { fault, operation, times }),
+    ]
+}
+
+/// A case that begins with a large file that S3 has, full of bytes.
+pub(crate) fn large_case() -> impl Strategy<Value = Case> {
+    let begin = LARGE_BYTES.prop_map(|size| {
+        let create = Op::Create { dir: 0, name: 0, mode: 0, how: How::Guarded };
+        vec![create, Op::Write { file: 0, at: 0, len: size, stable: true }, Op::Drain]
+    });
+    let disk = prop_oneof![Just(Disk::Host), Just(Disk::Simulated)];
+    (disk, begin, vec(large(), LARGE_STEPS)).prop_map(|(disk, mut ops, more)| {
+        ops.extend(more);
+        Case { disk, ops }
+    })
 }

@@ -3,13 +3,20 @@
 //!
 //! Each start of the gateway is a runtime of its own. To drop that is what a crash looks like: whatever
 //! the gateway was doing ends where it waits.
-use std::{cell::Cell, future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    future::Future,
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use gateway::{
     budget::MemoryBudget,
     cache::{
         CacheStore, DiskIo, HostDisk,
-        evict::{Evictor, Files, Pinned},
+        evict::{Evictor, Files, Need, Pinned},
         sim_disk::SimDisk,
     },
     catalog::{Catalog, RootAttr},
@@ -20,21 +27,22 @@ use gateway::{
     recovery,
     refresh::Refresher,
     share::{Events, Share, ShareHealth},
-    store::{RetryingStore, S3Bucket},
+    store::{DegradedStore, KnownAbilities, RetryingStore, S3Bucket},
     tasks::Tasks,
-    upload::{ShareMovers, Uploader, UploaderOptions},
+    upload::{COPY_BYTES_MAX, ShareMovers, Uploader, UploaderOptions},
     vfs::{Movers, ShareMode, Verifier, Vfs, WriteBack},
 };
 use gateway_api::{
     Secret,
     settings::{Addressing, S3Settings, ShareSettings},
+    status::{Ability, Capabilities},
 };
 use s3_store::{S3Store, StoreConfig};
 use tempfile::TempDir;
 use tokio::{runtime::Runtime, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::ops::Disk;
+use crate::{ops::Disk, reached, tree::Tree};
 
 pub(crate) const BUCKET: &str = "bucket";
 pub(crate) const PREFIX: &str = "p/";
@@ -64,7 +72,6 @@ pub(crate) struct Gateway {
     pub(crate) cache: CacheStore,
     pub(crate) events: Events,
     locks: InodeLocks,
-    fetcher: Fetcher,
     uploader: Uploader,
     options: UploaderOptions,
     tasks: Tasks,
@@ -147,6 +154,9 @@ impl World {
         let events = Events::new(clock());
         let bucket = BUCKET.parse().unwrap();
         let store = Arc::new(S3Bucket::new(&settings(&self.s3), &bucket));
+        let store = Arc::new(RetryingStore::new(store).with_first_pause(RETRY_PAUSE));
+        let known = KnownAbilities::default();
+        known.set(Capabilities::all(Ability::Yes));
         let share_settings = ShareSettings {
             cache_stale_timeout_seconds: self.stale_seconds,
             ..ShareSettings::new(name.clone(), bucket, PREFIX.parse().unwrap())
@@ -155,7 +165,7 @@ impl World {
             id: row.id,
             root: row.root,
             settings: share_settings,
-            store: Arc::new(RetryingStore::new(store).with_first_pause(RETRY_PAUSE)),
+            store: Arc::new(DegradedStore::new(store, known, PREFIX)),
             health: ShareHealth::new(name, events.clone()),
             gateway_id: "gw1".to_owned(),
             catalog: catalog.generation(),
@@ -179,7 +189,7 @@ impl World {
             clock(),
             tasks.clone(),
         );
-        let movers = Arc::new(Movers::new(fetcher.clone(), refresher));
+        let movers = Arc::new(Movers::new(fetcher, refresher));
         let write_back = Arc::new(WriteBack::new(
             catalog.clone(),
             cache.clone(),
@@ -191,7 +201,7 @@ impl World {
         ));
         let source = Arc::clone(&movers) as _;
         let fs = Vfs::new(&row, Arc::clone(&write_back), source, ShareMode::ReadWrite);
-        let options = UploaderOptions { jobs_max: 4, budget };
+        let options = UploaderOptions { jobs_max: 4, budget, copy_bytes_max: COPY_BYTES_MAX };
         let uploader =
             Uploader::new(catalog.clone(), cache.clone(), locks.clone(), clock(), options.clone());
         drop(_on);
@@ -204,7 +214,6 @@ impl World {
             cache,
             events,
             locks,
-            fetcher,
             uploader,
             options,
             tasks,
@@ -367,7 +376,37 @@ impl World {
     pub(crate) fn evict(&self) {
         let Gateway { cache, locks, write_back, .. } = self.gateway();
         let files = Files { cache, locks, index: write_back.as_ref() };
-        self.run(Evictor::default().free(files, u64::MAX, Pinned::Stay)).unwrap();
+        self.run(Evictor::default().free(files, Need::Bytes(u64::MAX), Pinned::Stay)).unwrap();
+    }
+
+    /// Lets parts of clean files leave until so many bytes are free.
+    pub(crate) fn evict_some(&self, bytes: u64, tree: &Tree) {
+        let Gateway { cache, catalog, locks, write_back, .. } = self.gateway();
+        let files = || tree.nodes.values().filter(|node| node.file().is_some());
+        let cached = |ino| self.run(catalog.ranges(ino)).unwrap().bytes();
+        let before: Vec<_> = files().map(|node| (node.ino, cached(node.ino))).collect();
+        let from = Files { cache, locks, index: write_back.as_ref() };
+        self.run(Evictor::default().free(from, Need::Bytes(bytes), Pinned::Stay)).unwrap();
+        for (ino, before) in before {
+            let after = cached(ino);
+            if after > 0 && after < before {
+                reached::PARTS_LEFT.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The figure that the pace of writers follows is what the catalog counts.
+    pub(crate) fn figures_agree(&self) -> Result<(), String> {
+        let catalog = &self.gateway().catalog;
+        // An upload beside may end in between.
+        for _ in 0..100 {
+            let (figure, counted) =
+                (catalog.unsent_bytes(), self.run(catalog.pending(None)).unwrap().dirty_bytes);
+            if figure == counted {
+                return Ok(());
+            }
+        }
+        Err("the catalog counts other bytes than its figure says".to_owned())
     }
 
     /// Lists a directory anew.
@@ -389,7 +428,7 @@ impl World {
 impl Gateway {
     /// Lets the uploader look at the clock again.
     fn wake(&self) {
-        let movers = ShareMovers { share: Arc::clone(&self.share), fetcher: self.fetcher.clone() };
+        let movers = ShareMovers { share: Arc::clone(&self.share) };
         self.uploader.replace(vec![movers], self.options.clone());
     }
 

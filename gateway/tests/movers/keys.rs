@@ -20,6 +20,9 @@ fn table() -> Vec<(String, String)> {
     let alias = |part: &str, kind| keymap::alias(part, kind);
     let long_name = alias(&long, keymap::PartKind::Object);
     let long_dir = alias(&long, keymap::PartKind::Prefix);
+    // With the share's prefix, the longest key that S3 has: 1,024 bytes.
+    let longest = [("d", 255), ("e", 255), ("f", 255), ("g", 254)];
+    let longest = longest.map(|(letter, times)| letter.repeat(times)).join("/");
     [
         ("plain", "plain"),
         ("dir/plain", "dir/plain"),
@@ -36,11 +39,20 @@ fn table() -> Vec<(String, String)> {
         ("del\u{7f}", "s3key%del%7F"),
         ("100%\t", "s3key%100%25%09"),
         ("100%", "100%"),
+        ("back\\slash", "back\\slash"),
+        (" led and trailed ", " led and trailed "),
+        ("a+b &=?#;%2F", "a+b &=?#;%2F"),
+        // Two names, although they look like one.
+        ("\u{e9}", "\u{e9}"),
+        ("e\u{301}", "e\u{301}"),
+        ("서울/\u{1f600}", "서울/\u{1f600}"),
+        ("\u{85}next", "s3key%%C2%85next"),
         ("both", "s3key%both"),
         ("both/in", "both/in"),
         ("s3key%both", "s3key%s3key%25both"),
         (long.as_str(), long_name.as_str()),
         (&format!("{long}/x"), &format!("{long_dir}/x")),
+        (longest.as_str(), longest.as_str()),
     ]
     .into_iter()
     .map(|(key, path)| (key.to_owned(), path.to_owned()))
@@ -154,6 +166,24 @@ async fn what_is_changed_under_an_alias_is_changed_at_its_key() {
     drop(fs);
     let w = w.with_new_disk().await;
     assert_eq!(tree(&w.mount(), w.share.root).await, here);
+}
+
+/// Goal: what kind of file an object is is told by its key. Method: the alias of a long key is cut short and
+/// has lost the key's end.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_content_type_is_that_of_the_key_and_not_of_its_alias() {
+    let w = World::new().await;
+    let part = format!("{}.html", "n".repeat(300));
+    w.foreign(&format!("p/{part}"), b"<p>");
+    w.refresher.now(w.share.root).await.unwrap();
+    let alias = keymap::alias(&part, keymap::PartKind::Object);
+    assert!(!alias.contains(".html"), "{alias}");
+    let ino = w.entry(&alias).await.unwrap().ino;
+    w.chmod(ino, 0o600).await;
+    w.drain().await;
+    let object = w.object(&format!("p/{part}"));
+    assert_eq!(object.user_meta["file-permissions"], "0100600");
+    assert_eq!(object.content_type, "text/html");
 }
 
 #[tokio::test(flavor = "multi_thread")]

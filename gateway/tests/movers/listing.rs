@@ -13,6 +13,7 @@ use gateway::{
         CreateHow, Credentials, DirPage, FsError, ReadDir, RequestContext, SetAttr, ShareFs, Vfs,
     },
 };
+use gateway_api::status::HealthEventKind;
 use s3_store::{FaultAction, FaultRule, Hold};
 
 use crate::world::{BUCKET, World};
@@ -231,6 +232,43 @@ async fn an_entry_that_goes_before_it_is_looked_up_is_absent() {
     w.s3.delete(BUCKET, "p/a");
     let gone = w.mount().lookup(&root_user(), w.share.root, b"a").await;
     assert_eq!(gone.unwrap_err(), FsError::NotFound);
+}
+
+/// Goal: a directory that is too large to be listed is not listed again and again; it is said, and what is
+/// in it can be used by name. Method: three pages are too many.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_of_too_many_pages_is_given_up_once() {
+    let (mut w, fs, big) = with_big(3500).await;
+    drop(fs);
+    w.limit_pages(3);
+    let (fs, who) = (w.mount(), root_user());
+    let mut reader = Reader::new();
+    let error = loop {
+        match reader.page(&fs, big).await {
+            Ok(page) => assert!(!page.end, "the error would be taken for the end"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, FsError::Io);
+    let said = w.events.list();
+    let kinds: Vec<_> = said.iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [HealthEventKind::DirectoryTooLarge]);
+    let asked = w.requests("ListObjectsV2");
+    assert_eq!(Reader::new().page(&fs, big).await.unwrap_err(), FsError::Io);
+    assert_eq!(w.requests("ListObjectsV2"), asked, "known to be in vain");
+    assert_eq!(fs.lookup(&who, big, b"f03400").await.unwrap().size, 1);
+    assert_eq!(w.requests("ListObjectsV2"), asked + 1);
+    let (gone, guarded) =
+        (fs.lookup(&who, big, b"f0").await, CreateHow::Guarded(SetAttr::default()));
+    assert_eq!(gone.unwrap_err(), FsError::NotFound);
+    assert_eq!(fs.create(&who, big, b"f03401", guarded).await.unwrap_err(), FsError::Exists);
+    // A command tries all the same, and so does an access when a day has passed.
+    w.refresher.now(big).await.unwrap_err();
+    w.clock.advance_millis(24 * 3_600_000);
+    let asked = w.requests("ListObjectsV2");
+    Reader::new().page(&fs, big).await.unwrap();
+    w.refresher.on_access(big).await.unwrap_err();
+    assert_eq!(w.requests("ListObjectsV2"), asked + 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,12 +5,19 @@
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
 mod answers;
 mod conflict;
+mod copies;
 mod fetch;
+mod forms;
+mod heads;
 mod keys;
 mod listing;
 mod multipart;
 mod pages;
+mod peers;
 mod refresh;
+mod settle;
+mod unreachable;
 mod upload;
 mod walk;
+mod ways;
 mod world;

@@ -15,16 +15,16 @@ use gateway::{
     locks::InodeLocks,
     refresh::Refresher,
     share::{Events, Share, ShareHealth},
-    store::{FaultStore, ObjectStore, RetryingStore, S3Bucket},
+    store::{DegradedStore, FaultStore, KnownAbilities, ObjectStore, RetryingStore, S3Bucket},
     sums::WrittenSums,
     tasks::Tasks,
-    upload::{ShareMovers, Uploader, UploaderOptions},
+    upload::{COPY_BYTES_MAX, ShareMovers, Uploader, UploaderOptions},
     vfs::{Movers, ShareMode, Verifier, Vfs, WriteBack},
 };
 use gateway_api::{
     Secret,
     settings::{Addressing, S3Settings, ShareSettings},
-    status::HealthEventKind,
+    status::{Ability, Capabilities, HealthEventKind},
 };
 use s3_store::{S3Store, StoreConfig, StoredObject};
 use tempfile::TempDir;
@@ -34,6 +34,9 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const BUCKET: &str = "bucket";
 /// Long enough for a busy machine, short enough to see a test hang.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A read that is repeated need not wait for a server on this machine.
+const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
 /// The settings for a running store.
 pub(crate) fn s3_settings(s3: &S3Store) -> S3Settings {
@@ -48,14 +51,39 @@ pub(crate) fn s3_settings(s3: &S3Store) -> S3Settings {
     }
 }
 
+/// The way from the gateway to its bucket.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pub(crate) bucket: S3Bucket,
+    /// What the bucket was found to do, of a server that is not quite S3.
+    pub(crate) known: Option<KnownAbilities>,
+}
+
+impl Line {
+    /// To the embedded server.
+    pub(crate) fn to(s3: &S3Store) -> Self {
+        Self { bucket: S3Bucket::new(&s3_settings(s3), &BUCKET.parse().unwrap()), known: None }
+    }
+}
+
+/// What a share has between itself and the bucket.
+fn store(faults: &FaultStore, known: &KnownAbilities) -> Arc<dyn ObjectStore> {
+    let retrying = RetryingStore::new(Arc::new(faults.clone())).with_first_pause(RETRY_PAUSE);
+    Arc::new(DegradedStore::new(Arc::new(retrying), known.clone(), "p/"))
+}
+
 pub(crate) struct World {
+    /// The embedded server. Asked by nobody where the line leads to another.
     pub(crate) s3: Arc<S3Store>,
+    line: Line,
     pub(crate) dir: Arc<TempDir>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) catalog: Catalog,
     pub(crate) cache: CacheStore,
     /// Between the gateway and the server.
     pub(crate) faults: FaultStore,
+    /// What the gateway knows of the server.
+    pub(crate) known: KnownAbilities,
     pub(crate) share: Arc<Share>,
     pub(crate) events: Events,
     pub(crate) locks: InodeLocks,
@@ -72,16 +100,31 @@ pub(crate) struct World {
 impl World {
     /// An empty bucket and a gateway whose uploader runs.
     pub(crate) async fn new() -> Self {
+        Self::with_line(None).await
+    }
+
+    /// The same with a bucket elsewhere.
+    pub(crate) async fn on(line: Line) -> Self {
+        Self::with_line(Some(line)).await
+    }
+
+    async fn with_line(line: Option<Line>) -> Self {
         let config = StoreConfig { buckets: vec![BUCKET.to_owned()], ..StoreConfig::default() };
         let s3 = Arc::new(S3Store::start(config).await.unwrap());
+        let line = line.unwrap_or_else(|| Line::to(&s3));
         let clock = Arc::new(ManualClock::new(Timestamp::new(1_800_000_000, 0)));
-        let mut world = Self::open(s3, Arc::new(TempDir::new().unwrap()), clock).await;
+        let mut world = Self::open(s3, line, Arc::new(TempDir::new().unwrap()), clock).await;
         world.start();
         world
     }
 
     /// A gateway on what the directory holds; its uploader does not run yet.
-    async fn open(s3: Arc<S3Store>, dir: Arc<TempDir>, clock: Arc<ManualClock>) -> Self {
+    async fn open(
+        s3: Arc<S3Store>,
+        line: Line,
+        dir: Arc<TempDir>,
+        clock: Arc<ManualClock>,
+    ) -> Self {
         let catalog = Catalog::open(dir.path()).unwrap();
         catalog.recover_journal(clock.now()).await.unwrap();
         let cache = CacheStore::open(Arc::new(HostDisk), dir.path()).unwrap();
@@ -90,12 +133,17 @@ impl World {
         let name: gateway_api::ShareName = "share".parse().unwrap();
         let events = Events::new(Arc::clone(&clock) as Arc<dyn Clock>);
         let bucket = BUCKET.parse().unwrap();
-        let faults = FaultStore::new(Arc::new(S3Bucket::new(&s3_settings(&s3), &bucket)));
+        let faults = FaultStore::new(Arc::new(line.bucket.clone()));
+        let known = line.known.clone().unwrap_or_else(|| {
+            let s3 = KnownAbilities::default();
+            s3.set(Capabilities::all(Ability::Yes));
+            s3
+        });
         let share = Arc::new(Share {
             id: row.id,
             root: row.root,
             settings: ShareSettings::new(name.clone(), bucket, "p/".parse().unwrap()),
-            store: Arc::new(RetryingStore::new(Arc::new(faults.clone()))),
+            store: store(&faults, &known),
             health: ShareHealth::new(name, events.clone()),
             gateway_id: "gw1".to_owned(),
             catalog: catalog.generation(),
@@ -119,7 +167,8 @@ impl World {
             ticking(),
             tasks.clone(),
         );
-        let options = UploaderOptions { jobs_max: 4, budget: budget.clone() };
+        let options =
+            UploaderOptions { jobs_max: 4, budget: budget.clone(), copy_bytes_max: COPY_BYTES_MAX };
         let uploader = Uploader::new(
             catalog.clone(),
             cache.clone(),
@@ -129,11 +178,13 @@ impl World {
         );
         let world = Self {
             s3,
+            line,
             dir,
             clock,
             catalog,
             cache,
             faults,
+            known,
             share,
             events,
             locks,
@@ -164,13 +215,19 @@ impl World {
     }
 
     /// Ends this process and starts another on the same disk; its uploader does not run yet.
-    pub(crate) async fn restart(mut self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
+        let line = self.line.clone();
+        self.restart_by(line).await
+    }
+
+    /// The same; the other one goes another way to S3.
+    pub(crate) async fn restart_by(mut self, line: Line) -> Self {
         self.halt().await;
         let (s3, dir, clock) =
             (Arc::clone(&self.s3), Arc::clone(&self.dir), Arc::clone(&self.clock));
         self.catalog.close().await.unwrap();
         drop(self);
-        Self::open(s3, dir, clock).await
+        Self::open(s3, line, dir, clock).await
     }
 
     /// The process is gone without a word; another starts on the same disk.
@@ -178,22 +235,30 @@ impl World {
         self.halt().await;
         let (s3, dir, clock) =
             (Arc::clone(&self.s3), Arc::clone(&self.dir), Arc::clone(&self.clock));
+        let line = self.line.clone();
         drop(self);
-        Self::open(s3, dir, clock).await
+        Self::open(s3, line, dir, clock).await
     }
 
     /// Loses the cache disk: the same gateway on an empty one; its uploader does not run yet.
     pub(crate) async fn with_new_disk(mut self) -> Self {
         self.halt().await;
         let (s3, clock) = (Arc::clone(&self.s3), Arc::clone(&self.clock));
+        let line = self.line.clone();
         drop(self);
-        Self::open(s3, Arc::new(TempDir::new().unwrap()), clock).await
+        Self::open(s3, line, Arc::new(TempDir::new().unwrap()), clock).await
     }
 
     /// Lets the uploader look at the clock again.
     fn wake(&self) {
-        let movers = ShareMovers { share: Arc::clone(&self.share), fetcher: self.fetcher.clone() };
+        let movers = ShareMovers { share: Arc::clone(&self.share) };
         self.uploader.replace(vec![movers], self.options.clone());
+    }
+
+    /// Has objects above `bytes` copied in parts of so many bytes.
+    pub(crate) fn copy_at_most(&mut self, bytes: u64) {
+        self.options.copy_bytes_max = bytes;
+        self.wake();
     }
 
     /// Moves the clock to whatever is due next, until S3 has everything.
@@ -207,9 +272,17 @@ impl World {
             let pending = self.catalog.pending(None).await.unwrap();
             pending.dirty_files + pending.pending_deletes + pending.pending_moves == 0
                 && self.catalog.next_due().await.unwrap().is_none()
-                && self.s3.uploads_in_progress(BUCKET) == others
+                && self.uploads_in_progress().await == others
         })
         .await;
+    }
+
+    /// Uploads in parts that are neither completed nor aborted, whoever began them.
+    async fn uploads_in_progress(&self) -> usize {
+        if self.line.known.is_some() {
+            return self.line.bucket.list_multipart("", None).await.unwrap().uploads.len();
+        }
+        self.s3.uploads_in_progress(BUCKET)
     }
 
     /// Moves the clock to whatever is due next, until `done`.
@@ -238,6 +311,18 @@ impl World {
             let pending = self.catalog.pending(None).await.unwrap();
             panic!("gave up waiting until {what}: {pending:?}; {:?}", self.events.list());
         }
+    }
+
+    /// Gives up listings after so many pages, from here on.
+    pub(crate) fn limit_pages(&mut self, pages: usize) {
+        let refresher = Refresher::new(
+            Arc::clone(&self.share),
+            self.catalog.clone(),
+            self.cache.clone(),
+            Arc::clone(&self.clock) as Arc<dyn Clock>,
+            self.tasks.clone(),
+        );
+        self.refresher = refresher.with_pages_max(pages);
     }
 
     /// The share as its clients see it.

@@ -14,6 +14,7 @@ mod procedures;
 mod raw;
 mod readdir;
 mod replay;
+mod statuses;
 mod stock;
 mod storm;
 mod tools;

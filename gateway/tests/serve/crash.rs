@@ -26,22 +26,31 @@ use crate::{
 const LARGE: usize = (17 << 20) + 5;
 
 /// Operations whose points one test goes through, so that several do it side by side.
-const GROUPS: [&[&str]; 5] = [
+const GROUPS: [&[&str]; 6] = [
     &["catalog"],
     &["burst", "commit", "settle"],
     &["resize", "remove", "fetch", "rename"],
     &["upload"],
     &["recovery"],
+    &["evict"],
 ];
+
+/// A cache disk on which the work's second large file, which stays dirty, leaves no room for the first.
+const SMALL_DISK: u64 = 44 << 20;
 
 /// How often a point is passed before the process ends there: some are passed by many operations.
 fn comings(point: Point) -> &'static [u64] {
     match point {
         // The first two are of the start.
         Point::CatalogAfterChanges | Point::CatalogAfterCommit => &[1, 2, 5, 9, 14, 20],
-        Point::UploadAfterPut | Point::UploadAfterFinish => &[1, 3],
+        Point::UploadAfterPut | Point::UploadAfterFinish | Point::EvictAfterCatalog => &[1, 3],
         _ => &[1],
     }
+}
+
+/// Parts leave the cache only where there is little room.
+fn cache_bytes(point: Point) -> Option<u64> {
+    (operation(point) == "evict").then_some(SMALL_DISK)
 }
 
 fn operation(point: Point) -> &'static str {
@@ -255,7 +264,8 @@ fn bucket() -> (S3Store, Told) {
 fn end_at(point: Point, nth: u64) {
     let at = format!("{}:{nth}", point.name());
     let ((store, mut told), home) = (bucket(), Home::new());
-    let status = match Gateway::start_armed(&home, &settings(&store), Some(&at)) {
+    let started = Gateway::start_on(&home, &settings(&store), Some(&at), cache_bytes(point));
+    let status = match started {
         Err(status) => status,
         Ok(gateway) => {
             // It ends under the work, which fails then, or in the background after it.
@@ -301,6 +311,12 @@ fn crash_between_the_steps_of_fetches_and_changes_of_names_and_sizes() {
 #[test]
 fn crash_between_the_steps_of_uploads() {
     end_at_all(GROUPS[3]);
+}
+
+/// A part is off the disk, or is not, while the catalog knows nothing of it any more.
+#[test]
+fn crash_between_the_steps_of_evictions() {
+    end_at_all(GROUPS[5]);
 }
 
 /// A start that ends at each of its steps, after an end in the middle of things.

@@ -76,6 +76,27 @@ fn a_large_file_goes_ahead_while_it_is_written() {
     assert_eq!(object.user_meta["file-mtime"], format!("{nanos}ns"), "not those of the beginning");
 }
 
+/// Linux commits what it has written every few seconds, and at once when it runs short of memory.
+#[test]
+fn a_large_file_that_is_committed_all_the_time_goes_ahead_too() {
+    let (store, home) = (store(), Home::new());
+    let (gateway, before) = start(&home, &store);
+    let mut share = Mount::new(gateway.port, "sales");
+    // Offered when it has come to its 32 MiB, and after 64 MiB more: whenever that is looked at, four parts
+    // go ahead.
+    let content = pattern(128 << 20, 6);
+    let file = share.create("backup");
+    for (number, piece) in content.chunks(1 << 20).enumerate() {
+        share.write_at(&file, (number as u64) << 20, piece);
+    }
+    before.until_ahead(&store);
+    gateway.flush();
+    let object = store.object(BUCKET, "onprem/backup").expect("it is published");
+    assert!(object.body == content, "the bytes are not the file's");
+    assert_eq!(before.since(&store, "CreateMultipartUpload"), 1);
+    assert_eq!(before.since(&store, "UploadPart"), 8, "none of them twice");
+}
+
 /// After a crash the cache file may hold bytes that were never committed. They must not differ from
 /// those of a part that was sent before.
 #[test]

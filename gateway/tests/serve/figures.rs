@@ -1,11 +1,11 @@
 //! What the gateway tells of itself: the command line's word, the metrics over TCP, rates and renames.
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    process::Command,
+    process::{Command, Stdio},
 };
 
-use gateway_api::status::Shutdown;
+use gateway_api::status::{Ability, ShareState, Shutdown};
 use s3_store::{FaultAction, FaultRule};
 
 use crate::{
@@ -24,20 +24,64 @@ fn ask(home: &Home, command: &str) -> (String, bool) {
     (String::from_utf8(output.stdout).expect("words"), output.status.success())
 }
 
+/// settings.md, `gateway test-connection`: what runs is tested, and what is to be.
+#[test]
+fn a_connection_is_tested_before_it_is_set() {
+    let (store, home) = (store(), Home::new());
+    let right = settings(&store);
+    let _gateway = Gateway::start(&home, &right);
+    let run = |arguments: &[&str], document: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command.args(["test-connection", "sales"]).args(arguments);
+        command.args(["--admin".as_ref(), home.path("state/admin.sock").as_os_str()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the gateway program starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(document.as_bytes()).expect("it reads");
+        drop(stdin);
+        let output = child.wait_with_output().expect("it ends");
+        (String::from_utf8(output.stdout).expect("words"), output.status.success())
+    };
+    let (text, usable) = run(&[], "");
+    assert!(usable && text.contains("PASSED   Delete the object"), "{text}");
+    let (text, usable) = run(&["--settings", "-", "--json"], &right);
+    assert!(usable && text.contains(r#""step":"credentials","outcome":"passed""#), "{text}");
+    assert_eq!(text.lines().count(), 12, "{text}");
+    let (text, usable) = run(&["--settings", "-"], &right.replace("tidegate-secret", "other"));
+    assert!(!usable && text.contains("FAILED   Credentials"), "{text}");
+    assert!(text.contains("-> enter the secret access key again"), "{text}");
+    assert!(store.keys(BUCKET).is_empty());
+}
+
 /// A port that nobody listens on, at this moment.
 fn free_port() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("it has an address")
 }
 
-/// The answer to `GET /metrics`, once somebody answers.
-fn fetch(address: SocketAddr) -> String {
-    let mut stream = until("metrics are served", || TcpStream::connect(address).ok());
+/// A connection, once somebody listens.
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = until("metrics are served", || TcpStream::connect(address).ok());
     stream.set_read_timeout(Some(PATIENCE)).expect("a time limit can be set");
+    stream
+}
+
+/// The answer to `GET /metrics`.
+fn fetch(address: SocketAddr) -> String {
+    let mut stream = connect(address);
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("it takes the request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("it answers");
     answer
+}
+
+/// Waits for the other side to hang up without a word.
+fn hung_up(mut stream: TcpStream) {
+    match stream.read(&mut [0; 16]) {
+        Ok(0) => {}
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+        other => panic!("not hung up on: {other:?}"),
+    }
 }
 
 /// settings.md, `gateway safe`: the word follows the bucket.
@@ -46,6 +90,17 @@ fn one_word_says_whether_everything_is_in_s3() {
     let (store, home) = (store(), Home::new());
     let gateway = Gateway::start(&home, &settings(&store));
     assert_eq!(ask(&home, "safe"), ("safe\n".to_owned(), true));
+    let puts = |gateway: &Gateway| {
+        let requests = gateway.status().figures.requests;
+        requests.into_iter().find(|of| of.operation == "PutObject").unwrap_or_default()
+    };
+    // Finding out what the bucket can do is made of requests, too.
+    until("the bucket is known", || {
+        let known = gateway.status().shares[0].capabilities;
+        (known.put_if_absent == Ability::Yes).then_some(())
+    });
+    let asked = puts(&gateway);
+    assert_eq!(asked.latency.count(), store.request_counts()["PutObject"]);
     let refuse = FaultAction::FailBefore { status: 500, code: "InternalError".to_owned() };
     store.faults().add(FaultRule::new(refuse).operation("PutObject").times(u64::MAX));
     Mount::new(gateway.port, "sales").write("a", b"1");
@@ -54,8 +109,9 @@ fn one_word_says_whether_everything_is_in_s3() {
     assert_eq!(status.shutdown, Shutdown::Stuck);
     assert_eq!(status.shares[0].upload, status.upload, "one share has it all");
     assert!(status.upload.oldest_seconds.is_some());
-    let puts = status.figures.requests.iter().find(|of| of.operation == "PutObject");
-    assert!(puts.is_some_and(|puts| puts.failed > 0 && puts.succeeded == 0), "{puts:?}");
+    let failing = puts(&gateway);
+    assert!(failing.failed > asked.failed, "{failing:?}");
+    assert_eq!(failing.succeeded, asked.succeeded);
     store.faults().clear();
     gateway.flush();
     assert_eq!(ask(&home, "safe"), ("safe\n".to_owned(), true));
@@ -95,13 +151,32 @@ fn metrics_are_served_where_the_settings_say() {
     }
     assert_eq!(ask(&home, "metrics").0.lines().next(), answer.lines().find(|l| l.starts_with('#')));
 
+    let open = connect(at);
+    gateway.replace_settings(&metrics(at, "192.0.2.1"));
+    hung_up(open);
+    hung_up(connect(at));
     let elsewhere = free_port();
     gateway.replace_settings(&metrics(elsewhere, "192.0.2.1"));
-    assert!(fetch(elsewhere).starts_with("HTTP/1.0 403"));
+    hung_up(connect(elsewhere));
     until("the old address is closed", || TcpStream::connect(at).err());
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let taken_at = taken.local_addr().expect("it has an address");
     gateway.replace_settings(&metrics(taken_at, "127.0.0.1"));
     let problem = until("the status says why", || gateway.status().settings_problem);
     assert!(problem.contains("metrics.listen"), "{problem}");
+}
+
+/// A share without credentials asks S3 nothing, and no request of it is counted.
+#[test]
+fn what_is_refused_for_want_of_credentials_is_no_request() {
+    let (store, home) = (store(), Home::new());
+    let bare = settings(&store).replace("access_key_id = \"tidegate\"\n", "");
+    let bare = bare.replace("secret_access_key = \"tidegate-secret\"\n", "");
+    let gateway = Gateway::start(&home, &bare);
+    let unavailable = |state: &ShareState| matches!(state, ShareState::Unavailable(_));
+    until("the share has been refused", || {
+        unavailable(&gateway.status().shares[0].state).then_some(())
+    });
+    assert_eq!(gateway.status().figures.requests, []);
+    assert!(store.request_counts().is_empty());
 }

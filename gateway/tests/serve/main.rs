@@ -1,6 +1,7 @@
 //! The whole `gateway serve` as a process, against the embedded S3 store and a user-space NFS client:
 //! what docs/semantics.md promises, seen from outside.
 mod crash;
+mod damage;
 mod early;
 mod edge;
 mod figures;
@@ -9,6 +10,7 @@ mod process;
 #[path = "../nfs_protocol/raw.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "shared with the protocol's own tests")]
 mod raw;
+mod stored;
 
 use gateway_api::status::FileState;
 use mount::Mount;

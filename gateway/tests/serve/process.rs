@@ -121,7 +121,19 @@ impl Gateway {
         settings: &str,
         point: Option<&str>,
     ) -> Result<Self, ExitStatus> {
+        Self::start_on(home, settings, point, None)
+    }
+
+    /// The same on a cache disk of so many bytes.
+    pub(crate) fn start_on(
+        home: &Home,
+        settings: &str,
+        point: Option<&str>,
+        cache_bytes: Option<u64>,
+    ) -> Result<Self, ExitStatus> {
+        let cache_bytes = cache_bytes.map(|bytes| format!("--cache-bytes={bytes}"));
         let mut child = Self::serving(home, settings)
+            .args(cache_bytes)
             .envs(point.map(|point| ("TIDEGATE_FAILPOINT", point)))
             .spawn()
             .expect("the gateway program starts");

@@ -1,4 +1,5 @@
-//! `cargo verify`: every check and every test, one after another; stops at the first failure.
+//! `cargo verify`: every check and every test, one after another; stops at the first failure. Beside
+//! them only the fuzz targets are compiled.
 use std::{
     io::{BufRead, BufReader},
     path::PathBuf,
@@ -10,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use e2e::{
     artifacts::GATEWAY_VARIABLE,
-    fuzzing,
+    fuzzing::{self, Compiling},
     host::{self, Need},
     moto::{self, Moto},
     test_count::TestCount,
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
         steps: Vec::new(),
         left_out: Vec::new(),
         moto: None,
+        fuzz: None,
     };
     let outcome = verify.run(&Arguments::parse());
     println!();
@@ -116,11 +118,14 @@ struct Verify {
     steps: Vec<(&'static str, f64)>,
     /// Runs from before the tests to the end.
     moto: Option<Moto>,
+    /// The fuzz targets, from their compiling beside everything else to the end, where they run.
+    fuzz: Option<Compiling>,
 }
 
 impl Verify {
     fn run(&mut self, arguments: &Arguments) -> Result<()> {
         self.step("packages that the checks need", |_| install(arguments))?;
+        self.fuzz = Some(Compiling::begin(self.workspace.root())?);
         self.step("formatting (cargo fmt)", |verify| {
             host::run(&mut verify.cargo(&["fmt", "--all", "--check"]))?;
             let fuzz = ["--manifest-path", "gateway/fuzz/Cargo.toml"];
@@ -163,9 +168,6 @@ impl Verify {
             })?;
         }
         self.step("tests", |verify| verify.tests(&["--no-fail-fast", "--", "--skip", VM_MODULE]))?;
-        self.step("fuzzing, briefly (cargo fuzz)", |verify| {
-            fuzzing::run_briefly(verify.workspace.root()).map(drop)
-        })?;
         match &arguments.ovf_schema {
             Some(folder) => self.step("the OVA's descriptor against its schemas", |verify| {
                 let folder = folder.canonicalize().context("the folder of the schemas")?;
@@ -175,21 +177,28 @@ impl Verify {
         }
         if arguments.quick {
             self.left_out.push("the appliance in virtual machines (--quick)");
-            return Ok(());
+        } else {
+            self.step("the appliance in virtual machines", Self::appliance)?;
         }
-        self.step("the appliance in virtual machines", |verify| {
-            let before = verify.count.passed;
-            let mut words: Vec<&str> = VM_TESTS.iter().flat_map(|name| ["--test", name]).collect();
-            words.extend(["--", VM_MODULE, "--nocapture", "--test-threads", "1"]);
-            verify.tests(&words)?;
-            let ran = verify.count.passed - before;
-            anyhow::ensure!(
-                ran >= VM_TESTS.len() as u64,
-                "{ran} tests ran in virtual machines; there are {} programs of them",
-                VM_TESTS.len()
-            );
-            Ok(())
+        // Last: their compiling takes what the steps before leave of the processors.
+        self.step("fuzzing, briefly (cargo fuzz)", |verify| match verify.fuzz.take() {
+            Some(fuzz) => fuzz.run_briefly().map(drop),
+            None => bail!("the fuzz targets are not compiled"),
         })
+    }
+
+    fn appliance(&mut self) -> Result<()> {
+        let before = self.count.passed;
+        let mut words: Vec<&str> = VM_TESTS.iter().flat_map(|name| ["--test", name]).collect();
+        words.extend(["--", VM_MODULE, "--nocapture", "--test-threads", "1"]);
+        self.tests(&words)?;
+        let ran = self.count.passed - before;
+        anyhow::ensure!(
+            ran >= VM_TESTS.len() as u64,
+            "{ran} tests ran in virtual machines; there are {} programs of them",
+            VM_TESTS.len()
+        );
+        Ok(())
     }
 
     fn step(

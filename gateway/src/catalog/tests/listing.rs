@@ -214,3 +214,33 @@ async fn a_directory_learns_of_its_marker_from_its_own_listing_or_from_head() {
     f.catalog.remove(root, "d", RemoveKind::EmptyDirectory, stamp(9)).await.unwrap();
     assert_eq!(f.drain().await, ["delete p/d/"]);
 }
+
+/// A client keeps names as long as the directory's times stay.
+#[tokio::test]
+async fn a_name_that_goes_shows_in_the_times_of_its_directory() {
+    let f = Fixture::new().await;
+    let root = f.share.root;
+    f.list(root, &["d/", "keep/"]).await;
+    let keep = f.catalog.child(root, "keep").await.unwrap().unwrap().ino;
+    f.list(keep, &["clean/", "x"]).await;
+    f.file(keep, "dirty").await;
+    let before = f.catalog.inode(root).await.unwrap();
+    let (_, gone) = f.list(root, &["keep/"]).await;
+    assert!(gone.is_empty(), "no file was known below it");
+    let after = f.catalog.inode(root).await.unwrap();
+    assert!(after.mtime > before.mtime && after.ctime > before.ctime);
+
+    let before = f.catalog.inode(keep).await.unwrap();
+    f.list(root, &[]).await;
+    assert_eq!(f.names(keep).await, ["dirty"]);
+    let after = f.catalog.inode(keep).await.unwrap();
+    assert!(after.mtime > before.mtime && after.ctime > before.ctime);
+
+    f.list(root, &["keep/", "lost"]).await;
+    let lost = f.catalog.child(root, "lost").await.unwrap().unwrap();
+    let before = f.catalog.inode(root).await.unwrap();
+    assert!(f.catalog.mark_gone(lost.ino, &tag("e"), at(95)).await.unwrap());
+    let after = f.catalog.inode(root).await.unwrap();
+    assert!(after.mtime > before.mtime && after.ctime > before.ctime);
+    f.verify().await;
+}

@@ -5,9 +5,15 @@ fn syncs(jobs: &[Job]) -> Vec<&SyncJob> {
     jobs.iter()
         .filter_map(|job| match job {
             Job::Sync(job) => Some(job.as_ref()),
-            Job::Early(_) | Job::Delete(_) | Job::Abort { .. } | Job::Localize { .. } => None,
+            Job::Early(_) | Job::Delete(_) | Job::Abort { .. } | Job::StepAside(_) => None,
         })
         .collect()
+}
+
+/// An upload in parts of what the job publishes.
+fn upload(job: &SyncJob, id: &str) -> MultipartState {
+    let (upload_id, key, version) = (id.to_owned(), job.key.clone(), job.inode.version);
+    MultipartState { upload_id, key, version, tag: Some("t".to_owned()), parts: Vec::new() }
 }
 
 #[tokio::test]
@@ -259,7 +265,7 @@ async fn swapped_files_do_not_wait_for_each_other_forever() {
     f.rename((root, "b"), (root, "a")).await;
     f.rename((root, "t"), (root, "b")).await;
     let done = f.drain().await;
-    assert!(done.iter().any(|step| step.starts_with("localize")), "{done:?}");
+    assert!(done.iter().any(|step| step.starts_with("aside")), "{done:?}");
     f.verify().await;
     for name in ["a", "b"] {
         let row = f.catalog.child(root, name).await.unwrap().unwrap();
@@ -315,6 +321,32 @@ async fn a_directory_renamed_twice_ends_at_the_last_name() {
     f.verify().await;
 }
 
+/// An overwrite of unknown outcome is settled where it may have landed, before a renamed file is copied
+/// from there.
+#[tokio::test]
+async fn a_renamed_file_is_settled_first_where_its_object_may_be_ours() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "f").await;
+    f.write(file, 10).await;
+    f.drain().await;
+    f.write(file, 20).await;
+    let sent = syncs(&f.claim().await)[0].clone();
+    let f = f.crash().await;
+    f.catalog.recover_journal(at(9)).await.unwrap();
+    f.rename((f.share.root, "f"), (f.share.root, "g")).await;
+    let job = syncs(&f.claim().await)[0].clone();
+    assert_eq!((job.key.as_str(), job.is_elsewhere), ("p/f", true));
+    assert_eq!(job.sent_version, Some(sent.inode.version));
+    let made = (sent.inode.version, 20);
+    let finish = f.catalog.finish_earlier(job.op, made, &job.key, &tag("ours"), at(9)).await;
+    assert_eq!(finish.unwrap(), Finish::Superseded);
+    let job = syncs(&f.claim().await)[0].clone();
+    assert_eq!((job.key.as_str(), job.is_elsewhere, job.sent_before), ("p/g", false, false));
+    assert_eq!(job.moved_from.unwrap().1, tag("ours"));
+    assert!(!job.inode.content_dirty, "its bytes are in S3");
+    f.verify().await;
+}
+
 #[tokio::test]
 async fn parts_belong_to_one_upload_of_one_key() {
     let f = Fixture::new().await;
@@ -322,7 +354,7 @@ async fn parts_belong_to_one_upload_of_one_key() {
     f.write(file, 100).await;
     let job = syncs(&f.claim().await)[0].clone();
     let version = job.inode.version;
-    f.catalog.record_multipart(job.op, &job.key, version, "up1").await.unwrap();
+    f.catalog.record_multipart(job.op, &upload(&job, "up1")).await.unwrap();
     f.catalog.begin_part(job.op, "up1", 1, 0..50).await.unwrap();
     f.catalog.record_part(job.op, "up1", 1, &tag("p1"), 0..50).await.unwrap();
     f.catalog.begin_part(job.op, "up1", 2, 50..100).await.unwrap();
@@ -355,7 +387,7 @@ async fn a_part_counts_only_while_the_file_has_its_bytes() {
     let file = f.file(f.share.root, "big").await;
     f.write(file, 64 * MIB).await;
     let job = syncs(&f.claim().await)[0].clone();
-    f.catalog.record_multipart(job.op, &job.key, job.inode.version, "up1").await.unwrap();
+    f.catalog.record_multipart(job.op, &upload(&job, "up1")).await.unwrap();
     let part = |number: u32| u64::from(number - 1) * 16 * MIB..u64::from(number) * 16 * MIB;
     for number in 1..=4 {
         f.catalog.begin_part(job.op, "up1", number, part(number)).await.unwrap();
@@ -428,7 +460,7 @@ async fn a_removed_file_aborts_its_upload() {
     let file = f.file(f.share.root, "big").await;
     f.write(file, 100).await;
     let job = syncs(&f.claim().await)[0].clone();
-    f.catalog.record_multipart(job.op, &job.key, job.inode.version, "up1").await.unwrap();
+    f.catalog.record_multipart(job.op, &upload(&job, "up1")).await.unwrap();
     f.catalog.release_job(job.op, at(1)).await.unwrap();
     f.catalog.remove(f.share.root, "big", RemoveKind::NotDirectory, stamp(9)).await.unwrap();
     let mut done = f.drain().await;

@@ -23,7 +23,7 @@ type Row<'t> = (&'t str, FileKind, &'t [(&'t str, &'t str)], Expected);
 #[test]
 fn objects_of_every_writer_are_read() {
     use FileKind::{Directory, File, Symlink};
-    let table: [Row<'_>; 12] = [
+    let table: [Row<'_>; 19] = [
         (
             "File Gateway: four digits",
             File,
@@ -35,6 +35,19 @@ fn objects_of_every_writer_are_read() {
                 ("user-agent", "aws-storage-gateway"),
             ],
             (0o644, 1000, 1001, 1_734_968_895_000_000_000, 1_734_968_895_000_000_000),
+        ),
+        (
+            "File Gateway: a directory",
+            Directory,
+            &[
+                ("file-owner", "1000"),
+                ("file-group", "1001"),
+                ("file-permissions", "0755"),
+                ("file-mtime", "1734968895000"),
+                ("user-agent", "aws-storage-gateway"),
+                ("user-agent-id", "sgw-01234567"),
+            ],
+            (0o755, 1000, 1001, 1_734_968_895_000_000_000, 1_734_968_895_000_000_000),
         ),
         (
             "DataSync: st_mode without a leading zero, seconds and nanoseconds",
@@ -73,6 +86,32 @@ fn objects_of_every_writer_are_read() {
             Directory,
             &[("file-permissions", "0040755"), ("file-owner", "500")],
             (0o755, 500, 65533, 77_000_000_000, 77_000_000_000),
+        ),
+        (
+            "FSx for Lustre, File Cache: a symbolic link",
+            Symlink,
+            &[("file-permissions", "0120777"), ("file-owner", "500"), ("file-group", "501")],
+            (0o777, 500, 501, 77_000_000_000, 77_000_000_000),
+        ),
+        (
+            "File Cache: setuid is not taken over",
+            File,
+            &[("file-permissions", "0104755"), ("file-mtime", "1595002920000000000ns")],
+            (0o755, 65534, 65533, 1_595_002_920_000_000_000, 1_595_002_920_000_000_000),
+        ),
+        (
+            "S3 Files: a file",
+            File,
+            &[
+                ("file-owner", "1000"),
+                ("file-group", "1000"),
+                ("file-permissions", "0100640"),
+                ("file-mtime", "1700000000123456789ns"),
+                ("file-atime", "1700000001000000000ns"),
+                ("file-btime", "1600000000000000000ns"),
+                ("user-agent", "aws-s3-files"),
+            ],
+            (0o640, 1000, 1000, 1_700_000_000_123_456_789, 1_700_000_001_000_000_000),
         ),
         (
             "S3 Files: a symbolic link, with a birth time that nobody here keeps",
@@ -115,6 +154,24 @@ fn objects_of_every_writer_are_read() {
                 ("btime", "2023-11-14T22:13:20Z"),
             ],
             (0o640, 1000, 1000, 1_700_000_000_500_000_000, 1_700_000_000_000_000_000),
+        ),
+        (
+            "rclone: a directory",
+            Directory,
+            &[("mode", "0040750"), ("uid", "1000"), ("mtime", "2023-11-14T22:13:20.123456789Z")],
+            (0o750, 1000, 65533, 1_700_000_000_123_456_789, 1_700_000_000_123_456_789),
+        ),
+        (
+            "rclone: a symbolic link",
+            Symlink,
+            &[("mode", "0120777"), ("gid", "5")],
+            (0o777, 65534, 5, 77_000_000_000, 77_000_000_000),
+        ),
+        (
+            "Transfer Family: who wrote it, and nothing else",
+            File,
+            &[("user-agent", "AWSTransfer"), ("user-agent-id", "s-0123456789abcdef0")],
+            (0o666, 65534, 65533, 77_000_000_000, 77_000_000_000),
         ),
         (
             "rclone: mtime alone, as it writes without metadata: seconds with a fraction",

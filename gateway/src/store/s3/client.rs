@@ -3,9 +3,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::{
     BehaviorVersion, Builder, IdentityCache, Region, RequestChecksumCalculation,
-    StalledStreamProtectionConfig,
-    retry::RetryConfig,
-    timeout::{TimeoutConfig, TimeoutConfigBuilder},
+    StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
 };
 use gateway_api::{
     SettingsError,
@@ -14,16 +12,31 @@ use gateway_api::{
 
 use super::{credentials::S3Credentials, transport};
 
-/// Longest wait for a TCP and TLS connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest that a request may take that moves no more than one 1 MiB block: somebody waits for its
-/// answer.
-const QUICK_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the store may keep a request waiting that somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitLimits {
+    /// For a connection, TLS included, of any request.
+    pub connect: Duration,
+    /// From the request to its answer, for one that moves no more than one 1 MiB block.
+    pub answer: Duration,
+    /// While the body of an answer moves no byte.
+    pub stall: Duration,
+}
+
+impl Default for WaitLimits {
+    /// Ten seconds to connect, twenty to answer or to move on: all far below an NFS client's 60 s.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            answer: Duration::from_secs(20),
+            stall: Duration::from_secs(20),
+        }
+    }
+}
+
 /// Longest that the store may be busy with what it does by itself, and of which nothing can be seen
 /// to move: a copy of 5 GiB at 6 MiB/s, the end of an upload of 10,000 parts.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(900);
-/// A body of an answer that moves no byte for this long is given up.
-const STALL_GRACE: Duration = Duration::from_secs(20);
 
 /// The configuration of a client for `settings` that signs with `credentials`.
 ///
@@ -33,7 +46,7 @@ pub(super) fn config(
     settings: &S3Settings,
     credentials: &S3Credentials,
 ) -> Result<Builder, SettingsError> {
-    let mut config = Builder::new()
+    let config = Builder::new()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(settings.region.clone()))
         .credentials_provider(credentials.clone())
@@ -46,15 +59,8 @@ pub(super) fn config(
         .use_arn_region(true)
         .retry_config(RetryConfig::disabled())
         // Which checksum a request carries is decided where its body is known.
-        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-        .timeout_config(timeouts().operation_attempt_timeout(QUICK_TIMEOUT).build())
-        // Of answers; whether a body on its way there moves is seen to in `pace.rs`.
-        .stalled_stream_protection(
-            StalledStreamProtectionConfig::enabled()
-                .upload_enabled(false)
-                .grace_period(STALL_GRACE)
-                .build(),
-        );
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
+    let mut config = waiting(config, WaitLimits::default());
     if !settings.endpoint.is_empty() {
         config = config.endpoint_url(endpoint_url(&settings.endpoint));
     }
@@ -66,20 +72,38 @@ pub(super) fn config(
 
 /// The SDK joins a path of the endpoint and the bucket as they are: the slash between them is the
 /// endpoint's.
-fn endpoint_url(endpoint: &str) -> String {
+pub(super) fn endpoint_url(endpoint: &str) -> String {
     format!("{}/", endpoint.trim_end_matches('/'))
 }
 
-fn timeouts() -> TimeoutConfigBuilder {
-    TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT)
+/// `config`, whose requests wait no longer than `limits`.
+pub(super) fn waiting(config: Builder, limits: WaitLimits) -> Builder {
+    config
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(limits.connect)
+                .operation_attempt_timeout(limits.answer)
+                .build(),
+        )
+        // Of answers; whether a body on its way there moves is seen to in `pace.rs`.
+        .stalled_stream_protection(
+            StalledStreamProtectionConfig::enabled()
+                .upload_enabled(false)
+                .grace_period(limits.stall)
+                .build(),
+        )
 }
 
-/// What a request has other than the rest whose body may take as long as it moves.
+/// What a request has other than the rest whose body may take as long as it moves. What is not said
+/// here is as the client has it.
 pub(super) fn sending() -> Builder {
-    Builder::new().timeout_config(timeouts().disable_operation_attempt_timeout().build())
+    // Not disabled: the SDK takes a configuration without any timeout for one that disables all.
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(Duration::MAX);
+    Builder::new().timeout_config(timeouts.build())
 }
 
 /// What a request has other than the rest that keeps the store busy.
 pub(super) fn busy() -> Builder {
-    Builder::new().timeout_config(timeouts().operation_attempt_timeout(BUSY_TIMEOUT).build())
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(BUSY_TIMEOUT);
+    Builder::new().timeout_config(timeouts.build())
 }

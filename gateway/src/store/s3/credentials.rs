@@ -5,7 +5,7 @@
 use std::{
     fs::Metadata,
     os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -34,13 +34,20 @@ pub struct S3Credentials {
 #[derive(Debug)]
 struct Shared {
     source: ArcSwap<Source>,
-    file: Mutex<FileState>,
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 enum Source {
     Settings(Keys),
-    File(PathBuf),
+    File(KeysFile),
+}
+
+/// A file of keys, with what is known of it: a request that still reads one that was replaced notes
+/// what it finds where nobody looks any more.
+#[derive(Debug)]
+struct KeysFile {
+    path: PathBuf,
+    state: Mutex<FileState>,
 }
 
 /// What is known of the credentials file.
@@ -58,16 +65,14 @@ struct FileState {
 /// replacement its inode.
 #[derive(Debug, PartialEq)]
 struct Stamp {
-    path: PathBuf,
     device_and_inode: (u64, u64),
     changed: (i64, i64),
     bytes: u64,
 }
 
 impl Stamp {
-    fn of(path: &Path, file: &Metadata) -> Self {
+    fn of(file: &Metadata) -> Self {
         Self {
-            path: path.to_owned(),
             device_and_inode: (file.dev(), file.ino()),
             changed: (file.ctime(), file.ctime_nsec()),
             bytes: file.len(),
@@ -91,37 +96,50 @@ pub enum CredentialsStanding {
 impl S3Credentials {
     /// The credentials of `settings`.
     pub fn new(settings: &S3Settings) -> Self {
-        let shared =
-            Shared { source: ArcSwap::from_pointee(source(settings)), file: Mutex::default() };
+        let shared = Shared { source: ArcSwap::from_pointee(source(settings)) };
         Self { shared: Arc::new(shared) }
     }
 
     /// Takes the credentials of `settings` from the next request on; answers whether they are others.
     pub fn replace(&self, settings: &S3Settings) -> bool {
         let source = source(settings);
-        if **self.shared.source.load() == source {
+        if self.shared.source.load().is_same(&source) {
             return false;
         }
-        *self.file() = FileState::default();
         self.shared.source.store(Arc::new(source));
         true
     }
 
     /// How they stand at `now`. Looks at the file, where there is one.
     pub async fn standing(&self, now: Timestamp) -> CredentialsStanding {
-        let keys = match self.current().await {
+        let source = self.shared.source.load_full();
+        let keys = match source.keys().await {
             Ok(keys) => keys,
             Err(problem) => return CredentialsStanding::Unreadable(problem),
         };
-        match keys.expires_at {
-            Some(end) if end.unix_seconds() <= now.seconds() => CredentialsStanding::Expired(end),
-            _ if self.file().problem.is_some() => {
-                CredentialsStanding::Unreadable(self.file().problem.clone().unwrap_or_default())
+        let problem = match &*source {
+            Source::Settings(_) => None,
+            Source::File(file) => file.state().problem.clone(),
+        };
+        match (keys.expires_at, problem) {
+            (Some(end), _) if end.unix_seconds() <= now.seconds() => {
+                CredentialsStanding::Expired(end)
             }
-            Some(end) if end.unix_seconds() <= now.seconds() + EXPIRING_SECONDS => {
+            (_, Some(problem)) => CredentialsStanding::Unreadable(problem),
+            (Some(end), None) if end.unix_seconds() <= now.seconds() + EXPIRING_SECONDS => {
                 CredentialsStanding::Expiring(end)
             }
-            _ => CredentialsStanding::Good,
+            (Some(_) | None, None) => CredentialsStanding::Good,
+        }
+    }
+}
+
+impl Source {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Settings(mine), Self::Settings(theirs)) => mine == theirs,
+            (Self::File(mine), Self::File(theirs)) => mine.path == theirs.path,
+            (Self::Settings(_), Self::File(_)) | (Self::File(_), Self::Settings(_)) => false,
         }
     }
 
@@ -129,18 +147,23 @@ impl S3Credentials {
     ///
     /// # Errors
     /// Why there are none, in words for the operator.
-    async fn current(&self) -> Result<Keys, String> {
-        let source = self.shared.source.load_full();
-        let path = match &*source {
-            Source::Settings(keys) => return Ok(keys.clone()),
-            Source::File(path) => path,
-        };
+    async fn keys(&self) -> Result<Keys, String> {
+        match self {
+            Self::Settings(keys) => Ok(keys.clone()),
+            Self::File(file) => file.keys().await,
+        }
+    }
+}
+
+impl KeysFile {
+    async fn keys(&self) -> Result<Keys, String> {
+        let path = &self.path;
         let stamp = match tokio::fs::metadata(path).await {
-            Ok(file) => Stamp::of(path, &file),
+            Ok(file) => Stamp::of(&file),
             Err(error) => return self.unusable(None, format!("{}: {error}", path.display())),
         };
         {
-            let known = self.file();
+            let known = self.state();
             if known.stamp.as_ref() == Some(&stamp) {
                 return match (&known.keys, &known.problem) {
                     (Some(keys), _) => Ok(keys.clone()),
@@ -156,7 +179,7 @@ impl S3Credentials {
         };
         match read {
             Ok(keys) => {
-                let mut known = self.file();
+                let mut known = self.state();
                 *known = FileState { stamp: Some(stamp), keys: Some(keys.clone()), problem: None };
                 Ok(keys)
             }
@@ -167,7 +190,7 @@ impl S3Credentials {
     /// Notes why the file cannot be used. Keys read earlier stay good: whoever renews the file may be
     /// in the middle of it.
     fn unusable(&self, stamp: Option<Stamp>, problem: String) -> Result<Keys, String> {
-        let mut known = self.file();
+        let mut known = self.state();
         if known.problem.as_ref() != Some(&problem) {
             tracing::warn!("the credentials file cannot be used: {problem}");
         }
@@ -176,8 +199,8 @@ impl S3Credentials {
         known.keys.clone().ok_or(problem)
     }
 
-    fn file(&self) -> MutexGuard<'_, FileState> {
-        self.shared.file.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, FileState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -190,7 +213,8 @@ fn source(settings: &S3Settings) -> Source {
             expires_at: settings.expires_at.clone(),
         })
     } else {
-        Source::File(PathBuf::from(&settings.credentials_file))
+        let path = PathBuf::from(&settings.credentials_file);
+        Source::File(KeysFile { path, state: Mutex::default() })
     }
 }
 
@@ -200,7 +224,8 @@ impl ProvideCredentials for S3Credentials {
         Self: 'a,
     {
         future::ProvideCredentials::new(async move {
-            let keys = self.current().await.map_err(CredentialsError::not_loaded)?;
+            let source = self.shared.source.load_full();
+            let keys = source.keys().await.map_err(CredentialsError::not_loaded)?;
             let token = keys.session_token.expose();
             Ok(Credentials::new(
                 keys.access_key_id,
@@ -277,6 +302,23 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert_eq!(id(&credentials).await.unwrap(), "three");
         assert!(matches!(credentials.standing(now).await, CredentialsStanding::Unreadable(_)));
+    }
+
+    /// Goal: keys of a file that the settings do not name any more are never signed with. Method: a
+    /// request has begun to read the old file; the new one cannot be read.
+    #[tokio::test]
+    async fn a_request_that_still_reads_the_old_file_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        fs::write(&old, file("one", "")).unwrap();
+        let credentials = of_file(&old);
+        let under_way = credentials.shared.source.load_full();
+        let credentials_file = new.to_str().unwrap().to_owned();
+        assert!(credentials.replace(&S3Settings { credentials_file, ..S3Settings::default() }));
+        assert_eq!(under_way.keys().await.unwrap().access_key_id, "one");
+        assert!(id(&credentials).await.unwrap_err().contains("new"));
+        fs::write(&new, file("two", "")).unwrap();
+        assert_eq!(id(&credentials).await.unwrap(), "two");
     }
 
     #[tokio::test]

@@ -4,12 +4,14 @@
 //! decide (retries that multiply turn an outage into a storm).
 #[cfg(test)]
 mod addresses;
+mod begun;
 mod client;
 mod credentials;
 mod credentials_file;
 mod ops;
 mod pace;
 mod payer;
+mod place;
 mod probe;
 mod transport;
 mod wire;
@@ -23,10 +25,13 @@ use aws_sdk_s3::{Client, types::ChecksumAlgorithm};
 use crc_fast::CrcAlgorithm;
 use gateway_api::{BucketName, SettingsError, settings::S3Settings};
 
+pub use client::WaitLimits;
 pub use credentials::{CredentialsStanding, S3Credentials};
 pub use pace::SendLimits;
+pub use place::{Place, basic_authorization, http_date};
+pub use transport::tls_config;
 
-use super::pace::Paces;
+use super::{StoreMeter, pace::Paces};
 use crate::object::ObjectKey;
 
 /// How the store is to prove that it took the bytes that were sent.
@@ -84,6 +89,8 @@ pub struct S3Bucket {
     bucket: String,
     /// Whether bodies carry a CRC64NVME; clones follow what any of them learns.
     crc64nvme: Arc<AtomicBool>,
+    begun: begun::Begun,
+    meter: Arc<StoreMeter>,
     limits: SendLimits,
     paces: Paces,
 }
@@ -113,6 +120,8 @@ impl S3Bucket {
             crc64nvme: Arc::new(AtomicBool::new(
                 Checksums::of_endpoint(&settings.endpoint) == Checksums::Crc64Nvme,
             )),
+            begun: begun::Begun::default(),
+            meter: Arc::default(),
             limits: SendLimits::default(),
             paces: Paces::default(),
         })
@@ -140,10 +149,24 @@ impl S3Bucket {
         Self { paces, ..self }
     }
 
+    /// The same bucket, counting in `meter` what it asks by itself, beside what the port is asked for
+    /// (which a [`super::MeteredStore`] counts).
+    #[must_use]
+    pub fn with_meter(self, meter: Arc<StoreMeter>) -> Self {
+        Self { meter, ..self }
+    }
+
     /// The same bucket with other patience for bodies that do not move.
     #[must_use]
     pub fn with_send_limits(self, limits: SendLimits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// The same bucket with other patience for a store that does not answer.
+    #[must_use]
+    pub fn with_wait_limits(self, limits: WaitLimits) -> Self {
+        let config = client::waiting(self.client.config().to_builder(), limits);
+        Self { client: Client::from_conf(config.build()), ..self }
     }
 
     /// Sends these checksums from the next request on, from every clone.

@@ -26,7 +26,7 @@ use crate::{
     object::{ETag, ObjectKey},
     store::{
         Expect, ListPage, ListedObject, ObjectMeta, ObjectStore, PendingUpload, PutOptions,
-        StoreError, StoreErrorKind, StoreOp, UploadedPart,
+        StoreError, StoreErrorKind, StoreOp, UploadedPart, UploadsMarker, UploadsPage,
         s3_error::{self, At},
     },
 };
@@ -130,13 +130,10 @@ impl ObjectStore for S3Bucket {
         if let Some(came) = got.content_length().filter(|length| size(Some(*length)) != expected) {
             return Err(wrong(size(Some(came))));
         }
-        let broke_off = |error: &dyn std::fmt::Display| {
-            at.error(StoreErrorKind::Unavailable, &format!("the body broke off: {error}"))
-        };
         let mut body = got.body;
         let mut bytes = BytesMut::new();
         while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(|e| broke_off(&e))?;
+            let chunk = chunk.map_err(|e| s3_error::of_body(at, &e))?;
             self.paces.download.pass(chunk.len()).await;
             bytes.extend_from_slice(&chunk);
             if bytes.len() as u64 > expected {
@@ -264,7 +261,8 @@ impl ObjectStore for S3Bucket {
         options: &PutOptions,
     ) -> Result<String, StoreError> {
         let at = At::key(StoreOp::CreateMultipartUpload, key);
-        let checksum = self.checksums().algorithm();
+        let checksums = self.checksums();
+        let checksum = checksums.algorithm();
         let whole = checksum.as_ref().map(|_| ChecksumType::FullObject);
         let request = self
             .client
@@ -281,7 +279,9 @@ impl ObjectStore for S3Bucket {
             .set_acl(options.acl.as_deref().map(From::from));
         let begun = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
         let id = begun.upload_id().filter(|id| !id.is_empty());
-        id.map(str::to_owned).ok_or_else(|| at.error(StoreErrorKind::Invalid, "no upload id"))
+        let id = id.ok_or_else(|| at.error(StoreErrorKind::Invalid, "no upload id"))?;
+        self.begun.note(id, checksums);
+        Ok(id.to_owned())
     }
 
     async fn put_part(
@@ -292,6 +292,8 @@ impl ObjectStore for S3Bucket {
         body: Bytes,
     ) -> Result<UploadedPart, StoreError> {
         let at = At::key(StoreOp::UploadPart, key);
+        let wire_number = part_number(number, at)?;
+        let checksums = self.begun_with(key, upload_id).await?;
         let going = Sending::new(body.clone(), &self.paces.upload);
         let request = self
             .client
@@ -299,8 +301,8 @@ impl ObjectStore for S3Bucket {
             .bucket(&self.bucket)
             .key(key.as_str())
             .upload_id(upload_id)
-            .part_number(part_number(number, at)?)
-            .set_checksum_crc64_nvme(self.checksums().of(&body))
+            .part_number(wire_number)
+            .set_checksum_crc64_nvme(checksums.of(&body))
             .body(ByteStream::from(body))
             .customize()
             .config_override(sending())
@@ -319,7 +321,7 @@ impl ObjectStore for S3Bucket {
         from_etag: &ETag,
         range: Range<u64>,
     ) -> Result<UploadedPart, StoreError> {
-        let at = At::key(StoreOp::UploadPart, key);
+        let at = At::key(StoreOp::UploadPartCopy, key);
         let request = self
             .part_copy_request(key, upload_id, from, from_etag)
             .part_number(part_number(number, at)?)
@@ -367,6 +369,7 @@ impl ObjectStore for S3Bucket {
             .send()
             .await
             .map_err(|e| s3_error::from_sdk(at, e))?;
+        self.begun.forget(upload_id);
         tag(completed.e_tag(), at)
     }
 
@@ -379,21 +382,47 @@ impl ObjectStore for S3Bucket {
             .key(key.as_str())
             .upload_id(upload_id);
         match request.send().await.map_err(|e| s3_error::from_sdk(at, e)) {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+            Err(error) if error.kind != StoreErrorKind::NotFound => return Err(error),
+            Ok(_) | Err(_) => {}
         }
+        self.begun.forget(upload_id);
+        Ok(())
     }
 
-    async fn list_multipart(&self, prefix: &str) -> Result<Vec<PendingUpload>, StoreError> {
+    async fn list_multipart(
+        &self,
+        prefix: &str,
+        after: Option<&UploadsMarker>,
+    ) -> Result<UploadsPage, StoreError> {
         let at = At::bucket(StoreOp::ListMultipartUploads);
-        let request = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(prefix);
+        let request = self
+            .client
+            .list_multipart_uploads()
+            .bucket(&self.bucket)
+            .prefix(prefix)
+            .encoding_type(EncodingType::Url)
+            .set_key_marker(after.map(|after| after.key.clone()))
+            .set_upload_id_marker(after.and_then(|after| after.upload_id.clone()));
         let listed = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
-        let pending = |upload: &aws_sdk_s3::types::MultipartUpload| PendingUpload {
-            key: upload.key().unwrap_or_default().to_owned(),
-            upload_id: upload.upload_id().unwrap_or_default().to_owned(),
-            initiated: timestamp(upload.initiated()),
-        };
-        Ok(listed.uploads().iter().map(pending).collect())
+        let encoded = listed.encoding_type() == Some(&EncodingType::Url);
+        let mut page = UploadsPage::default();
+        for upload in listed.uploads() {
+            // One whose key is not UTF-8 is not ours, and could not be named.
+            let Some(key) = decoded(upload.key().unwrap_or_default(), encoded) else { continue };
+            page.uploads.push(PendingUpload {
+                key,
+                upload_id: upload.upload_id().unwrap_or_default().to_owned(),
+                initiated: timestamp(upload.initiated()),
+            });
+        }
+        if listed.is_truncated() == Some(true) {
+            let key = listed.next_key_marker().and_then(|key| decoded(key, encoded));
+            let key = key.ok_or_else(|| {
+                at.error(StoreErrorKind::Invalid, "a truncated listing without a marker")
+            })?;
+            let upload_id = listed.next_upload_id_marker().filter(|id| !id.is_empty());
+            page.next = Some(UploadsMarker { key, upload_id: upload_id.map(str::to_owned) });
+        }
+        Ok(page)
     }
 }

@@ -20,7 +20,8 @@ const UPLOADS_MAX: usize = 100;
 
 impl S3Bucket {
     /// Tries each of S3's abilities on the object `scratch`, stored with `options`, and removes it. Some
-    /// 30 small requests. Bodies carry checksums afterwards if the store checks them.
+    /// 30 small requests, counted but for their bytes, which are no file's. Bodies carry
+    /// checksums afterwards if the store checks them.
     ///
     /// # Errors
     /// [`StoreError`] where the store does not answer, or may not be written: nothing is known then.
@@ -86,15 +87,39 @@ struct Probe<'p> {
 }
 
 impl Probe<'_> {
+    async fn counted<T>(
+        &self,
+        op: StoreOp,
+        request: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.store.meter.counted(op, request).await
+    }
+
+    async fn delete(&self, etag: Option<&ETag>) -> Result<(), StoreError> {
+        self.counted(StoreOp::DeleteObject, self.store.delete(self.key, etag)).await
+    }
+
+    async fn begin_upload(&self) -> Result<String, StoreError> {
+        let begin = self.store.create_multipart(self.key, self.options);
+        self.counted(StoreOp::CreateMultipartUpload, begin).await
+    }
+
+    async fn abort(&self, id: &str) -> Result<(), StoreError> {
+        let abort = self.store.abort_multipart(self.key, id);
+        self.counted(StoreOp::AbortMultipartUpload, abort).await
+    }
+
     /// Removes the scratch object and its uploads; tells whether uploads can be listed.
     async fn clean(&self) -> Result<Ability, StoreError> {
-        self.store.delete(self.key, None).await?;
-        let Some(uploads) = works(self.store.list_multipart(self.key.as_str()).await)? else {
+        self.delete(None).await?;
+        let list = self.store.list_multipart(self.key.as_str(), None);
+        let listed = self.counted(StoreOp::ListMultipartUploads, list).await;
+        let Some(listed) = works(listed)? else {
             return Ok(Ability::No);
         };
-        let ours = uploads.iter().filter(|upload| upload.key == self.key.as_str());
+        let ours = listed.uploads.iter().filter(|upload| upload.key == self.key.as_str());
         for upload in ours.take(UPLOADS_MAX) {
-            self.store.abort_multipart(self.key, &upload.upload_id).await?;
+            self.abort(&upload.upload_id).await?;
         }
         Ok(Ability::Yes)
     }
@@ -109,9 +134,9 @@ impl Probe<'_> {
             Ability::Yes => Checksums::Crc64Nvme,
             Ability::No | Ability::Ignored | Ability::Unknown => Checksums::PayloadSignature,
         });
-        let sending = Probe { store, key: self.key, options: self.options };
+        let sending = Probe { store, ..*self };
         let (complete_if_absent, complete_if_match) = sending.completes().await?;
-        let upload_part_copy = sending.part_copy().await?;
+        let (upload_part_copy, part_copy_source_if_match) = sending.part_copy().await?;
         let delete_if_match = self.delete_if_match().await?;
         Ok(Capabilities {
             put_if_absent,
@@ -123,13 +148,15 @@ impl Probe<'_> {
             copy_source_if_match,
             delete_if_match,
             upload_part_copy,
+            part_copy_source_if_match,
             list_multipart_uploads,
             crc64nvme,
         })
     }
 
     async fn put(&self, expect: &Expect) -> Result<ETag, StoreError> {
-        self.store.put(self.key, Bytes::from_static(b"probe"), self.options, expect).await
+        let put = self.store.put(self.key, Bytes::from_static(b"probe"), self.options, expect);
+        self.counted(StoreOp::PutObject, put).await
     }
 
     /// The tag of the scratch object, stored anew.
@@ -174,15 +201,19 @@ impl Probe<'_> {
             .put_request(self.key, self.options, &Expect::Anything)
             .set_checksum_crc64_nvme(checksum)
             .body(ByteStream::from(body));
-        let put = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
-        tag(put.e_tag(), at)
+        self.counted(StoreOp::PutObject, async {
+            let put = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+            tag(put.e_tag(), at)
+        })
+        .await
     }
 
     /// The conditions on a copy's destination (absent, tag) and on its source.
     async fn copies(&self) -> Result<(Ability, Ability, Ability), StoreError> {
         let etag = self.stored().await?;
         let copy = async |from: &ETag, expect: &Expect| {
-            self.store.copy(self.key, from, self.key, self.options, expect).await
+            let copy = self.store.copy(self.key, from, self.key, self.options, expect);
+            self.counted(StoreOp::CopyObject, copy).await
         };
         if works(copy(&etag, &Expect::Anything).await)?.is_none() {
             return Ok((Ability::No, Ability::No, Ability::No));
@@ -213,40 +244,51 @@ impl Probe<'_> {
 
     /// An upload of one part that ends under a condition.
     async fn upload(&self, expect: &Expect) -> Result<ETag, StoreError> {
-        let id = self.store.create_multipart(self.key, self.options).await?;
+        let id = self.begin_upload().await?;
         let ended = async {
-            let body = Bytes::from_static(b"part");
-            let part = self.store.put_part(self.key, &id, 1, body).await?;
-            self.store.complete_multipart(self.key, &id, &[part], expect).await
+            let put = self.store.put_part(self.key, &id, 1, Bytes::from_static(b"part"));
+            let part = [self.counted(StoreOp::UploadPart, put).await?];
+            let complete = self.store.complete_multipart(self.key, &id, &part, expect);
+            self.counted(StoreOp::CompleteMultipartUpload, complete).await
         }
         .await;
         if ended.is_err() {
-            self.store.abort_multipart(self.key, &id).await?;
+            self.abort(&id).await?;
         }
         ended
     }
 
-    async fn part_copy(&self) -> Result<Ability, StoreError> {
+    /// UploadPartCopy, and the condition on its source.
+    async fn part_copy(&self) -> Result<(Ability, Ability), StoreError> {
         let etag = self.stored().await?;
-        let id = self.store.create_multipart(self.key, self.options).await?;
-        let copied = self.copy_whole_part(&id, &etag).await;
-        self.store.abort_multipart(self.key, &id).await?;
-        Ok(if works(copied)?.is_some() { Ability::Yes } else { Ability::No })
+        let id = self.begin_upload().await?;
+        let asked = async {
+            if works(self.copy_whole_part(&id, &etag).await)?.is_none() {
+                return Ok((Ability::No, Ability::Unknown));
+            }
+            Ok((Ability::Yes, verdict(self.copy_whole_part(&id, &no_tag()).await)?))
+        }
+        .await;
+        self.abort(&id).await?;
+        asked
     }
 
     /// UploadPartCopy of the whole object: S3 copies ranges only of objects above 5 MiB.
     async fn copy_whole_part(&self, id: &str, etag: &ETag) -> Result<UploadedPart, StoreError> {
-        let at = At::key(StoreOp::UploadPart, self.key);
+        let at = At::key(StoreOp::UploadPartCopy, self.key);
         let request = self.store.part_copy_request(self.key, id, self.key, etag).part_number(1);
-        let copied = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
-        let etag = copied.copy_part_result().and_then(|result| result.e_tag());
-        Ok(UploadedPart { number: 1, etag: tag(etag, at)? })
+        self.counted(StoreOp::UploadPartCopy, async {
+            let copied = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
+            let etag = copied.copy_part_result().and_then(|result| result.e_tag());
+            Ok(UploadedPart { number: 1, etag: tag(etag, at)? })
+        })
+        .await
     }
 
     async fn delete_if_match(&self) -> Result<Ability, StoreError> {
         let etag = self.stored().await?;
-        let refused = verdict(self.store.delete(self.key, Some(&no_tag())).await)?;
-        let right = self.store.delete(self.key, Some(&etag)).await;
+        let refused = verdict(self.delete(Some(&no_tag())).await)?;
+        let right = self.delete(Some(&etag)).await;
         if refused == Ability::Yes && works(right)?.is_none() {
             return Ok(Ability::No);
         }

@@ -31,6 +31,7 @@ struct Shared {
     latency_us: AtomicU64,
     rate_bytes_per_s: AtomicU64,
     ignore_write_conditions: AtomicBool,
+    ignore_part_sources: AtomicBool,
     requester_pays: AtomicBool,
     unknown_headers: Mutex<Vec<String>>,
     rules: Mutex<Vec<Armed>>,
@@ -67,6 +68,15 @@ impl Faults {
 
     pub(crate) fn ignores_write_conditions(&self) -> bool {
         self.shared.ignore_write_conditions.load(Ordering::Relaxed)
+    }
+
+    /// Plays a store that silently ignores the conditions on the source of UploadPartCopy.
+    pub fn set_ignore_part_sources(&self, ignore: bool) {
+        self.shared.ignore_part_sources.store(ignore, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ignores_part_sources(&self) -> bool {
+        self.shared.ignore_part_sources.load(Ordering::Relaxed)
     }
 
     /// Plays somebody else's bucket whose requesters pay: requests that do not say so are refused (S3 User

@@ -170,11 +170,15 @@ pub(super) async fn part_copy(
     let number = part_number(input.part_number)?;
     let algorithm = find_algorithm(service, &input.bucket, &input.key, &input.upload_id)?;
     let (source_bucket, source_key, source_version) = copy_source(&input.copy_source)?;
-    let condition = ReadCondition {
-        if_match: input.copy_source_if_match.clone().map(tag),
-        if_none_match: input.copy_source_if_none_match.clone().map(tag),
-        if_modified_since: input.copy_source_if_modified_since.as_ref().map(seconds),
-        if_unmodified_since: input.copy_source_if_unmodified_since.as_ref().map(seconds),
+    let condition = if service.faults.ignores_part_sources() {
+        ReadCondition::default()
+    } else {
+        ReadCondition {
+            if_match: input.copy_source_if_match.clone().map(tag),
+            if_none_match: input.copy_source_if_none_match.clone().map(tag),
+            if_modified_since: input.copy_source_if_modified_since.as_ref().map(seconds),
+            if_unmodified_since: input.copy_source_if_unmodified_since.as_ref().map(seconds),
+        }
     };
     let (body, size, copy_source_version_id) = service.storage.read(|catalog| {
         let bucket = catalog.bucket(source_bucket)?;

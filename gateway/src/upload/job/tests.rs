@@ -1,0 +1,130 @@
+//! What jobs tell the scheduler, against a bucket in memory.
+use bytes::Bytes;
+use gateway_api::settings::ShareSettings;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    cache::HostDisk,
+    catalog::{DurableBytes, NewInode, NewKind, RootAttr, Stamp, WriteCommit},
+    clock::{ManualClock, Timestamp},
+    ids::Ino,
+    share::{Events, ShareHealth},
+    store::{
+        FaultStore, MemoryStore, StoreOp,
+        fault::{Fault, FaultRule},
+    },
+};
+
+/// Four parts of an upload, and a little.
+const SIZE: u64 = (64 << 20) + 5;
+
+struct Fixture {
+    _dir: TempDir,
+    tools: Tools,
+    faults: FaultStore,
+    root: Ino,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::new(1_800_000_000, 0)));
+        let catalog = Catalog::open(dir.path()).unwrap();
+        let cache = CacheStore::open(Arc::new(HostDisk), dir.path()).unwrap();
+        let attr = RootAttr { mode: 0o777, uid: 0, gid: 0, now: clock.now() };
+        let row = catalog.ensure_share("share", "bucket", "p/", attr).await.unwrap();
+        let faults = FaultStore::new(Arc::new(MemoryStore::new(Arc::clone(&clock) as _)));
+        let name: gateway_api::ShareName = "share".parse().unwrap();
+        let events = Events::new(Arc::clone(&clock) as _);
+        let settings =
+            ShareSettings::new(name.clone(), "bucket".parse().unwrap(), "p/".parse().unwrap());
+        let share = Arc::new(Share {
+            id: row.id,
+            root: row.root,
+            settings,
+            store: Arc::new(faults.clone()),
+            health: ShareHealth::new(name, events),
+            gateway_id: "gw1".to_owned(),
+            catalog: catalog.generation(),
+        });
+        let tools = Tools {
+            share,
+            catalog,
+            cache,
+            locks: InodeLocks::default(),
+            clock,
+            budget: MemoryBudget::new(128 << 20),
+            copy_bytes_max: super::super::COPY_BYTES_MAX,
+            sent: Arc::default(),
+            ahead: Arc::default(),
+        };
+        Self { _dir: dir, tools, faults, root: row.root }
+    }
+
+    /// A file of [`SIZE`] bytes, committed; its burst is open unless it `closes`.
+    async fn file(&self, closes: bool) -> Ino {
+        let now = self.tools.clock.now();
+        let new = NewInode {
+            parent: self.root,
+            name: "f".to_owned(),
+            kind: NewKind::File { verifier: None },
+            mode: 0o640,
+            uid: 0,
+            gid: 0,
+            atime: now,
+            mtime: now,
+        };
+        let (catalog, cache) = (&self.tools.catalog, &self.tools.cache);
+        let stamp = Stamp { now, due: now, request: None };
+        let ino = catalog.create(new, stamp).await.unwrap().inode.ino;
+        let begun = catalog.begin_write(ino).await.unwrap();
+        let body = vec![7; usize::try_from(SIZE).unwrap()];
+        cache.write_at(ino, 0, Bytes::from(body)).await.unwrap();
+        cache.sync(ino).await.unwrap();
+        let commit = WriteCommit {
+            noted: Some(begun.version),
+            size: SIZE,
+            mtime: now,
+            clear_set_id: false,
+            ranges: std::iter::once(0..SIZE).collect(),
+            sums: Vec::new(),
+            bytes: DurableBytes::Synced(None),
+            closes,
+            due: now,
+        };
+        catalog.commit_write(ino, commit).await.unwrap();
+        ino
+    }
+
+    async fn run(&self) -> Ended {
+        let mut jobs = self.tools.catalog.claim_jobs(self.tools.clock.now(), 4).await.unwrap();
+        assert_eq!(jobs.len(), 1, "{jobs:?}");
+        self.tools.run(jobs.remove(0)).await
+    }
+}
+
+#[tokio::test]
+async fn what_goes_ahead_counts_with_its_bytes_and_when_it_is_put_off() {
+    let f = Fixture::new().await;
+    let ino = f.file(false).await;
+    let slow = Fault::FailBefore(StoreErrorKind::Throttled);
+    f.faults.add(FaultRule::new(slow).on(StoreOp::UploadPart).nth(2));
+    assert!(f.tools.catalog.offer_early(ino).await.unwrap());
+    let ended = f.run().await;
+    assert!(ended.throttled && ended.bytes < SIZE, "{ended:?}");
+    f.tools.sent.store(0, Ordering::Relaxed);
+    assert!(f.tools.catalog.offer_early(ino).await.unwrap());
+    let rest = f.run().await;
+    assert!(!rest.throttled);
+    assert_eq!(ended.bytes + rest.bytes, 64 << 20, "four parts, each once");
+}
+
+#[tokio::test]
+async fn a_job_counts_for_the_bytes_that_the_store_took_whatever_became_of_it() {
+    let f = Fixture::new().await;
+    f.file(true).await;
+    let slow = Fault::FailBefore(StoreErrorKind::Throttled);
+    f.faults.add(FaultRule::new(slow).on(StoreOp::CompleteMultipartUpload));
+    assert_eq!(f.run().await, Ended { bytes: SIZE, throttled: true });
+}

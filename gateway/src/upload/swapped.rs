@@ -1,0 +1,66 @@
+//! Files that want each other's keys: one object steps aside to a scratch key, within the bucket, and
+//! goes on from there. No byte of it comes here, and S3 has all of it at every moment.
+use super::{
+    copy::Whole,
+    job::{JobError, Tools},
+    publish::{look, lost_source},
+};
+use crate::{
+    catalog::{CatalogError, SyncJob},
+    failpoint::{self, Point},
+    object::ObjectKey,
+    store::{Expect, SCRATCH_NAME, StoreError, StoreErrorKind, StoreOp},
+};
+
+/// When what an attempt has left that a restart cut off is deleted, in milliseconds: after the next one, which
+/// is the same attempt and makes use of it.
+const LEFT_MS: u64 = 60_000;
+
+/// Brings the object out of the way.
+pub(super) async fn step_aside(tools: &Tools, job: &SyncJob) -> Result<(), JobError> {
+    let Some((from, etag)) = &job.moved_from else { return Err(JobError::Superseded) };
+    let error = |kind, message: &str| StoreError {
+        op: StoreOp::CopyObject,
+        key: Some(from.clone()),
+        kind,
+        request_id: None,
+        message: message.to_owned(),
+    };
+    let Some(head) = look(tools, from).await?.filter(|head| head.etag == *etag) else {
+        let refusal = error(StoreErrorKind::Changed, "it was changed in the bucket");
+        return lost_source(tools, job, refusal).await.and(Err(JobError::Superseded));
+    };
+    let Some(aside) = scratch(tools, job) else {
+        return Err(
+            error(StoreErrorKind::Invalid, "a scratch key would be over 1,024 bytes").into()
+        );
+    };
+    let left = tools.clock.now().plus_millis(LEFT_MS);
+    match tools.catalog.begin_aside(job.op, &aside, left).await {
+        Err(CatalogError::Changed | CatalogError::NoEntry) => return Err(JobError::Superseded),
+        noted => noted?,
+    }
+    let (to, size) = (aside.clone(), head.size);
+    let whole = Whole { from: from.clone(), etag: etag.clone(), size, to };
+    let options = tools.share.put_options(&job.inode);
+    // What is there is this attempt's, made before a restart.
+    let copied = match whole.copy(tools, &options, &Expect::Anything).await {
+        Ok(copied) => copied,
+        Err(JobError::Store(refusal)) if refusal.kind == StoreErrorKind::Changed => {
+            return lost_source(tools, job, refusal).await.and(Err(JobError::Superseded));
+        }
+        Err(error) => return Err(error),
+    };
+    failpoint::passed(Point::UploadAfterCopy);
+    tools.share.health.answered();
+    let (from, to) = ((from.clone(), etag.clone()), (aside, copied));
+    Ok(tools.catalog.stepped_aside(job.op, from, to, tools.clock.now()).await?)
+}
+
+/// A key that no listing shows and no file can have. Of this attempt alone: the deletion of what an earlier
+/// one has left may still be on its way.
+fn scratch(tools: &Tools, job: &SyncJob) -> Option<ObjectKey> {
+    let (prefix, gateway) = (&tools.share.settings.prefix, &tools.share.gateway_id);
+    let (ino, version, attempts) = (job.inode.ino.0, job.inode.version, job.attempts);
+    ObjectKey::new(format!("{prefix}{SCRATCH_NAME}{gateway}-{ino}-{version}-{attempts}"))
+}

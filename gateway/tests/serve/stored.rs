@@ -1,0 +1,65 @@
+//! The settings of a share that say how its objects are stored and what others' objects are taken for
+//! (settings.md "[[share]]"), from the settings file to the object and back.
+use s3_store::StoredObject;
+
+use crate::{
+    BUCKET, Mount, object_with, pattern,
+    process::{Gateway, Home, settings, store},
+};
+
+const WANTED: &str = r#"
+storage_class = "STANDARD_IA"
+encryption = "SseKms"
+kms_key = "alias/sales"
+object_acl = "bucket-owner-full-control"
+file_mode = "0640"
+directory_mode = "0757"
+owner_id = 123
+group_id = 456
+"#;
+
+fn check(object: &StoredObject, content_type: &str) {
+    let kms = ("aws:kms".to_owned(), Some("alias/sales".to_owned()));
+    assert_eq!(object.encryption, Some(kms));
+    assert_eq!(
+        (object.storage_class.as_str(), object.acl.as_str()),
+        ("STANDARD_IA", "bucket-owner-full-control")
+    );
+    assert_eq!(object.content_type, content_type);
+}
+
+#[test]
+fn objects_are_stored_as_the_share_wants_however_they_come_about() {
+    let (store, home) = (store(), Home::new());
+    let gateway = Gateway::start(&home, &format!("{}{WANTED}", settings(&store)));
+    let mut share = Mount::new(gateway.port, "sales");
+    let large = pattern((17 << 20) + 5, 1);
+    share.write("page.html", b"<p>");
+    share.write("film.mp4", &large);
+    share.mkdir("d");
+    gateway.flush();
+    check(&object_with(&store, "page.html", b"<p>"), "text/html");
+    check(&object_with(&store, "film.mp4", &large), "video/mp4");
+    check(&object_with(&store, "d/", b""), "application/x-directory");
+    // By a copy on the server, with the type of the new name.
+    share.rename("page.html", "note.txt");
+    gateway.flush();
+    check(&object_with(&store, "note.txt", b"<p>"), "text/plain");
+    let unguessed = format!("{}{WANTED}guess_mime_type = false\n", settings(&store));
+    gateway.replace_settings(&unguessed);
+    share.write("again.html", b"<p>");
+    gateway.flush();
+    assert_ne!(object_with(&store, "again.html", b"<p>").content_type, "text/html");
+}
+
+#[test]
+fn objects_that_say_nothing_are_what_the_share_says() {
+    let (store, home) = (store(), Home::new());
+    store.put(BUCKET, "onprem/theirs/plain", b"x");
+    let gateway = Gateway::start(&home, &format!("{}{WANTED}", settings(&store)));
+    let mut share = Mount::new(gateway.port, "sales");
+    let seen = |attr: nfs3_client::nfs3_types::nfs3::fattr3| (attr.mode, attr.uid, attr.gid);
+    share.list("");
+    assert_eq!(seen(share.getattr("theirs")), (0o757, 123, 456));
+    assert_eq!(seen(share.getattr("theirs/plain")), (0o640, 123, 456));
+}
