@@ -19,7 +19,7 @@ use rtnetlink::{
 
 use crate::{
     log,
-    observed::{self, NetworkState},
+    observed::{self, AdapterState, NetworkState},
     sys,
 };
 
@@ -91,14 +91,12 @@ async fn follow_lease(handle: &Handle) -> Result<()> {
     };
     let index = bring_up(handle, &adapter).await?;
     if !has_carrier(&adapter) {
-        let problem = Some(format!("{adapter} has no link: connect the adapter"));
-        note(&NetworkState { adapter: adapter.clone(), problem, ..NetworkState::default() });
+        note(&troubled(&adapter, format!("{adapter} has no link: connect the adapter")));
         while !has_carrier(&adapter) {
             tokio::time::sleep(CARRIER_PAUSE).await;
         }
     }
-    let problem = Some("asking DHCP for an address".to_owned());
-    note(&NetworkState { adapter: adapter.clone(), problem, ..NetworkState::default() });
+    note(&troubled(&adapter, "asking DHCP for an address".to_owned()));
     let mut config = DhcpV4Config::new(&adapter);
     config.set_host_name(&nix::unistd::gethostname()?.to_string_lossy());
     config.use_mac_as_client_id();
@@ -143,14 +141,15 @@ async fn apply(handle: &Handle, adapter: &str, index: u32, lease: &DhcpV4Lease) 
     if let Some(mtu) = lease.mtu {
         set_mtu(handle, adapter, index, mtu).await;
     }
-    state.mtu = mtu_of(adapter);
+    state.adapters[0].mtu = mtu_of(adapter).parse().unwrap_or_default();
+    let address = state.adapters[0].addresses.concat();
     handle
         .address()
         .add(index, IpAddr::V4(lease.yiaddr), lease.prefix_length())
         .replace()
         .execute()
         .await
-        .with_context(|| format!("setting the address {}", state.address))?;
+        .with_context(|| format!("setting the address {address}"))?;
     drop_other_addresses(handle, index, lease.yiaddr).await.context("removing an old address")?;
     if let Some(gateway) = lease.gateways.as_ref().and_then(|all| all.first()) {
         let route = RouteMessageBuilder::<Ipv4Addr>::new()
@@ -168,9 +167,9 @@ async fn apply(handle: &Handle, adapter: &str, index: u32, lease: &DhcpV4Lease) 
     sys::replace_file(Path::new(RESOLV_CONF), resolv_conf(&state.dns).as_bytes(), 0o644)
         .context(RESOLV_CONF)?;
     let before: NetworkState = observed::read(observed::NETWORK);
-    if before.address != state.address {
-        sys::say(&format!("address {} on {adapter}", state.address));
-        tracing::info!("network: {} on {adapter}, gateway {}", state.address, state.gateway);
+    if before.host() != state.host() {
+        sys::say(&format!("address {address} on {adapter}"));
+        tracing::info!("network: {}", state.in_words());
     }
     note(&state);
     Ok(())
@@ -195,15 +194,27 @@ fn state_of(adapter: &str, lease: &DhcpV4Lease) -> NetworkState {
     let texts = |addresses: &Option<Vec<Ipv4Addr>>| {
         addresses.iter().flatten().map(Ipv4Addr::to_string).collect::<Vec<_>>()
     };
+    let adapter = AdapterState {
+        name: adapter.to_owned(),
+        link: true,
+        is_default: true,
+        ipv4_method: "DHCP".to_owned(),
+        addresses: vec![format!("{}/{}", lease.yiaddr, lease.prefix_length())],
+        gateway: texts(&lease.gateways).into_iter().next(),
+        ..AdapterState::default()
+    };
     NetworkState {
-        adapter: adapter.to_owned(),
-        address: format!("{}/{}", lease.yiaddr, lease.prefix_length()),
-        mtu: String::new(),
-        gateway: texts(&lease.gateways).into_iter().next().unwrap_or_default(),
+        adapters: vec![adapter],
         dns: texts(&lease.dns_srvs),
         ntp: texts(&lease.ntp_srvs),
-        problem: None,
+        ..NetworkState::default()
     }
+}
+
+fn troubled(adapter: &str, problem: String) -> NetworkState {
+    let problem = Some(problem);
+    let adapter = AdapterState { name: adapter.to_owned(), problem, ..AdapterState::default() };
+    NetworkState { adapters: vec![adapter], ..NetworkState::default() }
 }
 
 fn resolv_conf(servers: &[String]) -> String {
@@ -218,27 +229,5 @@ mod tests {
     fn name_servers_become_lines() {
         let servers = ["10.0.2.3".to_owned(), "192.0.2.53".to_owned()];
         assert_eq!(resolv_conf(&servers), "nameserver 10.0.2.3\nnameserver 192.0.2.53\n");
-    }
-
-    #[test]
-    fn the_support_page_tells_the_network_in_one_line() {
-        let mut state = NetworkState {
-            adapter: "eth0".to_owned(),
-            address: "10.0.2.15/24".to_owned(),
-            mtu: "9000".to_owned(),
-            ntp: vec!["192.0.2.1".to_owned(), "192.0.2.2".to_owned()],
-            ..NetworkState::default()
-        };
-        let line = "eth0, 10.0.2.15/24, MTU 9000, gateway none, DNS none, NTP 192.0.2.1 192.0.2.2";
-        assert_eq!(state.in_words(), line);
-        state.problem = Some("eth0 has no link: connect the adapter".to_owned());
-        assert_eq!(state.in_words(), "eth0 has no link: connect the adapter");
-    }
-
-    #[test]
-    fn the_host_is_the_address_without_its_prefix() {
-        let state = NetworkState { address: "10.0.2.15/24".to_owned(), ..NetworkState::default() };
-        assert_eq!(state.host(), Some("10.0.2.15"));
-        assert_eq!(NetworkState::default().host(), None);
     }
 }
