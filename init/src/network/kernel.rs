@@ -39,6 +39,8 @@ pub(super) struct Link {
     pub(super) mtu: u32,
     /// The same when it was first seen: the adapter's own.
     pub(super) own_mtu: u32,
+    /// The longest that the driver can do; 0 where it does not say.
+    pub(super) max_mtu: u32,
     /// None where the kernel has no IPv6.
     pub(super) ipv6: Option<Ipv6Switches>,
     pub(super) addresses: Vec<Address>,
@@ -152,14 +154,17 @@ pub(super) async fn links(handle: &Handle, own_mtu: &mut HashMap<u32, u32>) -> R
 }
 
 fn link(message: &LinkMessage) -> Option<Link> {
-    let (mut name, mut mac, mut mtu, mut parent) = (None, Vec::new(), 0, 0);
-    let (mut info_kind, mut vlan_id) = (None, None);
+    let (mut name, mut mac, mut mtu, mut max_mtu) = (None, Vec::new(), 0, 0);
+    let (mut parent, mut info_kind, mut vlan_id, mut enslaved) = (0, None, None, false);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(text) => name = Some(text.clone()),
             LinkAttribute::Address(bytes) => mac.clone_from(bytes),
             LinkAttribute::Mtu(bytes) => mtu = *bytes,
+            LinkAttribute::MaxMtu(bytes) => max_mtu = *bytes,
             LinkAttribute::Link(index) => parent = *index,
+            // Another link uses it, as Hyper-V's does with a virtual function.
+            LinkAttribute::Controller(index) => enslaved = *index != 0,
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {
                     match info {
@@ -180,7 +185,7 @@ fn link(message: &LinkMessage) -> Option<Link> {
     let ethernet = message.header.link_layer_type == LinkLayerType::Ether;
     let kind = match (info_kind, vlan_id) {
         (Some(InfoKind::Vlan), Some(id)) => Kind::Vlan { parent, id },
-        (None | Some(InfoKind::Veth), _) if ethernet => Kind::Hardware,
+        (None | Some(InfoKind::Veth), _) if ethernet && !enslaved => Kind::Hardware,
         (None | Some(_), _) => Kind::Other,
     };
     Some(Link {
@@ -192,6 +197,7 @@ fn link(message: &LinkMessage) -> Option<Link> {
         carrier: message.header.flags.contains(LinkFlags::LowerUp),
         mtu,
         own_mtu: mtu,
+        max_mtu,
         ipv6: None,
         addresses: Vec::new(),
         routes: Vec::new(),

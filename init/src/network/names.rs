@@ -97,6 +97,7 @@ mod tests {
             carrier: true,
             mtu: 1500,
             own_mtu: 1500,
+            max_mtu: 9000,
             ipv6: None,
             addresses: Vec::new(),
             routes: Vec::new(),

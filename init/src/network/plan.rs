@@ -153,9 +153,11 @@ struct Wanted {
 impl Wanted {
     fn of(adapter: &Adapter, lease: Option<&Lease>, link: &Link, metric: u32) -> Self {
         let lease = lease.filter(|_| adapter.ipv4 == Ipv4::Dhcp);
-        let mtu = adapter.mtu.or(lease.and_then(|lease| lease.mtu));
+        // What the adapter cannot do is left alone: TCP finds the length that both ends can do.
+        let possible = |mtu: &u32| link.max_mtu == 0 || *mtu <= link.max_mtu;
+        let leased = lease.and_then(|lease| lease.mtu).map(u32::from).filter(possible);
         Self {
-            mtu: mtu.map_or(link.own_mtu, u32::from),
+            mtu: adapter.mtu.map(u32::from).or(leased).unwrap_or(link.own_mtu),
             ipv6: link.ipv6.map(|has| switches(&adapter.ipv6, has, metric)),
             routers_count: adapter.ipv6 == Ipv6::Automatic,
             addresses: addresses(adapter, lease),

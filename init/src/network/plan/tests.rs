@@ -18,6 +18,7 @@ fn adapter(index: u32, name: &str) -> Link {
         carrier: true,
         mtu: 1500,
         own_mtu: 1500,
+        max_mtu: 9000,
         ipv6: Some(SWITCHES),
         addresses: Vec::new(),
         routes: Vec::new(),
@@ -133,6 +134,17 @@ fn adapters_that_are_left_to_themselves_get_what_their_lease_says() {
         ],
         "a lost lease takes all of it"
     );
+}
+
+#[test]
+fn an_mtu_that_the_adapter_cannot_do_counts_only_where_an_operator_sets_it() {
+    let links = [adapter(2, "eth0")];
+    let mut long = lease("10.0.2.15/24", "10.0.2.2");
+    long.mtu = Some(9001);
+    let all = leases(&[("eth0", long)]);
+    let mtu = |network: &Network| lines(network, &links, &all)[0].clone();
+    assert_eq!(mtu(&Network::default()), "eth0: add address 10.0.2.15/24");
+    assert_eq!(mtu(&network("[[adapter]]\nname = \"eth0\"\nmtu = 9001")), "eth0: MTU 9001");
 }
 
 #[test]

@@ -17,6 +17,7 @@ fn link(name: &str) -> Link {
         carrier: true,
         mtu: 1500,
         own_mtu: 1500,
+        max_mtu: 9000,
         ipv6: None,
         addresses: Vec::new(),
         routes: Vec::new(),
