@@ -107,13 +107,43 @@ pub(super) async fn act(handle: &Handle, step: &Step) -> Result<()> {
             handle.route().add(message(*index, route, *on_link)?).replace().execute().await
         }
     };
-    done.map_err(|error| anyhow!("{}: {}", step.action, reason(error)))
+    done.map_err(|error| anyhow!("{}: {}", step.action, reason(&step.action, error)))
 }
 
-fn reason(error: rtnetlink::Error) -> String {
+/// Why, and where it is known, what that means for whoever has set it.
+fn reason(action: &Action, error: rtnetlink::Error) -> String {
     match error {
-        rtnetlink::Error::NetlinkError(message) => message.to_io().to_string(),
+        rtnetlink::Error::NetlinkError(message) => {
+            let error = message.to_io();
+            let meaning = error.raw_os_error().and_then(|number| meaning(action, number));
+            meaning.map_or_else(|| error.to_string(), str::to_owned)
+        }
         other => other.to_string(),
+    }
+}
+
+fn meaning(action: &Action, error: i32) -> Option<&'static str> {
+    const NO_WAY: [i32; 3] = [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EINVAL];
+    match action {
+        Action::AddRoute { .. } if NO_WAY.contains(&error) => {
+            Some("the gateway is in no network of this adapter: correct the one or the other")
+        }
+        Action::SetMtu { .. } if [libc::EINVAL, libc::ERANGE].contains(&error) => Some(
+            "the adapter cannot do that, or what carries the VLAN does not: choose a smaller one",
+        ),
+        Action::CreateVlan { .. } if error == libc::EEXIST => {
+            Some("its number or its name is taken already: choose another one")
+        }
+        Action::CreateVlan { .. } if error == libc::EOPNOTSUPP => Some("this kernel has no VLANs"),
+        Action::CreateVlan { .. }
+        | Action::RemoveLink { .. }
+        | Action::SetIpv6 { .. }
+        | Action::SetMtu { .. }
+        | Action::BringUp { .. }
+        | Action::RemoveRoute { .. }
+        | Action::RemoveAddress { .. }
+        | Action::AddAddress { .. }
+        | Action::AddRoute { .. } => None,
     }
 }
 
@@ -144,4 +174,24 @@ fn set_ipv6(link: &str, switches: Ipv6Switches, anew: bool) -> Result<()> {
         set("disable_ipv6", 1)?;
     }
     set("disable_ipv6", u32::from(switches.disabled))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_operator_can_mend_is_said_so() {
+        let vlan = Action::CreateVlan { parent: 2, id: 120 };
+        let mtu = Action::SetMtu { index: 2, mtu: 9000 };
+        for (action, error, says) in [
+            (&vlan, libc::EEXIST, "taken already"),
+            (&vlan, libc::EOPNOTSUPP, "no VLANs"),
+            (&mtu, libc::ERANGE, "a smaller one"),
+            (&mtu, libc::EINVAL, "a smaller one"),
+        ] {
+            assert!(meaning(action, error).unwrap().contains(says), "{action} {error}");
+        }
+        assert_eq!(meaning(&Action::BringUp { index: 2 }, libc::EINVAL), None);
+    }
 }

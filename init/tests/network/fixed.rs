@@ -109,7 +109,8 @@ fn refusals(lab: Lab) {
     };
     lab.set(&json!({ "adapter": [eth0("172.30.0.1"), eth1] }));
     lab.adapter_with("eth0", "a route that cannot be", |eth0| {
-        says(eth0, "add route 192.168.0.0/16 via 172.30.0.1") && says(eth0, "unreachable")
+        says(eth0, "add route 192.168.0.0/16 via 172.30.0.1")
+            && says(eth0, "the gateway is in no network of this adapter")
     });
     lab.adapter_with("eth1", "the other adapter", |eth1| says(eth1, "") && eth1["link"] == true);
     lab.wait_for_answer("10.7.0.5");
