@@ -139,12 +139,11 @@ fn set_zone(zone: &str) -> Result<(), String> {
 
 /// The clock, the network, the memory in use, and the last lines of the journal of this boot.
 fn support() -> Vec<String> {
-    let mut lines = vec![
-        format!("date: {}", output("/usr/bin/date", &[])),
-        format!("network: {}", observed::read::<NetworkState>(observed::NETWORK).in_words()),
-        format!("memory: {}", memory::in_words()),
-        format!("gateway: {}", confine::in_words()),
-    ];
+    let network: NetworkState = observed::read(observed::NETWORK);
+    let mut lines = vec![format!("date: {}", output("/usr/bin/date", &[]))];
+    lines.extend(network.in_words().lines().map(|line| format!("network: {line}")));
+    lines.push(format!("memory: {}", memory::in_words()));
+    lines.push(format!("gateway: {}", confine::in_words()));
     let journal = ["-b", "--no-pager", "-n", JOURNAL_LINES, "-o", "short"];
     lines.extend(output("/usr/bin/journalctl", &journal).lines().map(str::to_owned));
     lines

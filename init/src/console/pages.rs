@@ -59,10 +59,13 @@ fn field(name: &str, value: &str) -> Vec<String> {
 }
 
 fn main(menu: &Menu, view: &View, lines: &mut Vec<String>) {
-    let address = match (&view.network.problem, view.network.host()) {
-        (Some(problem), _) => problem.clone(),
-        (None, Some(_)) => format!("{} on {}", view.network.address, view.network.adapter),
-        (None, None) => "none yet".to_owned(),
+    let network = &view.network;
+    let address = match network.main().and_then(|main| Some((main, main.addresses.first()?))) {
+        Some((main, address)) => match network.problems().next() {
+            None => format!("{address} on {}", main.name),
+            Some(problem) => format!("{address} on {}; {problem}", main.name),
+        },
+        None => network.problems().next().unwrap_or("none yet").to_owned(),
     };
     lines.extend(field("Name", &view.machine.hostname));
     lines.extend(field("Address", &address));
@@ -195,7 +198,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::observed::{MachineState, NetworkState};
+    use crate::observed::{AdapterState, MachineState, NetworkState};
 
     fn story() -> View {
         let share = ShareStatus {
@@ -221,8 +224,11 @@ mod tests {
                 ..MachineState::default()
             },
             network: NetworkState {
-                adapter: "eth0".to_owned(),
-                address: "10.0.2.15/24".to_owned(),
+                adapters: vec![AdapterState {
+                    name: "eth0".to_owned(),
+                    addresses: vec!["10.0.2.15/24".to_owned()],
+                    ..AdapterState::default()
+                }],
                 ..NetworkState::default()
             },
             gateway: Ok(GatewayStatus { shares: vec![share], ..GatewayStatus::default() }),
@@ -260,7 +266,8 @@ mod tests {
         view.machine.cache =
             "no blank disk is attached: add one of 150 GiB or more to the VM".to_owned();
         view.gateway = Err("the gateway does not answer".to_owned());
-        view.network.problem = Some("eth0 has no link: connect the adapter".to_owned());
+        view.network.adapters[0].addresses.clear();
+        view.network.adapters[0].problem = Some("eth0 has no link: connect the adapter".to_owned());
         view.machine.problems.push("seed: the seed is not TOML".to_owned());
         let page = render(&Menu::default(), &view);
         for words in ["add one of 150 GiB", "no link", "waits for the cache disk", "not TOML"] {

@@ -123,7 +123,7 @@ pub(crate) const PHASES: &[Phase] = &[
     in_child("config partition", CONFIG_LIMIT, mount_config),
     here("machine settings", load_machine),
     in_child("seed", SEED_LIMIT, apply_seed),
-    here("host name", set_hostname),
+    here("host name", |boot| set_hostname(boot, &boot.machine.hostname.clone())),
     here("time zone", set_zone),
     here("network settings", plan_network),
     here("journal", |_| journald::prepare()),
@@ -239,11 +239,11 @@ fn apply_seed(boot: &mut Boot, limit: Duration) -> Result<()> {
     })
 }
 
-/// Gives the machine the name of its settings.
-pub(crate) fn set_hostname(boot: &mut Boot) -> Result<()> {
-    boot.state.hostname.clone_from(&boot.machine.hostname);
-    fs::write("/run/etc/hostname", format!("{}\n", boot.machine.hostname))?;
-    Ok(sethostname(&boot.machine.hostname)?)
+/// Gives the machine a name: that of its settings, or the one that DHCP has given it.
+pub(crate) fn set_hostname(boot: &mut Boot, name: &str) -> Result<()> {
+    name.clone_into(&mut boot.state.hostname);
+    fs::write("/run/etc/hostname", format!("{name}\n"))?;
+    Ok(sethostname(name)?)
 }
 
 /// Puts the machine into the time zone of its settings.
