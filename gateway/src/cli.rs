@@ -1,16 +1,23 @@
 //! The command line: what `gateway` can be told.
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 use gateway_api::{
-    FileStatus, ShareName,
+    FileStatus, Settings, ShareName,
     admin::{
         self, ADMIN_SOCKET, AliasedKey, FileRequest, KeysPage, KeysRequest, RefreshReport,
         RefreshRequest,
     },
     client::AdminClient,
+    connection::{ConnectionTest, StepReport},
     status::Shutdown,
 };
+
+use crate::connection;
 
 /// The NFS gateway of Tidegate: files on the cache disk at once, in the bucket seconds later.
 #[derive(Debug, Parser)]
@@ -92,6 +99,21 @@ pub enum Command {
         #[command(flatten)]
         admin: AdminArgs,
     },
+    /// Test a share's connection to S3 step by step: name, TCP, TLS, clock, credentials, bucket, and
+    /// each right that the gateway needs. Writes one small object under the prefix and deletes it.
+    TestConnection {
+        /// The share.
+        share: ShareName,
+        /// Test it as this TOML file would have it (`-`: standard input); no gateway needs to run.
+        #[arg(long, value_name = "FILE")]
+        settings: Option<PathBuf>,
+        /// Print each report as a line of JSON.
+        #[arg(long)]
+        json: bool,
+        /// Which gateway to ask.
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
     /// Show or replace the settings.
     Settings {
         /// Replace them by this TOML file; without it they are printed, secrets left out.
@@ -139,6 +161,8 @@ impl AdminArgs {
 }
 
 const QUICK: Duration = Duration::from_secs(30);
+/// Longest step of a connection's test: four addresses that do not answer.
+const TEST_PATIENCE: Duration = Duration::from_secs(120);
 /// How often the progress of a refresh is looked at, and whether it has ended.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const END_INTERVAL: Duration = Duration::from_millis(50);
@@ -203,6 +227,10 @@ pub fn ask(command: &Command) -> Result<Answer, Box<dyn std::error::Error>> {
                 crate::status_text::render_keys(&keys)
             }
         }
+        Command::TestConnection { share, settings, json, admin } => {
+            let success = test_connection(share, settings.as_deref(), *json, admin)?;
+            return Ok(Answer { text: String::new(), success });
+        }
         Command::Settings { replace: None, admin } => {
             String::from_utf8(admin.client(QUICK).request("GET", admin::SETTINGS, b"")?)?
         }
@@ -242,6 +270,42 @@ fn refresh(
     }
     let answer = asked.join().map_err(|_| "the request has died")??;
     Ok(serde_json::from_slice(&answer)?)
+}
+
+/// Tests a connection, here or in a running gateway, and shows each step as it ends; answers whether
+/// the gateway could work with it.
+fn test_connection(
+    share: &ShareName,
+    file: Option<&Path>,
+    json: bool,
+    admin: &AdminArgs,
+) -> Result<bool, Box<dyn std::error::Error>> {
+    let text = match file {
+        Some(file) if file.as_os_str() == "-" => std::io::read_to_string(std::io::stdin())?,
+        Some(file) => std::fs::read_to_string(file)
+            .map_err(|e| format!("cannot read {}: {e}", file.display()))?,
+        None => String::from_utf8(admin.client(QUICK).request("GET", admin::SETTINGS, b"")?)?,
+    };
+    let settings = Settings::from_toml(&text)?;
+    let found = settings.shares.into_iter().find(|found| found.name == *share);
+    let found = found.ok_or_else(|| format!("no share is called {share}"))?;
+    let target = ConnectionTest { s3: settings.s3, share: found };
+    let mut usable = true;
+    let mut show = |report: StepReport| {
+        usable &= report.is_usable();
+        if json {
+            println!("{}", serde_json::to_string(&report).unwrap_or_default());
+        } else {
+            print!("{}", crate::status_text::render_step(&report));
+        }
+    };
+    if file.is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(connection::test(&target, &connection::scratch_name(), &mut show));
+    } else {
+        admin.client(TEST_PATIENCE).test_connection(&target, show)?;
+    }
+    Ok(usable)
 }
 
 /// All keys that are shown under an alias, up to a number that somebody might read.

@@ -13,6 +13,8 @@ pub mod catalog;
 #[cfg(feature = "service")]
 pub mod cli;
 pub mod clock;
+#[cfg(feature = "service")]
+pub mod connection;
 pub mod failpoint;
 pub mod fetch;
 pub mod identity;

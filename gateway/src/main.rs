@@ -17,7 +17,9 @@ fn main() -> ExitCode {
     let Command::Serve(args) = cli.command else {
         return match cli::ask(&cli.command) {
             Ok(answer) => {
-                println!("{}", answer.text.trim_end());
+                if !answer.text.is_empty() {
+                    println!("{}", answer.text.trim_end());
+                }
                 if answer.success { ExitCode::SUCCESS } else { ExitCode::FAILURE }
             }
             Err(error) => {

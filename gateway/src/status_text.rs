@@ -4,6 +4,7 @@ use std::fmt::Write;
 use gateway_api::{
     ByteSize, FileStatus, GatewayStatus,
     admin::{AliasedKey, RefreshReport, RefreshRequest},
+    connection::{Outcome, StepReport},
     figures::Figures,
     status::{Ability, Capabilities, FileState, RenameStatus, ShareState, Shutdown, UploadStatus},
 };
@@ -213,6 +214,22 @@ pub fn render_keys(keys: &[AliasedKey]) -> String {
     }
     let line = |one: &AliasedKey| format!("{}\t{:?}\t{}\n", one.path, one.key, one.reason);
     keys.iter().map(line).collect()
+}
+
+/// One step of a connection's test: its verdict, what was seen, and what to do.
+pub fn render_step(report: &StepReport) -> String {
+    let title = report.step.title();
+    let (verdict, seen, advice) = match &report.outcome {
+        Outcome::Passed { note } => ("PASSED", note, None),
+        Outcome::Warning { why, advice } => ("WARNING", why, Some(advice)),
+        Outcome::Failed { why, advice } => ("FAILED", why, Some(advice)),
+        Outcome::Skipped { because } => ("SKIPPED", because, None),
+    };
+    let mut text = format!("{verdict:<8} {title:<18} {seen} ({} ms)\n", report.millis);
+    if let Some(advice) = advice {
+        text.push_str(&format!("{:<27} -> {advice}\n", ""));
+    }
+    text
 }
 
 #[cfg(test)]

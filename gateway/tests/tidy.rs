@@ -25,7 +25,16 @@ const LAYERS: &[&[&str]] = &[
     &["share", "verified"],
     &["fetch", "upload", "refresh"],
     &["vfs"],
-    &["settings", "identity", "logging", "systemd", "status_text", "prometheus", "recovery"],
+    &[
+        "settings",
+        "identity",
+        "logging",
+        "systemd",
+        "status_text",
+        "prometheus",
+        "recovery",
+        "connection",
+    ],
     &["nfs", "admin"],
     &["run", "cli"],
 ];

@@ -16,6 +16,10 @@ pub const KEYS: &str = "/v1/keys";
 /// `POST`: answers when everything acknowledged before the call is in S3.
 pub const FLUSH: &str = "/v1/flush";
 
+/// `POST`: tests a connection to S3 before it is set; body [`crate::connection::ConnectionTest`]. Answers
+/// one [`crate::connection::StepReport`] per line, each as soon as its step has ended.
+pub const TEST_CONNECTION: &str = "/v1/test-connection";
+
 /// Body of [`REFRESH`].
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]

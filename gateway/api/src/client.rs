@@ -3,7 +3,7 @@
 //! Used by the console, the command line and the tests. Bounded: an answer of more than
 //! [`ANSWER_BYTES_MAX`] or slower than the given time limit is an error.
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
@@ -11,11 +11,15 @@ use std::{
 
 use crate::{
     admin::{self, ErrorBody},
+    connection::{ConnectionTest, StepReport},
     status::GatewayStatus,
 };
 
 /// Largest answer that is read.
 pub const ANSWER_BYTES_MAX: u64 = 4 << 20;
+
+/// Longest report of a step.
+const REPORT_BYTES_MAX: usize = 64 << 10;
 
 /// Why the gateway could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -66,11 +70,67 @@ impl AdminClient {
         serde_json::from_slice(&body).map_err(|e| ClientError::Unreadable(e.to_string()))
     }
 
+    /// Tests a connection to S3; `each` gets every step's report as soon as the step has ended.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub fn test_connection(
+        &self,
+        target: &ConnectionTest,
+        mut each: impl FnMut(StepReport),
+    ) -> Result<(), ClientError> {
+        let unreadable = |e: serde_json::Error| ClientError::Unreadable(e.to_string());
+        let body = serde_json::to_vec(target).map_err(unreadable)?;
+        let stream = self.send("POST", admin::TEST_CONNECTION, &body)?;
+        let mut answer = BufReader::new(stream.take(ANSWER_BYTES_MAX));
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            if answer.read_until(b'\n', &mut head)? == 0 {
+                return Err(ClientError::Unreadable("no end of the HTTP head".to_owned()));
+            }
+        }
+        if !head.starts_with(b"HTTP/1.1 200 ") {
+            answer.read_to_end(&mut head)?;
+            let (status, body) = split_answer(&head)?;
+            return Err(refusal(status, &body));
+        }
+        // A report is a line, and the server sends each as a chunk of its own (RFC 9112 §7.1).
+        let mut line = Vec::new();
+        let mut size = String::new();
+        loop {
+            size.clear();
+            answer.read_line(&mut size)?;
+            let length = usize::from_str_radix(size.trim(), 16)
+                .ok()
+                .filter(|length| *length <= REPORT_BYTES_MAX)
+                .ok_or_else(|| ClientError::Unreadable("broken chunked body".to_owned()))?;
+            if length == 0 {
+                return Ok(());
+            }
+            line.resize(length + 2, 0);
+            answer.read_exact(&mut line)?;
+            for report in line.split(|b| *b == b'\n').filter(|text| !text.trim_ascii().is_empty()) {
+                each(serde_json::from_slice(report).map_err(unreadable)?);
+            }
+        }
+    }
+
     /// Sends one request and returns the body of a 2xx answer.
     ///
     /// # Errors
     /// Any [`ClientError`]; [`ClientError::Refused`] for every other status.
     pub fn request(&self, method: &str, path: &str, body: &[u8]) -> Result<Vec<u8>, ClientError> {
+        let stream = self.send(method, path, body)?;
+        let mut answer = Vec::new();
+        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+        let (status, body) = split_answer(&answer)?;
+        if (200..300).contains(&status) {
+            return Ok(body);
+        }
+        Err(refusal(status, &body))
+    }
+
+    fn send(&self, method: &str, path: &str, body: &[u8]) -> Result<UnixStream, ClientError> {
         let mut stream = UnixStream::connect(&self.socket)
             .map_err(|source| ClientError::Unreachable { path: self.socket.clone(), source })?;
         stream.set_read_timeout(Some(self.time_limit))?;
@@ -81,18 +141,17 @@ impl AdminClient {
         );
         stream.write_all(head.as_bytes())?;
         stream.write_all(body)?;
-        let mut answer = Vec::new();
-        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-        let (status, body) = split_answer(&answer)?;
-        if (200..300).contains(&status) {
-            return Ok(body);
-        }
-        let message = match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(refusal) => refusal.error,
-            Err(_) => format!("HTTP status {status}"),
-        };
-        Err(ClientError::Refused { status, message })
+        Ok(stream)
     }
+}
+
+/// What the gateway says to a request that it does not grant.
+fn refusal(status: u16, body: &[u8]) -> ClientError {
+    let message = match serde_json::from_slice::<ErrorBody>(body) {
+        Ok(refusal) => refusal.error,
+        Err(_) => format!("HTTP status {status}"),
+    };
+    ClientError::Refused { status, message }
 }
 
 /// Splits a whole HTTP/1.1 answer into status and body (fixed length or chunked).

@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod bandwidth;
 pub mod client;
+pub mod connection;
 pub mod figures;
 pub mod names;
 pub mod secret;

@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use gateway_api::{
     FileStatus, GatewayStatus, Settings,
     admin::{FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest},
+    connection::{ConnectionTest, StepReport},
 };
+use tokio::sync::mpsc;
 
 pub use server::{Server, ServerError};
 
@@ -69,4 +71,13 @@ pub trait Control: Send + Sync + 'static {
     /// # Errors
     /// [`ControlError`].
     async fn keys(&self, request: KeysRequest) -> Result<KeysPage, ControlError>;
+    /// Tests a connection to S3, which need not be the one in force. The reports come as the steps
+    /// end; the channel closes after the last.
+    ///
+    /// # Errors
+    /// [`ControlError::Conflict`] while another test runs.
+    async fn test_connection(
+        &self,
+        target: ConnectionTest,
+    ) -> Result<mpsc::Receiver<StepReport>, ControlError>;
 }

@@ -8,6 +8,7 @@ use std::{
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::{DefaultBodyLimit, Query, State, rejection::JsonRejection},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -16,6 +17,7 @@ use axum::{
 use gateway_api::{
     FileStatus, GatewayStatus, Settings,
     admin::{self, ErrorBody, FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest},
+    connection::{ConnectionTest, StepReport},
 };
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
@@ -75,6 +77,7 @@ fn router(control: Arc<dyn Control>) -> Router {
         .route(admin::REFRESH, post(refresh))
         .route(admin::FILE, post(file))
         .route(admin::KEYS, post(keys))
+        .route(admin::TEST_CONNECTION, post(test_connection))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(control)
 }
@@ -131,6 +134,25 @@ async fn keys(
     Ok(Json(control.keys(request).await?))
 }
 
+async fn test_connection(
+    State(control): State<Arc<dyn Control>>,
+    target: Result<Json<ConnectionTest>, JsonRejection>,
+) -> Result<Response, ControlError> {
+    let Json(target) = target.map_err(|e| ControlError::Invalid(e.body_text()))?;
+    let reports = control.test_connection(target).await?;
+    let lines = futures_util::stream::unfold(reports, async |mut reports| {
+        let report = reports.recv().await?;
+        Some((line(&report), reports))
+    });
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+}
+
+fn line(report: &StepReport) -> Result<Vec<u8>, serde_json::Error> {
+    let mut line = serde_json::to_vec(report)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
 async fn file(
     State(control): State<Arc<dyn Control>>,
     request: Result<Json<FileRequest>, JsonRejection>,
@@ -156,7 +178,13 @@ mod tests {
     use std::{sync::Mutex, time::Duration};
 
     use async_trait::async_trait;
-    use gateway_api::client::{AdminClient, ClientError};
+    use gateway_api::{
+        ShareSettings,
+        client::{AdminClient, ClientError},
+        connection::{Outcome, Step},
+        settings::S3Settings,
+    };
+    use tokio::sync::mpsc;
 
     use super::*;
 
@@ -196,6 +224,24 @@ mod tests {
         async fn keys(&self, request: KeysRequest) -> Result<KeysPage, ControlError> {
             Ok(KeysPage { keys: Vec::new(), next: Some(request.after + 1) })
         }
+        async fn test_connection(
+            &self,
+            target: ConnectionTest,
+        ) -> Result<mpsc::Receiver<StepReport>, ControlError> {
+            if target.share.read_only {
+                return Err(ControlError::Conflict("another test is under way".to_owned()));
+            }
+            let (sender, reports) = mpsc::channel(Step::ALL.len());
+            for step in Step::ALL {
+                sender.send(passed(step)).await.unwrap();
+            }
+            Ok(reports)
+        }
+    }
+
+    fn passed(step: Step) -> StepReport {
+        let outcome = Outcome::Passed { note: "a\nb\r\n0\r\n".to_owned() };
+        StepReport { step, outcome, millis: 1 }
     }
 
     async fn with_server(test: impl FnOnce(AdminClient) + Send + 'static) {
@@ -226,6 +272,25 @@ mod tests {
             client.request("PUT", "/v1/settings?revision=7", good).unwrap();
             let text = client.request("GET", admin::SETTINGS, b"").unwrap();
             assert!(String::from_utf8(text).unwrap().contains("eu-west-1"));
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn reports_of_a_connection_come_one_by_one() {
+        with_server(|client| {
+            let share = ShareSettings::new(
+                "sales".parse().unwrap(),
+                "bucket".parse().unwrap(),
+                "onprem/".parse().unwrap(),
+            );
+            let mut target = ConnectionTest { s3: S3Settings::default(), share };
+            let mut reports = Vec::new();
+            client.test_connection(&target, |report| reports.push(report)).unwrap();
+            assert_eq!(reports, Step::ALL.map(passed));
+            target.share.read_only = true;
+            let refused = client.test_connection(&target, |report| panic!("{report:?}"));
+            assert_eq!(refusal(refused.map(|()| Vec::new())).0, 409);
         })
         .await;
     }

@@ -11,10 +11,11 @@ use async_trait::async_trait;
 use gateway_api::{
     ByteSize, FileStatus, GatewayStatus, Settings, ShareName,
     admin::{AliasedKey, FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest},
+    connection::{ConnectionTest, Step, StepReport},
     settings::MetricsSettings,
     status::FileState,
 };
-use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 
 use super::{
     credentials,
@@ -26,6 +27,7 @@ use crate::{
     admin::{Control, ControlError},
     catalog::{Aliased, Catalog, CatalogError, Standing},
     clock::Timestamp,
+    connection,
     ids::{FileKind, Ino},
     nfs,
     refresh::RefreshError,
@@ -56,6 +58,8 @@ pub(super) struct Gateway {
     server: nfs::Server,
     metrics: watch::Sender<MetricsSettings>,
     metrics_problem: Mutex<Option<String>>,
+    /// One test of a connection at a time.
+    testing: Arc<AsyncMutex<()>>,
 }
 
 #[derive(Debug)]
@@ -77,6 +81,7 @@ impl Gateway {
             server,
             metrics: watch::channel(settings.current().settings.metrics.clone()).0,
             metrics_problem: Mutex::default(),
+            testing: Arc::default(),
             started: Instant::now(),
             serving: AtomicBool::new(false),
             uploader: shares.uploader(),
@@ -321,6 +326,27 @@ impl Control for Gateway {
             path: one.path,
         };
         Ok(KeysPage { keys: found.into_iter().map(shown).collect(), next })
+    }
+
+    async fn test_connection(
+        &self,
+        mut target: ConnectionTest,
+    ) -> Result<mpsc::Receiver<StepReport>, ControlError> {
+        let turn = Arc::clone(&self.testing).try_lock_owned().map_err(|_| {
+            ControlError::Conflict("another test of a connection is under way".to_owned())
+        })?;
+        target.s3.keep_secrets_of(&self.state.lock().await.settings.current().settings.s3);
+        let name = connection::scratch_name();
+        // Room for every report: the test goes on to its end, and cleans up, even if nobody looks.
+        let (sender, reports) = mpsc::channel(Step::ALL.len());
+        tokio::spawn(async move {
+            let _turn = turn;
+            let mut report = |report: StepReport| {
+                let _nobody_looks = sender.try_send(report);
+            };
+            connection::test(&target, &name, &mut report).await;
+        });
+        Ok(reports)
     }
 }
 

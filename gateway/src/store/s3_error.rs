@@ -105,6 +105,7 @@ fn kind_of(op: StoreOp, status: u16, code: Option<&str>) -> StoreErrorKind {
         "ExpiredToken"
         | "InvalidAccessKeyId"
         | "InvalidToken"
+        | "NotSignedUp"
         | "SignatureDoesNotMatch"
         | "RequestTimeTooSkewed"
         | "TokenRefreshRequired" => Kind::Credentials,

@@ -2,7 +2,7 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use gateway_api::status::Shutdown;
@@ -22,6 +22,35 @@ fn ask(home: &Home, command: &str) -> (String, bool) {
         .output()
         .expect("the gateway program starts");
     (String::from_utf8(output.stdout).expect("words"), output.status.success())
+}
+
+/// settings.md, `gateway test-connection`: what runs is tested, and what is to be.
+#[test]
+fn a_connection_is_tested_before_it_is_set() {
+    let (store, home) = (store(), Home::new());
+    let right = settings(&store);
+    let _gateway = Gateway::start(&home, &right);
+    let run = |arguments: &[&str], document: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command.args(["test-connection", "sales"]).args(arguments);
+        command.args(["--admin".as_ref(), home.path("state/admin.sock").as_os_str()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the gateway program starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(document.as_bytes()).expect("it reads");
+        drop(stdin);
+        let output = child.wait_with_output().expect("it ends");
+        (String::from_utf8(output.stdout).expect("words"), output.status.success())
+    };
+    let (text, usable) = run(&[], "");
+    assert!(usable && text.contains("PASSED   Delete the object"), "{text}");
+    let (text, usable) = run(&["--settings", "-", "--json"], &right);
+    assert!(usable && text.contains(r#""step":"credentials","outcome":"passed""#), "{text}");
+    assert_eq!(text.lines().count(), 12, "{text}");
+    let (text, usable) = run(&["--settings", "-"], &right.replace("tidegate-secret", "other"));
+    assert!(!usable && text.contains("FAILED   Credentials"), "{text}");
+    assert!(text.contains("-> enter the secret access key again"), "{text}");
+    assert!(store.keys(BUCKET).is_empty());
 }
 
 /// A port that nobody listens on, at this moment.

@@ -66,7 +66,7 @@ pub(super) fn config(
 
 /// The SDK joins a path of the endpoint and the bucket as they are: the slash between them is the
 /// endpoint's.
-fn endpoint_url(endpoint: &str) -> String {
+pub(super) fn endpoint_url(endpoint: &str) -> String {
     format!("{}/", endpoint.trim_end_matches('/'))
 }
 

@@ -10,6 +10,7 @@ mod credentials_file;
 mod ops;
 mod pace;
 mod payer;
+mod place;
 mod probe;
 mod transport;
 mod wire;
@@ -25,6 +26,8 @@ use gateway_api::{BucketName, SettingsError, settings::S3Settings};
 
 pub use credentials::{CredentialsStanding, S3Credentials};
 pub use pace::SendLimits;
+pub use place::{Place, basic_authorization, http_date};
+pub use transport::tls_config;
 
 use super::pace::Paces;
 use crate::object::ObjectKey;

@@ -1,4 +1,6 @@
 //! The way to S3 where it is not the plain one: authorities of one's own, an HTTP proxy.
+use std::sync::Arc;
+
 use aws_sdk_s3::config::SharedHttpClient;
 use aws_smithy_http_client::{
     Builder, Connector,
@@ -8,7 +10,7 @@ use aws_smithy_http_client::{
 use gateway_api::{SettingsError, settings::S3Settings};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::{
-    RootCertStore,
+    ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
 
@@ -54,6 +56,22 @@ fn check_bundle(bundle: &str) -> Result<(), String> {
         roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
     }
     if roots.is_empty() { Err("holds no certificate".to_owned()) } else { Ok(()) }
+}
+
+/// TLS as the requests speak it: with trust in the machine's authorities and those of `bundle`.
+///
+/// # Errors
+/// The TLS library knows no protocol version.
+pub fn tls_config(bundle: &str) -> Result<ClientConfig, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    // What cannot be read of them is missing, and so it is for the requests.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let own = CertificateDer::pem_slice_iter(bundle.as_bytes()).filter_map(Result::ok);
+    roots.add_parsable_certificates(own);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider);
+    let config = config.with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// The proxy for http and https endpoints; to the latter by CONNECT, so that it sees no content.
