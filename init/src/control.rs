@@ -54,6 +54,11 @@ pub(crate) enum Request {
         /// As [`Machine::password_hash`].
         hash: Secret,
     },
+    /// How chrony keeps the clock. Answered with [`Answer::Text`].
+    Clock {
+        /// Whether it is to set the clock right at once first.
+        step: bool,
+    },
     /// End.
     End {
         /// How.
@@ -71,6 +76,11 @@ pub(crate) enum Answer {
     Refused {
         /// Words for the console.
         why: String,
+    },
+    /// Text for the operator.
+    Text {
+        /// Some lines.
+        text: String,
     },
     /// The machine's settings.
     Settings {
@@ -188,6 +198,7 @@ mod tests {
             Request::Revert,
             Request::LogIn { password: Secret::new("a \"quoted\" word") },
             Request::SetPassword { hash: Secret::new("$6$salt$hash") },
+            Request::Clock { step: true },
             Request::End { how: Ending::Reboot },
             Request::End { how: Ending::PowerOff },
         ] {
@@ -206,6 +217,7 @@ mod tests {
         for answer in [
             Answer::Done,
             Answer::of(Err("two\nlines".to_owned())),
+            Answer::Text { text: "two\nlines".to_owned() },
             Answer::Settings { settings, password_set: true },
         ] {
             let mut line = Vec::new();

@@ -61,6 +61,9 @@ impl Running {
             }
             Request::LogIn { password } => return self.log_in(password, stream),
             Request::SetPassword { hash } => Answer::of(self.set_password(hash)),
+            Request::Clock { step } => {
+                return errand::send(&Errand::Clock { step }, stream).map(drop);
+            }
             Request::End { how } => {
                 self.ending = Some(how);
                 Answer::Done
