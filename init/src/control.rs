@@ -53,6 +53,8 @@ pub(crate) enum Request {
     SetPassword {
         /// As [`Machine::password_hash`].
         hash: Secret,
+        /// Whether it is to be the first one: refused if another is set already.
+        first: bool,
     },
     /// How chrony keeps the clock. Answered with [`Answer::Text`].
     Clock {
@@ -197,7 +199,7 @@ mod tests {
             Request::Confirm,
             Request::Revert,
             Request::LogIn { password: Secret::new("a \"quoted\" word") },
-            Request::SetPassword { hash: Secret::new("$6$salt$hash") },
+            Request::SetPassword { hash: Secret::new("$6$salt$hash"), first: true },
             Request::Clock { step: true },
             Request::End { how: Ending::Reboot },
             Request::End { how: Ending::PowerOff },

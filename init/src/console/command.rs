@@ -12,7 +12,11 @@ pub(super) enum Command {
     /// Is this the console's password?
     LogIn(Secret),
     /// Make this the console's password.
-    SetPassword(Secret),
+    SetPassword {
+        password: Secret,
+        /// Whether it is to be the first one: nobody has logged in.
+        first: bool,
+    },
     /// Use these machine settings.
     Change {
         settings: Box<Machine>,
@@ -127,7 +131,7 @@ impl Command {
     pub(super) fn words(&self) -> (&'static str, &'static str) {
         match self {
             Self::LogIn(_) => ("Log in", "Checking the password"),
-            Self::SetPassword(_) => ("Set the password", "Setting the password"),
+            Self::SetPassword { .. } => ("Set the password", "Setting the password"),
             Self::Change { .. } => ("Machine settings", "Applying the settings"),
             Self::Confirm => ("Keep the settings", "Keeping the settings"),
             Self::Revert => ("Take the settings back", "Going back to the settings before"),

@@ -164,7 +164,6 @@ pub(super) fn story() -> View {
             clock: "follows NTP: 10.0.2.2".to_owned(),
             cache: "150 GiB on /dev/sdb".to_owned(),
             cache_mounted: true,
-            password_set: true,
             ..MachineState::default()
         },
         network: NetworkState {
@@ -190,6 +189,7 @@ pub(super) fn story() -> View {
             ..NetworkState::default()
         },
         settings: Ok(Machine { timezone: "Asia/Seoul".to_owned(), ..Machine::default() }),
+        password_set: Ok(true),
         gateway: Ok(status),
         gateway_settings: Ok((7, settings)),
         clock: "2026-11-23 18:00:00 KST (+0900)".to_owned(),

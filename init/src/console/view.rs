@@ -32,6 +32,8 @@ pub(super) struct View {
     pub(super) network: NetworkState,
     /// The machine's settings, or why there are none.
     pub(super) settings: Result<Machine, String>,
+    /// Whether the console has a password, or why that is not known.
+    pub(super) password_set: Result<bool, String>,
     /// The gateway's status, or why there is none.
     pub(super) gateway: Result<GatewayStatus, String>,
     /// The gateway's settings and their revision, or why there are none.
@@ -76,6 +78,7 @@ impl View {
             machine: MachineState::default(),
             network: NetworkState::default(),
             settings: Err(unseen()),
+            password_set: Err(unseen()),
             gateway: Err(unseen()),
             gateway_settings: Err(unseen()),
             clock: String::new(),
@@ -97,10 +100,15 @@ pub(super) fn look() -> View {
         Ok(_) => client.settings().map_err(|error| why(&error)),
         Err(why) => Err(why.clone()),
     };
+    let (settings, password_set) = match control::settings() {
+        Ok((settings, set)) => (Ok(settings), Ok(set)),
+        Err(why) => (Err(why.clone()), Err(why)),
+    };
     View {
         machine: observed::read(observed::MACHINE),
         network: observed::read(observed::NETWORK),
-        settings: control::settings().map(|(settings, _)| settings),
+        settings,
+        password_set,
         gateway,
         gateway_settings,
         clock: output("/usr/bin/date", &["+%Y-%m-%d %H:%M:%S %Z (%z)"]),

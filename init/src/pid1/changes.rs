@@ -60,7 +60,7 @@ impl Running {
                 Answer::of(outcome.and_then(|outcome| self.end_trial(outcome)))
             }
             Request::LogIn { password } => return self.log_in(password, stream),
-            Request::SetPassword { hash } => Answer::of(self.set_password(hash)),
+            Request::SetPassword { hash, first } => Answer::of(self.set_password(hash, first)),
             Request::Clock { step } => {
                 return errand::send(&Errand::Clock { step }, stream).map(drop);
             }
@@ -126,7 +126,10 @@ impl Running {
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
     }
 
-    fn set_password(&mut self, hash: Secret) -> Result<(), String> {
+    fn set_password(&mut self, hash: Secret, first: bool) -> Result<(), String> {
+        if first && self.boot.machine.password_hash.is_some() {
+            return Err("a password is set already: log in with it".to_owned());
+        }
         if !password::is_hash(hash.expose()) {
             return Err("this is no hash of a password".to_owned());
         }

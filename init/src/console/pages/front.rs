@@ -9,7 +9,10 @@ use crate::console::{
 pub(in crate::console) fn page() -> Page {
     let text = Text::live(Box::new(status::summary)).with_enter(
         |view| {
-            let word = if view.machine.password_set { "log in" } else { "set the password" };
+            let word = match view.password_set {
+                Ok(false) => "set the password",
+                Ok(true) | Err(_) => "log in",
+            };
             word.to_owned()
         },
         |view| Step::Open(log_in::page(view)),

@@ -54,7 +54,7 @@ fn wrong_s3_settings_are_said_beside_the_share() {
 #[test]
 fn at_the_first_visit_a_password_is_set() {
     let mut operator = Operator::new();
-    operator.view.machine.password_set = false;
+    operator.view.password_set = Ok(false);
     operator.sees_golden("front-no-password");
     operator.types("\n");
     operator.sees_golden("first-password");
@@ -66,7 +66,8 @@ fn at_the_first_visit_a_password_is_set() {
     operator.types("correct hors\n\n");
     operator.sees_golden("first-password-differs");
     operator.types("e\n\n");
-    assert_eq!(operator.command(), Command::SetPassword(Secret::new("correct horse")));
+    let password = Secret::new("correct horse");
+    assert_eq!(operator.command(), Command::SetPassword { password, first: true });
     operator.finished(Ok(Finished::LoggedIn));
     assert!(operator.sees().contains("Enter command:"), "{}", operator.sees());
 }
@@ -88,6 +89,16 @@ fn nobody_comes_in_without_the_password() {
     operator.types("correct horse\n\n");
     operator.finished(Ok(Finished::LoggedIn));
     operator.sees_golden("main");
+}
+
+#[test]
+fn while_it_is_not_known_whether_there_is_a_password_none_is_set() {
+    let mut operator = Operator::new();
+    operator.view.password_set = Err("PID 1 does not answer: no such file".to_owned());
+    operator.types("\n");
+    operator.sees_golden("log-in-unknown");
+    operator.types("\n");
+    operator.sees_golden("front");
 }
 
 #[test]
@@ -160,6 +171,7 @@ fn resources_are_checked_and_errors_counted() {
     operator.sees_golden("resources");
     let view = &mut operator.view;
     view.resources.cpus = 2;
+    view.network.adapters[0].problem = Some("eth0: the DHCP server does not answer".to_owned());
     view.resources.config = None;
     view.machine.cache_mounted = false;
     view.machine.cache = "no blank disk is attached".to_owned();
@@ -352,20 +364,24 @@ fn steps_appear_one_by_one() {
 
 #[test]
 fn every_page_works_when_nothing_answers() {
-    let mut operator = Operator::logged_in();
-    operator.view = crate::console::view::View::unseen();
-    for entry in 1..=20 {
-        operator.types(&format!("{entry}\n"));
-        for sub in 1..=12 {
-            operator.types(&format!("{sub}\n"));
-            assert!(operator.sees().lines().count() == 25);
-            operator.types("\x1b");
-        }
-        while !operator.sees().contains("exit session") {
-            operator.types("\x1b");
-            if operator.sees().contains("Enter: set the password") {
-                return;
+    for entry in 1..=15 {
+        for below in 1..=13 {
+            let mut operator = Operator::logged_in();
+            operator.view = crate::console::view::View::unseen();
+            let is_main = |operator: &Operator| operator.sees().contains("exit session");
+            operator.types(&format!("{entry}\n"));
+            let page = operator.sees();
+            assert_eq!(page.lines().count(), 25, "{page}");
+            assert!(page.lines().all(|line| line.starts_with('|')), "{page}");
+            if !is_main(&operator) {
+                operator.types(&format!("{below}\n"));
             }
+            for _ in 0..4 {
+                if !is_main(&operator) {
+                    operator.types("\x1b");
+                }
+            }
+            assert!(is_main(&operator), "no way back from {entry}, {below}:\n{}", operator.sees());
         }
     }
 }

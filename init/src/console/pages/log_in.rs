@@ -1,4 +1,5 @@
 //! Logging in, and the password: set at the first visit, changed later.
+use super::refused;
 use crate::{
     console::{
         command::Command,
@@ -16,7 +17,11 @@ const AGAIN: &str = "The same again";
 
 /// Asks for the password, or for a first one.
 pub(in crate::console) fn page(view: &View) -> Page {
-    if view.machine.password_set { log_in() } else { first() }
+    match &view.password_set {
+        Ok(true) => log_in(),
+        Ok(false) => first(),
+        Err(why) => refused("Log in", &format!("Nobody can log in at the moment: {why}.")),
+    }
 }
 
 fn log_in() -> Page {
@@ -36,23 +41,24 @@ fn first() -> Page {
         "This appliance has no password yet. Whoever sets one here can change its settings; nobody \
          else can. It is asked for on this screen and on the serial line.",
     );
-    set("Set the console's password", intro)
+    set("Set the console's password", intro, true)
 }
 
 /// Asks for another password.
 pub(in crate::console) fn change() -> Page {
-    set("Change the console's password", Vec::new())
+    set("Change the console's password", Vec::new(), false)
 }
 
-fn set(title: &'static str, intro: Vec<Line>) -> Page {
+fn set(title: &'static str, intro: Vec<Line>, first: bool) -> Page {
     let fields = vec![
         secret(NEW, "8 to 128 characters, letters and signs of a US keyboard."),
         secret(AGAIN, "Type it once more, so that a slip of the finger does not lock you out."),
     ];
-    form(title, intro, fields, "Set the password", |values, _| submit(values)).forgetting_secrets()
+    form(title, intro, fields, "Set the password", move |values, _| submit(values, first))
+        .forgetting_secrets()
 }
 
-fn submit(values: &Values<'_>) -> Result<Step, Problem> {
+fn submit(values: &Values<'_>, first: bool) -> Result<Step, Problem> {
     let password = values.secret(NEW);
     if !(BYTES_MIN..=BYTES_MAX).contains(&password.expose().len()) {
         let says = format!("The password must have {BYTES_MIN} to {BYTES_MAX} characters.");
@@ -61,5 +67,5 @@ fn submit(values: &Values<'_>) -> Result<Step, Problem> {
     if values.secret(AGAIN) != password {
         return Err(Problem::new(AGAIN, "The two passwords differ: type the same one again."));
     }
-    Ok(Step::Do(Command::SetPassword(password)))
+    Ok(Step::Do(Command::SetPassword { password, first }))
 }

@@ -118,7 +118,11 @@ fn clock(view: &View) -> Check {
 
 fn network(view: &View) -> Check {
     let reached = addresses::host(view);
-    let verdict = if reached.is_some() { Verdict::Ok } else { Verdict::Fail };
+    let verdict = match (reached, view.network.problems().next()) {
+        (None, _) => Verdict::Fail,
+        (Some(_), Some(_)) => Verdict::Warning,
+        (Some(_), None) => Verdict::Ok,
+    };
     let found = addresses::summary(view).join("; ");
     let advice = "connect the adapter, or see Network Configuration";
     Check { what: "Network", verdict, found, advice }

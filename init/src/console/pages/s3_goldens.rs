@@ -252,6 +252,8 @@ fn the_gateway_console_runs_one_command_at_a_time() {
     operator.finished(Err("no name server is known".to_owned()));
     operator.types("passwd\n");
     operator.types("correct mouse\ncorrect mouse\n\n");
+    let password = gateway_api::Secret::new("correct mouse");
+    assert_eq!(operator.command(), Command::SetPassword { password, first: false });
     operator.finished(Ok(Finished::LoggedIn));
     operator.sees_golden("password-changed");
     operator.types("\nexit\n");

@@ -149,9 +149,9 @@ fn run(command: Command, report: &dyn Fn(StepReport)) -> Result<Finished, String
             done(&Request::LogIn { password })?;
             Ok(Finished::LoggedIn)
         }
-        Command::SetPassword(password) => {
+        Command::SetPassword { password, first } => {
             let hash = password::hash(&password).map_err(|error| format!("{error:#}"))?;
-            done(&Request::SetPassword { hash })?;
+            done(&Request::SetPassword { hash, first })?;
             Ok(Finished::LoggedIn)
         }
         Command::Change { settings, on_trial } => change(settings, on_trial),
@@ -213,4 +213,41 @@ fn put_gateway(settings: &Settings, revision: u64) -> Result<Finished, String> {
     let client = AdminClient::new(ADMIN_SOCKET, SETTINGS_TIME);
     client.replace_settings(settings, revision).map_err(|error| error.to_string())?;
     Ok(said("The settings are saved and in force."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::command::Tool;
+
+    fn connect_to_nobody() -> Command {
+        Command::Tool(Tool::Connect { host: "127.0.0.1".to_owned(), port: 1 })
+    }
+
+    #[test]
+    fn a_look_and_a_command_come_as_events() {
+        let workshop = Workshop::open().unwrap();
+        workshop.start((7, connect_to_nobody())).unwrap();
+        let (mut looked, mut outcome) = (false, None);
+        while !looked || outcome.is_none() {
+            match workshop.events.recv().unwrap() {
+                Event::Looked(_) => looked = true,
+                Event::Done { job, outcome: done } => outcome = Some((job, done)),
+                Event::Step { .. } | Event::Line { .. } => {}
+            }
+        }
+        let (job, outcome) = outcome.unwrap();
+        assert_eq!(job, 7);
+        assert!(outcome.unwrap_err().starts_with("127.0.0.1 port 1: "));
+    }
+
+    #[test]
+    fn commands_under_way_are_bounded() {
+        let workshop = Workshop::open().unwrap();
+        workshop.running.store(JOBS_MAX, Ordering::Relaxed);
+        let refused = workshop.start((1, connect_to_nobody())).unwrap_err();
+        assert!(refused.contains("under way"), "{refused}");
+        workshop.running.store(JOBS_MAX - 1, Ordering::Relaxed);
+        workshop.start((2, connect_to_nobody())).unwrap();
+    }
 }
