@@ -15,11 +15,14 @@ pub(super) struct Entry {
     pub(super) opens: Opens,
 }
 
+/// A menu's entries, as the view has them.
+pub(super) type Entries = Box<dyn Fn(&View) -> Vec<Entry>>;
+
 /// A menu.
 pub(super) struct Menu {
     /// Lines above the entries.
     shows: Shows,
-    entries: Box<dyn Fn(&View) -> Vec<Entry>>,
+    entries: Entries,
     selected: usize,
     typed: String,
     /// Whether leaving it ends the session.
@@ -37,11 +40,7 @@ pub(super) fn menu(title: &str, entries: fn(&View) -> Vec<Entry>) -> Page {
 }
 
 /// A menu below lines drawn from the view.
-pub(super) fn menu_with(
-    title: &str,
-    shows: Shows,
-    entries: Box<dyn Fn(&View) -> Vec<Entry>>,
-) -> Page {
+pub(super) fn menu_with(title: &str, shows: Shows, entries: Entries) -> Page {
     let menu = Menu { shows, entries, selected: 0, typed: String::new(), is_main: false };
     Page { title: title.to_owned(), kind: Kind::Menu(menu) }
 }

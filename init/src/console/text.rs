@@ -12,6 +12,8 @@ use super::{
 /// Lines that are kept of what grows.
 const FEED_LINES_MAX: usize = 2000;
 
+type Words = Box<dyn Fn(&View) -> String>;
+
 /// A text.
 pub(super) struct Text {
     source: Source,
@@ -20,7 +22,7 @@ pub(super) struct Text {
     /// Whether the end is shown, wherever it is.
     at_end: bool,
     /// What Enter leads to, and the footer's word for it.
-    enter: Option<(Box<dyn Fn(&View) -> String>, Opens)>,
+    enter: Option<(Words, Opens)>,
 }
 
 enum Source {

@@ -25,6 +25,9 @@ use crate::{
 /// How long the gateway may take to answer.
 pub(super) const GATEWAY_TIME: Duration = Duration::from_secs(5);
 
+/// Regions with their cities.
+pub(super) type Zones = Vec<(String, Vec<String>)>;
+
 /// Everything that the pages show.
 #[derive(Clone, Debug)]
 pub(super) struct View {
@@ -46,7 +49,7 @@ pub(super) struct View {
     /// The kernel's routes.
     pub(super) routes: Vec<String>,
     /// Regions of the tz database with their cities.
-    pub(super) zones: Arc<Vec<(String, Vec<String>)>>,
+    pub(super) zones: Arc<Zones>,
     /// Time since boot, for what has an end.
     pub(super) now: Duration,
 }
@@ -93,7 +96,7 @@ impl View {
 
 /// Looks at everything. Takes as long as the gateway and PID 1 take to answer.
 pub(super) fn look() -> View {
-    static ZONES: OnceLock<Arc<Vec<(String, Vec<String>)>>> = OnceLock::new();
+    static ZONES: OnceLock<Arc<Zones>> = OnceLock::new();
     let client = AdminClient::new(ADMIN_SOCKET, GATEWAY_TIME);
     let gateway = client.status().map_err(|error| why(&error));
     let gateway_settings = match &gateway {
@@ -137,7 +140,7 @@ fn why(error: &ClientError) -> String {
     }
 }
 
-fn zones(database: &Path) -> Vec<(String, Vec<String>)> {
+fn zones(database: &Path) -> Zones {
     let regions = time::regions(database).into_iter();
     regions
         .map(|region| {
