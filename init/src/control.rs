@@ -53,6 +53,13 @@ pub(crate) enum Request {
     SetPassword {
         /// As [`Machine::password_hash`].
         hash: Secret,
+        /// Whether it is to be the first one: refused if another is set already.
+        first: bool,
+    },
+    /// How chrony keeps the clock. Answered with [`Answer::Text`].
+    Clock {
+        /// Whether it is to set the clock right at once first.
+        step: bool,
     },
     /// End.
     End {
@@ -71,6 +78,11 @@ pub(crate) enum Answer {
     Refused {
         /// Words for the console.
         why: String,
+    },
+    /// Text for the operator.
+    Text {
+        /// Some lines.
+        text: String,
     },
     /// The machine's settings.
     Settings {
@@ -187,7 +199,8 @@ mod tests {
             Request::Confirm,
             Request::Revert,
             Request::LogIn { password: Secret::new("a \"quoted\" word") },
-            Request::SetPassword { hash: Secret::new("$6$salt$hash") },
+            Request::SetPassword { hash: Secret::new("$6$salt$hash"), first: true },
+            Request::Clock { step: true },
             Request::End { how: Ending::Reboot },
             Request::End { how: Ending::PowerOff },
         ] {
@@ -206,6 +219,7 @@ mod tests {
         for answer in [
             Answer::Done,
             Answer::of(Err("two\nlines".to_owned())),
+            Answer::Text { text: "two\nlines".to_owned() },
             Answer::Settings { settings, password_set: true },
         ] {
             let mut line = Vec::new();

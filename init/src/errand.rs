@@ -16,6 +16,7 @@ use crate::{control::Answer, password, service};
 
 /// Longest errand, as text: far below what a pipe takes without a reader.
 const BYTES_MAX: usize = 16 << 10;
+const CHRONYC: &str = "/usr/bin/chronyc";
 
 /// An errand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,11 @@ pub(crate) enum Errand {
         hash: Secret,
         /// Time to wait before the answer, in seconds: failures make guessing slow.
         delay_seconds: u64,
+    },
+    /// Ask chrony how it keeps the clock, after it has set it right at once if it is to.
+    Clock {
+        /// Whether it is to.
+        step: bool,
     },
 }
 
@@ -62,13 +68,44 @@ pub(crate) fn run() -> Result<()> {
         Errand::LogIn { password, hash, delay_seconds } => {
             thread::sleep(Duration::from_secs(delay_seconds));
             if password::matches(&password, &hash) {
-                Ok(())
+                Ok(Answer::Done)
             } else {
                 Err(anyhow::anyhow!("this is not the password"))
             }
         }
+        Errand::Clock { step } => clock(step),
     };
-    let answer = Answer::of(outcome.as_ref().copied().map_err(|error| format!("{error:#}")));
-    answer.write(io::stdout()).context("answering the console")?;
-    outcome
+    match outcome {
+        Ok(answer) => answer.write(io::stdout()).context("answering the console"),
+        Err(error) => {
+            let answer = Answer::Refused { why: format!("{error:#}") };
+            answer.write(io::stdout()).context("answering the console")?;
+            Err(error)
+        }
+    }
+}
+
+/// What chrony says of the clock and its servers.
+fn clock(step: bool) -> Result<Answer> {
+    let mut text = String::new();
+    if step {
+        text.push_str(&chronyc(&["makestep"])?);
+    }
+    text.push_str(&chronyc(&["-n", "tracking"])?);
+    text.push('\n');
+    text.push_str(&chronyc(&["-n", "sources"])?);
+    Ok(Answer::Text { text })
+}
+
+/// Runs `chronyc`, which gives up by itself after some seconds without an answer.
+fn chronyc(arguments: &[&str]) -> Result<String> {
+    let output = Command::new(CHRONYC).args(arguments).output().context(CHRONYC)?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        bail!(
+            "chrony does not keep the clock ({}): name NTP servers, or see the log of chronyd",
+            said.trim()
+        );
+    }
+    Ok(said)
 }

@@ -1,9 +1,14 @@
-//! How much memory the machine and its gateway use, in words for the support page.
+//! How much memory the machine and its gateway use, in words for the console.
 use std::{fs, path::Path};
 
 use gateway_api::ByteSize;
 
 use crate::sys;
+
+/// What there is (`MemTotal`: without what the kernel keeps for itself); none if it is not told.
+pub(crate) fn total() -> Option<ByteSize> {
+    field(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal")
+}
 
 /// What is in use of what there is, and the gateway's part of it (`/proc/meminfo`, `VmRSS`).
 pub(crate) fn in_words() -> String {

@@ -10,6 +10,8 @@ use nix::sys::termios::{self, SetArg};
 
 /// Ctrl-] leaves, as in telnet.
 const LEAVE: u8 = 0x1d;
+/// Ctrl-L: the console draws its page again.
+const REDRAW: u8 = 0x0c;
 
 /// Connects this terminal to `socket` until Ctrl-] is typed or the line ends.
 ///
@@ -23,7 +25,7 @@ pub fn serial(socket: &Path) -> Result<()> {
     let before = termios::tcgetattr(&stdin).context("this is no terminal")?;
     let mut raw = before.clone();
     termios::cfmakeraw(&mut raw);
-    eprintln!("attached; Ctrl-] leaves, Return shows the menu again");
+    eprintln!("attached; Ctrl-] leaves, Ctrl-L draws the page again");
     termios::tcsetattr(&stdin, SetArg::TCSANOW, &raw)?;
     let outcome = converse(line);
     termios::tcsetattr(&stdin, SetArg::TCSANOW, &before)?;
@@ -32,6 +34,8 @@ pub fn serial(socket: &Path) -> Result<()> {
 }
 
 fn converse(mut line: UnixStream) -> Result<()> {
+    // The page was drawn before anybody was on the line.
+    line.write_all(&[REDRAW])?;
     let mut output = line.try_clone()?;
     let screen = std::thread::spawn(move || -> std::io::Result<()> {
         let mut buffer = [0; 4096];

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::wait::poll_until;
+use crate::{terminal::Terminal, wait::poll_until};
 
 /// Most output that is kept; a console that prints more loses its beginning.
 const OUTPUT_BYTES_MAX: usize = 4 << 20;
@@ -22,6 +22,8 @@ struct Output {
     bytes: Vec<u8>,
     /// Bytes before this were matched by an earlier [`Console::expect`].
     consumed: usize,
+    /// What a terminal on the line shows.
+    terminal: Terminal,
     ended: bool,
 }
 
@@ -48,6 +50,7 @@ impl Console {
                 let read = reader.read(&mut buffer).unwrap_or(0);
                 let mut output = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
                 output.bytes.extend_from_slice(&buffer[..read]);
+                output.terminal.feed(&buffer[..read]);
                 if output.bytes.len() > OUTPUT_BYTES_MAX {
                     let excess = output.bytes.len() - OUTPUT_BYTES_MAX;
                     output.bytes.drain(..excess);
@@ -96,6 +99,16 @@ impl Console {
             output =
                 self.output.1.wait_timeout(output, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// What a terminal on the line shows.
+    pub fn screen(&self) -> String {
+        self.output.0.lock().unwrap_or_else(PoisonError::into_inner).terminal.text()
+    }
+
+    /// Forgets what the terminal shows: [`Console::screen`] tells of what is drawn from now on.
+    pub fn clear_screen(&self) {
+        self.output.0.lock().unwrap_or_else(PoisonError::into_inner).terminal.clear();
     }
 
     /// Forgets what has been printed so far: the next [`Console::expect`] looks at later text only.

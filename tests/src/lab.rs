@@ -20,7 +20,7 @@ use crate::{
     client_image::ClientImage,
     client_vm::ClientVm,
     console::Console,
-    host, net,
+    host, net, pages,
     qemu::Machine,
     seed,
     uplink::Guest,
@@ -166,9 +166,10 @@ impl Lab {
     pub fn mount_command(&mut self) -> Result<String> {
         let appliance = self.appliance()?;
         let share = format!(":/{0} /mnt/{0}", seed::SHARE);
-        let shown = appliance.serial.expect(&share, BOOT_LIMIT)?;
-        let start = shown.rfind("mount -t nfs").context("the console's mount command")?;
-        Ok(shown[start..].to_owned())
+        let page = pages::status_on_serial(&appliance.serial, &share, BOOT_LIMIT)?;
+        let mut lines = page.lines().map(str::trim);
+        let mount = lines.find(|line| line.starts_with("mount -t nfs") && line.ends_with(&share));
+        Ok(mount.context("the console's mount command")?.to_owned())
     }
 
     /// The folder of logs and pictures.

@@ -32,6 +32,7 @@ mod small_disk;
 pub mod stop_signal;
 pub mod suites;
 pub mod switch;
+pub mod terminal;
 pub mod test_count;
 pub mod uplink;
 pub mod wait;

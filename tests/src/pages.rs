@@ -7,21 +7,82 @@ use crate::{console::Console, qemu::Machine, wait::poll_until};
 
 /// First line of every page.
 pub const TITLE: &str = "Tidegate - S3 File Gateway";
-/// Last line of the status page.
-const STATUS_END: &str = "5: Shut down";
+/// What the front page says in its last line, whether a password is set or not.
+const STATUS_END: &str = "Enter: ";
 
-/// Waits for a whole status page on the serial line that contains `words`.
+/// Waits for a whole front page on the serial line that contains `words`.
 ///
 /// # Errors
 /// When none comes within `limit`.
 pub fn status_on_serial(serial: &Console, words: &str, limit: Duration) -> Result<String> {
     let mut last = String::new();
     let page = poll_until("the status page on the serial console", limit, || {
-        serial.expect(TITLE, limit)?;
-        last = serial.expect(STATUS_END, limit)?;
-        Ok(last.contains(words).then(|| last.clone()))
+        last = serial.screen();
+        let is_status = |page: &str| {
+            let end = page.lines().last().unwrap_or_default().trim_start();
+            page.contains(TITLE) && end.starts_with(STATUS_END)
+        };
+        Ok((is_status(&last) && last.contains(words)).then(|| last.clone()))
     });
-    page.with_context(|| format!("it lacks {words:?}; the page was:\n{last}"))
+    page.with_context(|| format!("it lacks {words:?}; the screen shows:\n{last}"))
+}
+
+/// Waits until the terminal on the serial line shows a page that contains `words`.
+///
+/// # Errors
+/// When none comes within `limit`.
+pub fn page_on_serial(serial: &Console, words: &str, limit: Duration) -> Result<String> {
+    let mut last = String::new();
+    let page = poll_until("the page on the serial console", limit, || {
+        last = serial.screen();
+        Ok((last.contains(TITLE) && last.contains(words)).then(|| last.clone()))
+    });
+    page.with_context(|| format!("it lacks {words:?}; the screen shows:\n{last}"))
+}
+
+/// The password that tests give consoles.
+pub const PASSWORD: &str = "correct horse";
+/// What the main menu says, and no page before it.
+const MAIN_MENU: &str = "x: exit session";
+
+/// Comes from the front page to the main menu: sets [`PASSWORD`] at the first visit, logs in with it later.
+///
+/// # Errors
+/// When the menu does not come within `limit`.
+pub fn log_in_on_serial(serial: &mut Console, limit: Duration) -> Result<()> {
+    let front = status_on_serial(serial, "", limit)?;
+    serial.send("\r")?;
+    if front.contains("Enter: set the password") {
+        page_on_serial(serial, "Set the console's password", limit)?;
+        serial.send(&format!("{PASSWORD}\r{PASSWORD}\r\r"))?;
+    } else {
+        page_on_serial(serial, "[ Log in ]", limit)?;
+        serial.send(&format!("{PASSWORD}\r\r"))?;
+    }
+    page_on_serial(serial, MAIN_MENU, limit).map(drop)
+}
+
+/// Chooses the entry of a menu on the serial line whose label begins so, by its number.
+///
+/// # Errors
+/// When no menu with such an entry comes within `limit`.
+pub fn choose_on_serial(serial: &mut Console, label: &str, limit: Duration) -> Result<()> {
+    let page = page_on_serial(serial, &format!(": {label}"), limit)?;
+    serial.send(&format!("{}\r", number_of(&page, label)?))
+}
+
+/// The number of an entry of a menu.
+///
+/// # Errors
+/// When there is no entry whose label begins so.
+pub fn number_of(page: &str, label: &str) -> Result<usize> {
+    let numbered = page.lines().filter_map(|line| {
+        let (number, entry) = line.trim_start().split_once(": ")?;
+        Some((number.parse::<usize>().ok()?, entry))
+    });
+    let mut found = numbered.filter(|(_, entry)| entry.starts_with(label));
+    let (number, _) = found.next().with_context(|| format!("no entry {label} in:\n{page}"))?;
+    Ok(number)
 }
 
 /// Waits until the VGA screen (BIOS only) shows a page that contains `words`.
@@ -83,6 +144,14 @@ mod tests {
         assert_eq!(seconds_of("2000-02-29 12:34:56").unwrap(), 951_827_696);
         assert_eq!(seconds_of("2026-11-23 18:00:00").unwrap(), 1_795_456_800);
         assert!(seconds_of("yesterday").is_err());
+    }
+
+    #[test]
+    fn entries_are_known_by_their_label() {
+        let page = " Title\n  1: Logs of one\n 12: Logs\n Time: 18: 2\n Enter command:";
+        assert_eq!(number_of(page, "Logs").unwrap(), 1);
+        assert_eq!(number_of(page, "Logs of").unwrap(), 1);
+        assert!(number_of(page, "Status").is_err());
     }
 
     #[test]

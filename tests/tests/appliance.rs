@@ -157,7 +157,9 @@ fn twice() -> Result<()> {
     poll_until("the file in the bucket", UPLOAD_LIMIT, || {
         Ok(keys(&first)?.contains(&"kept.txt".to_owned()).then_some(()))
     })?;
-    let console = Console::connect(&state.join("run/appliance.serial"), PAGE_LIMIT)?;
+    let mut console = Console::connect(&state.join("run/appliance.serial"), PAGE_LIMIT)?;
+    // The page was drawn before anybody was on the line: Ctrl-L draws it again.
+    console.send("\x0c")?;
     status_on_serial(&console, ":/sales /mnt/sales", PAGE_LIMIT)?;
     client.sh("umount /mnt/sales", SCRIPT_LIMIT)?;
     first.stop()?;

@@ -10,7 +10,9 @@ use e2e::{
     bucket::Bucket,
     client_vm::CLIENT_ADDRESS,
     lab::{BOOT_LIMIT, Lab},
-    pages::{field, seconds_of, status_on_serial},
+    pages::{
+        choose_on_serial, field, log_in_on_serial, page_on_serial, seconds_of, status_on_serial,
+    },
     seed,
     wait::poll_until,
 };
@@ -60,6 +62,14 @@ fn clock() -> Result<()> {
     println!("the clock, wrong by years at power on, is off by {off} s at most");
     let page = status_on_serial(serial, ":/sales /mnt/sales", BOOT_LIMIT)?;
     ensure!(field(&page, "Clock")? == format!("follows NTP: {CLIENT_ADDRESS}"), "{page}");
+
+    let serial = &mut lab.appliance()?.serial;
+    log_in_on_serial(serial, BOOT_LIMIT)?;
+    choose_on_serial(serial, "System Time Management", BOOT_LIMIT)?;
+    choose_on_serial(serial, "View System Time", BOOT_LIMIT)?;
+    let tracking = page_on_serial(serial, "Reference ID", BOOT_LIMIT)?;
+    ensure!(tracking.contains(CLIENT_ADDRESS), "{tracking}");
+    serial.send("\rxx")?;
 
     let mount = format!("mkdir -p /mnt/sales && {}", lab.mount_command()?);
     lab.client.sh(&mount, SCRIPT_LIMIT)?;

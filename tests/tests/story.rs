@@ -7,6 +7,7 @@ use e2e::{
     bucket::{Bucket, UPLOAD_LIMIT},
     lab::Lab,
     numbers::{numbers, sha256},
+    pages::{choose_on_serial, field, log_in_on_serial, page_on_serial},
     seed,
     uplink::MTU_BYTES,
 };
@@ -66,20 +67,20 @@ fn shares_are_shown_and_transfers_are_large(lab: &mut Lab, mount: &str) -> Resul
     Ok(())
 }
 
-/// What the support page says of the memory in use. DHCP's jumbo frames must have come into use.
+/// What the console says of the memory in use. DHCP's jumbo frames must have come into use.
 fn memory(lab: &mut Lab) -> Result<String> {
     let serial = &mut lab.appliance()?.serial;
-    serial.skip();
-    serial.send("3")?;
-    serial.expect("Support: clock, network, memory and journal", SCRIPT_LIMIT)?;
-    // The page opens at the journal's end; this is the key Home.
-    serial.send("\x1b[1~")?;
-    serial.expect("date: ", SCRIPT_LIMIT)?;
-    serial.expect(&format!("10.0.2.15/24, MTU {MTU_BYTES}, "), SCRIPT_LIMIT)?;
-    serial.expect("memory: ", SCRIPT_LIMIT)?;
-    let words = serial.expect("\n", SCRIPT_LIMIT)?;
-    serial.send("q")?;
-    Ok(words.trim().to_owned())
+    log_in_on_serial(serial, SCRIPT_LIMIT)?;
+    choose_on_serial(serial, "Network Configuration", SCRIPT_LIMIT)?;
+    choose_on_serial(serial, "Describe Adapter", SCRIPT_LIMIT)?;
+    let adapter = page_on_serial(serial, "MAC address", SCRIPT_LIMIT)?;
+    ensure!(field(&adapter, "IP address")?.contains("10.0.2.15/24"), "{adapter}");
+    ensure!(field(&adapter, "MTU")? == format!("{MTU_BYTES} bytes"), "{adapter}");
+    serial.send("xx")?;
+    choose_on_serial(serial, "View System Resource Check", SCRIPT_LIMIT)?;
+    let check = page_on_serial(serial, "Memory", SCRIPT_LIMIT)?;
+    serial.send("xx")?;
+    field(&check, "Memory")
 }
 
 fn tell(lab: &Lab) -> Result<()> {

@@ -12,6 +12,7 @@ use std::{
 use crate::{
     admin::{self, ErrorBody},
     connection::{ConnectionTest, StepReport},
+    settings::Settings,
     status::GatewayStatus,
 };
 
@@ -70,6 +71,33 @@ impl AdminClient {
         serde_json::from_slice(&body).map_err(|e| ClientError::Unreadable(e.to_string()))
     }
 
+    /// The settings in force, without secrets, and their revision.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub fn settings(&self) -> Result<(u64, Settings), ClientError> {
+        let answer = self.ask("GET", admin::SETTINGS, b"")?;
+        let text = String::from_utf8(answer.body)
+            .map_err(|_| ClientError::Unreadable("the settings are not text".to_owned()))?;
+        let settings =
+            Settings::from_toml(&text).map_err(|e| ClientError::Unreadable(e.to_string()))?;
+        let revision = answer.etag.and_then(|etag| etag.trim_matches('"').parse().ok());
+        let revision = revision
+            .ok_or_else(|| ClientError::Unreadable("the settings have no revision".to_owned()))?;
+        Ok((revision, settings))
+    }
+
+    /// Puts these settings into force if those in force still have this `revision`. Secrets that they
+    /// leave empty stay as they are for the same access key and the same user of the same proxy.
+    ///
+    /// # Errors
+    /// Any [`ClientError`]; [`ClientError::Refused`] with status 409 if somebody else has changed them.
+    pub fn replace_settings(&self, settings: &Settings, revision: u64) -> Result<(), ClientError> {
+        let text = settings.to_toml().map_err(|e| ClientError::Unreadable(e.to_string()))?;
+        let path = format!("{}?revision={revision}", admin::SETTINGS);
+        self.request("PUT", &path, text.as_bytes()).map(drop)
+    }
+
     /// Tests a connection to S3; `each` gets every step's report as soon as the step has ended.
     ///
     /// # Errors
@@ -91,8 +119,7 @@ impl AdminClient {
         }
         if !head.starts_with(b"HTTP/1.1 200 ") {
             answer.read_to_end(&mut head)?;
-            let (status, body) = split_answer(&head)?;
-            return Err(refusal(status, &body));
+            return Err(refusal(&split_answer(&head)?));
         }
         // A report is a line, and the server sends each as a chunk of its own (RFC 9112 §7.1).
         let mut line = Vec::new();
@@ -120,14 +147,15 @@ impl AdminClient {
     /// # Errors
     /// Any [`ClientError`]; [`ClientError::Refused`] for every other status.
     pub fn request(&self, method: &str, path: &str, body: &[u8]) -> Result<Vec<u8>, ClientError> {
+        self.ask(method, path, body).map(|answer| answer.body)
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &[u8]) -> Result<Answer, ClientError> {
         let stream = self.send(method, path, body)?;
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-        let (status, body) = split_answer(&answer)?;
-        if (200..300).contains(&status) {
-            return Ok(body);
-        }
-        Err(refusal(status, &body))
+        let answer = split_answer(&answer)?;
+        if (200..300).contains(&answer.status) { Ok(answer) } else { Err(refusal(&answer)) }
     }
 
     fn send(&self, method: &str, path: &str, body: &[u8]) -> Result<UnixStream, ClientError> {
@@ -146,16 +174,25 @@ impl AdminClient {
 }
 
 /// What the gateway says to a request that it does not grant.
-fn refusal(status: u16, body: &[u8]) -> ClientError {
-    let message = match serde_json::from_slice::<ErrorBody>(body) {
+fn refusal(answer: &Answer) -> ClientError {
+    let status = answer.status;
+    let message = match serde_json::from_slice::<ErrorBody>(&answer.body) {
         Ok(refusal) => refusal.error,
         Err(_) => format!("HTTP status {status}"),
     };
     ClientError::Refused { status, message }
 }
 
-/// Splits a whole HTTP/1.1 answer into status and body (fixed length or chunked).
-fn split_answer(answer: &[u8]) -> Result<(u16, Vec<u8>), ClientError> {
+/// An HTTP/1.1 answer.
+#[derive(Debug, PartialEq, Eq)]
+struct Answer {
+    status: u16,
+    etag: Option<String>,
+    body: Vec<u8>,
+}
+
+/// Splits a whole HTTP/1.1 answer (with a body of fixed length or chunked).
+fn split_answer(answer: &[u8]) -> Result<Answer, ClientError> {
     let unreadable = |what: &str| ClientError::Unreadable(what.to_owned());
     let end = answer
         .windows(4)
@@ -170,6 +207,7 @@ fn split_answer(answer: &[u8]) -> Result<(u16, Vec<u8>), ClientError> {
         .ok_or_else(|| unreadable("no HTTP status"))?;
     let mut chunked = false;
     let mut length = None;
+    let mut etag = None;
     for line in lines {
         let Some((name, value)) = line.split_once(':') else { continue };
         let value = value.trim();
@@ -177,6 +215,8 @@ fn split_answer(answer: &[u8]) -> Result<(u16, Vec<u8>), ClientError> {
             chunked = value.eq_ignore_ascii_case("chunked");
         } else if name.eq_ignore_ascii_case("content-length") {
             length = value.parse::<usize>().ok();
+        } else if name.eq_ignore_ascii_case("etag") {
+            etag = Some(value.to_owned());
         }
     }
     let rest = &answer[end + 4..];
@@ -186,7 +226,7 @@ fn split_answer(answer: &[u8]) -> Result<(u16, Vec<u8>), ClientError> {
         let length = length.unwrap_or(rest.len());
         rest.get(..length).ok_or_else(|| unreadable("body is shorter than announced"))?.to_vec()
     };
-    Ok((status, body))
+    Ok(Answer { status, etag, body })
 }
 
 fn join_chunks(mut rest: &[u8]) -> Option<Vec<u8>> {
@@ -210,11 +250,13 @@ mod tests {
 
     #[test]
     fn answers_are_split_by_length_and_by_chunks() {
-        let (status, body) =
-            split_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").unwrap();
-        assert_eq!((status, body.as_slice()), (200, b"{}".as_slice()));
+        let fixed = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: \"7\"\r\n\r\n{}";
+        let etag = Some("\"7\"".to_owned());
+        let expected = Answer { status: 200, etag, body: b"{}".to_vec() };
+        assert_eq!(split_answer(fixed).unwrap(), expected);
         let chunked = b"HTTP/1.1 409 Conflict\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n";
-        assert_eq!(split_answer(chunked).unwrap(), (409, b"abcd".to_vec()));
+        let expected = Answer { status: 409, etag: None, body: b"abcd".to_vec() };
+        assert_eq!(split_answer(chunked).unwrap(), expected);
     }
 
     #[test]

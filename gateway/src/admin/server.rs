@@ -213,8 +213,12 @@ mod tests {
             assert_eq!(client.status().unwrap().version, "1.2.3");
             let good = b"version = 1\n[s3]\nregion = \"eu-west-1\"";
             client.request("PUT", "/v1/settings?revision=7", good).unwrap();
-            let text = client.request("GET", admin::SETTINGS, b"").unwrap();
-            assert!(String::from_utf8(text).unwrap().contains("eu-west-1"));
+            let (revision, settings) = client.settings().unwrap();
+            assert_eq!((revision, settings.s3.region.as_str()), (7, "eu-west-1"));
+            client.replace_settings(&Settings::default(), revision).unwrap();
+            assert_eq!(client.settings().unwrap().1.s3.region, "");
+            let outdated = client.replace_settings(&settings, 6).unwrap_err();
+            assert!(matches!(outdated, ClientError::Refused { status: 409, .. }), "{outdated}");
         })
         .await;
     }

@@ -61,7 +61,10 @@ impl Running {
                 Answer::of(outcome.and_then(|outcome| self.end_trial(outcome)))
             }
             Request::LogIn { password } => return self.log_in(password, stream),
-            Request::SetPassword { hash } => Answer::of(self.set_password(hash)),
+            Request::SetPassword { hash, first } => Answer::of(self.set_password(hash, first)),
+            Request::Clock { step } => {
+                return errand::send(&Errand::Clock { step }, stream).map(drop);
+            }
             Request::End { how } => {
                 self.ending = Some(how);
                 Answer::Done
@@ -133,7 +136,10 @@ impl Running {
         phases::set_hostname(&mut self.boot, &wanted)
     }
 
-    fn set_password(&mut self, hash: Secret) -> Result<(), String> {
+    fn set_password(&mut self, hash: Secret, first: bool) -> Result<(), String> {
+        if first && self.boot.machine.password_hash.is_some() {
+            return Err("a password is set already: log in with it".to_owned());
+        }
         if !password::is_hash(hash.expose()) {
             return Err("this is no hash of a password".to_owned());
         }

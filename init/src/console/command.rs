@@ -1,0 +1,148 @@
+//! What pages ask to be done, and what comes back. Data only; work/ does it.
+use std::net::IpAddr;
+
+use gateway_api::{Secret, Settings, connection::ConnectionTest};
+
+use super::view::View;
+use crate::{machine::Machine, shutdown::Ending};
+
+/// Something that takes time or rights.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Command {
+    /// Is this the console's password?
+    LogIn(Secret),
+    /// Make this the console's password.
+    SetPassword {
+        password: Secret,
+        /// Whether it is to be the first one: nobody has logged in.
+        first: bool,
+    },
+    /// Use these machine settings.
+    Change {
+        settings: Box<Machine>,
+        /// Whether they are taken back unless somebody confirms them: they may cut the operator off.
+        on_trial: bool,
+    },
+    /// Keep the settings that are on trial.
+    Confirm,
+    /// Take them back.
+    Revert,
+    /// End the machine.
+    End(Ending),
+    /// Give the gateway these settings, if its own still have this revision.
+    PutGateway { settings: Box<Settings>, revision: u64 },
+    /// Try everything that the gateway asks of S3.
+    TestS3 {
+        test: Box<ConnectionTest>,
+        /// Settings to offer to save afterwards, and the revision they are based on.
+        save: Option<(Box<Settings>, u64)>,
+    },
+    /// Look whether what the appliance needs of the network answers.
+    TestNetwork(Vec<Target>),
+    /// Ask chrony how the clock is kept.
+    ClockState,
+    /// Set the clock right at once.
+    StepClock,
+    /// A command of the gateway console.
+    Tool(Tool),
+}
+
+/// Something on the network that the appliance needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// A name server that has to know a name.
+    NameServer { server: IpAddr, name: String },
+    /// A router, by the adapter's neighbour table.
+    Router { adapter: String, address: IpAddr },
+    /// An NTP server.
+    TimeServer(String),
+    /// A TCP port.
+    Port { what: &'static str, host: String, port: u16 },
+}
+
+/// A command of the gateway console that has to ask somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Tool {
+    /// Ask a name server, or those in use.
+    LookUp { name: String, server: Option<IpAddr> },
+    /// Connect to a TCP port.
+    Connect { host: String, port: u16 },
+    /// Adapters, addresses, routes, neighbours.
+    Network,
+}
+
+/// What of the journal is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct JournalFilter {
+    /// `SYSLOG_IDENTIFIER`; everything if there is none.
+    pub(super) identifier: Option<&'static str>,
+    /// Largest syslog priority (0 to 7).
+    pub(super) priority: u8,
+}
+
+/// How a step of a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Passed,
+    /// It works, with less than it should have.
+    Warning,
+    Failed,
+    /// It was not tried, because it could not work.
+    Skipped,
+}
+
+/// A step of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StepReport {
+    pub(super) title: String,
+    pub(super) outcome: Outcome,
+    /// The one thing to do; empty if there is nothing.
+    pub(super) advice: String,
+}
+
+/// What came of a command.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Finished {
+    /// The password was right, or has been set.
+    LoggedIn,
+    /// The settings are on trial: the page that asks to confirm them comes by itself.
+    OnTrial,
+    /// It is done, and this is to be said.
+    Said(Vec<String>),
+    /// It is done, and something can be done next.
+    Offer { said: String, ask: &'static str, command: Box<Command> },
+}
+
+/// What the console hears from its threads.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// Somebody looked.
+    Looked(Box<View>),
+    /// A step of a command is over.
+    Step { job: u64, report: StepReport },
+    /// A command is over.
+    Done { job: u64, outcome: Result<Finished, String> },
+    /// A line of the journal.
+    Line { feed: u64, text: String },
+}
+
+impl Command {
+    /// Title of the page that shows how it goes, and what it is doing, in words.
+    pub(super) fn words(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::LogIn(_) => ("Log in", "Checking the password"),
+            Self::SetPassword { .. } => ("Set the password", "Setting the password"),
+            Self::Change { .. } => ("Machine settings", "Applying the settings"),
+            Self::Confirm => ("Keep the settings", "Keeping the settings"),
+            Self::Revert => ("Take the settings back", "Going back to the settings before"),
+            Self::End(Ending::Reboot) => ("Reboot", "Rebooting"),
+            Self::End(Ending::PowerOff) => ("Shut down", "Shutting down"),
+            Self::PutGateway { .. } => ("Gateway settings", "Saving the settings"),
+            Self::TestS3 { .. } => ("Test S3 Connectivity", "Testing"),
+            Self::TestNetwork(_) => ("Test Network Connectivity", "Testing"),
+            Self::ClockState => ("System Time", "Asking chrony"),
+            Self::StepClock => ("Synchronize System Time", "Setting the clock"),
+            Self::Tool(_) => ("Gateway Console", "Asking"),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Logging in, and the password: set at the first visit, changed later.
+use super::refused;
+use crate::{
+    console::{
+        command::Command,
+        form::{Problem, Values, form, secret},
+        grid::{Line, paragraph},
+        page::{Page, Step},
+        view::View,
+    },
+    password::{BYTES_MAX, BYTES_MIN},
+};
+
+const PASSWORD: &str = "Password";
+const NEW: &str = "New password";
+const AGAIN: &str = "The same again";
+
+/// Asks for the password, or for a first one.
+pub(in crate::console) fn page(view: &View) -> Page {
+    match &view.password_set {
+        Ok(true) => log_in(),
+        Ok(false) => first(),
+        Err(why) => refused("Log in", &format!("Nobody can log in at the moment: {why}.")),
+    }
+}
+
+fn log_in() -> Page {
+    let help = "Forgotten? A seed with another password_hash sets a new one at the next boot.";
+    form("Log in", Vec::new(), vec![secret(PASSWORD, help)], "Log in", |values, _| {
+        let password = values.secret(PASSWORD);
+        if password.is_empty() {
+            return Err(Problem::new(PASSWORD, "Type the console's password."));
+        }
+        Ok(Step::Do(Command::LogIn(password)))
+    })
+    .forgetting_secrets()
+}
+
+fn first() -> Page {
+    let intro = paragraph(
+        "This appliance has no password yet. Whoever sets one here can change its settings; nobody \
+         else can. It is asked for on this screen and on the serial line.",
+    );
+    set("Set the console's password", intro, true)
+}
+
+/// Asks for another password.
+pub(in crate::console) fn change() -> Page {
+    set("Change the console's password", Vec::new(), false)
+}
+
+fn set(title: &'static str, intro: Vec<Line>, first: bool) -> Page {
+    let fields = vec![
+        secret(NEW, "8 to 128 characters, letters and signs of a US keyboard."),
+        secret(AGAIN, "Type it once more, so that a slip of the finger does not lock you out."),
+    ];
+    form(title, intro, fields, "Set the password", move |values, _| submit(values, first))
+        .forgetting_secrets()
+}
+
+fn submit(values: &Values<'_>, first: bool) -> Result<Step, Problem> {
+    let password = values.secret(NEW);
+    if !(BYTES_MIN..=BYTES_MAX).contains(&password.expose().len()) {
+        let says = format!("The password must have {BYTES_MIN} to {BYTES_MAX} characters.");
+        return Err(Problem::new(NEW, says));
+    }
+    if values.secret(AGAIN) != password {
+        return Err(Problem::new(AGAIN, "The two passwords differ: type the same one again."));
+    }
+    Ok(Step::Do(Command::SetPassword { password, first }))
+}

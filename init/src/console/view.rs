@@ -1,0 +1,211 @@
+//! What the pages show: one look at everything, taken off the key loop.
+use std::{
+    fs, io,
+    path::Path,
+    process::Command,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use gateway_api::{
+    ByteSize, GatewayStatus, Settings,
+    admin::ADMIN_SOCKET,
+    client::{AdminClient, ClientError},
+};
+
+use super::routes;
+use crate::{
+    control, disks,
+    machine::Machine,
+    memory,
+    observed::{self, MachineState, NetworkState},
+    sys, time,
+};
+
+/// How long the gateway may take to answer.
+pub(super) const GATEWAY_TIME: Duration = Duration::from_secs(5);
+
+/// Regions with their cities.
+pub(super) type Zones = Vec<(String, Vec<String>)>;
+
+/// Everything that the pages show.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    pub(super) machine: MachineState,
+    pub(super) network: NetworkState,
+    /// The machine's settings, or why there are none.
+    pub(super) settings: Result<Machine, String>,
+    /// Whether the console has a password, or why that is not known.
+    pub(super) password_set: Result<bool, String>,
+    /// The gateway's status, or why there is none.
+    pub(super) gateway: Result<GatewayStatus, String>,
+    /// The gateway's settings and their revision, or why there are none.
+    pub(super) gateway_settings: Result<(u64, Settings), String>,
+    /// What `date` says.
+    pub(super) clock: String,
+    pub(super) resources: Resources,
+    /// Disks that are attached.
+    pub(super) disks: Vec<AttachedDisk>,
+    /// The kernel's routes.
+    pub(super) routes: Vec<String>,
+    /// Regions of the tz database with their cities.
+    pub(super) zones: Arc<Zones>,
+    /// Time since boot, for what has an end.
+    pub(super) now: Duration,
+}
+
+/// What the machine has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Resources {
+    pub(super) cpus: usize,
+    pub(super) memory: ByteSize,
+    /// How much of it is in use, and by whom.
+    pub(super) memory_in_use: String,
+    /// The system disk's partition for settings and the journal: its size and what is free.
+    pub(super) config: Option<(ByteSize, ByteSize)>,
+}
+
+/// A disk, as the kernel names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AttachedDisk {
+    pub(super) name: String,
+    pub(super) size: ByteSize,
+    pub(super) model: String,
+}
+
+impl View {
+    /// Before the first look.
+    pub(super) fn unseen() -> Self {
+        let unseen = || "not asked yet".to_owned();
+        Self {
+            machine: MachineState::default(),
+            network: NetworkState::default(),
+            settings: Err(unseen()),
+            password_set: Err(unseen()),
+            gateway: Err(unseen()),
+            gateway_settings: Err(unseen()),
+            clock: String::new(),
+            resources: Resources::default(),
+            disks: Vec::new(),
+            routes: Vec::new(),
+            zones: Arc::default(),
+            now: Duration::ZERO,
+        }
+    }
+}
+
+/// Looks at everything. Takes as long as the gateway and PID 1 take to answer.
+pub(super) fn look() -> View {
+    static ZONES: OnceLock<Arc<Zones>> = OnceLock::new();
+    let client = AdminClient::new(ADMIN_SOCKET, GATEWAY_TIME);
+    let gateway = client.status().map_err(|error| why(&error));
+    let gateway_settings = match &gateway {
+        Ok(_) => client.settings().map_err(|error| why(&error)),
+        Err(why) => Err(why.clone()),
+    };
+    let (settings, password_set) = match control::settings() {
+        Ok((settings, set)) => (Ok(settings), Ok(set)),
+        Err(why) => (Err(why.clone()), Err(why)),
+    };
+    View {
+        machine: observed::read(observed::MACHINE),
+        network: observed::read(observed::NETWORK),
+        settings,
+        password_set,
+        gateway,
+        gateway_settings,
+        clock: output("/usr/bin/date", &["+%Y-%m-%d %H:%M:%S %Z (%z)"]),
+        resources: resources(),
+        disks: attached_disks(),
+        routes: routes(),
+        zones: Arc::clone(ZONES.get_or_init(|| Arc::new(zones(Path::new(time::ZONES))))),
+        now: sys::since_boot(),
+    }
+}
+
+/// Why the gateway does not tell its status. PID 1 starts it whenever it does not run, and lists what
+/// goes wrong with that among the problems.
+fn why(error: &ClientError) -> String {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    match error {
+        ClientError::Unreachable { source, .. }
+            if matches!(source.kind(), NotFound | ConnectionRefused) =>
+        {
+            "it is being started".to_owned()
+        }
+        ClientError::Unreachable { .. }
+        | ClientError::Broken(_)
+        | ClientError::Unreadable(_)
+        | ClientError::Refused { .. } => error.to_string(),
+    }
+}
+
+fn zones(database: &Path) -> Zones {
+    let regions = time::regions(database).into_iter();
+    regions
+        .map(|region| {
+            let cities = time::cities(database, &region);
+            (region, cities)
+        })
+        .collect()
+}
+
+fn resources() -> Resources {
+    let config = nix::sys::statvfs::statvfs(disks::CONFIG).ok().map(|stat| {
+        let unit = stat.fragment_size();
+        (
+            ByteSize(stat.blocks().saturating_mul(unit)),
+            ByteSize(stat.blocks_available().saturating_mul(unit)),
+        )
+    });
+    Resources {
+        cpus: std::thread::available_parallelism().map_or(0, usize::from),
+        memory: memory::total().unwrap_or_default(),
+        memory_in_use: memory::in_words(),
+        config,
+    }
+}
+
+/// The kernel's routes.
+pub(super) fn routes() -> Vec<String> {
+    // Without IPv6 there is no such file, and without routes nothing to show.
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    routes::all(&read("/proc/net/route"), &read("/proc/net/ipv6_route"))
+}
+
+/// Every disk that can hold something, those that the kernel makes for itself left out.
+fn attached_disks() -> Vec<AttachedDisk> {
+    let Ok(entries) = fs::read_dir("/sys/block") else { return Vec::new() };
+    let mut found: Vec<AttachedDisk> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = entry.path();
+            let virtual_disk = ["loop", "ram", "dm-", "sr", "fd", "zram"];
+            if virtual_disk.iter().any(|kind| name.starts_with(kind))
+                || sys::read_line(path.join("hidden")) == "1"
+            {
+                return None;
+            }
+            let sectors: u64 = sys::read_line(path.join("size")).parse().ok()?;
+            let model = sys::read_line(path.join("device/model"));
+            Some(AttachedDisk { name, size: ByteSize(sectors.saturating_mul(512)), model })
+        })
+        .collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+/// What a program prints, or why it does not.
+fn output(program: &str, arguments: &[&str]) -> String {
+    match Command::new(program).args(arguments).env_clear().output() {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+        }
+        Ok(output) => {
+            let words = String::from_utf8_lossy(&output.stderr);
+            format!("{program}: {} {}", output.status, words.trim())
+        }
+        Err(error) => format!("{program}: {error}"),
+    }
+}
