@@ -27,11 +27,6 @@ fn machine(meminfo: &str) -> Option<String> {
     Some(format!("{} in use of {total}", ByteSize(total.0.saturating_sub(available.0))))
 }
 
-/// The machine's memory (`MemTotal`).
-pub(crate) fn total() -> Option<ByteSize> {
-    field(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemTotal")
-}
-
 /// The value of a line such as `VmRSS:     12345 kB`.
 fn field(text: &str, name: &str) -> Option<ByteSize> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;

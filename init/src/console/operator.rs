@@ -198,6 +198,9 @@ pub(super) fn story() -> View {
             memory: ByteSize(GIB * 39 / 10),
             memory_in_use: "1.1 GiB in use of 3.9 GiB; gateway 412 MiB".to_owned(),
             config: Some((ByteSize(GIB / 4), ByteSize(GIB / 5))),
+            confinement: "user 800, no capabilities, no new privileges, system calls filtered, \
+                          files restricted, memory at most 2.0 GiB"
+                .to_owned(),
         },
         disks: vec![
             AttachedDisk {

@@ -15,7 +15,7 @@ use gateway_api::{
 
 use super::routes;
 use crate::{
-    control, disks,
+    confine, control, disks,
     machine::Machine,
     memory,
     observed::{self, MachineState, NetworkState},
@@ -63,6 +63,8 @@ pub(super) struct Resources {
     pub(super) memory_in_use: String,
     /// The system disk's partition for settings and the journal: its size and what is free.
     pub(super) config: Option<(ByteSize, ByteSize)>,
+    /// What the gateway may touch.
+    pub(super) confinement: String,
 }
 
 /// A disk, as the kernel names it.
@@ -163,6 +165,7 @@ fn resources() -> Resources {
         memory: memory::total().unwrap_or_default(),
         memory_in_use: memory::in_words(),
         config,
+        confinement: confine::in_words(),
     }
 }
 

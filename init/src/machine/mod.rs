@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::network::is_domain;
 pub(crate) use self::network::{
-    Adapter, Ipv4, Ipv6, MTU_BYTES_MIN, Network, NetworkError, Route, VLAN_MAX, Vlan,
+    Adapter, Ipv4, Ipv6, MTU_BYTES_MIN, Network, NetworkError, VLAN_MAX, Vlan,
 };
 use crate::{password, sys, time};
 

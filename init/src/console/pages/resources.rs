@@ -51,6 +51,7 @@ pub(super) fn checks(view: &View) -> Vec<Check> {
         clock(view),
         network(view),
         gateway(view),
+        confinement(&view.resources.confinement),
         services(view),
     ]
 }
@@ -114,6 +115,15 @@ fn clock(view: &View) -> Check {
     let verdict = if found.starts_with("follows") { Verdict::Ok } else { Verdict::Fail };
     let advice = "name NTP servers: System Time Management, Edit NTP Configuration";
     Check { what: "Clock", verdict, found, advice }
+}
+
+/// What the gateway may touch; what is not as it should be stands in capitals.
+fn confinement(found: &str) -> Check {
+    let is_missing = |word: &str| word.len() > 2 && word.chars().all(|c| c.is_ascii_uppercase());
+    let verdict =
+        if found.split([' ', ',']).any(is_missing) { Verdict::Warning } else { Verdict::Ok };
+    let advice = "report this: the kernel does not confine the gateway as it should";
+    Check { what: "Confinement", verdict, found: found.to_owned(), advice }
 }
 
 fn network(view: &View) -> Check {
