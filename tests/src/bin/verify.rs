@@ -44,6 +44,7 @@ const VM_TESTS: &[&str] = &[
     "console",
     "disks",
     "settings",
+    "network",
     "clock",
     "firmware",
     "ova",
