@@ -50,8 +50,8 @@ pub(super) enum Command {
 /// Something on the network that the appliance needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    /// A name server that has to know a name.
-    NameServer { server: IpAddr, name: String },
+    /// A name server, and the name that it has to know, if there is one.
+    NameServer { server: IpAddr, name: Option<String> },
     /// A router, by the adapter's neighbour table.
     Router { adapter: String, address: IpAddr },
     /// An NTP server.

@@ -23,7 +23,8 @@ fn adapter(adapter: &AdapterState) -> String {
     }
 }
 
-/// The address that clients mount from.
+/// The address that clients mount from, as mount commands have it: IPv6 in brackets (nfs(5)).
 pub(super) fn host(view: &View) -> Option<String> {
-    view.network.host().map(str::to_owned)
+    let host = view.network.host()?;
+    Some(if host.contains(':') { format!("[{host}]") } else { host.to_owned() })
 }

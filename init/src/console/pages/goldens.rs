@@ -52,6 +52,15 @@ fn wrong_s3_settings_are_said_beside_the_share() {
 }
 
 #[test]
+fn long_mount_commands_go_on_in_the_next_line() {
+    let mut operator = Operator::new();
+    operator.view.network.adapters[0].addresses = vec!["2001:db8::15/64".to_owned()];
+    let name = "a-share-with-a-long-name-of-its-own";
+    operator.view.gateway.as_mut().unwrap().shares[0].name = name.parse().unwrap();
+    operator.sees_golden("front-long-name");
+}
+
+#[test]
 fn at_the_first_visit_a_password_is_set() {
     let mut operator = Operator::new();
     operator.view.password_set = Ok(false);

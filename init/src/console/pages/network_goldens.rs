@@ -232,7 +232,7 @@ fn what_the_appliance_needs_of_the_network_is_tested() {
     let name = "s3.ap-northeast-2.amazonaws.com".to_owned();
     let expected = vec![
         Target::Router { adapter: "eth0".to_owned(), address: "10.0.2.2".parse().unwrap() },
-        Target::NameServer { server: "10.0.2.3".parse().unwrap(), name: name.clone() },
+        Target::NameServer { server: "10.0.2.3".parse().unwrap(), name: Some(name.clone()) },
         Target::TimeServer("10.0.2.2".to_owned()),
         Target::Port { what: "S3 endpoint", host: name, port: 443 },
     ];

@@ -84,6 +84,7 @@ fn system_disk(config: Option<(ByteSize, ByteSize)>) -> Check {
     let what = "System disk";
     let advice = "settings and journal have no room: restart the appliance, then see Logs";
     let Some((total, free)) = config else {
+        let advice = "restart the appliance; if that does not help, see Logs";
         let found = "its partition for settings is not mounted: changes are lost at a restart";
         return Check { what, verdict: Verdict::Fail, found: found.to_owned(), advice };
     };

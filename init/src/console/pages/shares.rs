@@ -5,7 +5,8 @@ use gateway_api::{
 };
 
 use super::{
-    addresses, gateway_changed, gateway_changing, gateway_settings, refused, status::field,
+    addresses, gateway_changed, gateway_changing, gateway_settings, refused,
+    status::{command, field},
 };
 use crate::console::{
     form::{Field, Problem, Values, choice, form, text},
@@ -142,10 +143,7 @@ fn mount_commands(name: &str) -> Page {
             ("Linux", format!("mount -t nfs -o vers=3,nolock,hard {host}:/{share} /mnt/{share}")),
             (
                 "macOS",
-                format!(
-                    "sudo mount_nfs -o vers=3,nolock,rwsize=65536,hard -v {host}:/{share} \
-                     ~/{share}"
-                ),
+                format!("mount_nfs -o vers=3,nolock,rwsize=65536,hard {host}:/{share} ~/{share}"),
             ),
             (
                 "Windows (Client for NFS)",
@@ -153,8 +151,11 @@ fn mount_commands(name: &str) -> Page {
             ),
         ]
         .into_iter()
-        .flat_map(|(client, command)| {
-            [Line::bold(format!(" {client}")), Line::plain(format!("   {command}")), Line::empty()]
+        .flat_map(|(client, text)| {
+            let mut lines = vec![Line::bold(format!(" {client}"))];
+            lines.extend(command(&text));
+            lines.push(Line::empty());
+            lines
         })
         .collect(),
     };

@@ -79,9 +79,14 @@ fn share_lines(view: &View, share: &ShareStatus) -> Vec<Line> {
     let mut lines = field("Share", &state);
     if let Some(host) = addresses::host(view).filter(|_| share.state != ShareState::Starting) {
         let mount = GatewayStatus::mount_command(&host, &share.name);
-        lines.push(Line::plain(format!("   {mount}")));
+        lines.extend(command(&mount));
     }
     lines
+}
+
+/// A command to be copied; a long one goes on in the next line.
+pub(super) fn command(text: &str) -> Vec<Line> {
+    wrapped(text, 77).into_iter().map(|line| Line::plain(format!("   {line}"))).collect()
 }
 
 /// What is still to be uploaded, in words.

@@ -17,6 +17,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// The neighbour table is looked at so often until it knows.
 const NEIGHBOUR_INTERVAL: Duration = Duration::from_millis(100);
 const NTP_PORT: u16 = 123;
+/// What a name server is asked for where the endpoint has no name but an address.
+const ANY_NAME: &str = "amazonaws.com";
 /// S3 refuses requests whose time is further off (RequestTimeTooSkewed).
 const SKEW_SECONDS_MAX: u64 = 15 * 60;
 /// Discard (RFC 863): a datagram that makes the kernel look for the router.
@@ -45,7 +47,8 @@ pub(super) fn run(targets: &[Target], report: &dyn Fn(StepReport)) -> usize {
 
 fn title(target: &Target) -> String {
     match target {
-        Target::NameServer { server, name } => format!("DNS server {server}, {name}"),
+        Target::NameServer { server, name: Some(name) } => format!("DNS server {server}, {name}"),
+        Target::NameServer { server, name: None } => format!("DNS server {server}"),
         Target::Router { adapter, address } => format!("Default gateway {address} on {adapter}"),
         Target::TimeServer(server) => format!("NTP server {server}"),
         Target::Port { what, host, port } => format!("{what} {host} port {port}"),
@@ -55,7 +58,7 @@ fn title(target: &Target) -> String {
 /// What was found, or what failed and what to do.
 fn test(target: &Target) -> Result<String, (String, &'static str)> {
     match target {
-        Target::NameServer { server, name } => name_server(*server, name),
+        Target::NameServer { server, name } => name_server(*server, name.as_deref()),
         Target::Router { adapter, address } => router(adapter, *address),
         Target::TimeServer(server) => time_server(server),
         Target::Port { host, port, .. } => connect(host, *port)
@@ -64,8 +67,10 @@ fn test(target: &Target) -> Result<String, (String, &'static str)> {
     }
 }
 
-fn name_server(server: IpAddr, name: &str) -> Result<String, (String, &'static str)> {
-    let answer = dns::ask(server, name, Kind::A, ANSWER_TIME).map_err(|error| {
+/// Without a name that it has to know, any answer will do.
+fn name_server(server: IpAddr, name: Option<&str>) -> Result<String, (String, &'static str)> {
+    let asked = name.unwrap_or(ANY_NAME);
+    let answer = dns::ask(server, asked, Kind::A, ANSWER_TIME).map_err(|error| {
         let advice = "Check the server's address (Edit DNS Configuration) and that UDP port 53 is \
                       open to it.";
         (plain(&error), advice)
@@ -73,6 +78,7 @@ fn name_server(server: IpAddr, name: &str) -> Result<String, (String, &'static s
     match answer {
         Answer::Addresses(addresses) => Ok(format!("{} addresses", addresses.len())),
         Answer::NoAddress => Ok("answers, without an IPv4 address".to_owned()),
+        Answer::NoSuchName if name.is_none() => Ok("answers".to_owned()),
         Answer::NoSuchName => Err((
             "it knows no such name".to_owned(),
             "Check the S3 endpoint's name, or ask for a DNS server that knows it.",

@@ -33,9 +33,10 @@ fn targets(view: &View) -> Vec<Target> {
         }
     }
     let s3 = view.gateway_settings.as_ref().ok().and_then(|(_, settings)| endpoint(&settings.s3));
-    let name = s3.as_ref().map_or("amazonaws.com", |(_, host, _)| host);
+    let host = s3.as_ref().map(|(_, host, _)| host.clone());
+    let name = host.filter(|host| host.parse::<std::net::IpAddr>().is_err());
     for server in view.network.dns.iter().filter_map(|server| server.parse().ok()) {
-        targets.push(Target::NameServer { server, name: name.to_owned() });
+        targets.push(Target::NameServer { server, name: name.clone() });
     }
     let set = view.settings.as_ref().map(|settings| settings.ntp_servers.as_slice());
     let servers = set.ok().filter(|servers| !servers.is_empty()).unwrap_or(&view.network.ntp);
