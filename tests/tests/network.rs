@@ -5,8 +5,9 @@ use std::{fs, time::Duration};
 use anyhow::{Context, Result, ensure};
 use e2e::{
     appliance_vm::Network,
+    console::Console,
     lab::{Alone, Appliance, BOOT_LIMIT},
-    pages::{field, status_on_serial},
+    pages::{choose_on_serial, field, log_in_on_serial, page_on_serial, status_on_serial},
     seed,
     wait::poll_until,
 };
@@ -15,8 +16,6 @@ use serde_json::json;
 /// Emulated: from an event to the page that shows it. A DHCP server is waited for as well.
 const PAGE_LIMIT: Duration = Duration::from_secs(180);
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(180);
-/// As xterm and Linux's console send it.
-const HOME_KEY: &str = "\x1b[1~";
 
 /// The story's seed with other settings of the network.
 fn seed_with(alone: &Alone, network: toml::Table) -> Result<()> {
@@ -27,15 +26,22 @@ fn seed_with(alone: &Alone, network: toml::Table) -> Result<()> {
     Ok(())
 }
 
-/// What the support page tells of the network, in one line.
-fn network_lines(appliance: &Appliance) -> Result<String> {
-    appliance.serial.send("3")?;
-    appliance.serial.expect("Support: clock, network, memory and journal", PAGE_LIMIT)?;
-    appliance.serial.send(HOME_KEY)?;
-    appliance.serial.expect("network: ", PAGE_LIMIT)?;
-    let lines = appliance.serial.expect("memory: ", PAGE_LIMIT)?;
-    appliance.serial.send("q")?;
-    Ok(lines.split_whitespace().collect::<Vec<_>>().join(" "))
+/// The page that describes an adapter, reached from the main menu, to which it goes back.
+fn adapter(serial: &mut Console, name: &str) -> Result<String> {
+    choose_on_serial(serial, "Network Configuration", PAGE_LIMIT)?;
+    choose_on_serial(serial, "Describe Adapter", PAGE_LIMIT)?;
+    let title = format!("Describe Adapter: {name}");
+    let page = page_on_serial(serial, "Describe Adapter", PAGE_LIMIT)?;
+    if !page.contains(&title) {
+        choose_on_serial(serial, name, PAGE_LIMIT)?;
+    }
+    let page = page_on_serial(serial, &title, PAGE_LIMIT)?;
+    serial.send("x")?;
+    page_on_serial(serial, "Edit DNS Configuration", PAGE_LIMIT)?;
+    serial.send("x")?;
+    page_on_serial(serial, "x: exit session", PAGE_LIMIT)?;
+    println!("{page}\n");
+    Ok(page)
 }
 
 fn set_link(appliance: &mut Appliance, up: bool) -> Result<()> {
@@ -68,11 +74,14 @@ fn addresses_by_seed() -> Result<()> {
     println!("the console says:\n{page}\n");
     ensure!(field(&page, "Address")? == "10.0.2.77/24 on eth0", "{page}");
     ensure!(field(&page, "Share")? == "/sales = sales-backup/onprem/", "{page}");
-    let lines = network_lines(&appliance)?;
-    println!("and on the support page:\n{lines}\n");
-    ensure!(lines.contains("10.0.2.77/24") && lines.contains("MTU 1400"), "{lines}");
-    ensure!(!lines.contains("DHCP"), "{lines}");
-    ensure!(lines.contains("storage, link") && lines.contains("10.9.0.5/24, MTU 1300"), "{lines}");
+    log_in_on_serial(&mut appliance.serial, PAGE_LIMIT)?;
+    let eth0 = adapter(&mut appliance.serial, "eth0")?;
+    ensure!(field(&eth0, "MTU")? == "1400 bytes" && !eth0.contains("DHCP server"), "{eth0}");
+    let storage = adapter(&mut appliance.serial, "storage")?;
+    ensure!(field(&storage, "Link")?.starts_with("up"), "{storage}");
+    ensure!(field(&storage, "IP address")?.starts_with("10.9.0.5/24"), "{storage}");
+    ensure!(field(&storage, "MTU")? == "1300 bytes", "{storage}");
+    appliance.serial.send("x")?;
 
     println!("a link that is lost and comes back");
     set_link(&mut appliance, false)?;
@@ -87,12 +96,12 @@ fn addresses_by_seed() -> Result<()> {
     appliance.machine.qmp().execute("netdev_add", lan)?;
     let card = json!({ "driver": "vmxnet3", "netdev": "second", "id": "card" });
     appliance.machine.qmp().execute("device_add", card)?;
-    let lines = poll_until("the second adapter's address", PAGE_LIMIT, || {
-        let lines = network_lines(&appliance)?;
-        Ok(lines.contains("DHCP server 10.5.0.2").then_some(lines))
+    log_in_on_serial(&mut appliance.serial, PAGE_LIMIT)?;
+    let second = poll_until("the second adapter's address", PAGE_LIMIT, || {
+        let page = adapter(&mut appliance.serial, "eth1")?;
+        Ok(page.contains("10.5.0.").then_some(page))
     })?;
-    println!("the support page says:\n{lines}\n");
-    ensure!(lines.contains("10.0.2.77/24") && lines.contains("10.5.0."), "{lines}");
+    ensure!(field(&second, "DHCP server")?.starts_with("10.5.0.2"), "{second}");
     appliance.machine.shut_down(SHUTDOWN_LIMIT)?;
 
     println!("a wrong address");
