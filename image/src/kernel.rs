@@ -42,6 +42,7 @@ pub(crate) const ROOT_MODULES: &[&str] = &[
     "vmxnet3",
     "virtio_net",
     "hv_netvsc",
+    "8021q",
     // File systems: cache, config, ESP, root, the OVF environment's CD.
     "xfs",
     "ext4",

@@ -52,7 +52,7 @@ pub(crate) const PHASES: &[Phase] = &[
     Phase { name: "config partition", run: mount_config },
     Phase { name: "machine settings", run: load_machine },
     Phase { name: "seed", run: apply_seed },
-    Phase { name: "host name", run: set_hostname },
+    Phase { name: "host name", run: |boot| set_hostname(boot, &boot.machine.hostname.clone()) },
     Phase { name: "time zone", run: set_zone },
     Phase { name: "network settings", run: plan_network },
     Phase { name: "journal", run: |_| journald::prepare() },
@@ -132,11 +132,11 @@ fn apply_seed(boot: &mut Boot) -> Result<()> {
     })
 }
 
-/// Gives the machine the name of its settings.
-pub(crate) fn set_hostname(boot: &mut Boot) -> Result<()> {
-    boot.state.hostname.clone_from(&boot.machine.hostname);
-    fs::write("/run/etc/hostname", format!("{}\n", boot.machine.hostname))?;
-    Ok(sethostname(&boot.machine.hostname)?)
+/// Gives the machine a name: that of its settings, or the one that DHCP has given it.
+pub(crate) fn set_hostname(boot: &mut Boot, name: &str) -> Result<()> {
+    name.clone_into(&mut boot.state.hostname);
+    fs::write("/run/etc/hostname", format!("{name}\n"))?;
+    Ok(sethostname(name)?)
 }
 
 /// Puts the machine into the time zone of its settings.

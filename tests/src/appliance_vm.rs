@@ -78,6 +78,8 @@ pub enum Network {
     },
     /// The virtual LAN of a [`crate::client_vm::ClientVm`].
     Lan(PathBuf),
+    /// A switch with nothing else on it.
+    Isolated,
 }
 
 /// One appliance's hardware.
@@ -195,6 +197,7 @@ impl ApplianceVm {
                 socket,
                 "",
             ),
+            Network::Isolated => arguments.option("-netdev", "hubport,id=lan,hubid=0"),
         }
         .option("-device", format!("vmxnet3,netdev=lan,mac={}", Guest::Appliance.mac()));
         if let Some(clock) = &self.clock {

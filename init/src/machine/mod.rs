@@ -12,9 +12,8 @@ use std::{
 use gateway_api::Secret;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::network::{
-    Adapter, Ipv4, Ipv6, MTU_BYTES_MIN, Network, NetworkError, Route, Vlan,
-};
+pub(crate) use self::network::is_domain;
+pub(crate) use self::network::{Adapter, Ipv4, Ipv6, MTU_BYTES_MIN, Network, NetworkError, Vlan};
 use crate::{password, sys, time};
 
 /// The document version that this build writes. Documents of version 1 have no network, password and
@@ -131,6 +130,11 @@ impl Machine {
         Ok(self.network.check()?)
     }
 
+    /// The name that the machine has when DHCP gives it `from_dhcp`.
+    pub(crate) fn hostname_with<'a>(&'a self, from_dhcp: Option<&'a str>) -> &'a str {
+        from_dhcp.filter(|_| self.hostname_from_dhcp).unwrap_or(&self.hostname)
+    }
+
     /// Reads `path`. A broken file is kept aside, and the last good one counts and takes its place, if
     /// there is one; the second value says so.
     pub(crate) fn load(path: &Path, zones: &Path) -> (Option<Self>, Option<String>) {
@@ -223,6 +227,15 @@ mod tests {
         assert_eq!(loaded, None);
         assert!(problem.unwrap().contains("the defaults are used"));
         assert_eq!(Machine::load(&path, zones.path()), (None, None), "as at the first boot");
+    }
+
+    #[test]
+    fn the_dhcp_server_s_word_for_the_name_counts_only_where_it_is_asked_for() {
+        let mut machine = Machine { hostname: "own".to_owned(), ..Machine::default() };
+        assert_eq!(machine.hostname_with(Some("given")), "own");
+        machine.hostname_from_dhcp = true;
+        assert_eq!(machine.hostname_with(Some("given")), "given");
+        assert_eq!(machine.hostname_with(None), "own");
     }
 
     #[test]

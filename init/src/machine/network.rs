@@ -265,7 +265,8 @@ fn is_name(name: &str) -> bool {
         && !matches!(name, "." | ".." | "lo")
 }
 
-fn is_domain(domain: &str) -> bool {
+/// Whether it is a domain name (RFC 1035 §2.3.4), absolute or not.
+pub(crate) fn is_domain(domain: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))

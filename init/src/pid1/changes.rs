@@ -10,6 +10,7 @@ use crate::{
     control::{Answer, Request},
     errand::{self, Errand},
     machine::Machine,
+    observed::{self, NetworkState},
     password,
     phases::{self, MACHINE_FILE},
     service::Service,
@@ -111,9 +112,7 @@ impl Running {
                 failed.push(format!("{what}: {error:#}"));
             }
         };
-        if before.hostname != self.boot.machine.hostname {
-            note("host name", phases::set_hostname(&mut self.boot));
-        }
+        note("host name", self.follow_hostname());
         if before.timezone != self.boot.machine.timezone {
             note("time zone", phases::set_zone(&mut self.boot));
         }
@@ -124,6 +123,17 @@ impl Running {
         // chrony and the disks are followed with every tick.
         tracing::info!("other machine settings are in use");
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+    }
+
+    /// Gives the machine the name that settings and DHCP say, if it has another one.
+    pub(super) fn follow_hostname(&mut self) -> Result<()> {
+        let network: NetworkState = observed::read(observed::NETWORK);
+        let wanted = self.boot.machine.hostname_with(network.hostname.as_deref()).to_owned();
+        if wanted == self.boot.state.hostname {
+            return Ok(());
+        }
+        tracing::info!("the host name is {wanted}");
+        phases::set_hostname(&mut self.boot, &wanted)
     }
 
     fn set_password(&mut self, hash: Secret, first: bool) -> Result<(), String> {

@@ -203,6 +203,9 @@ impl Running {
         self.follow_trial(now);
         self.follow_disks(now);
         self.follow_ntp();
+        if let Err(error) = self.follow_hostname() {
+            tracing::error!("host name: {error:#}");
+        }
         self.show();
     }
 

@@ -43,6 +43,7 @@ const VM_TESTS: &[&str] = &[
     "console",
     "disks",
     "settings",
+    "network",
     "clock",
     "firmware",
     "ova",

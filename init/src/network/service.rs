@@ -1,0 +1,301 @@
+//! What the network service knows, and one look at the kernel.
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs, io,
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::Result;
+use rtnetlink::Handle;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use super::{
+    act::act,
+    advice::{Advice, Advised},
+    dhcp::{Client, News, Word},
+    kernel::{self, Link},
+    names::Names,
+    plan::{self, Leases},
+    seen::{Dhcp, Known},
+};
+use crate::{
+    machine::{Ipv4, Network},
+    observed::{self, NetworkState},
+    sys,
+};
+
+const RESOLV_CONF: &str = "/run/etc/resolv.conf";
+/// What must survive when this process ends, so that nobody is cut off by it.
+const MEMORY: &str = "/run/tidegate/network-memory.json";
+/// What one step makes possible is done in the next round: links, then addresses, then routes.
+const ROUNDS_MAX: usize = 6;
+/// Pause before trying again what the kernel refused.
+const RETRY: Duration = Duration::from_secs(5);
+/// Longest time without a look.
+const REST_MAX: Duration = Duration::from_secs(60);
+
+/// What was heard and holds for a time, by adapter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Memory {
+    leases: Leases,
+    advice: BTreeMap<String, Advice>,
+    /// Hardware addresses that the leases are for.
+    macs: BTreeMap<String, String>,
+}
+
+/// The service.
+#[derive(Debug)]
+pub(super) struct Service {
+    handle: Handle,
+    words: mpsc::Sender<Word>,
+    network: Network,
+    plan_problem: Option<String>,
+    links: Vec<Link>,
+    own_mtu: HashMap<u32, u32>,
+    memory: Memory,
+    clients: HashMap<String, Client>,
+    dhcp: BTreeMap<String, Dhcp>,
+    failures: BTreeMap<String, String>,
+    /// Whether the last look ended with nothing more to do.
+    settled: bool,
+    /// What was written last, of each.
+    kept: Memory,
+    resolv_conf: Option<String>,
+    shown: Option<NetworkState>,
+}
+
+impl Service {
+    /// Begins with what an earlier run has left.
+    pub(super) fn new(handle: Handle, words: mpsc::Sender<Word>) -> Self {
+        let memory: Memory = observed::read(MEMORY);
+        let mut service = Self {
+            handle,
+            words,
+            network: Network::default(),
+            plan_problem: None,
+            links: Vec::new(),
+            own_mtu: HashMap::new(),
+            kept: memory.clone(),
+            memory,
+            clients: HashMap::new(),
+            dhcp: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            settled: true,
+            resolv_conf: None,
+            shown: None,
+        };
+        service.read_plan();
+        service
+    }
+
+    /// Reads the settings. While they cannot be read, those before them count.
+    pub(super) fn read_plan(&mut self) {
+        let read = match fs::read(observed::NETWORK_PLAN) {
+            Ok(json) => serde_json::from_slice(&json).map_err(|error| error.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Network::default()),
+            Err(error) => Err(error.to_string()),
+        };
+        match read {
+            Ok(network) => {
+                self.network = network;
+                self.plan_problem = None;
+            }
+            Err(error) => {
+                let problem = format!("the network settings cannot be read: {error}");
+                tracing::error!("{problem}");
+                self.plan_problem = Some(problem);
+            }
+        }
+    }
+
+    /// Takes in what a DHCP client says.
+    pub(super) fn hear(&mut self, word: Word) {
+        let adapter = word.adapter;
+        // One that has just been ended may still have said something.
+        let Some(client) = self.clients.get(&adapter) else { return };
+        let state = match word.news {
+            News::Asking => Some(Dhcp::Asking),
+            News::Silence => Some(Dhcp::Silent),
+            News::Failed(why) => {
+                tracing::warn!("DHCP on {adapter}: {why}");
+                Some(Dhcp::Failed(why))
+            }
+            News::Refused => {
+                tracing::warn!("the DHCP server refuses the lease of {adapter}");
+                self.memory.leases.remove(&adapter);
+                Some(Dhcp::Refused)
+            }
+            News::Granted(lease) => {
+                let until = lease.until.as_secs();
+                tracing::info!(
+                    "{adapter} has {} from {} until {until} s after boot",
+                    lease.address,
+                    lease.server
+                );
+                let mac = kernel::mac_in_words(&client.mac);
+                self.memory.macs.insert(adapter.clone(), mac);
+                self.memory.leases.insert(adapter.clone(), *lease);
+                None
+            }
+        };
+        match state {
+            Some(state) => self.dhcp.insert(adapter, state),
+            None => self.dhcp.remove(&adapter),
+        };
+    }
+
+    /// Takes in what a router advises.
+    pub(super) fn advise(&mut self, advised: &Advised) {
+        if let Some(link) = self.links.iter().find(|link| link.index == advised.index) {
+            let advice = self.memory.advice.entry(link.name.clone()).or_default();
+            advice.take(advised, sys::since_boot());
+        }
+    }
+
+    /// How long nothing has to be looked at, if nothing happens.
+    pub(super) fn rest(&self) -> Duration {
+        let now = sys::since_boot();
+        let leases = self.memory.leases.values().map(|lease| lease.until);
+        let advice = self.memory.advice.values().flat_map(Advice::ends);
+        let ends = leases.chain(advice).map(|until| until.saturating_sub(now)).min();
+        let retry = (!self.failures.is_empty()).then_some(RETRY);
+        ends.into_iter().chain(retry).fold(REST_MAX, Duration::min)
+    }
+
+    /// Whether the kernel stays what it was made. If not, the next look must wait a little: what a
+    /// look changes is a reason to look again.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Looks at the kernel, and makes it what it should be.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    pub(super) async fn look(&mut self) -> Result<()> {
+        let mut failures = BTreeMap::new();
+        self.settled = false;
+        for _ in 0..ROUNDS_MAX {
+            self.links = kernel::links(&self.handle, &mut self.own_mtu).await?;
+            self.forget();
+            self.follow_clients();
+            let steps = plan::steps(&self.network, &self.links, &self.memory.leases);
+            failures.clear();
+            let mut any_done = false;
+            for step in &steps {
+                match act(&self.handle, step).await {
+                    Ok(()) => {
+                        any_done = true;
+                        tracing::info!("{}: {}", step.adapter, step.action);
+                    }
+                    Err(error) => {
+                        failures.entry(step.adapter.clone()).or_insert(format!("{error:#}"));
+                    }
+                }
+            }
+            if !any_done {
+                self.settled = true;
+                break;
+            }
+        }
+        if !self.settled {
+            tracing::warn!("the network does not stay as it is set");
+        }
+        for (adapter, why) in &failures {
+            if self.failures.get(adapter) != Some(why) {
+                tracing::warn!("{adapter}: {why}");
+            }
+        }
+        self.failures = failures;
+        self.tell();
+        Ok(())
+    }
+
+    /// Forgets what has ended, and what adapters that are gone or used otherwise had.
+    fn forget(&mut self) {
+        let now = sys::since_boot();
+        let Self { links, network, memory, .. } = self;
+        let Memory { leases, advice, macs } = memory;
+        let link = |name: &String| links.iter().find(|link| link.name == *name);
+        leases.retain(|name, lease| {
+            let same = link(name).is_some_and(|link| macs.get(name) == Some(&link.mac_in_words()));
+            same && lease.until > now && network.adapter(name).ipv4 == Ipv4::Dhcp
+        });
+        macs.retain(|name, _| leases.contains_key(name));
+        advice.retain(|name, _| link(name).is_some());
+        advice.values_mut().for_each(|advice| advice.forget(now));
+        self.dhcp.retain(|name, _| link(name).is_some());
+    }
+
+    /// Asks DHCP on every adapter that is to be asked on and works, and on no other.
+    fn follow_clients(&mut self) {
+        let cared_for = plan::cared_for(&self.network, &self.links);
+        let asks =
+            |link: &&Link| link.works() && self.network.adapter(&link.name).ipv4 == Ipv4::Dhcp;
+        let asked: Vec<&Link> = cared_for.into_iter().filter(asks).collect();
+        self.clients.retain(|name, client| {
+            asked.iter().any(|link| {
+                (&link.name, link.index, &link.mac) == (name, client.index, &client.mac)
+            })
+        });
+        for link in asked {
+            if !self.clients.contains_key(&link.name) {
+                let lease = self.memory.leases.get(&link.name).cloned();
+                let client = Client::start(link, lease, self.words.clone());
+                self.clients.insert(link.name.clone(), client);
+            }
+        }
+        self.dhcp.retain(|name, _| self.clients.contains_key(name));
+    }
+
+    /// Tells everybody what is.
+    fn tell(&mut self) {
+        let order = plan::cared_for(&self.network, &self.links);
+        let Memory { leases, advice, .. } = &self.memory;
+        let names = Names::of(&self.network, &order, leases, advice);
+        let known = Known {
+            network: &self.network,
+            links: &self.links,
+            leases,
+            names: &names,
+            dhcp: &self.dhcp,
+            failures: &self.failures,
+            plan_problem: self.plan_problem.as_deref(),
+        };
+        let state = known.state(speed_of);
+        let resolv_conf = names.resolv_conf();
+        if self.resolv_conf.as_ref() != Some(&resolv_conf) {
+            match sys::replace_file(Path::new(RESOLV_CONF), resolv_conf.as_bytes(), 0o644) {
+                Ok(()) => self.resolv_conf = Some(resolv_conf),
+                Err(error) => tracing::error!("{RESOLV_CONF}: {error}"),
+            }
+        }
+        if self.kept != self.memory {
+            match observed::write(MEMORY, &self.memory) {
+                Ok(()) => self.kept = self.memory.clone(),
+                Err(error) => tracing::error!("{MEMORY}: {error}"),
+            }
+        }
+        if self.shown.as_ref() == Some(&state) {
+            return;
+        }
+        let host_before = self.shown.as_ref().and_then(NetworkState::host);
+        if let (Some(main), Some(host)) = (state.main(), state.host())
+            && host_before != Some(host)
+        {
+            sys::say(&format!("address {} on {}", main.addresses[0], main.name));
+        }
+        match observed::write(observed::NETWORK, &state) {
+            Ok(()) => self.shown = Some(state),
+            Err(error) => tracing::error!("the network's state cannot be shown: {error}"),
+        }
+    }
+}
+
+/// In Mbit/s; drivers that do not know it say -1, or refuse.
+fn speed_of(adapter: &str) -> Option<u32> {
+    sys::read_line(Path::new("/sys/class/net").join(adapter).join("speed")).parse().ok()
+}
