@@ -59,6 +59,7 @@ fn addresses_by_seed() -> Result<()> {
             name = "eth0"
             mtu = 1400
             ipv4 = { method = "static", address = "10.0.2.77/24", gateway = "10.0.2.2" }
+            ipv6 = { method = "off" }
             [[adapter]]
             name = "storage"
             vlan = { parent = "eth0", id = 120 }
@@ -108,6 +109,7 @@ fn addresses_by_seed() -> Result<()> {
             [[adapter]]
             name = "eth0"
             ipv4 = { method = "static", address = "172.16.0.5/24", gateway = "172.16.0.1" }
+            ipv6 = { method = "off" }
         },
     )?;
     let mut appliance = alone.power_on()?;
