@@ -1,6 +1,5 @@
 //! The way to the endpoint, step by step: name, TCP, TLS, clock.
 use std::{
-    fmt::Write as _,
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -143,7 +142,7 @@ async fn names<R: Reports>(
     let words: Vec<String> = found.iter().map(|address| address.ip().to_string()).collect();
     note.push_str(&words.join(", "));
     let private = found.iter().all(|address| is_private(address.ip()));
-    let _ = write!(note, " ({})", if private { "private" } else { "public" });
+    note.push_str(if private { " (private)" } else { " (public)" });
     if is_proxy {
         note.push_str(", the proxy");
     }
@@ -200,7 +199,7 @@ async fn tunnel<R: Reports>(
     let to = format!("{}:{}", place.host, place.port);
     let mut request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n");
     if let Some(authorization) = &proxy.authorization {
-        let _ = write!(request, "Proxy-Authorization: {authorization}\r\n");
+        request.push_str(&format!("Proxy-Authorization: {authorization}\r\n"));
     }
     request.push_str("\r\n");
     match ask(&mut stream, &request).await {
@@ -399,7 +398,8 @@ mod tests {
             let mut seen = Vec::new();
             let mut note = |report: StepReport| seen.push(report.outcome);
             let mut steps = Steps { reports: &mut note, since: std::time::Instant::now(), done: 3 };
-            let _ = judge_clock(at(ours), server, &mut steps);
+            let judged = judge_clock(at(ours), server, &mut steps);
+            assert_eq!(judged.is_err(), expected == "failed", "{ours}");
             let word = match &seen[0] {
                 Outcome::Passed { .. } => "passed",
                 Outcome::Warning { .. } => "warning",
