@@ -422,7 +422,7 @@ fn resolve_owner(
                     sent_before: false,
                     sent_version: None,
                     is_elsewhere: false,
-                    is_incomplete: false,
+                    is_incomplete: due.is_incomplete,
                     multipart: None,
                     changed: None,
                     attempts: due.attempts,

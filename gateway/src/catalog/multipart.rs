@@ -219,4 +219,24 @@ impl Catalog {
         })
         .await
     }
+
+    /// The object of `op` was made by the upload `made_by`, or by none: another one that is noted is
+    /// journalled to be aborted, and its parts are forgotten.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn abandon_other_multipart(
+        &self,
+        op: OpId,
+        made_by: Option<String>,
+    ) -> Result<(), CatalogError> {
+        self.write(move |txn| {
+            if of(txn.db, op)?.is_some_and(|noted| Some(noted.upload_id) != made_by) {
+                abandon(txn, op)?;
+                txn.state.journal_changed = true;
+            }
+            Ok(())
+        })
+        .await
+    }
 }

@@ -8,13 +8,14 @@ use super::{
     concurrency::Ended,
     early::{self, Ahead},
     landed::Earlier,
+    plan::SINGLE_PUT_BYTES_MAX,
     publish::{Outcome, Sent, publish},
     swapped::step_aside,
 };
 use crate::{
     budget::MemoryBudget,
     cache::CacheStore,
-    catalog::{Catalog, CatalogError, DeleteJob, EarlyJob, Finish, Job, OpId},
+    catalog::{Catalog, CatalogError, DeleteJob, EarlyJob, Finish, Job, OpId, SyncJob},
     clock::Clock,
     failpoint::{self, Point},
     fetch::FetchError,
@@ -132,10 +133,11 @@ impl Tools {
         self.log(self.catalog.fail_job(op, &format!("{what}: {error}"), retry_at).await);
     }
 
-    async fn sync(&self, job: crate::catalog::SyncJob) -> Result<(), JobError> {
+    async fn sync(&self, job: SyncJob) -> Result<(), JobError> {
         match publish(self, &job).await? {
-            Outcome::Published(Sent { etag, is_whole }) => {
+            Outcome::Published(Sent { etag, is_whole, upload }) => {
                 self.share.health.answered();
+                self.only(&job, upload).await?;
                 let (now, version) = (self.clock.now(), job.inode.version);
                 let end = if is_whole {
                     self.catalog.finish_sync(job.op, version, &job.key, &etag, now).await?
@@ -149,8 +151,9 @@ impl Tools {
                 tracing::debug!(key = %job.key, version, ?end, "published");
                 Ok(())
             }
-            Outcome::Earlier(Earlier { etag, version, size }) => {
+            Outcome::Earlier(Earlier { etag, version, size, upload }) => {
                 self.share.health.answered();
+                self.only(&job, upload).await?;
                 let (now, made) = (self.clock.now(), (version, size));
                 self.catalog.finish_earlier(job.op, made, &job.key, &etag, now).await?;
                 tracing::debug!(key = %job.key, version, "an earlier attempt was done");
@@ -159,6 +162,15 @@ impl Tools {
             Outcome::AskAgain => Err(JobError::Superseded),
             Outcome::Ended => Ok(()),
         }
+    }
+
+    /// The object was made by this upload in parts, or by one request: another one that is under way
+    /// is aborted, and its parts tell nothing of the object.
+    async fn only(&self, job: &SyncJob, upload: Option<String>) -> Result<(), CatalogError> {
+        if job.multipart.is_none() && job.inode.size <= SINGLE_PUT_BYTES_MAX {
+            return Ok(());
+        }
+        self.catalog.abandon_other_multipart(job.op, upload).await
     }
 
     /// Lets the cache know that the file's bytes may leave it.

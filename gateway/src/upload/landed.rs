@@ -19,6 +19,8 @@ pub(super) struct Earlier {
     pub(super) version: u64,
     /// Its bytes.
     pub(super) size: u64,
+    /// The upload in parts that has made it; `None`: it was one request.
+    pub(super) upload: Option<String>,
 }
 
 /// Looks whether an earlier attempt has landed. If not, notes that what may land from now on is of the
@@ -39,8 +41,9 @@ pub(super) fn landed(tools: &Tools, job: &SyncJob, head: &ObjectMeta) -> Option<
     let (share, inode) = (&tools.share, &job.inode);
     let tag = head.user.get(metadata::GENERATION)?;
     let etag = head.etag.clone();
-    let earlier =
-        |version| Outcome::Earlier(Earlier { etag: etag.clone(), version, size: head.size });
+    let earlier = |version, upload| {
+        Outcome::Earlier(Earlier { etag: etag.clone(), version, size: head.size, upload })
+    };
     if *tag == share.generation(inode) {
         return Some(Outcome::Published(Sent::whole(etag)));
     }
@@ -49,17 +52,18 @@ pub(super) fn landed(tools: &Tools, job: &SyncJob, head: &ObjectMeta) -> Option<
             && *tag == share.upload_generation(inode.ino, of.version, of.tag.as_deref())
     };
     if let Some(upload) = job.multipart.as_ref().filter(made_by) {
+        let made_by = Some(upload.upload_id.clone());
         if upload.version == inode.version {
-            return Some(Outcome::Published(Sent::whole(etag)));
+            return Some(Outcome::Published(Sent { upload: made_by, ..Sent::whole(etag) }));
         }
         // Parts that are noted as taken are those that it was completed of.
         let has_all = head.size == inode.size && plan::is_done(inode.size, &upload.parts);
         return Some(if has_all {
-            Outcome::Published(Sent { etag, is_whole: false })
+            Outcome::Published(Sent { etag, is_whole: false, upload: made_by })
         } else {
-            earlier(upload.version)
+            earlier(upload.version, made_by)
         });
     }
     let sent = |version: &u64| *tag == share.upload_generation(inode.ino, *version, None);
-    job.sent_version.filter(sent).map(earlier)
+    job.sent_version.filter(sent).map(|version| earlier(version, None))
 }

@@ -15,7 +15,7 @@ use super::{
     publish::{Sent, look, source},
 };
 use crate::{
-    catalog::{CatalogError, MultipartState, OpId, SyncJob},
+    catalog::{CatalogError, MultipartState, OpId, PartRecord, SyncJob},
     failpoint::{self, Point},
     object::{ETag, ObjectKey},
     ranges::RangeSet,
@@ -51,13 +51,20 @@ pub(super) async fn send(
     expect: &Expect,
 ) -> Result<Sent, JobError> {
     let resumed = job.multipart.clone().filter(|state| is_worth_resuming(tools, state, job));
+    let parts = resumed.as_ref().map_or(&[][..], |state| &state.parts);
+    if source(job).is_none() && !are_here(tools, job, &pieces(tools, job, parts)).await? {
+        return Err(JobError::Incomplete);
+    }
     let state = match resumed {
         Some(state) => state,
         None => begin(tools, (job.op, job.inode.version), &job.key, options).await?,
     };
     match send_and_complete(tools, job, &state, expect).await {
         // Attributes are those that the upload was begun with.
-        Ok(etag) => Ok(Sent { etag, is_whole: state.version == job.inode.version }),
+        Ok(etag) => {
+            let is_whole = state.version == job.inode.version;
+            Ok(Sent { etag, is_whole, upload: Some(state.upload_id) })
+        }
         Err(error) => {
             let error = match error {
                 JobError::Store(error) if error.kind == StoreErrorKind::NotFound => {
@@ -205,12 +212,7 @@ async fn send_parts(
     let mut sending = Sending::default();
     // It holds all parts sent so far: not to be copied for each of them.
     let shared = Arc::new(job.clone());
-    let changed = differing(tools, job);
-    let pieces = plan::pieces(job.inode.size, changed.as_ref(), &state.parts, tools.copy_bytes_max);
-    if source(job).is_none() && !are_here(tools, job, &pieces).await? {
-        return Err(JobError::Incomplete);
-    }
-    for (number, piece) in pieces {
+    for (number, piece) in pieces(tools, job, &state.parts) {
         if !sending.has_room().await {
             break;
         }
@@ -228,6 +230,12 @@ async fn send_parts(
         }
     }
     sending.finish().await
+}
+
+/// What is to be done with each part of the file, of which `known` are in S3.
+fn pieces(tools: &Tools, job: &SyncJob, known: &[PartRecord]) -> Vec<(u32, Piece)> {
+    let changed = differing(tools, job);
+    plan::pieces(job.inode.size, changed.as_ref(), known, tools.copy_bytes_max)
 }
 
 /// Whether all that is to be sent is here.

@@ -41,11 +41,13 @@ pub(super) struct Sent {
     pub(super) etag: ETag,
     /// Whether it has the file's attributes, not only its bytes.
     pub(super) is_whole: bool,
+    /// The upload in parts that has made it; `None`: it was one request.
+    pub(super) upload: Option<String>,
 }
 
 impl Sent {
     pub(super) fn whole(etag: ETag) -> Self {
-        Self { etag, is_whole: true }
+        Self { etag, is_whole: true, upload: None }
     }
 }
 

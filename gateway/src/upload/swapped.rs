@@ -1,9 +1,10 @@
 //! Files that want each other's keys: one object steps aside to a scratch key, within the bucket, and
 //! goes on from there. No byte of it comes here, and S3 has all of it at every moment.
 use super::{
+    aside::without_base,
     copy::Whole,
     job::{JobError, Tools},
-    publish::{look, lost_source},
+    publish::{Outcome, look, lost_source},
 };
 use crate::{
     catalog::{CatalogError, SyncJob},
@@ -28,7 +29,7 @@ pub(super) async fn step_aside(tools: &Tools, job: &SyncJob) -> Result<(), JobEr
     };
     let Some(head) = look(tools, from).await?.filter(|head| head.etag == *etag) else {
         let refusal = error(StoreErrorKind::Changed, "it was changed in the bucket");
-        return lost_source(tools, job, refusal).await.and(Err(JobError::Superseded));
+        return lost(tools, job, refusal).await;
     };
     let Some(aside) = scratch(tools, job) else {
         return Err(
@@ -37,7 +38,7 @@ pub(super) async fn step_aside(tools: &Tools, job: &SyncJob) -> Result<(), JobEr
     };
     let left = tools.clock.now().plus_millis(LEFT_MS);
     match tools.catalog.begin_aside(job.op, &aside, left).await {
-        Err(CatalogError::Changed | CatalogError::NoEntry) => return Err(JobError::Superseded),
+        Err(CatalogError::NoEntry) => return Err(JobError::Superseded),
         noted => noted?,
     }
     let (to, size) = (aside.clone(), head.size);
@@ -47,7 +48,7 @@ pub(super) async fn step_aside(tools: &Tools, job: &SyncJob) -> Result<(), JobEr
     let copied = match whole.copy(tools, &options, &Expect::Anything).await {
         Ok(copied) => copied,
         Err(JobError::Store(refusal)) if refusal.kind == StoreErrorKind::Changed => {
-            return lost_source(tools, job, refusal).await.and(Err(JobError::Superseded));
+            return lost(tools, job, refusal).await;
         }
         Err(error) => return Err(error),
     };
@@ -57,10 +58,27 @@ pub(super) async fn step_aside(tools: &Tools, job: &SyncJob) -> Result<(), JobEr
     Ok(tools.catalog.stepped_aside(job.op, from, to, tools.clock.now()).await?)
 }
 
+/// The object is not what it was. Without it, a file that lacks bytes is set aside (ADR 19).
+async fn lost(tools: &Tools, job: &SyncJob, refusal: StoreError) -> Result<(), JobError> {
+    if !job.inode.content_dirty {
+        return lost_source(tools, job, refusal).await.and(Err(JobError::Superseded));
+    }
+    match without_base(tools, job, refusal.clone()).await? {
+        Outcome::Ended => Ok(()),
+        Outcome::AskAgain => Err(JobError::Superseded),
+        // Nothing of this job can have landed there.
+        Outcome::Published(_) | Outcome::Earlier(_) => Err(refusal.into()),
+    }
+}
+
 /// A key that no listing shows and no file can have. Of this attempt alone: the deletion of what an earlier
 /// one has left may still be on its way.
 fn scratch(tools: &Tools, job: &SyncJob) -> Option<ObjectKey> {
     let (prefix, gateway) = (&tools.share.settings.prefix, &tools.share.gateway_id);
     let (ino, version, attempts) = (job.inode.ino.0, job.inode.version, job.attempts);
-    ObjectKey::new(format!("{prefix}{SCRATCH_NAME}{gateway}-{ino}-{version}-{attempts}"))
+    // Another catalog, after the loss of this one, counts from the start.
+    let catalog = tools.share.catalog;
+    ObjectKey::new(format!(
+        "{prefix}{SCRATCH_NAME}{gateway}-{catalog:x}-{ino}-{version}-{attempts}"
+    ))
 }

@@ -124,6 +124,25 @@ async fn a_lost_completion_over_the_object_that_alone_had_the_bytes_is_recognise
     }
 }
 
+/// An upload in parts that is overtaken by one request does not stay open.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_of_a_file_that_has_become_small_is_aborted() {
+    let mut w = World::new().await;
+    w.halt().await;
+    w.s3.faults().add(refuse("CompleteMultipartUpload"));
+    let ino = w.file("f", &pattern(SIZE, 9)).await;
+    w.start();
+    w.until("all parts are there", || async { w.requests("CompleteMultipartUpload") > 0 }).await;
+    let mut w = w.restart().await;
+    w.resize(ino, 1 << 20).await;
+    w.start();
+    w.until("it is in S3", || async { w.requests("PutObject") > 0 }).await;
+    w.until("its upload is aborted", || async { w.requests("AbortMultipartUpload") > 0 }).await;
+    w.drain().await;
+    assert!(w.object("p/f").body == pattern(SIZE, 9)[..1 << 20]);
+    assert_eq!(w.s3.uploads_in_progress(BUCKET), 0);
+}
+
 /// What a new file's object has of it is not sent again after a change.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_lost_completion_only_what_was_appended_since_is_sent() {

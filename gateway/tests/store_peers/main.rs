@@ -35,7 +35,6 @@ const MOTO_DIFFERS: &[(&str, &str)] = &[
     ("if-none-match-copy", "If-None-Match of CopyObject is ignored: the object is replaced"),
     ("if-match-copy", "If-Match of CopyObject is ignored: the object is replaced"),
     ("if-match-complete", "If-Match of CompleteMultipartUpload is ignored: the object is replaced"),
-    ("parts-aborted", "UploadPart to an upload that was aborted is a 500, not NoSuchUpload"),
 ];
 
 /// A server that goes on running has what an earlier run has left.

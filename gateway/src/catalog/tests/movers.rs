@@ -347,6 +347,33 @@ async fn a_renamed_file_is_settled_first_where_its_object_may_be_ours() {
     f.verify().await;
 }
 
+/// Parts of the upload that is noted tell what is in the object only if that upload has made it.
+#[tokio::test]
+async fn parts_of_another_upload_than_the_one_that_landed_are_not_in_the_object() {
+    for (landed, aborted, same) in [("up1", true, false), ("up2", false, true)] {
+        let f = Fixture::new().await;
+        let file = f.file(f.share.root, "big").await;
+        f.write(file, 100).await;
+        let first = syncs(&f.claim().await)[0].clone();
+        f.catalog.record_multipart(first.op, &upload(&first, "up1")).await.unwrap();
+        f.catalog.release_job(first.op, at(1)).await.unwrap();
+        f.write(file, 100).await;
+        let job = syncs(&f.claim().await)[0].clone();
+        f.catalog.record_multipart(job.op, &upload(&job, "up2")).await.unwrap();
+        f.catalog.begin_part(job.op, "up2", 1, 0..100).await.unwrap();
+        f.catalog.record_part(job.op, "up2", 1, &tag("p1"), 0..100).await.unwrap();
+        f.catalog.abandon_other_multipart(job.op, Some(landed.to_owned())).await.unwrap();
+        let made = (first.inode.version, 100);
+        f.catalog.finish_earlier(job.op, made, &job.key, &tag("o"), at(9)).await.unwrap();
+        let jobs = f.claim().await;
+        let unchanged = syncs(&jobs)[0].changed.as_ref().is_some_and(|c| !c.covers(&(0..100)));
+        assert_eq!(unchanged, same, "{landed}: {:?}", syncs(&jobs)[0].changed);
+        let is_it = |job: &Job| matches!(job, Job::Abort { upload_id, .. } if upload_id == "up2");
+        assert_eq!(jobs.iter().any(is_it), aborted, "{landed}: {jobs:?}");
+        f.verify().await;
+    }
+}
+
 #[tokio::test]
 async fn parts_belong_to_one_upload_of_one_key() {
     let f = Fixture::new().await;
