@@ -8,6 +8,7 @@ use gateway::{
     object::{ETag, ObjectKey},
     store::{
         Expect, ObjectStore, PutOptions, S3Bucket, SendLimits, StoreError, StoreErrorKind as Kind,
+        WaitLimits,
     },
 };
 use gateway_api::{
@@ -236,7 +237,10 @@ async fn a_body_that_does_not_move_is_given_up() {
         serving: tokio::spawn(std::future::pending::<()>()).abort_handle(),
     };
     let short = Duration::from_millis(50);
-    let store = canned.bucket().with_send_limits(SendLimits { stall: short, answer: short });
+    // The first part of an upload also asks how that was begun.
+    let waits = WaitLimits { connect: short, answer: short, stall: short };
+    let limits = SendLimits { stall: short, answer: short };
+    let store = canned.bucket().with_send_limits(limits).with_wait_limits(waits);
     // More than the system buffers, so that it stands still; and little, so that no answer comes.
     for bytes in [32 << 20, 5, 0] {
         let (body, options) = (Bytes::from(vec![0; bytes]), PutOptions::default());
