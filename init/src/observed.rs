@@ -33,8 +33,6 @@ pub(crate) struct MachineState {
     pub(crate) services: Vec<String>,
     /// When settings that nobody confirms are taken back, in seconds since boot; none if none wait.
     pub(crate) trial_until: Option<u64>,
-    /// Whether the console has a password.
-    pub(crate) password_set: bool,
 }
 
 /// What the network service sees.

@@ -406,7 +406,6 @@ impl Running {
     fn show(&mut self) {
         let mut state = self.boot.state.clone();
         state.trial_until = self.trial.until().map(|until| until.as_secs());
-        state.password_set = self.boot.machine.password_hash.is_some();
         for service in Service::ALL {
             let name = service.name();
             match self.services[&service].state() {
