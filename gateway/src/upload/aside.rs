@@ -17,7 +17,7 @@ use crate::{
     ids::FileKind,
     object::{ETag, ObjectKey},
     share::keymap,
-    store::{StoreError, StoreErrorKind},
+    store::StoreError,
 };
 
 /// Ranges that an operator is told of.
@@ -154,11 +154,6 @@ fn aside_name(name: &str, gateway_id: &str, seconds: i64) -> String {
     let room = keymap::NAME_BYTES_MAX.saturating_sub(suffix.len());
     let end = (0..=room.min(stem.len())).rev().find(|end| stem.is_char_boundary(*end));
     format!("{}{suffix}", &stem[..end.unwrap_or(0)])
-}
-
-/// Whether the refusal of an object's bytes says that it is not the one that was asked for.
-pub(super) fn is_of_base(error: &StoreError) -> bool {
-    matches!(error.kind, StoreErrorKind::Changed | StoreErrorKind::NotFound)
 }
 
 #[cfg(test)]

@@ -5,10 +5,9 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    aside,
     job::{JobError, Tools},
     multipart::frozen,
-    publish::source,
+    publish::{is_condition, source},
 };
 use crate::{
     catalog::SyncJob,
@@ -63,17 +62,16 @@ pub(super) async fn bytes(
     Ok(body.freeze())
 }
 
-/// What it means that the object could not be read.
+/// What it means that the object could not be read. That it is another one is told apart from an error
+/// of the store where the file has changed: it would be taken for the condition of the publish.
 fn unreadable(job: &SyncJob, error: StoreError) -> JobError {
-    if aside::is_of_base(&error) && !job.inode.content_dirty {
-        // All of it was to be copied: the publish settles what has become of it.
-        return JobError::Store(StoreError { kind: StoreErrorKind::Changed, ..error });
-    }
-    // Not an error of the store here: it would be taken for the condition of the publish.
-    if aside::is_of_base(&error) {
+    if !is_condition(&error) {
+        FetchError::from(error).into()
+    } else if job.inode.content_dirty {
         JobError::BaseLost(error)
     } else {
-        FetchError::from(error).into()
+        // All of it was to be copied: the publish settles what has become of it.
+        JobError::Store(StoreError { kind: StoreErrorKind::Changed, ..error })
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) async fn publish(tools: &Tools, job: &SyncJob) -> Result<Outcome, Job
 }
 
 /// Whether the store says that the object is not the one expected: 412, or 404 for an `If-Match`.
-fn is_condition(error: &StoreError) -> bool {
+pub(super) fn is_condition(error: &StoreError) -> bool {
     matches!(error.kind, StoreErrorKind::Changed | StoreErrorKind::NotFound)
 }
 
