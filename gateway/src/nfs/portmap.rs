@@ -149,9 +149,9 @@ impl Program for Portmap {
         let garbage = |_: DecodeError| Rejection::GarbageArguments;
         let mut reply = Reply::success(call.xid);
         if call.version > PORTMAP_VERSION {
-            match call.procedure {
-                // GETADDR, GETVERSADDR
-                3 | 9 => {
+            match (call.version, call.procedure) {
+                // GETADDR; GETVERSADDR, which version 3 has not.
+                (_, 3) | (RPCBIND_VERSION, 9) => {
                     reply.opaque(self.address(&mut call.args).map_err(garbage)?.as_bytes());
                     return Ok(reply);
                 }

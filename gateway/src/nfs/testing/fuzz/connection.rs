@@ -7,6 +7,7 @@ use super::{
     pieces::{Pieces, Source},
     reference::{self, End},
     replies,
+    wire::Procedure,
     world::{self, World},
 };
 use crate::nfs::rpc::{
@@ -22,8 +23,8 @@ const PIPE_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 struct Asked {
     xid: u32,
-    /// Program and procedure, if the record had them.
-    procedure: Option<(u32, u32)>,
+    /// What it asks for, if the record had that.
+    procedure: Option<Procedure>,
 }
 
 /// Input: sizes of pieces, then the stream; handles in it get their MAC (see [`World::sealed`]).
@@ -43,8 +44,8 @@ fn asked(records: Vec<Vec<u8>>, end: End) -> (Vec<Asked>, Option<End>) {
     let mut asked = Vec::new();
     for record in records {
         match Call::parse(World::PEER, record.into()) {
-            Ok(Call { xid, program, procedure, .. }) => {
-                asked.push(Asked { xid, procedure: Some((program, procedure)) });
+            Ok(call) => {
+                asked.push(Asked { xid: call.xid, procedure: Some(Procedure::of(&call)) });
             }
             Err(BadCall::Rejected { xid, .. }) => asked.push(Asked { xid, procedure: None }),
             Err(BadCall::NotACall) => return (asked, None),
@@ -100,9 +101,7 @@ fn check(mut asked: Vec<Asked>, answers: &[u8]) {
     for message in messages {
         // Calls may be answered in any order, and clients may use an xid twice.
         let fits = |asked: &Asked| match asked.procedure {
-            Some((program, procedure)) => {
-                replies::check((asked.xid, program, procedure), &message).is_ok()
-            }
+            Some(procedure) => replies::check(asked.xid, procedure, &message).is_ok(),
             None => matches!(replies::results(asked.xid, &message), Ok(None)),
         };
         let Some(at) = asked.iter().position(fits) else {

@@ -12,7 +12,7 @@ use super::{
     model::{Model, Number},
     operation::Operation,
     replies,
-    wire::{NFS_PROGRAM, Outgoing, hyper, is_executed_once, opaque, sattr, words},
+    wire::{Outgoing, Procedure, hyper, opaque, sattr, words},
     world::World,
 };
 use crate::{nfs::rpc::call::Call, vfs::Ino};
@@ -66,14 +66,14 @@ impl Session {
     pub(super) fn ask<T: Pack + Unpack>(
         &mut self,
         operation: &Operation,
-        (program, procedure): (u32, u32),
+        procedure: Procedure,
         args: &[Vec<u8>],
     ) -> T {
         self.xid += 1;
         let (xid, caller, args) = (self.xid, operation.caller(), &args.concat());
-        let record = Outgoing { xid, program, procedure, caller, args }.record();
+        let record = Outgoing { xid, procedure, caller, args }.record();
         let reply = self.answer(&record);
-        let once = is_executed_once(program, procedure);
+        let once = procedure.is_executed_once();
         if operation.is_repeated() {
             let again = self.answer(&record);
             assert!(!once || again == reply, "a repeated call gets the first reply");
@@ -128,17 +128,17 @@ impl Session {
         let args = [handle, args];
         match procedure {
             11 => {
-                let made = self.ask::<v3::MKNOD3res>(op, (NFS_PROGRAM, 11), &args);
+                let made = self.ask::<v3::MKNOD3res>(op, Procedure::nfs(11), &args);
                 assert!(matches!(made, Nfs3Result::Err(_)), "a device in a bucket");
             }
             15 => {
-                let linked = self.ask::<v3::LINK3res>(op, (NFS_PROGRAM, 15), &args);
+                let linked = self.ask::<v3::LINK3res>(op, Procedure::nfs(15), &args);
                 assert!(matches!(linked, Nfs3Result::Err(_)), "a second name of an object");
             }
-            18 => drop(self.ask::<v3::FSSTAT3res>(op, (NFS_PROGRAM, 18), &args)),
-            19 => drop(self.ask::<v3::FSINFO3res>(op, (NFS_PROGRAM, 19), &args)),
-            20 => drop(self.ask::<v3::PATHCONF3res>(op, (NFS_PROGRAM, 20), &args)),
-            21 => drop(self.ask::<v3::COMMIT3res>(op, (NFS_PROGRAM, 21), &args)),
+            18 => drop(self.ask::<v3::FSSTAT3res>(op, Procedure::nfs(18), &args)),
+            19 => drop(self.ask::<v3::FSINFO3res>(op, Procedure::nfs(19), &args)),
+            20 => drop(self.ask::<v3::PATHCONF3res>(op, Procedure::nfs(20), &args)),
+            21 => drop(self.ask::<v3::COMMIT3res>(op, Procedure::nfs(21), &args)),
             _ => {}
         }
     }

@@ -5,7 +5,7 @@ use super::{
     model::{Content, Number},
     operation::Operation,
     operations::Session,
-    wire::{Caller, NFS_PROGRAM, hyper, opaque, sattr, words},
+    wire::{Caller, Procedure, hyper, opaque, sattr, words},
     world::FILE_BYTES_MAX,
 };
 use crate::{nfs::rpc::limits::IO_BYTES_MAX, vfs::access};
@@ -14,7 +14,7 @@ impl Session {
     pub(super) fn getattr(&mut self, op: &Operation) {
         let number = self.model.pick(op.object);
         let args = [self.handle(number)];
-        match self.ask::<v3::GETATTR3res>(op, (NFS_PROGRAM, 1), &args) {
+        match self.ask::<v3::GETATTR3res>(op, Procedure::nfs(1), &args) {
             Nfs3Result::Ok(ok) => {
                 let (object, attr) = (&self.model.objects[number], ok.obj_attributes);
                 assert!(object.alive, "attributes of what is gone");
@@ -37,7 +37,7 @@ impl Session {
         let number = self.model.pick(op.object);
         let guard = if op.is_guarded() { words(&[1, 7, 7]) } else { words(&[0]) };
         let args = [self.handle(number), sattr(Some(0o644), op.size()), guard];
-        match self.ask::<v3::SETATTR3res>(op, (NFS_PROGRAM, 2), &args) {
+        match self.ask::<v3::SETATTR3res>(op, Procedure::nfs(2), &args) {
             Nfs3Result::Ok(_) => {
                 assert!(!op.is_guarded(), "the guard held");
                 if let Some(size) = op.size() {
@@ -51,7 +51,7 @@ impl Session {
     pub(super) fn access(&mut self, op: &Operation) {
         let asked = op.offset & (access::READ | access::LOOKUP | access::MODIFY);
         let args = [self.handle(self.model.pick(op.object)), words(&[asked])];
-        if let Nfs3Result::Ok(ok) = self.ask::<v3::ACCESS3res>(op, (NFS_PROGRAM, 4), &args) {
+        if let Nfs3Result::Ok(ok) = self.ask::<v3::ACCESS3res>(op, Procedure::nfs(4), &args) {
             assert_eq!(ok.access & !asked, 0, "granted what was not asked for");
         }
     }
@@ -59,7 +59,7 @@ impl Session {
     pub(super) fn readlink(&mut self, op: &Operation) {
         let number = self.model.pick(op.object);
         let args = [self.handle(number)];
-        if let Nfs3Result::Ok(ok) = self.ask::<v3::READLINK3res>(op, (NFS_PROGRAM, 5), &args) {
+        if let Nfs3Result::Ok(ok) = self.ask::<v3::READLINK3res>(op, Procedure::nfs(5), &args) {
             let Content::Symlink(target) = &self.model.objects[number].content else {
                 panic!("a target of what is no symbolic link");
             };
@@ -76,7 +76,7 @@ impl Session {
     pub(super) fn read(&mut self, op: &Operation) {
         let number = self.model.pick(op.object);
         let args = [self.handle(number), hyper(op.offset()), words(&[op.length()])];
-        match self.ask::<v3::READ3res>(op, (NFS_PROGRAM, 6), &args) {
+        match self.ask::<v3::READ3res>(op, Procedure::nfs(6), &args) {
             Nfs3Result::Ok(ok) => {
                 let data = self.model.data(number).expect("only files are read");
                 let start = usize::try_from(op.offset()).expect("64 bits").min(data.len());
@@ -99,7 +99,7 @@ impl Session {
         let data: Vec<u8> = (0..length).map(|at| (seed.wrapping_add(at) % 251) as u8).collect();
         let how = words(&[length, op.how()]);
         let args = [self.handle(number), hyper(offset), how, opaque(&data)];
-        match self.ask::<v3::WRITE3res>(op, (NFS_PROGRAM, 7), &args) {
+        match self.ask::<v3::WRITE3res>(op, Procedure::nfs(7), &args) {
             Nfs3Result::Ok(ok) => {
                 assert_eq!(ok.count, length.min(IO_BYTES_MAX), "as much is written as may be");
                 assert!(ok.committed as u32 >= op.how(), "no less stable than asked for");

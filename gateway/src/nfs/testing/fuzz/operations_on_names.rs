@@ -8,17 +8,17 @@ use super::{
     model::{Content, Number},
     operation::Operation,
     operations::Session,
-    wire::{Caller, NFS_PROGRAM, hyper, opaque, sattr, words},
+    wire::{Caller, Procedure, hyper, opaque, sattr, words},
     world::FILE_BYTES_MAX,
 };
-use crate::nfs::{mount::MOUNT_PROGRAM, rpc::limits::NAME_BYTES_MAX};
+use crate::nfs::rpc::limits::NAME_BYTES_MAX;
 
 impl Session {
     pub(super) fn lookup(&mut self, op: &Operation) {
         let dir = self.model.pick(op.object);
         let args = [self.handle(dir), opaque(op.name())];
         let expected = self.model.find(dir, op.name());
-        match self.ask::<v3::LOOKUP3res>(op, (NFS_PROGRAM, 3), &args) {
+        match self.ask::<v3::LOOKUP3res>(op, Procedure::nfs(3), &args) {
             Nfs3Result::Ok(ok) => {
                 let found = expected.expect("a name that was never given");
                 assert_eq!(*ok.object.data, self.model.objects[found].handle[..]);
@@ -40,7 +40,7 @@ impl Session {
         let (verifier, attributes) = (hyper(u64::from(op.length)), sattr(Some(0o644), op.size()));
         let what = [words(&[how]), if how == 2 { verifier } else { attributes }].concat();
         let args = [self.handle(dir), opaque(op.name()), what];
-        match self.ask::<v3::CREATE3res>(op, (NFS_PROGRAM, 8), &args) {
+        match self.ask::<v3::CREATE3res>(op, Procedure::nfs(8), &args) {
             Nfs3Result::Ok(ok) => {
                 let there = self.model.find(dir, op.name()).is_some();
                 assert!(how != 1 || !there, "GUARDED found the name taken");
@@ -72,7 +72,7 @@ impl Session {
     pub(super) fn mkdir(&mut self, op: &Operation) {
         let dir = self.model.pick(op.object);
         let args = [self.handle(dir), opaque(op.name()), sattr(Some(0o755), op.size())];
-        match self.ask::<v3::MKDIR3res>(op, (NFS_PROGRAM, 9), &args) {
+        match self.ask::<v3::MKDIR3res>(op, Procedure::nfs(9), &args) {
             Nfs3Result::Ok(ok) => {
                 assert_eq!(self.model.find(dir, op.name()), None, "MKDIR found the name taken");
                 let content = Content::Directory { entries: Default::default(), parent: dir };
@@ -88,7 +88,7 @@ impl Session {
         let dir = self.model.pick(op.object);
         let target = vec![b't'; usize::from(op.length)];
         let args = [self.handle(dir), opaque(op.name()), sattr(None, None), opaque(&target)];
-        if let Nfs3Result::Ok(ok) = self.ask::<v3::SYMLINK3res>(op, (NFS_PROGRAM, 10), &args) {
+        if let Nfs3Result::Ok(ok) = self.ask::<v3::SYMLINK3res>(op, Procedure::nfs(10), &args) {
             assert_eq!(self.model.find(dir, op.name()), None, "SYMLINK found the name taken");
             self.enter(op, dir, &ok.obj, Content::Symlink(target));
         }
@@ -97,7 +97,7 @@ impl Session {
     pub(super) fn remove(&mut self, op: &Operation, directory: bool) {
         let dir = self.model.pick(op.object);
         let args = [self.handle(dir), opaque(op.name())];
-        let procedure = (NFS_PROGRAM, if directory { 13 } else { 12 });
+        let procedure = Procedure::nfs(if directory { 13 } else { 12 });
         if let Nfs3Result::Ok(_) = self.ask::<v3::REMOVE3res>(op, procedure, &args) {
             self.model.remove(dir, op.name(), directory);
         }
@@ -107,7 +107,7 @@ impl Session {
         let (from, to) = (self.model.pick(op.object), self.model.pick(op.to_object));
         let from_args = [self.handle(from), opaque(op.name())].concat();
         let args = [from_args, self.handle(to), opaque(op.other_name())];
-        if let Nfs3Result::Ok(_) = self.ask::<v3::RENAME3res>(op, (NFS_PROGRAM, 14), &args) {
+        if let Nfs3Result::Ok(_) = self.ask::<v3::RENAME3res>(op, Procedure::nfs(14), &args) {
             self.model.rename((from, op.name()), (to, op.other_name()));
         }
     }
@@ -115,7 +115,8 @@ impl Session {
     pub(super) fn mount(&mut self, op: &Operation) {
         let path = [b"/share/", op.name()].concat();
         let found = self.model.find(0, op.name());
-        if let mountres3::Ok(ok) = self.ask::<mountres3>(op, (MOUNT_PROGRAM, 1), &[opaque(&path)]) {
+        if let mountres3::Ok(ok) = self.ask::<mountres3>(op, Procedure::mount(1), &[opaque(&path)])
+        {
             let found = found.expect("a mount of a directory that is not there");
             assert!(self.model.is_directory(found), "a mount of what is no directory");
             assert_eq!(*ok.fhandle.0, self.model.objects[found].handle[..]);

@@ -5,10 +5,10 @@ use nfs3_types::{
     nfs3 as v3,
     portmap::pmaplist,
     rpc::{accept_stat_data, accepted_reply, msg_body, reply_body, rpc_msg},
-    xdr_codec::{Pack, Unpack},
+    xdr_codec::{Opaque, Pack, Unpack},
 };
 
-use super::wire::{NFS_PROGRAM, PORTMAP_PROGRAM};
+use super::wire::{NFS_PROGRAM, PORTMAP_PROGRAM, Procedure};
 use crate::nfs::{mount::MOUNT_PROGRAM, rpc::reply::Reply};
 
 const LAST_FRAGMENT: u32 = 1 << 31;
@@ -51,27 +51,29 @@ pub(super) fn results(xid: u32, message: &[u8]) -> Result<Option<&[u8]>, String>
     }
 }
 
-/// Whether `message` answers the call of (xid, program, procedure).
+/// Whether `message` answers the call of `xid`, which asked for `procedure`.
 ///
 /// # Errors
 /// What is wrong.
-pub(super) fn check(
-    (xid, program, procedure): (u32, u32, u32),
-    message: &[u8],
-) -> Result<(), String> {
+pub(super) fn check(xid: u32, procedure: Procedure, message: &[u8]) -> Result<(), String> {
     let Some(results) = results(xid, message)? else { return Ok(()) };
-    let checked = match (program, procedure) {
-        (_, 0) | (MOUNT_PROGRAM, 3 | 4) => nothing(results),
-        (NFS_PROGRAM, _) => of_nfs(procedure, results),
-        (MOUNT_PROGRAM, 1) => whole::<mountres3>(results).map(drop),
-        (MOUNT_PROGRAM, 2) => whole::<mountlist>(results).map(drop),
-        (MOUNT_PROGRAM, 5) => whole::<exports>(results).map(drop),
-        (PORTMAP_PROGRAM, 1 | 2) => whole::<bool>(results).map(drop),
-        (PORTMAP_PROGRAM, 3) => whole::<u32>(results).map(drop),
-        (PORTMAP_PROGRAM, 4) => whole::<pmaplist>(results).map(drop),
+    let Procedure { program, version, number } = procedure;
+    let checked = match (program, version, number) {
+        (_, _, 0) | (MOUNT_PROGRAM, 3, 3 | 4) => nothing(results),
+        (NFS_PROGRAM, 3, _) => of_nfs(number, results),
+        (MOUNT_PROGRAM, 3, 1) => whole::<mountres3>(results).map(drop),
+        (MOUNT_PROGRAM, 3, 2) => whole::<mountlist>(results).map(drop),
+        (MOUNT_PROGRAM, 3, 5) => whole::<exports>(results).map(drop),
+        (PORTMAP_PROGRAM, 2, 1 | 2) => whole::<bool>(results).map(drop),
+        (PORTMAP_PROGRAM, 2, 3) => whole::<u32>(results).map(drop),
+        (PORTMAP_PROGRAM, 2, 4) => whole::<pmaplist>(results).map(drop),
+        // GETADDR, and GETVERSADDR of version 4: a universal address (RFC 1833 §2.2.1).
+        (PORTMAP_PROGRAM, 3 | 4, 3) | (PORTMAP_PROGRAM, 4, 9) => {
+            whole::<Opaque<'static>>(results).map(drop)
+        }
         _ => Err("executed although there is no such procedure".to_owned()),
     };
-    checked.map_err(|error| format!("program {program} procedure {procedure}: {error}"))
+    checked.map_err(|error| format!("{procedure:?}: {error}"))
 }
 
 fn of_nfs(procedure: u32, results: &[u8]) -> Result<(), String> {

@@ -1,7 +1,9 @@
 //! The inputs to begin with: calls as clients make them, and the known ways to get them wrong.
 use super::{
     seed_sequences,
-    wire::{Caller, NFS_PROGRAM, Outgoing, PORTMAP_PROGRAM, hyper, opaque, sattr, words},
+    wire::{
+        Caller, NFS_PROGRAM, Outgoing, PORTMAP_PROGRAM, Procedure, hyper, opaque, sattr, words,
+    },
     world::World,
 };
 use crate::{
@@ -141,6 +143,7 @@ fn mount() -> Named {
 
 fn portmap() -> Named {
     let call = |procedure, mapping: &[u32]| [vec![procedure, 0], words(mapping)].concat();
+    let rpcbind = |procedure: u8, args: Vec<u8>| [vec![procedure, 0], args].concat();
     named(&[
         ("null", vec![0, 0]),
         ("set", call(1, &[NFS_PROGRAM, 3, 6, 2049])),
@@ -152,26 +155,44 @@ fn portmap() -> Named {
         ("getport-locks", call(3, &[100_021, 4, 6, 0])),
         ("dump", vec![4, 0]),
         ("callit", call(5, &[NFS_PROGRAM, 3, 0, 0])),
+        ("getaddr-three", rpcbind(0x13, rpcb("tcp", "10.0.0.1.8.1"))),
+        ("getaddr-four", rpcbind(0x23, rpcb("tcp6", "::1.8.1"))),
+        ("getaddr-unknown-net", rpcbind(0x23, rpcb("sctp", ""))),
+        ("getversaddr", rpcbind(0x29, rpcb("udp", "0.0.0.0.0.111"))),
+        ("getversaddr-three", rpcbind(0x19, rpcb("tcp", ""))),
     ])
 }
 
-fn outgoing(program: u32, procedure: u32, caller: Caller, args: &[u8]) -> Outgoing<'_> {
-    Outgoing { xid: 0x1234_5678, program, procedure, caller, args }
+/// RFC 1833 §2.1 rpcb: where is NFS, asked over `netid` at `address`?
+fn rpcb(netid: &str, address: &str) -> Vec<u8> {
+    let names = [netid, address, "rpcb"].map(|name| opaque(name.as_bytes()));
+    [words(&[NFS_PROGRAM, 3]), names.concat()].concat()
+}
+
+fn outgoing(procedure: Procedure, caller: Caller, args: &[u8]) -> Outgoing<'_> {
+    Outgoing { xid: 0x1234_5678, procedure, caller, args }
 }
 
 fn calls() -> Named {
     let getattr = handle(FILE);
     let header = |rest: &[u32]| [words(&[9, 0, 2, NFS_PROGRAM, 3, 1]), words(rest)].concat();
-    let nfs = |procedure, caller| outgoing(NFS_PROGRAM, procedure, caller, &getattr).record();
-    let portmap = outgoing(PORTMAP_PROGRAM, 4, Caller::Anonymous, &[]).record();
+    let nfs = |number, caller| outgoing(Procedure::nfs(number), caller, &getattr).record();
+    let portmap = |version, number| {
+        let args = if version > 2 { rpcb("tcp6", "::1.8.1") } else { Vec::new() };
+        outgoing(Procedure::portmap(version, number), Caller::Anonymous, &args).record()
+    };
+    let locks = Procedure { program: 100_021, version: 3, number: 1 };
     let groups: Vec<u32> = [vec![1, 88, 0, 0, 0, 0, 17], vec![1; 17]].concat();
     named(&[
         ("null", nfs(0, Caller::Anonymous).to_vec()),
         ("getattr-root", nfs(1, Caller::Root).to_vec()),
         ("getattr-user", nfs(1, Caller::User).to_vec()),
-        ("export", outgoing(MOUNT_PROGRAM, 5, Caller::Root, &[]).record().to_vec()),
-        ("portmap-dump", portmap.to_vec()),
-        ("program-unavailable", outgoing(100_021, 1, Caller::Root, &[]).record().to_vec()),
+        ("export", outgoing(Procedure::mount(5), Caller::Root, &[]).record().to_vec()),
+        ("portmap-dump", portmap(2, 4).to_vec()),
+        ("rpcbind-address", portmap(3, 3).to_vec()),
+        ("rpcbind-version-address", portmap(4, 9).to_vec()),
+        ("rpcbind-version-address-three", portmap(3, 9).to_vec()),
+        ("program-unavailable", outgoing(locks, Caller::Root, &[]).record().to_vec()),
         ("version-four", [words(&[9, 0, 2, NFS_PROGRAM, 4, 1]), words(&[0; 4])].concat()),
         ("rpc-three", words(&[9, 0, 3, NFS_PROGRAM, 3, 1])),
         ("a-reply", words(&[9, 1, 0, 0, 0, 0])),
@@ -241,13 +262,12 @@ fn records() -> Named {
 }
 
 fn connections() -> Named {
-    let nfs =
-        |procedure, args: &[u8]| outgoing(NFS_PROGRAM, procedure, Caller::Root, args).marked();
+    let nfs = |number, args: &[u8]| outgoing(Procedure::nfs(number), Caller::Root, args).marked();
     let all = arguments().into_iter().map(|(_, procedure, args)| nfs(u32::from(procedure), &args));
     let all: Vec<Vec<u8>> = all.collect();
-    let mnt = outgoing(MOUNT_PROGRAM, 1, Caller::Root, &opaque(b"/share")).marked();
+    let mnt = outgoing(Procedure::mount(1), Caller::Root, &opaque(b"/share")).marked();
     let port = words(&[NFS_PROGRAM, 3, 6, 0]);
-    let port = outgoing(PORTMAP_PROGRAM, 3, Caller::Anonymous, &port).marked();
+    let port = outgoing(Procedure::portmap(2, 3), Caller::Anonymous, &port).marked();
     let read = nfs(6, &[handle(FILE), hyper(0), words(&[1 << 20])].concat());
     let grow = nfs(2, &[handle(FILE), sattr(None, Some(1 << 20)), words(&[0])].concat());
     let create = nfs(8, &[entry(ROOT, "n"), words(&[1]), sattr(None, None)].concat());

@@ -7,7 +7,7 @@ use nfs3_types::nfs3::{self as v3, Nfs3Option, Nfs3Result, nfsstat3};
 use super::{
     operation::Operation,
     operations::Session,
-    wire::{NFS_PROGRAM, hyper, words},
+    wire::{Procedure, hyper, words},
 };
 
 /// Every entry fits a page of this size.
@@ -67,7 +67,7 @@ impl Session {
         let handle = self.handle(self.model.pick(op.object));
         if op.procedure() == 16 {
             let args = [handle, from, words(&[length])];
-            let ok = match self.ask::<v3::READDIR3res>(op, (NFS_PROGRAM, 16), &args) {
+            let ok = match self.ask::<v3::READDIR3res>(op, Procedure::nfs(16), &args) {
                 Nfs3Result::Ok(ok) => ok,
                 Nfs3Result::Err((status, _)) => return Err(status),
             };
@@ -77,7 +77,7 @@ impl Session {
             return Ok(Page { entries: entries.collect(), verifier, eof });
         }
         let args = [handle, from, words(&[length, length])];
-        let ok = match self.ask::<v3::READDIRPLUS3res>(op, (NFS_PROGRAM, 17), &args) {
+        let ok = match self.ask::<v3::READDIRPLUS3res>(op, Procedure::nfs(17), &args) {
             Nfs3Result::Ok(ok) => ok,
             Nfs3Result::Err((status, _)) => return Err(status),
         };

@@ -1,14 +1,43 @@
 //! Calls as a client writes them.
 use bytes::Bytes;
 
+use crate::nfs::{mount::MOUNT_PROGRAM, rpc::call::Call};
+
 /// RFC 1813 §3.1.
 pub(super) const NFS_PROGRAM: u32 = 100_003;
 /// RFC 1833 §3.2.
 pub(super) const PORTMAP_PROGRAM: u32 = 100_000;
 
-/// Whether a second execution of a repeated call would do harm.
-pub(super) fn is_executed_once(program: u32, procedure: u32) -> bool {
-    program == NFS_PROGRAM && matches!(procedure, 2 | 8 | 9 | 10 | 12 | 13 | 14)
+/// What a call asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Procedure {
+    pub(super) program: u32,
+    pub(super) version: u32,
+    pub(super) number: u32,
+}
+
+impl Procedure {
+    pub(super) fn of(call: &Call) -> Self {
+        Self { program: call.program, version: call.version, number: call.procedure }
+    }
+
+    pub(super) fn nfs(number: u32) -> Self {
+        Self { program: NFS_PROGRAM, version: 3, number }
+    }
+
+    pub(super) fn mount(number: u32) -> Self {
+        Self { program: MOUNT_PROGRAM, version: 3, number }
+    }
+
+    /// Version 2 is the portmapper, 3 and 4 are rpcbind.
+    pub(super) fn portmap(version: u32, number: u32) -> Self {
+        Self { program: PORTMAP_PROGRAM, version, number }
+    }
+
+    /// Whether a second execution of a repeated call would do harm.
+    pub(super) fn is_executed_once(self) -> bool {
+        self.program == NFS_PROGRAM && matches!(self.number, 2 | 8 | 9 | 10 | 12 | 13 | 14)
+    }
 }
 
 /// Who calls.
@@ -46,8 +75,7 @@ impl Caller {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outgoing<'a> {
     pub(super) xid: u32,
-    pub(super) program: u32,
-    pub(super) procedure: u32,
+    pub(super) procedure: Procedure,
     pub(super) caller: Caller,
     pub(super) args: &'a [u8],
 }
@@ -55,8 +83,8 @@ pub(super) struct Outgoing<'a> {
 impl Outgoing<'_> {
     /// The call without its record mark.
     pub(super) fn record(&self) -> Bytes {
-        let version = if self.program == PORTMAP_PROGRAM { 2 } else { 3 };
-        let header = [self.xid, 0, 2, self.program, version, self.procedure];
+        let Procedure { program, version, number } = self.procedure;
+        let header = [self.xid, 0, 2, program, version, number];
         let credential = self.caller.credential();
         [&words(&header), &credential, &words(&[0, 0])[..], self.args].concat().into()
     }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use gateway_api::settings::Squash;
 use tokio::runtime::{Builder, Runtime};
 
-use super::replies;
+use super::{replies, wire::Procedure};
 use crate::{
     nfs::{
         Export, Exports, HandleCodec, Limits,
@@ -153,9 +153,9 @@ impl World {
     pub(super) fn answer(&self, call: Call) -> Result<Vec<u8>, String> {
         let programs = &self.service.programs;
         let most = programs.reply_bytes(&call) + UNBUDGETED_REPLY_BYTES;
-        let asked = (call.xid, call.program, call.procedure);
+        let (xid, asked) = (call.xid, Procedure::of(&call));
         let message = replies::message(block_on(programs.answer(call)))?;
-        replies::check(asked, &message)?;
+        replies::check(xid, asked, &message)?;
         if message.len() > most {
             return Err(format!("a reply of {} bytes to {asked:?}, budget {most}", message.len()));
         }
