@@ -157,14 +157,35 @@ impl Catalog {
     }
 }
 
+/// What [`due_row`] reads.
+macro_rules! due_columns {
+    () => {
+        "op, kind, share, ino, key, etag, uncertain, expect_key, expect_etag, sent_key, attempts,
+         upload_id, upload_key, sent_version, incomplete"
+    };
+}
+
 fn due_rows(txn: &Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Due>, CatalogError> {
     let rows_max = limit + txn.state.claims.len() + LOOK_AHEAD_ROWS;
-    let mut query = txn.db.prepare_cached(
-        "SELECT op, kind, share, ino, key, etag, uncertain, expect_key, expect_etag, sent_key,
-             attempts, upload_id, upload_key, sent_version, incomplete
-         FROM journal WHERE kind <> 2 AND not_before <= ?1 ORDER BY not_before, op LIMIT ?2",
-    )?;
+    let mut query = txn.db.prepare_cached(concat!(
+        "SELECT ",
+        due_columns!(),
+        " FROM journal WHERE kind <> 2 AND not_before <= ?1 ORDER BY not_before, op LIMIT ?2"
+    ))?;
     let rows = query.query_map(params![now.as_nanos(), rows_max], due_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Other publishes of which an attempt may have landed at `key`, or that have taken over what was there.
+fn others_at(db: &Connection, due: &Due, key: &str) -> Result<Vec<Due>, CatalogError> {
+    let mut query = db.prepare_cached(concat!(
+        "SELECT ",
+        due_columns!(),
+        " FROM journal WHERE kind = 0 AND op <> ?3 AND op IN (
+              SELECT op FROM journal WHERE share = ?1 AND sent_key = ?2
+              UNION SELECT op FROM journal WHERE share = ?1 AND expect_key = ?2)"
+    ))?;
+    let rows = query.query_map(params![due.share.0, key, due.op.0], due_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -240,6 +261,17 @@ fn decide_sync(
         return settle_first(txn, due, inode, at);
     }
     leave_old_keys(txn, due, &inode, &key, now)?;
+    // Files that had this name before, and were renamed: what they know of the key, or may have left there,
+    // counts for this one. Left with them it would be deleted later, with whatever is there then.
+    for other in others_at(txn.db, due, &key)? {
+        let Some(ino) = other.ino else { continue };
+        let inode = inode::get(txn.db, ino)?;
+        // One whose own object is there owns the key, and settles it itself.
+        if inode.object_key.as_ref() != Some(&object) {
+            let wants = inode::key_of(txn.db, &inode)?;
+            leave_old_keys(txn, &other, &inode, &wants, now)?;
+        }
+    }
     if let Some(owner) = other_owner(txn.db, due.share, &key, ino)? {
         return resolve_owner(txn, due, (&inode, object), &owner, now);
     }

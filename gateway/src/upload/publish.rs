@@ -208,11 +208,14 @@ async fn gone(tools: &Tools, job: &SyncJob, refusal: StoreError) -> Result<Outco
             aside::without_base(tools, job, refusal).await
         }
         Expected::Tag(_) => {
-            let message = format!(
-                "{} was deleted in the bucket while it was changed here; it is put back",
-                job.key
-            );
-            tools.share.health.event(HealthEventKind::Conflict, message);
+            // Another file's object was to be replaced, whose deletion may have been done unheard.
+            if job.inode.object_key.as_ref() == Some(&job.key) {
+                let message = format!(
+                    "{} was deleted in the bucket while it was changed here; it is put back",
+                    job.key
+                );
+                tools.share.health.event(HealthEventKind::Conflict, message);
+            }
             tools.catalog.adopt_object(job.op, &job.key, None).await?;
             Ok(Outcome::AskAgain)
         }

@@ -202,6 +202,29 @@ async fn a_folded_in_deletion_is_not_forgotten_when_the_file_moves_on() {
     f.verify().await;
 }
 
+/// The first file's attempt ends without a request, as the file is renamed; then its name is another's.
+#[tokio::test]
+async fn a_key_that_a_renamed_file_was_to_have_is_settled_before_another_file_has_it() {
+    for is_taken_over in [false, true] {
+        let f = Fixture::new().await;
+        let root = f.share.root;
+        if is_taken_over {
+            f.file(root, "f").await;
+            f.drain().await;
+            f.catalog.remove(root, "f", RemoveKind::NotDirectory, stamp(5)).await.unwrap();
+        }
+        f.file(root, "f").await;
+        let job = syncs(&f.claim().await)[0].clone();
+        assert_eq!(matches!(job.expect, Expected::Tag(_)), is_taken_over);
+        f.rename((root, "f"), (root, "g")).await;
+        f.catalog.release_job(job.op, at(SOON)).await.unwrap();
+        f.file(root, "f").await;
+        let done = f.drain().await;
+        assert_eq!(done, ["put p/g", "delete p/f", "put p/f"], "taken over: {is_taken_over}");
+        f.verify().await;
+    }
+}
+
 #[tokio::test]
 async fn an_uploaded_file_is_moved_by_copy_and_delete() {
     let f = Fixture::new().await;
@@ -348,6 +371,24 @@ async fn a_renamed_file_is_settled_first_where_its_object_may_be_ours() {
 }
 
 /// Parts of the upload that is noted tell what is in the object only if that upload has made it.
+/// The same while another file waits for the name.
+#[tokio::test]
+async fn a_file_that_wants_the_key_leaves_it_to_the_owner_to_settle_it() {
+    let f = Fixture::new().await;
+    let root = f.share.root;
+    let file = f.file(root, "f").await;
+    f.drain().await;
+    f.write(file, 10).await;
+    let job = syncs(&f.claim().await)[0].clone();
+    f.rename((root, "f"), (root, "g")).await;
+    let next = f.file(root, "f").await;
+    f.catalog.fail_job(job.op, "no answer", at(SOON)).await.unwrap();
+    let done = f.drain().await;
+    assert_eq!(done, ["settle p/f", "put p/g from p/f", "put p/f over"]);
+    assert_eq!(f.catalog.inode(next).await.unwrap().object_key, ObjectKey::new("p/f"));
+    f.verify().await;
+}
+
 #[tokio::test]
 async fn parts_of_another_upload_than_the_one_that_landed_are_not_in_the_object() {
     for (landed, aborted, same) in [("up1", true, false), ("up2", false, true)] {
