@@ -144,7 +144,7 @@ impl Client<'_> {
 }
 
 /// Waits until the gateway has asked the bucket what it can do: that takes uploads of its own.
-fn asked(gateway: &Gateway) {
+pub(crate) fn asked(gateway: &Gateway) {
     until("the bucket was asked", || {
         (gateway.status().shares[0].capabilities.crc64nvme != Ability::Unknown).then_some(())
     });
@@ -186,7 +186,7 @@ fn work(gateway: &Gateway, store: &S3Store, told: &mut Told) {
 }
 
 /// The files and directories of the share, as a client sees them.
-fn tree(share: &mut Mount) -> (BTreeMap<String, Vec<u8>>, BTreeSet<String>) {
+pub(crate) fn tree(share: &mut Mount) -> (BTreeMap<String, Vec<u8>>, BTreeSet<String>) {
     let (mut files, mut dirs) = (BTreeMap::new(), BTreeSet::new());
     let mut ahead = vec![String::new()];
     while let Some(dir) = ahead.pop() {

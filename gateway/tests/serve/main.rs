@@ -5,6 +5,7 @@ mod damage;
 mod early;
 mod edge;
 mod figures;
+mod kills;
 mod mount;
 mod process;
 #[path = "../nfs_protocol/raw.rs"]

@@ -152,6 +152,14 @@ impl Gateway {
         Ok(Self { child, port, admin })
     }
 
+    /// Starts the program and kills it (kill -9) so many milliseconds later, whatever it does then.
+    pub(crate) fn start_and_kill(home: &Home, settings: &str, milliseconds: usize) {
+        let mut child = Self::serving(home, settings).spawn().expect("the gateway program starts");
+        std::thread::sleep(Duration::from_millis(milliseconds as u64));
+        child.kill().expect("it can be killed");
+        child.wait().expect("it can be waited for");
+    }
+
     /// What a command of the program prints, or complains of.
     pub(crate) fn command(home: &Home, words: &[&str]) -> Result<String, String> {
         let done = Command::new(env!("CARGO_BIN_EXE_gateway"))
