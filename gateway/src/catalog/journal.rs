@@ -373,21 +373,6 @@ impl Catalog {
         .await
     }
 
-    /// An attempt of `op` at another version than the one that is noted begins: what may have landed from
-    /// here on is of that.
-    ///
-    /// # Errors
-    /// Of the database only.
-    pub async fn note_sent(&self, op: OpId, version: u64) -> Result<(), CatalogError> {
-        self.write(move |txn| {
-            txn.db
-                .prepare_cached("UPDATE journal SET sent_version = ?2 WHERE op = ?1")?
-                .execute(params![op.0, version])?;
-            Ok(())
-        })
-        .await
-    }
-
     /// Nothing of earlier attempts has landed: their upload in parts is journalled to be aborted.
     ///
     /// # Errors

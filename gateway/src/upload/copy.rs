@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{
     job::{JobError, Tools},
-    multipart::{PartOf, Sending, send_part, without_base},
+    multipart::{PartOf, Sending, send_part},
     plan::{self, Piece, SINGLE_PUT_BYTES_MAX},
     publish::{look, source},
 };
@@ -46,8 +46,9 @@ pub(super) async fn part(
             }
             Ok(sent)
         }
+        // Not an error of the store here: it would be taken for the condition of the publish.
         StoreErrorKind::Changed | StoreErrorKind::NotFound if job.inode.content_dirty => {
-            Err(without_base(tools, job, error).await?)
+            Err(JobError::BaseLost(error))
         }
         StoreErrorKind::Changed | StoreErrorKind::NotFound => {
             Err(of_source(tools, (from, etag), error).await?)

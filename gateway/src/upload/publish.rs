@@ -167,7 +167,7 @@ async fn settle(
     let Some(head) = look(tools, &job.key).await? else {
         return gone(tools, job, refusal).await;
     };
-    if let Some(found) = landed(tools, job, &head) {
+    if let Some(found) = landed(tools, job, &head).await? {
         return Ok(found);
     }
     if let Expected::Tag(expected) = &job.expect
