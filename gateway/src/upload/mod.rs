@@ -8,6 +8,7 @@
 mod aside;
 mod assemble;
 mod concurrency;
+mod conflict;
 mod copy;
 mod early;
 mod job;

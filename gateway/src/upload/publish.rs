@@ -7,7 +7,7 @@ use gateway_api::status::HealthEventKind;
 
 use super::{
     aside, assemble,
-    copy::Whole,
+    conflict::keep_theirs,
     job::{JobError, Tools},
     landed::{Earlier, done_before, landed},
     multipart,
@@ -18,7 +18,7 @@ use crate::{
     failpoint::{self, Point},
     ids::FileKind,
     object::{ETag, ObjectKey},
-    store::{Expect, ObjectMeta, PutOptions, StoreError, StoreErrorKind, StoreOp},
+    store::{Expect, ObjectMeta, PutOptions, StoreError, StoreErrorKind},
 };
 
 /// How a publish ended.
@@ -266,55 +266,4 @@ async fn take_over(
         tools.share.health.event(HealthEventKind::Conflict, message);
     }
     Ok(Outcome::AskAgain)
-}
-
-/// Keeps the object of another writer beside ours, under a name of its own.
-async fn keep_theirs(
-    tools: &Tools,
-    job: &SyncJob,
-    head: &ObjectMeta,
-    options: &PutOptions,
-) -> Result<(), JobError> {
-    let aside = conflict_key(tools, job)?;
-    let theirs = PutOptions { user: head.user.clone(), ..options.clone() };
-    let whole = Whole {
-        from: job.key.clone(),
-        etag: head.etag.clone(),
-        size: head.size,
-        to: aside.clone(),
-    };
-    match whole.copy(tools, &theirs, &Expect::Absent).await {
-        Ok(_) => {}
-        // An earlier attempt has made this copy, or one of another version in the same second: then
-        // a later attempt has another name.
-        Err(JobError::Store(error)) if error.kind == StoreErrorKind::Changed => {
-            let same = look(tools, &aside).await?.is_some_and(|copy| copy.etag == head.etag);
-            if !same {
-                return Err(error.into());
-            }
-        }
-        Err(error) => return Err(error),
-    }
-    let message = format!(
-        "{} was changed in the bucket and here; the bucket's version is kept as {aside}",
-        job.key
-    );
-    tools.share.health.event(HealthEventKind::Conflict, message);
-    Ok(())
-}
-
-fn conflict_key(tools: &Tools, job: &SyncJob) -> Result<ObjectKey, StoreError> {
-    let stamp = tools.clock.now().seconds();
-    let key = job.key.as_str().trim_end_matches('/');
-    let name = format!("{key}.conflict-{}-{stamp}", tools.share.gateway_id);
-    ObjectKey::new(name).ok_or_else(|| StoreError {
-        op: StoreOp::CopyObject,
-        key: Some(job.key.clone()),
-        kind: StoreErrorKind::Invalid,
-        request_id: None,
-        message: format!(
-            "{key} was changed in the bucket and here, and a conflict copy's key would be over \
-             1,024 bytes: rename or remove one of the two"
-        ),
-    })
 }
