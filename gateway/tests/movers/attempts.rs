@@ -112,7 +112,7 @@ async fn the_first_attempt_is_known_when_it_lands_after_the_second() {
     w.s3.faults().add(refuse("PutObject"));
     w.start();
     until_it_fails(&w).await;
-    w.halt().await;
+    let mut w = w.restart().await;
     let options = w.share.put_options(&*w.entry("f").await.unwrap());
     let late = Bytes::from(expected.clone());
     w.write(ino, 1000, b"second").await;
@@ -120,7 +120,7 @@ async fn the_first_attempt_is_known_when_it_lands_after_the_second() {
     let tried = w.requests("PutObject");
     w.start();
     w.until("the second was tried", || async { w.requests("PutObject") > tried }).await;
-    w.halt().await;
+    let mut w = w.restart().await;
     w.s3.faults().clear();
     let key = ObjectKey::new("p/f").unwrap();
     w.store().put(&key, late, &options, &Expect::Anything).await.unwrap();
