@@ -356,6 +356,8 @@ pub enum HealthEventKind {
     UnrepresentableKey,
     /// The store lacks an ability of S3's, or pretends to have it.
     StoreLacksAbility,
+    /// The store refuses listings, or answers them with what cannot be one.
+    ListingInvalid,
     /// A directory holds more names than are listed.
     DirectoryTooLarge,
     /// The machine's time zone cannot be read, which the bandwidth schedule follows.
