@@ -257,6 +257,36 @@ async fn a_store_that_ignores_which_object_a_part_is_copied_from_is_found_out() 
 async fn scratch_objects_are_in_no_listing() {
     let (s3, store) = degraded(|_| {}, false).await;
     for name in [SCRATCH, "p/.tidegate-probe-of-another", "p/a", "p/sub/.tidegate-probe-x"] {
+/// A part that is the whole object instead of the range that was asked for makes an object of wrong bytes.
+#[tokio::test]
+async fn a_store_that_copies_another_range_than_it_is_asked_for_is_found_out() {
+    let (s3, bucket) = server().await;
+    s3.faults().set_ignore_part_ranges(true);
+    let expected = Capabilities { upload_part_copy: Ability::Ignored, ..all(Ability::Yes) };
+    assert_eq!(ask(&bucket).await.unwrap(), expected);
+    assert_nothing_left(&s3);
+    let (s3, store) = degraded(|s3| s3.faults().set_ignore_part_ranges(true), true).await;
+    assert!(!store.copies_parts());
+    s3.put("bucket", "p/from", b"ours");
+    let ours = ETag::new(s3.object("bucket", "p/from").unwrap().etag);
+    let to = key("p/to");
+    let id = store.create_multipart(&to, &PutOptions::default()).await.unwrap();
+    let copied = store.copy_part(&to, &id, 1, &key("p/from"), &ours, 1..2).await;
+    assert_eq!(kind(copied), Kind::Invalid, "who asked sends the bytes");
+}
+
+/// S3 refuses ranges of objects up to 5 MiB: that tells nothing against it.
+#[tokio::test]
+async fn a_range_that_is_refused_of_a_small_object_is_no_lack() {
+    let (s3, bucket) = server().await;
+    let action = FaultAction::FailBefore { status: 400, code: "InvalidRequest".to_owned() };
+    // The whole object, the condition on it, and the range.
+    s3.faults().add(FaultRule::new(action).operation("UploadPartCopy").skip(2));
+    assert_eq!(ask(&bucket).await.unwrap(), all(Ability::Yes));
+    assert_eq!(s3.faults().pending(), 0, "the third one was refused");
+    assert_nothing_left(&s3);
+}
+
         s3.put("bucket", name, b"x");
     }
     let listed = async |prefix: &str| -> Vec<String> {
