@@ -379,6 +379,9 @@ pub struct FileStatus {
     pub key: String,
     /// Tag of the object that S3 has of it; none when S3 has none.
     pub etag: Option<String>,
+    /// Version of that object in a bucket with versions; none where it is not known.
+    #[serde(default)]
+    pub version_id: Option<String>,
     /// What is still to be done.
     pub state: FileState,
 }

@@ -453,6 +453,8 @@ pub struct Standing {
     pub inode: Inode,
     /// The key that its object has or is to have.
     pub key: String,
+    /// S3's id of its object's version, in a bucket with versions and where it was told.
+    pub version_id: Option<String>,
     /// Bytes of it on the cache disk.
     pub cached: u64,
     /// Whether a job that uploads it is out.

@@ -125,6 +125,7 @@ mod tests {
         ObjectMeta {
             size: 3,
             etag: ETag::new(etag),
+            version: None,
             last_modified: Timestamp::new(7, 0),
             user: UserMeta::from([("note".to_owned(), note.to_owned())]),
         }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     catalog::{CatalogError, MultipartState, SyncJob},
-    object::ETag,
+    object::Stored,
     share::metadata,
     store::ObjectMeta,
 };
@@ -18,8 +18,8 @@ use crate::{
 /// An object that an earlier attempt has made of a file that has changed since.
 #[derive(Debug)]
 pub(super) struct Earlier {
-    /// Its tag.
-    pub(super) etag: ETag,
+    /// Its tag and version.
+    pub(super) object: Stored,
     /// The version whose attributes it has.
     pub(super) version: u64,
     /// Its bytes.
@@ -46,7 +46,7 @@ pub(super) async fn landed(
     let (share, inode) = (&tools.share, &job.inode);
     let Some(tag) = head.user.get(metadata::GENERATION) else { return Ok(None) };
     if *tag == share.generation(inode) {
-        return Ok(Some(Outcome::Published(Sent::whole(head.etag.clone()))));
+        return Ok(Some(Outcome::Published(Sent::whole(head.stored()))));
     }
     let made_by = |of: &MultipartState| {
         let tag_of = share.upload_generation(inode.ino, of.version, of.tag.as_deref());
@@ -66,19 +66,19 @@ pub(super) async fn landed(
 
 /// What `upload` has made.
 fn of_upload(job: &SyncJob, head: &ObjectMeta, upload: &MultipartState) -> Outcome {
-    let (inode, etag) = (&job.inode, head.etag.clone());
+    let (inode, object) = (&job.inode, head.stored());
     let made_by = Some(upload.upload_id.clone());
     if upload.is_whole(inode.version) {
-        return Outcome::Published(Sent { etag, is_whole: true, upload: made_by });
+        return Outcome::Published(Sent { object, is_whole: true, upload: made_by });
     }
     // Parts that are noted as taken are those that it was completed of.
     if head.size == inode.size && plan::is_done(inode.size, &upload.parts) {
-        Outcome::Published(Sent { etag, is_whole: false, upload: made_by })
+        Outcome::Published(Sent { object, is_whole: false, upload: made_by })
     } else {
         earlier(head, upload.version, made_by)
     }
 }
 
 fn earlier(head: &ObjectMeta, version: u64, upload: Option<String>) -> Outcome {
-    Outcome::Earlier(Earlier { etag: head.etag.clone(), version, size: head.size, upload })
+    Outcome::Earlier(Earlier { object: head.stored(), version, size: head.size, upload })
 }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     catalog::{CatalogError, MultipartState, OpId, PartRecord, SyncJob},
     failpoint::{self, Point},
-    object::{ETag, ObjectKey},
+    object::{ObjectKey, Stored},
     ranges::RangeSet,
     share::metadata,
     store::{Expect, PutOptions, StoreError, StoreErrorKind, StoreOp, UploadedPart},
@@ -64,9 +64,9 @@ pub(super) async fn send(
     };
     match send_and_complete(tools, job, &state, expect).await {
         // Attributes are those that the upload was begun with.
-        Ok(etag) => {
+        Ok(object) => {
             let is_whole = state.is_whole(job.inode.version);
-            Ok(Sent { etag, is_whole, upload: Some(state.upload_id) })
+            Ok(Sent { object, is_whole, upload: Some(state.upload_id) })
         }
         Err(error) => {
             let error = match error {
@@ -106,15 +106,15 @@ async fn send_and_complete(
     job: &SyncJob,
     state: &MultipartState,
     expect: &Expect,
-) -> Result<ETag, JobError> {
+) -> Result<Stored, JobError> {
     let parts = send_parts(tools, job, state).await?;
     if !tools.catalog.is_current(job.op, job.inode.version).await? {
         return Err(JobError::Superseded);
     }
     let store = &tools.share.store;
-    let etag = store.complete_multipart(&job.key, &state.upload_id, &parts, expect).await?;
+    let stored = store.complete_multipart(&job.key, &state.upload_id, &parts, expect).await?;
     failpoint::passed(Point::UploadAfterComplete);
-    Ok(etag)
+    Ok(stored)
 }
 
 /// Whether the parts sent so far will never be completed. What the operator can mend (a refusal) and

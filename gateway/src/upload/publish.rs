@@ -17,7 +17,7 @@ use crate::{
     catalog::{ChangedObject, Expected, SyncJob},
     failpoint::{self, Point},
     ids::FileKind,
-    object::{ETag, ObjectKey},
+    object::{ETag, ObjectKey, Stored},
     store::{Expect, ObjectMeta, PutOptions, StoreError, StoreErrorKind},
 };
 
@@ -37,8 +37,8 @@ pub(super) enum Outcome {
 /// An object that S3 has taken.
 #[derive(Debug)]
 pub(super) struct Sent {
-    /// Its tag.
-    pub(super) etag: ETag,
+    /// Its tag and version.
+    pub(super) object: Stored,
     /// Whether it has the file's attributes, not only its bytes.
     pub(super) is_whole: bool,
     /// The upload in parts that has made it; `None`: it was one request.
@@ -46,8 +46,8 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    pub(super) fn whole(etag: ETag) -> Self {
-        Self { etag, is_whole: true, upload: None }
+    pub(super) fn whole(object: Stored) -> Self {
+        Self { object, is_whole: true, upload: None }
     }
 }
 
@@ -117,12 +117,12 @@ async fn put(
     job: &SyncJob,
     body: Bytes,
     options: &PutOptions,
-) -> Result<ETag, JobError> {
+) -> Result<Stored, JobError> {
     let bytes = body.len() as u64;
-    let etag = tools.share.store.put(&job.key, body, options, &expect(job)).await?;
+    let stored = tools.share.store.put(&job.key, body, options, &expect(job)).await?;
     tools.sent.fetch_add(bytes, Ordering::Relaxed);
     failpoint::passed(Point::UploadAfterPut);
-    Ok(etag)
+    Ok(stored)
 }
 
 async fn copy(

@@ -19,6 +19,7 @@ mod refresh;
 mod settle;
 mod unreachable;
 mod upload;
+mod versions;
 mod walk;
 mod ways;
 mod world;

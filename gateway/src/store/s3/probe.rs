@@ -10,7 +10,7 @@ use gateway_api::status::{Ability, Capabilities};
 
 use super::{Checksums, S3Bucket, wire::tag};
 use crate::{
-    object::{ETag, ObjectKey},
+    object::{ETag, ObjectKey, Stored},
     store::{
         Expect, ObjectStore, PutOptions, StoreError, StoreErrorKind, StoreOp, UploadedPart,
         s3_error::{self, At},
@@ -161,7 +161,7 @@ impl Probe<'_> {
 
     async fn put(&self, expect: &Expect) -> Result<ETag, StoreError> {
         let put = self.store.put(self.key, Bytes::from_static(b"probe"), self.options, expect);
-        self.counted(StoreOp::PutObject, put).await
+        Ok(self.counted(StoreOp::PutObject, put).await?.etag)
     }
 
     /// The tag of the scratch object, stored anew.
@@ -248,7 +248,7 @@ impl Probe<'_> {
     }
 
     /// An upload of one part that ends under a condition.
-    async fn upload(&self, expect: &Expect) -> Result<ETag, StoreError> {
+    async fn upload(&self, expect: &Expect) -> Result<Stored, StoreError> {
         let id = self.begin_upload().await?;
         let ended = async {
             let put = self.store.put_part(self.key, &id, 1, Bytes::from_static(b"part"));
