@@ -7,6 +7,7 @@
 //! while the request is under way.
 mod aside;
 mod assemble;
+mod composed;
 mod concurrency;
 mod conflict;
 mod copy;

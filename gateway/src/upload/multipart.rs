@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::{
-    assemble, copy,
+    assemble, composed, copy,
     job::{JobError, Tools},
     landed::landed,
     plan::{self, Piece},
@@ -161,7 +161,7 @@ fn is_worth_resuming(tools: &Tools, state: &MultipartState, job: &SyncJob) -> bo
     if state.is_whole(job.inode.version) {
         return true;
     }
-    let sent: u64 = state.parts.iter().map(|part| part.range.end - part.range.start).sum();
+    let sent = plan::done_bytes(job.inode.size, &state.parts);
     let enough = if state.is_early { 1 } else { job.inode.size / 2 };
     let is_mendable = job.inode.size <= tools.copy_bytes_max || tools.share.store.copies_parts();
     job.inode.content_dirty && is_mendable && sent >= enough
@@ -340,6 +340,9 @@ pub(super) async fn send_part(
     number: u32,
     range: Range<u64>,
 ) -> Result<UploadedPart, JobError> {
+    if composed::is_due(tools, range.end - range.start) {
+        return composed::send(tools, job, upload_id, number, range).await;
+    }
     let _memory = tools.budget.reserve(range.end - range.start).await;
     let part = PartOf { op: job.op, key: &job.key, upload_id, number, range };
     part.send(tools, |range| assemble::bytes(tools, job, range)).await
@@ -393,7 +396,7 @@ impl PartOf<'_> {
 }
 
 /// A part that the catalog does not take any more is of other bytes, or of a file that is gone.
-fn changed(error: CatalogError) -> JobError {
+pub(super) fn changed(error: CatalogError) -> JobError {
     match error {
         CatalogError::NoEntry => JobError::Superseded,
         other => other.into(),
