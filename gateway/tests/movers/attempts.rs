@@ -113,7 +113,8 @@ async fn the_first_attempt_is_known_when_it_lands_after_the_second() {
     w.start();
     until_it_fails(&w).await;
     let mut w = w.restart().await;
-    let options = w.share.put_options(&*w.entry("f").await.unwrap());
+    let first = w.entry("f").await.unwrap();
+    let options = w.share.put_options(&first);
     let late = Bytes::from(expected.clone());
     w.write(ino, 1000, b"second").await;
     expected[1000..1006].copy_from_slice(b"second");
