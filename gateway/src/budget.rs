@@ -25,6 +25,11 @@ impl MemoryBudget {
         Self { permits: Arc::new(Semaphore::new(total as usize)), total }
     }
 
+    /// The whole budget, in bytes.
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.total) * UNIT
+    }
+
     /// Waits until `bytes` are free and takes them. More than the whole budget counts as the whole
     /// budget, so that every request is served in the end, if alone. Fair and cancel safe.
     pub async fn reserve(&self, bytes: u64) -> Reserved {

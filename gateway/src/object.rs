@@ -1,4 +1,4 @@
-//! The two S3 names that every layer below the file system shares.
+//! The S3 names that every layer below the file system shares.
 use std::fmt;
 
 /// Longest object key in bytes (S3: "key names … up to 1,024 bytes" of UTF-8).
@@ -47,5 +47,47 @@ impl ETag {
 impl fmt::Display for ETag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// S3: "Version IDs are Unicode, UTF-8 encoded, URL-ready, opaque strings that are no longer than 1,024
+/// bytes."
+const VERSION_ID_BYTES_MAX: usize = 1024;
+
+/// The id of one version of an object, in a bucket with versions. Never interpreted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct VersionId(String);
+
+impl VersionId {
+    /// Takes an id as received; `None` when it is empty or longer than S3's are.
+    pub fn new(id: impl Into<String>) -> Option<Self> {
+        let id = id.into();
+        (1..=VERSION_ID_BYTES_MAX).contains(&id.len()).then_some(Self(id))
+    }
+
+    /// The id's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What S3 tells of an object that it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its tag.
+    pub etag: ETag,
+    /// Its version; `None` where the bucket has none, or it was not told (a listing tells none).
+    pub version: Option<VersionId>,
+}
+
+impl From<ETag> for Stored {
+    fn from(etag: ETag) -> Self {
+        Self { etag, version: None }
+    }
+}
+
+impl From<&ETag> for Stored {
+    fn from(etag: &ETag) -> Self {
+        etag.clone().into()
     }
 }

@@ -160,7 +160,7 @@ fn lacks(capabilities: &Capabilities) -> Option<String> {
 
 /// Where a file stands, in three lines.
 pub fn render_file(status: &FileStatus) -> String {
-    let FileStatus { kind, size, cached, bucket, key, etag, state } = status;
+    let FileStatus { kind, size, cached, bucket, key, etag, version_id, state } = status;
     let state = match state {
         FileState::InS3 => "in S3 as it is here".to_owned(),
         FileState::Waiting => "waits for its upload".to_owned(),
@@ -170,9 +170,10 @@ pub fn render_file(status: &FileStatus) -> String {
         }
         FileState::Incomplete { reason } => format!("is not uploaded: {reason}"),
     };
-    let version = match etag {
-        Some(etag) => format!("S3 has {etag}"),
-        None => "S3 has none yet".to_owned(),
+    let version = match (etag, version_id) {
+        (Some(etag), Some(id)) => format!("S3 has {etag}, version {id}"),
+        (Some(etag), None) => format!("S3 has {etag}"),
+        (None, _) => "S3 has none yet".to_owned(),
     };
     format!("{kind}, {size}, {cached} of it cached\n{state}\ns3://{bucket}/{key}: {version}\n")
 }
@@ -249,6 +250,7 @@ mod tests {
             bucket: "sales-backup".parse().unwrap(),
             key: "onprem/a.txt".to_owned(),
             etag: None,
+            version_id: None,
             state: FileState::Failing { attempts: 3, error: "403 AccessDenied".to_owned() },
         };
         assert_eq!(
@@ -260,6 +262,24 @@ mod tests {
     }
 
     #[test]
+    fn a_file_in_s3_says_which_version_it_is() {
+        let mut status = FileStatus {
+            kind: "file".to_owned(),
+            size: ByteSize(512),
+            cached: ByteSize(0),
+            bucket: "sales-backup".parse().unwrap(),
+            key: "a".to_owned(),
+            etag: Some("\"e\"".to_owned()),
+            version_id: Some("v.1".to_owned()),
+            state: FileState::InS3,
+        };
+        let last = |status: &FileStatus| render_file(status).lines().last().unwrap().to_owned();
+        assert_eq!(last(&status), "s3://sales-backup/a: S3 has \"e\", version v.1");
+        status.version_id = None;
+        assert_eq!(last(&status), "s3://sales-backup/a: S3 has \"e\"");
+    }
+
+    #[test]
     fn a_file_that_lacks_bytes_says_which() {
         let status = FileStatus {
             kind: "file".to_owned(),
@@ -268,6 +288,7 @@ mod tests {
             bucket: "sales-backup".parse().unwrap(),
             key: "a.incomplete".to_owned(),
             etag: None,
+            version_id: None,
             state: FileState::Incomplete { reason: "bytes 0-1023 are nowhere".to_owned() },
         };
         assert_eq!(

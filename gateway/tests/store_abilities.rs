@@ -164,7 +164,7 @@ async fn upload(
 ) -> Result<ETag, StoreError> {
     let id = store.create_multipart(at, &PutOptions::default()).await?;
     let part = store.put_part(at, &id, 1, Bytes::from_static(b"part")).await?;
-    store.complete_multipart(at, &id, &[part], expect).await
+    Ok(store.complete_multipart(at, &id, &[part], expect).await?.etag)
 }
 
 /// I10 on stores that do not keep it by themselves, and while it is not known whether they do.
@@ -182,7 +182,9 @@ async fn no_change_of_another_writer_is_overwritten_in_a_store_that_keeps_no_con
     ] {
         let (k, options) = (key("p/k"), PutOptions::default());
         let body = || Bytes::from_static(b"ours");
-        let put = async |expect: &Expect| store.put(&k, body(), &options, expect).await;
+        let put = async |expect: &Expect| -> Result<ETag, StoreError> {
+            Ok(store.put(&k, body(), &options, expect).await?.etag)
+        };
         let first = put(&Expect::Absent).await.unwrap();
         s3.put("bucket", "p/k", b"theirs");
         let theirs = s3.object("bucket", "p/k").unwrap().etag;
@@ -193,8 +195,10 @@ async fn no_change_of_another_writer_is_overwritten_in_a_store_that_keeps_no_con
         assert_eq!(kind(upload(&store, &k, &stale).await), Kind::Changed);
         assert_eq!(kind(store.delete(&k, Some(&first)).await), Kind::Changed);
         let from = key("p/from");
-        let source = store.put(&from, body(), &options, &Expect::Absent).await.unwrap();
-        let copy = async |expect: &Expect| store.copy(&from, &source, &k, &options, expect).await;
+        let source = store.put(&from, body(), &options, &Expect::Absent).await.unwrap().etag;
+        let copy = async |expect: &Expect| -> Result<ETag, StoreError> {
+            Ok(store.copy(&from, &source, &k, &options, expect).await?.etag)
+        };
         assert_eq!(kind(copy(&Expect::Absent).await), Kind::Changed);
         assert_eq!(kind(copy(&stale).await), Kind::Changed);
         let of_old = store.copy(&k, &first, &key("p/to"), &options, &Expect::Absent).await;
@@ -251,6 +255,36 @@ async fn a_store_that_ignores_which_object_a_part_is_copied_from_is_found_out() 
         let copied = store.copy_part(&to, &id, 2, &source, &ours, 0..4).await;
         assert_eq!(kind(copied), Kind::Changed);
     }
+}
+
+/// A part that is the whole object instead of the range that was asked for makes an object of wrong bytes.
+#[tokio::test]
+async fn a_store_that_copies_another_range_than_it_is_asked_for_is_found_out() {
+    let (s3, bucket) = server().await;
+    s3.faults().set_ignore_part_ranges(true);
+    let expected = Capabilities { upload_part_copy: Ability::Ignored, ..all(Ability::Yes) };
+    assert_eq!(ask(&bucket).await.unwrap(), expected);
+    assert_nothing_left(&s3);
+    let (s3, store) = degraded(|s3| s3.faults().set_ignore_part_ranges(true), true).await;
+    assert!(!store.copies_parts());
+    s3.put("bucket", "p/from", b"ours");
+    let ours = ETag::new(s3.object("bucket", "p/from").unwrap().etag);
+    let to = key("p/to");
+    let id = store.create_multipart(&to, &PutOptions::default()).await.unwrap();
+    let copied = store.copy_part(&to, &id, 1, &key("p/from"), &ours, 1..2).await;
+    assert_eq!(kind(copied), Kind::Invalid, "who asked sends the bytes");
+}
+
+/// S3 refuses ranges of objects up to 5 MiB: that tells nothing against it.
+#[tokio::test]
+async fn a_range_that_is_refused_of_a_small_object_is_no_lack() {
+    let (s3, bucket) = server().await;
+    let action = FaultAction::FailBefore { status: 400, code: "InvalidRequest".to_owned() };
+    // The whole object, the condition on it, and the range.
+    s3.faults().add(FaultRule::new(action).operation("UploadPartCopy").skip(2));
+    assert_eq!(ask(&bucket).await.unwrap(), all(Ability::Yes));
+    assert_eq!(s3.faults().pending(), 0, "the third one was refused");
+    assert_nothing_left(&s3);
 }
 
 #[tokio::test]

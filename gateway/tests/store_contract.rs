@@ -60,7 +60,7 @@ fn options() -> PutOptions {
 
 async fn put(store: &dyn ObjectStore, at: &str, body: &[u8]) -> ETag {
     let body = Bytes::copy_from_slice(body);
-    store.put(&key(at), body, &options(), &Expect::Anything).await.unwrap()
+    store.put(&key(at), body, &options(), &Expect::Anything).await.unwrap().etag
 }
 
 fn kind<T: std::fmt::Debug>(refused: Result<T, StoreError>) -> Kind {
@@ -153,10 +153,10 @@ async fn contract_a_publish_happens_only_on_its_condition() {
     for (_s3, store) in stores().await {
         let k = key("k");
         let body = || Bytes::from_static(b"1");
-        let first = store.put(&k, body(), &options(), &Expect::Absent).await.unwrap();
+        let first = store.put(&k, body(), &options(), &Expect::Absent).await.unwrap().etag;
         assert_eq!(kind(store.put(&k, body(), &options(), &Expect::Absent).await), Kind::Changed);
         let tag = Expect::Tag(first.clone());
-        let second = store.put(&k, Bytes::from_static(b"2"), &options(), &tag).await.unwrap();
+        let second = store.put(&k, Bytes::from_static(b"2"), &options(), &tag).await.unwrap().etag;
         assert_eq!(kind(store.put(&k, body(), &options(), &tag).await), Kind::Changed);
         let missing = store.put(&key("none"), body(), &options(), &tag).await;
         assert!(matches!(kind(missing), Kind::NotFound | Kind::Changed));
@@ -186,7 +186,7 @@ async fn contract_a_copy_replaces_metadata_and_checks_both_ends() {
             ..options()
         };
         let (from, to) = (key("from"), key("to"));
-        let copied = store.copy(&from, &etag, &to, &new, &Expect::Absent).await.unwrap();
+        let copied = store.copy(&from, &etag, &to, &new, &Expect::Absent).await.unwrap().etag;
         let head = store.head(&to).await.unwrap();
         assert_eq!((head.etag, head.user), (copied, new.user.clone()));
         let again = store.copy(&from, &etag, &to, &new, &Expect::Absent).await;
@@ -221,7 +221,7 @@ async fn contract_an_upload_in_parts_appears_whole_and_on_its_condition() {
         assert_eq!(kind(store.head(&k).await), Kind::NotFound, "not before it is completed");
         let pending = store.list_multipart("lar", None).await.unwrap().uploads;
         assert_eq!((pending.len(), pending[0].upload_id.as_str()), (1, id.as_str()));
-        let etag = store.complete_multipart(&k, &id, &sent, &Expect::Absent).await.unwrap();
+        let etag = store.complete_multipart(&k, &id, &sent, &Expect::Absent).await.unwrap().etag;
         let head = store.head(&k).await.unwrap();
         assert_eq!((head.size, head.etag, head.user), ((5 << 20) + 3, etag, options().user));
         let id = store.create_multipart(&k, &options()).await.unwrap();
@@ -276,7 +276,7 @@ async fn contract_encryption_and_acl_are_asked_for_however_the_object_comes_to_b
         for (s3, store) in stores().await {
             let (put, copy, large) = (key("put"), key("copy"), key("large"));
             let body = Bytes::from_static(b"body");
-            let etag = store.put(&put, body, &options, &Expect::Absent).await.unwrap();
+            let etag = store.put(&put, body, &options, &Expect::Absent).await.unwrap().etag;
             store.copy(&put, &etag, &copy, &options, &Expect::Absent).await.unwrap();
             let id = store.create_multipart(&large, &options).await.unwrap();
             let parts = parts(&store, &large, &id).await;
@@ -335,7 +335,8 @@ async fn contract_parts_can_be_copied_within_the_store() {
         let size = body.len() as u64;
         let one = store.copy_part(&k, &id, 1, &key("from"), &from, 0..half).await.unwrap();
         let two = store.copy_part(&k, &id, 2, &key("from"), &from, half..size).await.unwrap();
-        let etag = store.complete_multipart(&k, &id, &[one, two], &Expect::Absent).await.unwrap();
+        let etag =
+            store.complete_multipart(&k, &id, &[one, two], &Expect::Absent).await.unwrap().etag;
         assert!(store.get(&k, 0..size, &etag).await.unwrap() == body);
     }
 }

@@ -356,6 +356,8 @@ pub enum HealthEventKind {
     UnrepresentableKey,
     /// The store lacks an ability of S3's, or pretends to have it.
     StoreLacksAbility,
+    /// The store refuses listings, or answers them with what cannot be one.
+    ListingInvalid,
     /// A directory holds more names than are listed.
     DirectoryTooLarge,
     /// The machine's time zone cannot be read, which the bandwidth schedule follows.
@@ -377,6 +379,9 @@ pub struct FileStatus {
     pub key: String,
     /// Tag of the object that S3 has of it; none when S3 has none.
     pub etag: Option<String>,
+    /// Version of that object in a bucket with versions; none where it is not known.
+    #[serde(default)]
+    pub version_id: Option<String>,
     /// What is still to be done.
     pub state: FileState,
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ids::{FileKind, Ino},
-    object::{ETag, ObjectKey},
+    object::{ObjectKey, Stored, VersionId},
 };
 
 /// Setuid and setgid.
@@ -195,7 +195,7 @@ impl Catalog {
     pub async fn apply_head(
         &self,
         ino: Ino,
-        object: Option<(ETag, HeadAttr)>,
+        object: Option<(Stored, HeadAttr)>,
     ) -> Result<Inode, CatalogError> {
         self.write(move |txn| {
             let before = inode::get(txn.db, ino)?;
@@ -203,8 +203,8 @@ impl Catalog {
                 return Ok(before);
             }
             let key = match (&object, before.kind, &before.object_key) {
-                (Some((etag, _)), FileKind::File | FileKind::Symlink, _)
-                | (Some((etag, _)), FileKind::Directory, Some(_))
+                (Some((Stored { etag, .. }, _)), FileKind::File | FileKind::Symlink, _)
+                | (Some((Stored { etag, .. }, _)), FileKind::Directory, Some(_))
                     if before.etag.as_ref() != Some(etag) =>
                 {
                     return Err(CatalogError::Changed);
@@ -215,8 +215,8 @@ impl Catalog {
                 (_, FileKind::Directory, None) => ObjectKey::new(inode::key_of(txn.db, &before)?),
                 (_, _, key) => key.clone(),
             };
-            let (etag, key) = match &object {
-                Some((etag, attr)) => {
+            let (stored, key) = match &object {
+                Some((stored, attr)) => {
                     txn.db
                         .prepare_cached(
                             "UPDATE inode SET mode = ?2, uid = ?3, gid = ?4, atime = ?5, mtime = ?6
@@ -230,15 +230,21 @@ impl Catalog {
                             attr.atime.as_nanos(),
                             attr.mtime.as_nanos()
                         ])?;
-                    (Some(etag.as_str()), key)
+                    (Some(stored), key)
                 }
                 None => (None, None),
             };
             txn.db
                 .prepare_cached(
-                    "UPDATE inode SET needs_head = 0, etag = ?2, object_key = ?3 WHERE ino = ?1",
+                    "UPDATE inode SET needs_head = 0, etag = ?2, object_key = ?3, version_id = ?4
+                     WHERE ino = ?1",
                 )?
-                .execute(params![ino.0, etag, key.as_ref().map(ObjectKey::as_str)])?;
+                .execute(params![
+                    ino.0,
+                    stored.map(|stored| stored.etag.as_str()),
+                    key.as_ref().map(ObjectKey::as_str),
+                    stored.and_then(|stored| stored.version.as_ref()).map(VersionId::as_str)
+                ])?;
             inode::get(txn.db, ino)
         })
         .await

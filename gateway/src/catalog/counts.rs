@@ -109,6 +109,10 @@ impl Catalog {
                 Some(_) | None => inode::key_of(txn.db, &inode)?,
             };
             let cached = super::range::of(txn.db, ino)?.iter().map(|r| r.end - r.start).sum();
+            let version_id = txn
+                .db
+                .prepare_cached("SELECT version_id FROM inode WHERE ino = ?1")?
+                .query_row([ino.0], |row| row.get(0))?;
             let failures = txn
                 .db
                 .prepare_cached(
@@ -120,7 +124,7 @@ impl Catalog {
             let is_incomplete = failures.as_ref().is_some_and(|(_, incomplete)| *incomplete);
             let failures = failures.map(|(failures, _)| failures);
             let uploading = txn.state.claims.has_upload_of(ino);
-            Ok(Standing { inode, key, cached, uploading, failures, is_incomplete })
+            Ok(Standing { inode, key, version_id, cached, uploading, failures, is_incomplete })
         })
         .await
     }

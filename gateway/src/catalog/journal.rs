@@ -13,7 +13,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     ids::{Ino, ShareId},
-    object::{ETag, ObjectKey},
+    object::{ETag, ObjectKey, Stored, VersionId},
 };
 
 /// Not before somebody says so: an open burst of writes.
@@ -175,7 +175,7 @@ impl Catalog {
         .await
     }
 
-    /// A publish has succeeded: `key` now has an object `etag` made of the inode at `version`. The
+    /// A publish has succeeded: `key` now has this object, made of the inode at `version`. The
     /// inode becomes clean only if nothing has changed since (I4); the deletion of the object's old
     /// key is journalled. The claim ends.
     ///
@@ -186,12 +186,12 @@ impl Catalog {
         op: OpId,
         version: u64,
         key: &ObjectKey,
-        etag: &ETag,
+        object: impl Into<Stored>,
         now: Timestamp,
     ) -> Result<Finish, CatalogError> {
-        let (key, etag) = (key.clone(), etag.clone());
+        let (key, object) = (key.clone(), object.into());
         let made = Made::Whole;
-        self.finish(op, Published { version, key, etag, now, made }).await
+        self.finish(op, Published { version, key, object, now, made }).await
     }
 
     /// The same for an object that has the bytes of `version`, and attributes of an earlier one: they
@@ -204,12 +204,12 @@ impl Catalog {
         op: OpId,
         version: u64,
         key: &ObjectKey,
-        etag: &ETag,
+        object: impl Into<Stored>,
         now: Timestamp,
     ) -> Result<Finish, CatalogError> {
-        let (key, etag) = (key.clone(), etag.clone());
+        let (key, object) = (key.clone(), object.into());
         let made = Made::Bytes;
-        self.finish(op, Published { version, key, etag, now, made }).await
+        self.finish(op, Published { version, key, object, now, made }).await
     }
 
     /// The same for an object of `size` bytes that an earlier attempt of `op` has made of `version`, or
@@ -223,12 +223,12 @@ impl Catalog {
         op: OpId,
         (version, size): (u64, u64),
         key: &ObjectKey,
-        etag: &ETag,
+        object: impl Into<Stored>,
         now: Timestamp,
     ) -> Result<Finish, CatalogError> {
-        let (key, etag) = (key.clone(), etag.clone());
+        let (key, object) = (key.clone(), object.into());
         let made = Made::Earlier { size };
-        self.finish(op, Published { version, key, etag, now, made }).await
+        self.finish(op, Published { version, key, object, now, made }).await
     }
 
     async fn finish(&self, op: OpId, done: Published) -> Result<Finish, CatalogError> {
@@ -240,7 +240,7 @@ impl Catalog {
                 None => {
                     // Removed while the upload ran: what has landed must go again (F42).
                     let key = done.key.as_str();
-                    enqueue_delete(txn, share, key, Some(&done.etag), false, done.now)?;
+                    enqueue_delete(txn, share, key, Some(&done.object.etag), false, done.now)?;
                     txn.db
                         .prepare_cached(
                             "UPDATE journal SET uncertain = 0, not_before = ?3
@@ -373,21 +373,6 @@ impl Catalog {
         .await
     }
 
-    /// An attempt of `op` at another version than the one that is noted begins: what may have landed from
-    /// here on is of that.
-    ///
-    /// # Errors
-    /// Of the database only.
-    pub async fn note_sent(&self, op: OpId, version: u64) -> Result<(), CatalogError> {
-        self.write(move |txn| {
-            txn.db
-                .prepare_cached("UPDATE journal SET sent_version = ?2 WHERE op = ?1")?
-                .execute(params![op.0, version])?;
-            Ok(())
-        })
-        .await
-    }
-
     /// Nothing of earlier attempts has landed: their upload in parts is journalled to be aborted.
     ///
     /// # Errors
@@ -411,7 +396,7 @@ impl Catalog {
 struct Published {
     version: u64,
     key: ObjectKey,
-    etag: ETag,
+    object: Stored,
     now: Timestamp,
     made: Made,
 }
@@ -441,10 +426,17 @@ fn published(
     txn.db
         .prepare_cached(
             "UPDATE inode SET object_key = ?2, etag = ?3, synced_version = ?4, synced_seq = ?5,
-                 needs_head = 0
+                 needs_head = 0, version_id = ?6
              WHERE ino = ?1",
         )?
-        .execute(params![ino.0, done.key.as_str(), done.etag.as_str(), done.version, seq])?;
+        .execute(params![
+            ino.0,
+            done.key.as_str(),
+            done.object.etag.as_str(),
+            done.version,
+            seq,
+            done.object.version.as_ref().map(VersionId::as_str)
+        ])?;
     let current = before.version == done.version
         && !before.writing
         && inode::key_of(txn.db, &before)? == done.key.as_str();
@@ -460,7 +452,7 @@ fn published(
         return Ok(Finish::Clean);
     }
     forget(txn.db, op)?;
-    changed::is_of(txn.db, ino, &done.etag, same_to)?;
+    changed::is_of(txn.db, ino, &done.object.etag, same_to)?;
     txn.db
         .prepare_cached(
             "UPDATE journal SET expect_key = NULL, expect_etag = NULL, sent_key = NULL,

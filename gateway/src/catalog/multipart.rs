@@ -36,7 +36,7 @@ pub(super) fn forget(db: &Connection, op: OpId) -> Result<(), CatalogError> {
     db.prepare_cached("DELETE FROM part WHERE op = ?1")?.execute([op.0])?;
     db.prepare_cached(
         "UPDATE journal SET upload_id = NULL, upload_key = NULL, upload_version = NULL,
-             upload_tag = NULL
+             upload_tag = NULL, upload_early = 0
          WHERE op = ?1",
     )?
     .execute([op.0])?;
@@ -45,15 +45,17 @@ pub(super) fn forget(db: &Connection, op: OpId) -> Result<(), CatalogError> {
 
 /// The multipart upload of `op`, if it has one.
 pub(super) fn of(db: &Connection, op: OpId) -> Result<Option<MultipartState>, CatalogError> {
-    type Begun = (String, u64, String, Option<String>);
+    type Begun = (String, u64, String, Option<String>, bool);
     let begun: Option<Begun> = db
         .prepare_cached(
-            "SELECT upload_id, upload_version, upload_key, upload_tag FROM journal
+            "SELECT upload_id, upload_version, upload_key, upload_tag, upload_early FROM journal
              WHERE op = ?1 AND upload_id IS NOT NULL",
         )?
-        .query_row([op.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+        .query_row([op.0], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+        })
         .optional()?;
-    let Some((upload_id, version, key, tag)) = begun else { return Ok(None) };
+    let Some((upload_id, version, key, tag, is_early)) = begun else { return Ok(None) };
     let key = ObjectKey::new(key.as_str())
         .ok_or_else(|| CatalogError::Corrupt(format!("upload {} has key {key:?}", op.0)))?;
     let mut query = db.prepare_cached(
@@ -67,7 +69,7 @@ pub(super) fn of(db: &Connection, op: OpId) -> Result<Option<MultipartState>, Ca
         })
     })?;
     let parts = rows.collect::<Result<_, _>>()?;
-    Ok(Some(MultipartState { upload_id, key, version, tag, parts }))
+    Ok(Some(MultipartState { upload_id, key, version, tag, is_early, parts }))
 }
 
 /// Up to where, from the file's beginning, the parts of `op` that S3 has taken follow one another. If the
@@ -110,17 +112,17 @@ impl Catalog {
         op: OpId,
         begun: &MultipartState,
     ) -> Result<(), CatalogError> {
-        let MultipartState { upload_id, key, version, tag, parts: _ } = begun.clone();
+        let MultipartState { upload_id, key, version, tag, is_early, parts: _ } = begun.clone();
         self.write(move |txn| {
             abandon(txn, op)?;
             let changed = txn
                 .db
                 .prepare_cached(
                     "UPDATE journal SET upload_id = ?2, upload_key = ?3, upload_version = ?4,
-                         upload_tag = ?5
+                         upload_tag = ?5, upload_early = ?6
                      WHERE op = ?1 AND kind = 0",
                 )?
-                .execute(params![op.0, upload_id, key.as_str(), version, tag])?;
+                .execute(params![op.0, upload_id, key.as_str(), version, tag, is_early])?;
             if changed == 0 { Err(CatalogError::NoEntry) } else { Ok(()) }
         })
         .await
@@ -178,6 +180,14 @@ impl Catalog {
             if noted == 0 { Err(CatalogError::NoEntry) } else { Ok(()) }
         })
         .await
+    }
+
+    /// The upload in parts that `op` has at this moment, with the parts that are good; `None`: it has none.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn upload_of(&self, op: OpId) -> Result<Option<MultipartState>, CatalogError> {
+        self.read(move |db| of(db, op)).await
     }
 
     /// The object that the file came from is not what it was: all of the file is sent.

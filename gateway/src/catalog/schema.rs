@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use super::error::CatalogError;
 
 /// The schema that this gateway writes.
-pub(super) const SCHEMA_VERSION: u32 = 10;
+pub(super) const SCHEMA_VERSION: u32 = 12;
 
 /// One step per version: `MIGRATIONS[n]` leads from version n to n + 1.
 const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
@@ -20,6 +20,8 @@ const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
     include_str!("schema/0008.sql"),
     include_str!("schema/0009.sql"),
     include_str!("schema/0010.sql"),
+    include_str!("schema/0011.sql"),
+    include_str!("schema/0012.sql"),
 ];
 
 /// Brings the database to [`SCHEMA_VERSION`], each step in its own transaction.
@@ -75,6 +77,23 @@ mod tests {
             query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
         // n17/n18/four, n18/four, four
         assert_eq!(deepest, [12, 8, 4, 0, 0]);
+    }
+
+    #[test]
+    fn a_version_is_forgotten_with_the_tag_that_it_is_of() {
+        let mut db = Connection::open_in_memory().unwrap();
+        migrate(&mut db).unwrap();
+        insert(&db, 16, 16, 1);
+        let version = |set: &str| -> Option<String> {
+            db.execute(&format!("UPDATE inode SET {set} WHERE ino = 16"), []).unwrap();
+            db.query_row("SELECT version_id FROM inode", [], |row| row.get(0)).unwrap()
+        };
+        assert_eq!(version("etag = 'a', version_id = 'v1'").as_deref(), Some("v1"));
+        assert_eq!(version("etag = 'a'").as_deref(), Some("v1"), "the same object");
+        assert_eq!(version("etag = 'b', version_id = 'v2'").as_deref(), Some("v2"));
+        assert_eq!(version("etag = 'c'"), None);
+        assert_eq!(version("etag = 'c', version_id = 'v3'").as_deref(), Some("v3"));
+        assert_eq!(version("etag = NULL"), None);
     }
 
     #[test]

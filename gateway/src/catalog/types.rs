@@ -189,8 +189,18 @@ pub struct MultipartState {
     pub version: u64,
     /// What tells it from every other upload, in the object's metadata; `None`: nothing does.
     pub tag: Option<String>,
+    /// Whether the file was being written then: the object will have attributes of the middle of a write,
+    /// which are those of no version.
+    pub is_early: bool,
     /// The parts that S3 has taken and that hold what the file holds, by number.
     pub parts: Vec<PartRecord>,
+}
+
+impl MultipartState {
+    /// Whether its object has the attributes of `version`, and its bytes if it was completed of them.
+    pub fn is_whole(&self, version: u64) -> bool {
+        self.version == version && !self.is_early
+    }
 }
 
 /// Bring an object to the state of its inode.
@@ -210,7 +220,8 @@ pub struct SyncJob {
     /// Whether an earlier attempt (perhaps before a restart) may have been done by S3 although its
     /// outcome is not known: when the condition fails, HEAD and compare our generation first.
     pub sent_before: bool,
-    /// The version of that attempt, if it was one request.
+    /// The version of the first such attempt. What may have landed in one request is of that version or of
+    /// one since: a request of which nothing was heard may be done after all, and after later ones.
     pub sent_version: Option<u64>,
     /// The file has another key by now: find out whether that attempt has landed at `key`, and then call
     /// [`settle`](super::Catalog::settle). Nothing is to be published here.
@@ -442,6 +453,8 @@ pub struct Standing {
     pub inode: Inode,
     /// The key that its object has or is to have.
     pub key: String,
+    /// S3's id of its object's version, in a bucket with versions and where it was told.
+    pub version_id: Option<String>,
     /// Bytes of it on the cache disk.
     pub cached: u64,
     /// Whether a job that uploads it is out.

@@ -105,7 +105,8 @@ impl Scratch<'_> {
     }
 
     async fn put(&self, expect: &Expect) -> Result<ETag, StoreError> {
-        self.bucket.put(&self.key, Bytes::from_static(BODY), &self.options, expect).await
+        let put = self.bucket.put(&self.key, Bytes::from_static(BODY), &self.options, expect);
+        Ok(put.await?.etag)
     }
 
     async fn get<R: Reports>(&self, etag: &ETag, steps: &mut Steps<'_, R>) -> Result<(), Broken> {

@@ -97,7 +97,7 @@ impl Refresher {
             self.inner.share.defaults(),
             head.last_modified,
         );
-        match self.inner.catalog.apply_head(inode.ino, Some((head.etag.clone(), attr))).await {
+        match self.inner.catalog.apply_head(inode.ino, Some((head.stored(), attr))).await {
             Err(CatalogError::Changed) => {
                 if let Some(was) = &inode.etag {
                     let is = ChangedObject {

@@ -300,6 +300,7 @@ impl Control for Gateway {
             cached: ByteSize(standing.cached),
             bucket,
             etag: inode.etag.as_ref().map(|etag| etag.as_str().to_owned()),
+            version_id: standing.version_id.clone(),
             state: file_state(&standing),
             key: standing.key,
         })

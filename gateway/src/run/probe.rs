@@ -149,13 +149,14 @@ fn complaints(capabilities: &Capabilities) -> Vec<String> {
         ));
     }
     match capabilities.upload_part_copy {
-        Ability::No => said.push(
-            "the store cannot copy parts of objects (UploadPartCopy): a file over 5 GiB that is \
+        Ability::No | Ability::Ignored => said.push(
+            "the store cannot copy parts of objects (UploadPartCopy), or copies others than it is \
+             asked for: a file over 5 GiB that is \
              uploaded is fetched and sent again when it is renamed or its attributes are changed, \
              and large files do not go ahead while they are written"
                 .to_owned(),
         ),
-        Ability::Yes | Ability::Ignored | Ability::Unknown => {}
+        Ability::Yes | Ability::Unknown => {}
     }
     said
 }
@@ -174,8 +175,10 @@ mod tests {
             assert_eq!(said.len(), 1);
             assert!(said[0].contains("(put_if_match)") && said[0].contains("overwritten unseen"));
         }
-        let said = complaints(&Capabilities { upload_part_copy: Ability::No, ..s3 });
-        assert!(said[0].contains("5 GiB"), "{said:?}");
+        for ability in [Ability::No, Ability::Ignored] {
+            let said = complaints(&Capabilities { upload_part_copy: ability, ..s3 });
+            assert!(said[0].contains("5 GiB"), "{said:?}");
+        }
         assert!(complaints(&Capabilities { crc64nvme: Ability::No, ..s3 }).is_empty());
     }
 }

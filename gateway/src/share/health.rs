@@ -11,7 +11,7 @@ use gateway_api::{
 
 use crate::{
     clock::{Clock, Timestamp},
-    store::{StoreError, StoreErrorKind},
+    store::{StoreError, StoreErrorKind, StoreOp},
 };
 
 /// Events kept, the latest first.
@@ -50,6 +50,20 @@ impl Events {
             tracing::warn!(kind = ?event.kind, "{share}{}", event.message);
         }
         list.push_front(event);
+        list.truncate(EVENTS_MAX);
+    }
+
+    /// Adds an event that takes the place of the one before of its kind and share: of what has other words
+    /// each time, and may be met again and again, the latest is enough.
+    pub fn add_latest(&self, kind: HealthEventKind, share: &ShareName, message: String) {
+        let before = |old: &HealthEvent| old.kind == kind && old.share.as_ref() == Some(share);
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let at_unix_seconds = self.clock.now().seconds();
+        match list.iter().position(before) {
+            Some(known) => drop(list.remove(known)),
+            None => tracing::warn!(?kind, "/{share}: {message}"),
+        }
+        list.push_front(HealthEvent { at_unix_seconds, kind, share: Some(share.clone()), message });
         list.truncate(EVENTS_MAX);
     }
 
@@ -145,6 +159,9 @@ impl ShareHealth {
     /// What says nothing of the share, and is told all the same: an upload has no client that waits for it.
     fn of_one_object(&self, error: &StoreError) {
         let (kind, advice) = match error.kind {
+            StoreErrorKind::Invalid if error.op == StoreOp::ListObjects => {
+                return self.bad_listing(error);
+            }
             StoreErrorKind::Archived => {
                 (HealthEventKind::InaccessibleStorageClass, "restore the object in S3 to read it")
             }
@@ -169,6 +186,17 @@ impl ShareHealth {
             | StoreErrorKind::Timeout => return,
         };
         self.event(kind, format!("{error}: {advice}"));
+    }
+
+    /// A listing that the store refuses, or answers with what cannot be one. It is met for each directory,
+    /// in other words: one event for all of them.
+    fn bad_listing(&self, error: &StoreError) {
+        let message = format!(
+            "{}: directories stay as they were known, and one that was never listed cannot be read; \
+             check endpoint and prefix, and what is between, such as a proxy",
+            error.message
+        );
+        self.events.add_latest(HealthEventKind::ListingInvalid, &self.name, message);
     }
 
     /// New credentials are there: what was refused may be tried again at once.
@@ -235,7 +263,7 @@ impl ShareHealth {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock::ManualClock, store::StoreOp};
+    use crate::clock::ManualClock;
 
     fn error(kind: StoreErrorKind) -> StoreError {
         StoreError {
@@ -276,6 +304,27 @@ mod tests {
             assert!(reason.contains("refused") && reason.contains("endpoint"), "{reason}");
             health.answered();
         }
+    }
+
+    #[test]
+    fn listings_that_cannot_be_used_are_one_event_however_many_there_are() {
+        let events = Events::new(Arc::new(ManualClock::default()));
+        let names = ["sales", "legal"].map(|name| name.parse().unwrap());
+        for name in &names {
+            let health = ShareHealth::new(Clone::clone(name), events.clone());
+            health.failed(&error(StoreErrorKind::Invalid), Timestamp::default());
+            for dir in 0..200 {
+                let message = format!("a listing of \"{dir}/\" goes round in a circle");
+                let op = StoreOp::ListObjects;
+                let error = StoreError { op, message, ..error(StoreErrorKind::Invalid) };
+                health.failed(&error, Timestamp::default());
+            }
+        }
+        let list = events.list();
+        let told = list.iter().filter(|event| event.kind == HealthEventKind::ListingInvalid);
+        let told: Vec<_> = told.collect();
+        assert_eq!((told.len(), list.len()), (2, 4), "one for each share, and no other is lost");
+        assert!(told.iter().all(|event| event.message.contains("\"199/\"")), "{told:?}");
     }
 
     #[test]

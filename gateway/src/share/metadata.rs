@@ -17,6 +17,9 @@ use crate::{
 /// Key of the generation tag.
 pub const GENERATION: &str = "tidegate-gen";
 
+/// Key of what tells of which object a conflict copy is: that one's tag.
+pub const CONFLICT_OF: &str = "tidegate-conflict-of";
+
 const TYPE_MASK: u32 = 0o170_000;
 const TYPE_DIRECTORY: u32 = 0o040_000;
 const TYPE_FILE: u32 = 0o100_000;

@@ -115,6 +115,13 @@ impl Share {
             .is_some_and(|(number, _)| number.parse() == Ok(ino.0))
     }
 
+    /// The version of the inode that the object with this `user` metadata was made of in one request;
+    /// `None` for objects of anything else, and of uploads in parts.
+    pub fn version_of(&self, user: &UserMeta, ino: Ino) -> Option<u64> {
+        let (number, version) = self.generation_of(user)?.split_once(':')?;
+        if number.parse() == Ok(ino.0) { version.parse().ok() } else { None }
+    }
+
     fn generation_of<'m>(&self, user: &'m UserMeta) -> Option<&'m str> {
         let (id, rest) = user.get(metadata::GENERATION)?.split_once(':')?;
         (id == self.writer()).then_some(rest)

@@ -17,7 +17,7 @@ use super::{
     Expect, ListPage, ObjectMeta, ObjectStore, PutOptions, StoreError, StoreErrorKind, StoreOp,
     UploadedPart, UploadsMarker, UploadsPage,
 };
-use crate::object::{ETag, ObjectKey};
+use crate::object::{ETag, ObjectKey, Stored};
 
 /// Name of a scratch object under a share's prefix, without the gateway's id. Never shown as a file.
 pub const SCRATCH_NAME: &str = ".tidegate-probe-";
@@ -138,7 +138,7 @@ impl ObjectStore for DegradedStore {
         body: Bytes,
         options: &PutOptions,
         expect: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         let known = self.known.get();
         let ability = of(expect, known.put_if_absent, known.put_if_match);
         let expect = self.settled(StoreOp::PutObject, key, expect, ability).await?;
@@ -152,7 +152,7 @@ impl ObjectStore for DegradedStore {
         to: &ObjectKey,
         options: &PutOptions,
         expect: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         let known = self.known.get();
         // The condition on the source is sent all the same: no store refuses it.
         let source = Expect::Tag(from_etag.clone());
@@ -231,7 +231,7 @@ impl ObjectStore for DegradedStore {
         upload_id: &str,
         parts: &[UploadedPart],
         expect: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         let known = self.known.get();
         let ability = of(expect, known.complete_if_absent, known.complete_if_match);
         let op = StoreOp::CompleteMultipartUpload;

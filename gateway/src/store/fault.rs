@@ -15,7 +15,7 @@ use super::{
     Expect, ListPage, ObjectMeta, ObjectStore, PutOptions, StoreError, StoreErrorKind, StoreOp,
     UploadedPart, UploadsMarker, UploadsPage,
 };
-use crate::object::{ETag, ObjectKey};
+use crate::object::{ETag, ObjectKey, Stored};
 
 /// Rules that one store takes.
 const RULES_MAX: usize = 64;
@@ -260,6 +260,12 @@ impl Answer for ETag {
     }
 }
 
+impl Answer for Stored {
+    fn with_wrong_tag(self) -> Self {
+        Self { etag: self.etag.with_wrong_tag(), ..self }
+    }
+}
+
 impl Answer for UploadedPart {
     fn with_wrong_tag(self) -> Self {
         Self { etag: self.etag.with_wrong_tag(), ..self }
@@ -301,7 +307,7 @@ impl ObjectStore for FaultStore {
         body: Bytes,
         options: &PutOptions,
         expect: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         self.of_key(StoreOp::PutObject, key, self.inner.put(key, body, options, expect)).await
     }
 
@@ -312,7 +318,7 @@ impl ObjectStore for FaultStore {
         to: &ObjectKey,
         options: &PutOptions,
         expect: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         let request = self.inner.copy(from, from_etag, to, options, expect);
         self.of_key(StoreOp::CopyObject, to, request).await
     }
@@ -360,7 +366,7 @@ impl ObjectStore for FaultStore {
         upload_id: &str,
         parts: &[UploadedPart],
         expect: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         let request = self.inner.complete_multipart(key, upload_id, parts, expect);
         self.of_key(StoreOp::CompleteMultipartUpload, key, request).await
     }
@@ -398,7 +404,7 @@ mod tests {
         let key = ObjectKey::new(at).unwrap();
         let (body, options) = (Bytes::from_static(b"body"), PutOptions::default());
         let put = store.put(&key, body, &options, &Expect::Absent).await;
-        put.map_err(|error| error.kind)
+        put.map(|stored| stored.etag).map_err(|error| error.kind)
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Timestamp},
-    object::{ETag, ObjectKey},
+    object::{ETag, ObjectKey, Stored},
 };
 
 /// Names on one page of a listing (S3 ListObjectsV2: 1,000).
@@ -168,6 +168,7 @@ impl ObjectStore for MemoryStore {
         Ok(ObjectMeta {
             size: found.body.len() as u64,
             etag: found.etag.clone(),
+            version: None,
             last_modified: found.last_modified,
             user: found.options.user.clone(),
         })
@@ -222,12 +223,12 @@ impl ObjectStore for MemoryStore {
         body: Bytes,
         options: &PutOptions,
         expect: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         let asked = Asked(StoreOp::PutObject, Some(key));
         let mut bucket = self.lock();
         bucket.check(asked, key, expect)?;
         let etag = tag_of(&body);
-        Ok(bucket.store(key, self.object(body, etag, options)))
+        Ok(bucket.store(key, self.object(body, etag, options)).into())
     }
 
     async fn copy(
@@ -237,13 +238,13 @@ impl ObjectStore for MemoryStore {
         to: &ObjectKey,
         options: &PutOptions,
         expect: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         let asked = Asked(StoreOp::CopyObject, Some(to));
         let mut bucket = self.lock();
         let body = bucket.tagged(asked, from, from_etag)?.body.clone();
         bucket.check(asked, to, expect)?;
         let etag = tag_of(&body);
-        Ok(bucket.store(to, self.object(body, etag, options)))
+        Ok(bucket.store(to, self.object(body, etag, options)).into())
     }
 
     async fn delete(&self, key: &ObjectKey, etag: Option<&ETag>) -> Result<(), StoreError> {
@@ -311,7 +312,7 @@ impl ObjectStore for MemoryStore {
         upload_id: &str,
         parts: &[UploadedPart],
         expect: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         let asked = Asked(StoreOp::CompleteMultipartUpload, Some(key));
         let mut bucket = self.lock();
         let upload = bucket.upload(asked, key, upload_id)?;
@@ -326,7 +327,7 @@ impl ObjectStore for MemoryStore {
         bucket.check(asked, key, expect)?;
         bucket.uploads.remove(upload_id);
         let etag = format!("{}-{}", tag_of(tags.as_bytes()), parts.len());
-        Ok(bucket.store(key, self.object(Bytes::from(body), etag, &options)))
+        Ok(bucket.store(key, self.object(Bytes::from(body), etag, &options)).into())
     }
 
     async fn abort_multipart(&self, _: &ObjectKey, upload_id: &str) -> Result<(), StoreError> {
@@ -387,7 +388,7 @@ mod tests {
 
     async fn put(store: &MemoryStore, at: &str, expect: &Expect) -> Result<ETag, StoreError> {
         let body = Bytes::copy_from_slice(at.as_bytes());
-        store.put(&key(at), body, &PutOptions::default(), expect).await
+        Ok(store.put(&key(at), body, &PutOptions::default(), expect).await?.etag)
     }
 
     /// As `contract_a_publish_happens_only_on_its_condition` has it of a server.
@@ -398,7 +399,7 @@ mod tests {
         assert_eq!(kind(put(&store, "k", &Expect::Absent).await), StoreErrorKind::Changed);
         let tag = Expect::Tag(first.clone());
         let other = Bytes::from_static(b"2");
-        let second = store.put(&k, other, &PutOptions::default(), &tag).await.unwrap();
+        let second = store.put(&k, other, &PutOptions::default(), &tag).await.unwrap().etag;
         assert_eq!(kind(put(&store, "k", &tag).await), StoreErrorKind::Changed);
         assert_eq!(kind(put(&store, "none", &tag).await), StoreErrorKind::NotFound);
         assert_eq!(kind(store.get(&k, 0..1, &first).await), StoreErrorKind::Changed);

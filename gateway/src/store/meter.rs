@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     metrics::{Counter, Latencies, Rate},
-    object::{ETag, ObjectKey},
+    object::{ETag, ObjectKey, Stored},
 };
 
 /// What one bucket's requests came to. Shared by all who use the bucket.
@@ -152,7 +152,7 @@ impl ObjectStore for MeteredStore {
         body: Bytes,
         options: &PutOptions,
         expect: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         let len = body.len();
         let put = self.inner.put(key, body, options, expect);
         let etag = self.meter.counted(StoreOp::PutObject, put).await?;
@@ -167,7 +167,7 @@ impl ObjectStore for MeteredStore {
         to: &ObjectKey,
         options: &PutOptions,
         expect: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         let copy = self.inner.copy(from, from_etag, to, options, expect);
         self.meter.counted(StoreOp::CopyObject, copy).await
     }
@@ -218,7 +218,7 @@ impl ObjectStore for MeteredStore {
         upload_id: &str,
         parts: &[UploadedPart],
         expect: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         let complete = self.inner.complete_multipart(key, upload_id, parts, expect);
         self.meter.counted(StoreOp::CompleteMultipartUpload, complete).await
     }

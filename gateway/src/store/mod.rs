@@ -36,7 +36,7 @@ pub use unset::UnsetStore;
 
 use crate::{
     clock::Timestamp,
-    object::{ETag, ObjectKey},
+    object::{ETag, ObjectKey, Stored, VersionId},
 };
 
 /// User metadata: names without `x-amz-meta-`, lower case.
@@ -49,10 +49,19 @@ pub struct ObjectMeta {
     pub size: u64,
     /// Its entity tag.
     pub etag: ETag,
+    /// Its version (`x-amz-version-id`); `None` in a bucket without versions.
+    pub version: Option<VersionId>,
     /// When S3 took it, whole seconds.
     pub last_modified: Timestamp,
     /// User metadata.
     pub user: UserMeta,
+}
+
+impl ObjectMeta {
+    /// Its tag and version.
+    pub fn stored(&self) -> Stored {
+        Stored { etag: self.etag.clone(), version: self.version.clone() }
+    }
 }
 
 /// One object in a listing.
@@ -168,14 +177,14 @@ pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
     /// One page of objects and common prefixes under `prefix` (ListObjectsV2, delimiter `/`,
     /// encoding-type url). Keys come decoded, in UTF-8 byte order.
     async fn list(&self, prefix: &str, page: Option<&str>) -> Result<ListPage, StoreError>;
-    /// Stores a whole object (PutObject) and returns its tag.
+    /// Stores a whole object (PutObject) and returns its tag and version.
     async fn put(
         &self,
         key: &ObjectKey,
         body: Bytes,
         options: &PutOptions,
         expect: &Expect,
-    ) -> Result<ETag, StoreError>;
+    ) -> Result<Stored, StoreError>;
     /// Copies `from` (which must have the tag `from_etag`) to `to` on the server with new metadata
     /// (CopyObject, directive REPLACE). `from == to` changes metadata in place.
     async fn copy(
@@ -185,7 +194,7 @@ pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
         to: &ObjectKey,
         options: &PutOptions,
         expect: &Expect,
-    ) -> Result<ETag, StoreError>;
+    ) -> Result<Stored, StoreError>;
     /// Deletes the object if it has the tag (DeleteObject, If-Match); a missing object is success.
     async fn delete(&self, key: &ObjectKey, etag: Option<&ETag>) -> Result<(), StoreError>;
     /// CreateMultipartUpload; returns the upload id.
@@ -219,7 +228,7 @@ pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
         upload_id: &str,
         parts: &[UploadedPart],
         expect: &Expect,
-    ) -> Result<ETag, StoreError>;
+    ) -> Result<Stored, StoreError>;
     /// AbortMultipartUpload; an unknown upload is success.
     async fn abort_multipart(&self, key: &ObjectKey, upload_id: &str) -> Result<(), StoreError>;
     /// One page of the uploads under way below `prefix`, from behind `after` on (ListMultipartUploads,

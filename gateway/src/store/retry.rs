@@ -8,7 +8,7 @@ use super::{
     Expect, ListPage, ObjectMeta, ObjectStore, PutOptions, StoreError, UploadedPart, UploadsMarker,
     UploadsPage,
 };
-use crate::object::{ETag, ObjectKey};
+use crate::object::{ETag, ObjectKey, Stored};
 
 /// Attempts of a read, the first included: at most 1.4 s of waiting in between, far below an NFS
 /// client's 60 s time-out.
@@ -84,7 +84,7 @@ impl ObjectStore for RetryingStore {
         body: Bytes,
         options: &PutOptions,
         expect: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         self.inner.put(key, body, options, expect).await
     }
 
@@ -95,7 +95,7 @@ impl ObjectStore for RetryingStore {
         to: &ObjectKey,
         options: &PutOptions,
         expect: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         self.inner.copy(from, from_etag, to, options, expect).await
     }
 
@@ -143,7 +143,7 @@ impl ObjectStore for RetryingStore {
         upload_id: &str,
         parts: &[UploadedPart],
         expect: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         self.inner.complete_multipart(key, upload_id, parts, expect).await
     }
 

@@ -1,5 +1,5 @@
 //! What S3 and the transport answer when something is wrong, as our kinds: the one table.
-use std::error::Error;
+use std::{error::Error, io};
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::{
@@ -83,10 +83,18 @@ where
     StoreError { op: at.op, key: at.key.cloned(), kind, request_id, message }
 }
 
-/// What it means that the body of an answer did not come to its end.
+/// What it means that the body of an answer did not come to its end. A connection that breaks is the
+/// way's fault and passes. One that is ended in good order before all of the announced bytes have come is
+/// the store's: whoever asked does so again, and if it stays so, gives up.
 pub(super) fn of_body(at: At<'_>, error: &(dyn Error + 'static)) -> StoreError {
-    let wrong = causes(error).any(|cause| cause.is::<validate::Error>());
-    if wrong {
+    let ended = |cause: &(dyn Error + 'static)| {
+        let of_io = cause.downcast_ref::<io::Error>();
+        of_io.is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
+    };
+    if causes(error).any(ended) {
+        let message = "the body ended before all of the announced bytes had come";
+        at.error(StoreErrorKind::Integrity, message)
+    } else if causes(error).any(|cause| cause.is::<validate::Error>()) {
         at.error(StoreErrorKind::Integrity, &DisplayErrorContext(error).to_string())
     } else {
         let message = format!("the body broke off: {}", DisplayErrorContext(error));

@@ -8,7 +8,7 @@ use super::{
     Expect, ListPage, ObjectMeta, ObjectStore, PutOptions, StoreError, StoreErrorKind, StoreOp,
     UploadedPart, UploadsMarker, UploadsPage,
 };
-use crate::object::{ETag, ObjectKey};
+use crate::object::{ETag, ObjectKey, Stored};
 
 /// Refuses everything. Cached files are served and writes are kept all the same.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +57,7 @@ impl ObjectStore for UnsetStore {
         _: Bytes,
         _: &PutOptions,
         _: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         self.refuse(StoreOp::PutObject, Some(key))
     }
 
@@ -68,7 +68,7 @@ impl ObjectStore for UnsetStore {
         to: &ObjectKey,
         _: &PutOptions,
         _: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         self.refuse(StoreOp::CopyObject, Some(to))
     }
 
@@ -112,7 +112,7 @@ impl ObjectStore for UnsetStore {
         _: &str,
         _: &[UploadedPart],
         _: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         self.refuse(StoreOp::CompleteMultipartUpload, Some(key))
     }
 

@@ -44,7 +44,8 @@ pub(super) async fn without_base(
         return Err(FetchError::from(refusal).into());
     }
     if *from == job.key
-        && let Some(ours) = found.as_ref().and_then(|head| landed(tools, job, head))
+        && let Some(head) = &found
+        && let Some(ours) = landed(tools, job, head).await?
     {
         return Ok(ours);
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{
     job::{JobError, Tools},
-    multipart::{PartOf, Sending, send_part, without_base},
+    multipart::{PartOf, Sending, send_part},
     plan::{self, Piece, SINGLE_PUT_BYTES_MAX},
     publish::{look, source},
 };
@@ -46,8 +46,9 @@ pub(super) async fn part(
             }
             Ok(sent)
         }
+        // Not an error of the store here: it would be taken for the condition of the publish.
         StoreErrorKind::Changed | StoreErrorKind::NotFound if job.inode.content_dirty => {
-            Err(without_base(tools, job, error).await?)
+            Err(JobError::BaseLost(error))
         }
         StoreErrorKind::Changed | StoreErrorKind::NotFound => {
             Err(of_source(tools, (from, etag), error).await?)
@@ -101,19 +102,19 @@ impl Whole {
         if self.size <= tools.copy_bytes_max {
             match store.copy(&self.from, &self.etag, &self.to, options, expect).await {
                 Err(error) if error.kind == StoreErrorKind::Invalid => {}
-                done => return Ok(done?),
+                done => return Ok(done?.etag),
             }
         }
         if self.size <= SINGLE_PUT_BYTES_MAX {
             let _memory = tools.budget.reserve(self.size).await;
             let body = store.get(&self.from, 0..self.size, &self.etag).await?;
-            return Ok(store.put(&self.to, body, options, expect).await?);
+            return Ok(store.put(&self.to, body, options, expect).await?.etag);
         }
         let upload_id = store.create_multipart(&self.to, options).await?;
         let copied = match self.parts(tools, &upload_id).await {
             Ok(parts) => {
                 let completed = store.complete_multipart(&self.to, &upload_id, &parts, expect);
-                completed.await.map_err(JobError::from)
+                completed.await.map(|done| done.etag).map_err(JobError::from)
             }
             Err(error) => Err(error),
         };

@@ -35,7 +35,7 @@ pub(super) async fn send(tools: &Tools, job: &EarlyJob) -> Result<(), JobError> 
         Some(state) => state.upload_id.clone(),
         None => {
             let options = tools.share.put_options(&job.inode);
-            multipart::create(tools, (job.op, job.inode.version), &job.key, &options).await?
+            multipart::create_early(tools, (job.op, job.inode.version), &job.key, &options).await?
         }
     };
     let mut sending = Sending::default();

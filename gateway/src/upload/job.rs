@@ -135,14 +135,14 @@ impl Tools {
 
     async fn sync(&self, job: SyncJob) -> Result<(), JobError> {
         match publish(self, &job).await? {
-            Outcome::Published(Sent { etag, is_whole, upload }) => {
+            Outcome::Published(Sent { object, is_whole, upload }) => {
                 self.share.health.answered();
                 self.only(&job, upload).await?;
                 let (now, version) = (self.clock.now(), job.inode.version);
                 let end = if is_whole {
-                    self.catalog.finish_sync(job.op, version, &job.key, &etag, now).await?
+                    self.catalog.finish_sync(job.op, version, &job.key, object, now).await?
                 } else {
-                    self.catalog.finish_content(job.op, version, &job.key, &etag, now).await?
+                    self.catalog.finish_content(job.op, version, &job.key, object, now).await?
                 };
                 failpoint::passed(Point::UploadAfterFinish);
                 if end == Finish::Clean {
@@ -151,11 +151,11 @@ impl Tools {
                 tracing::debug!(key = %job.key, version, ?end, "published");
                 Ok(())
             }
-            Outcome::Earlier(Earlier { etag, version, size, upload }) => {
+            Outcome::Earlier(Earlier { object, version, size, upload }) => {
                 self.share.health.answered();
                 self.only(&job, upload).await?;
                 let (now, made) = (self.clock.now(), (version, size));
-                self.catalog.finish_earlier(job.op, made, &job.key, &etag, now).await?;
+                self.catalog.finish_earlier(job.op, made, &job.key, object, now).await?;
                 tracing::debug!(key = %job.key, version, "an earlier attempt was done");
                 Ok(())
             }

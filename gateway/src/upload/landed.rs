@@ -8,13 +8,18 @@ use super::{
     plan,
     publish::{Outcome, Sent, look},
 };
-use crate::{catalog::SyncJob, object::ETag, share::metadata, store::ObjectMeta};
+use crate::{
+    catalog::{CatalogError, MultipartState, SyncJob},
+    object::Stored,
+    share::metadata,
+    store::ObjectMeta,
+};
 
 /// An object that an earlier attempt has made of a file that has changed since.
 #[derive(Debug)]
 pub(super) struct Earlier {
-    /// Its tag.
-    pub(super) etag: ETag,
+    /// Its tag and version.
+    pub(super) object: Stored,
     /// The version whose attributes it has.
     pub(super) version: u64,
     /// Its bytes.
@@ -23,47 +28,57 @@ pub(super) struct Earlier {
     pub(super) upload: Option<String>,
 }
 
-/// Looks whether an earlier attempt has landed. If not, notes that what may land from now on is of the
-/// job's version.
+/// Looks whether an earlier attempt has landed.
 pub(super) async fn done_before(tools: &Tools, job: &SyncJob) -> Result<Option<Outcome>, JobError> {
-    if let Some(found) = look(tools, &job.key).await?.and_then(|head| landed(tools, job, &head)) {
-        return Ok(Some(found));
+    match look(tools, &job.key).await? {
+        Some(head) => Ok(landed(tools, job, &head).await?),
+        None => Ok(None),
     }
-    let version = job.inode.version;
-    if !job.is_elsewhere && job.sent_version != Some(version) {
-        tools.catalog.note_sent(job.op, version).await?;
-    }
-    Ok(None)
 }
 
-/// What it means that the object at the job's key is `head`, if an attempt of this job has made it.
-pub(super) fn landed(tools: &Tools, job: &SyncJob, head: &ObjectMeta) -> Option<Outcome> {
+/// What it means that the object at the job's key is `head`, if an attempt of this job has made it: one
+/// before, or the one that is under way.
+pub(super) async fn landed(
+    tools: &Tools,
+    job: &SyncJob,
+    head: &ObjectMeta,
+) -> Result<Option<Outcome>, CatalogError> {
     let (share, inode) = (&tools.share, &job.inode);
-    let tag = head.user.get(metadata::GENERATION)?;
-    let etag = head.etag.clone();
-    let earlier = |version, upload| {
-        Outcome::Earlier(Earlier { etag: etag.clone(), version, size: head.size, upload })
-    };
+    let Some(tag) = head.user.get(metadata::GENERATION) else { return Ok(None) };
     if *tag == share.generation(inode) {
-        return Some(Outcome::Published(Sent::whole(etag)));
+        return Ok(Some(Outcome::Published(Sent::whole(head.stored()))));
     }
-    let made_by = |of: &&crate::catalog::MultipartState| {
-        of.key == job.key
-            && *tag == share.upload_generation(inode.ino, of.version, of.tag.as_deref())
+    let made_by = |of: &MultipartState| {
+        let tag_of = share.upload_generation(inode.ino, of.version, of.tag.as_deref());
+        of.key == job.key && *tag == tag_of
     };
-    if let Some(upload) = job.multipart.as_ref().filter(made_by) {
-        let made_by = Some(upload.upload_id.clone());
-        if upload.version == inode.version {
-            return Some(Outcome::Published(Sent { upload: made_by, ..Sent::whole(etag) }));
-        }
-        // Parts that are noted as taken are those that it was completed of.
-        let has_all = head.size == inode.size && plan::is_done(inode.size, &upload.parts);
-        return Some(if has_all {
-            Outcome::Published(Sent { etag, is_whole: false, upload: made_by })
-        } else {
-            earlier(upload.version, made_by)
-        });
+    // This attempt may have begun one, in place of one before.
+    let begun = tools.catalog.upload_of(job.op).await?;
+    let uploads = begun.as_ref().into_iter().chain(&job.multipart);
+    if let Some(upload) = uploads.into_iter().find(|of| made_by(of)) {
+        return Ok(Some(of_upload(job, head, upload)));
     }
-    let sent = |version: &u64| *tag == share.upload_generation(inode.ino, *version, None);
-    job.sent_version.filter(sent).map(|version| earlier(version, None))
+    let since = job.sent_version.map(|first| first..=inode.version);
+    let version = share.version_of(&head.user, inode.ino);
+    let version = version.filter(|version| since.is_some_and(|since| since.contains(version)));
+    Ok(version.map(|version| earlier(head, version, None)))
+}
+
+/// What `upload` has made.
+fn of_upload(job: &SyncJob, head: &ObjectMeta, upload: &MultipartState) -> Outcome {
+    let (inode, object) = (&job.inode, head.stored());
+    let made_by = Some(upload.upload_id.clone());
+    if upload.is_whole(inode.version) {
+        return Outcome::Published(Sent { object, is_whole: true, upload: made_by });
+    }
+    // Parts that are noted as taken are those that it was completed of.
+    if head.size == inode.size && plan::is_done(inode.size, &upload.parts) {
+        Outcome::Published(Sent { object, is_whole: false, upload: made_by })
+    } else {
+        earlier(head, upload.version, made_by)
+    }
+}
+
+fn earlier(head: &ObjectMeta, version: u64, upload: Option<String>) -> Outcome {
+    Outcome::Earlier(Earlier { object: head.stored(), version, size: head.size, upload })
 }

@@ -7,7 +7,9 @@
 //! while the request is under way.
 mod aside;
 mod assemble;
+mod composed;
 mod concurrency;
+mod conflict;
 mod copy;
 mod early;
 mod job;

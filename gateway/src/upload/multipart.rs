@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::{
-    assemble, copy,
+    assemble, composed, copy,
     job::{JobError, Tools},
     landed::landed,
     plan::{self, Piece},
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     catalog::{CatalogError, MultipartState, OpId, PartRecord, SyncJob},
     failpoint::{self, Point},
-    object::{ETag, ObjectKey},
+    object::{ObjectKey, Stored},
     ranges::RangeSet,
     share::metadata,
     store::{Expect, PutOptions, StoreError, StoreErrorKind, StoreOp, UploadedPart},
@@ -50,26 +50,30 @@ pub(super) async fn send(
     options: &PutOptions,
     expect: &Expect,
 ) -> Result<Sent, JobError> {
-    let resumed = job.multipart.clone().filter(|state| is_worth_resuming(tools, state, job));
+    let resumed = resumed(tools, job).await?;
     let parts = resumed.as_ref().map_or(&[][..], |state| &state.parts);
     if source(job).is_none() && !are_here(tools, job, &pieces(tools, job, parts)).await? {
         return Err(JobError::Incomplete);
     }
     let state = match resumed {
         Some(state) => state,
-        None => begin(tools, (job.op, job.inode.version), &job.key, options).await?,
+        None => {
+            let new = New { op: job.op, version: job.inode.version, is_early: false };
+            begin(tools, new, &job.key, options).await?
+        }
     };
     match send_and_complete(tools, job, &state, expect).await {
         // Attributes are those that the upload was begun with.
-        Ok(etag) => {
-            let is_whole = state.version == job.inode.version;
-            Ok(Sent { etag, is_whole, upload: Some(state.upload_id) })
+        Ok(object) => {
+            let is_whole = state.is_whole(job.inode.version);
+            Ok(Sent { object, is_whole, upload: Some(state.upload_id) })
         }
         Err(error) => {
             let error = match error {
                 JobError::Store(error) if error.kind == StoreErrorKind::NotFound => {
                     not_found(tools, job, expect, error).await?
                 }
+                JobError::BaseLost(error) => without_base(tools, job, error).await?,
                 other => other,
             };
             if is_useless_after(&error) {
@@ -87,11 +91,11 @@ async fn not_found(
     job: &SyncJob,
     expect: &Expect,
     error: StoreError,
-) -> Result<JobError, StoreError> {
+) -> Result<JobError, JobError> {
     let had_condition =
         error.op == StoreOp::CompleteMultipartUpload && matches!(expect, Expect::Tag(_));
     Ok(match look(tools, &job.key).await? {
-        Some(head) if landed(tools, job, &head).is_some() => JobError::Store(error),
+        Some(head) if landed(tools, job, &head).await?.is_some() => JobError::Store(error),
         None if had_condition => JobError::Store(error),
         Some(_) | None => JobError::UploadGone(error),
     })
@@ -102,15 +106,15 @@ async fn send_and_complete(
     job: &SyncJob,
     state: &MultipartState,
     expect: &Expect,
-) -> Result<ETag, JobError> {
+) -> Result<Stored, JobError> {
     let parts = send_parts(tools, job, state).await?;
     if !tools.catalog.is_current(job.op, job.inode.version).await? {
         return Err(JobError::Superseded);
     }
     let store = &tools.share.store;
-    let etag = store.complete_multipart(&job.key, &state.upload_id, &parts, expect).await?;
+    let stored = store.complete_multipart(&job.key, &state.upload_id, &parts, expect).await?;
     failpoint::passed(Point::UploadAfterComplete);
-    Ok(etag)
+    Ok(stored)
 }
 
 /// Whether the parts sent so far will never be completed. What the operator can mend (a refusal) and
@@ -142,16 +146,40 @@ fn is_useless_after(error: &JobError) -> bool {
     }
 }
 
+/// The upload to go on with.
+async fn resumed(tools: &Tools, job: &SyncJob) -> Result<Option<MultipartState>, CatalogError> {
+    let Some(state) = &job.multipart else { return Ok(None) };
+    let goes_on = is_worth_resuming(tools, state, job) || has_the_only(tools, state, job).await?;
+    Ok(goes_on.then(|| state.clone()))
+}
+
 /// Whether to go on with an upload. One that was begun for an earlier version gives the object that
 /// version's attributes, and mending them takes a copy and makes another version of the object: not for
-/// the lesser part of the bytes, not for a copy, and not where the store could not make that copy.
+/// the lesser part of the bytes, not for a copy, and not where the store could not make that copy. What
+/// went ahead was sent at that price, and is not sent again.
 fn is_worth_resuming(tools: &Tools, state: &MultipartState, job: &SyncJob) -> bool {
-    if state.version == job.inode.version {
+    if state.is_whole(job.inode.version) {
         return true;
     }
-    let sent: u64 = state.parts.iter().map(|part| part.range.end - part.range.start).sum();
+    let sent = plan::done_bytes(job.inode.size, &state.parts);
+    let enough = if state.is_early { 1 } else { job.inode.size / 2 };
     let is_mendable = job.inode.size <= tools.copy_bytes_max || tools.share.store.copies_parts();
-    job.inode.content_dirty && is_mendable && sent >= job.inode.size / 2
+    job.inode.content_dirty && is_mendable && sent >= enough
+}
+
+/// Whether parts that S3 has are of bytes that are not here, and no object is known to have them: they were
+/// copied from one that is another by now.
+async fn has_the_only(
+    tools: &Tools,
+    state: &MultipartState,
+    job: &SyncJob,
+) -> Result<bool, CatalogError> {
+    let is_known = source(job).is_some() && (job.changed.is_some() || !job.inode.content_dirty);
+    if is_known {
+        return Ok(false);
+    }
+    let here = tools.catalog.ranges(job.inode.ino).await?;
+    Ok(state.parts.iter().any(|part| !here.covers(&part.range)))
 }
 
 /// What differs from the object that the store is to copy from; `None`: it copies nothing, and every
@@ -163,21 +191,32 @@ fn differing(tools: &Tools, job: &SyncJob) -> Option<RangeSet> {
     if job.inode.content_dirty { job.changed.clone() } else { Some(RangeSet::new()) }
 }
 
-/// Creates an upload of the file at `version` and records it; answers its id.
-pub(super) async fn create(
+/// Creates an upload of the file at `version`, which is being written, and records it; answers its id.
+pub(super) async fn create_early(
     tools: &Tools,
     (op, version): (OpId, u64),
     key: &ObjectKey,
     options: &PutOptions,
 ) -> Result<String, JobError> {
-    Ok(begin(tools, (op, version), key, options).await?.upload_id)
+    let new = New { op, version, is_early: true };
+    Ok(begin(tools, new, key, options).await?.upload_id)
+}
+
+/// What an upload is begun for.
+#[derive(Clone, Copy, Debug)]
+struct New {
+    op: OpId,
+    /// Whose attributes it has.
+    version: u64,
+    /// As in [`MultipartState`].
+    is_early: bool,
 }
 
 /// Begins an upload, with a tag of its own in the metadata of its object; the abort of an earlier one is
 /// journalled.
 async fn begin(
     tools: &Tools,
-    (op, version): (OpId, u64),
+    New { op, version, is_early }: New,
     key: &ObjectKey,
     options: &PutOptions,
 ) -> Result<MultipartState, JobError> {
@@ -190,7 +229,7 @@ async fn begin(
     let upload_id = tools.share.store.create_multipart(key, &options).await?;
     failpoint::passed(Point::UploadAfterCreate);
     let (key, tag) = (key.clone(), Some(tag));
-    let state = MultipartState { upload_id, key, version, tag, parts: Vec::new() };
+    let state = MultipartState { upload_id, key, version, tag, is_early, parts: Vec::new() };
     match tools.catalog.record_multipart(op, &state).await {
         Ok(()) => Ok(state),
         Err(CatalogError::NoEntry) => {
@@ -301,6 +340,9 @@ pub(super) async fn send_part(
     number: u32,
     range: Range<u64>,
 ) -> Result<UploadedPart, JobError> {
+    if composed::is_due(tools, range.end - range.start) {
+        return composed::send(tools, job, upload_id, number, range).await;
+    }
     let _memory = tools.budget.reserve(range.end - range.start).await;
     let part = PartOf { op: job.op, key: &job.key, upload_id, number, range };
     part.send(tools, |range| assemble::bytes(tools, job, range)).await
@@ -354,25 +396,29 @@ impl PartOf<'_> {
 }
 
 /// A part that the catalog does not take any more is of other bytes, or of a file that is gone.
-fn changed(error: CatalogError) -> JobError {
+pub(super) fn changed(error: CatalogError) -> JobError {
     match error {
         CatalogError::NoEntry => JobError::Superseded,
         other => other.into(),
     }
 }
 
-/// The object that was to be copied from is another one: everything is sent, if everything is here.
-pub(super) async fn without_base(
+/// The object that was to be copied from is another one: everything is sent that S3 has not taken by now,
+/// if that is here. Call it when no part is under way.
+async fn without_base(
     tools: &Tools,
     job: &SyncJob,
     error: StoreError,
 ) -> Result<JobError, JobError> {
-    if error.kind == StoreErrorKind::NotFound && has_base(tools, job).await? {
+    let may_be_upload =
+        error.op == StoreOp::UploadPartCopy && error.kind == StoreErrorKind::NotFound;
+    if may_be_upload && has_base(tools, job).await? {
         return Ok(JobError::UploadGone(error));
     }
-    let ranges = tools.catalog.ranges(job.inode.ino).await?;
-    if !ranges.covers(&(0..job.inode.size)) {
-        // Not an error of the store here: it would be taken for the condition of the publish.
+    let begun = tools.catalog.upload_of(job.op).await?;
+    let parts = begun.as_ref().map_or(&[][..], |state| &state.parts);
+    let to_send = plan::pieces(job.inode.size, None, parts, tools.copy_bytes_max);
+    if !are_here(tools, job, &to_send).await? {
         return Ok(JobError::BaseLost(error));
     }
     tools.catalog.forget_base(job.op).await?;

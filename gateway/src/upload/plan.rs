@@ -74,6 +74,16 @@ pub(super) fn is_done(size: u64, known: &[PartRecord]) -> bool {
         .all(|(_, piece)| matches!(piece, Piece::Done(_)))
 }
 
+/// Bytes of a file of `size` bytes that S3 has in parts that are parts of it. Parts of a file that has
+/// outgrown 10,000 of them are not.
+pub(super) fn done_bytes(size: u64, known: &[PartRecord]) -> u64 {
+    let done = |(number, piece): &(u32, Piece)| match piece {
+        Piece::Done(_) => part_of(known, *number).map(|part| part.range.end - part.range.start),
+        Piece::Send(_) | Piece::Copy(_) => None,
+    };
+    pieces(size, None, known, COPY_PART_BYTES).iter().filter_map(done).sum()
+}
+
 /// The part of this number among `known`, which are by number.
 pub(super) fn part_of(known: &[PartRecord], number: u32) -> Option<&PartRecord> {
     known.binary_search_by_key(&number, |part| part.number).ok().map(|at| &known[at])
@@ -135,7 +145,9 @@ mod tests {
 
     #[test]
     fn parts_cover_the_file_without_gaps_within_s3_s_limits() {
-        for size in [16 << 20, (16 << 20) + 1, 100 << 20, 160_000 << 20, 5 << 40] {
+        // 48.8 TiB are S3's largest object (S3 User Guide, "Multipart upload limits").
+        for size in [16 << 20, (16 << 20) + 1, 100 << 20, 160_000 << 20, 5 << 40, 50_000 << 30] {
+            assert!(part_bytes(size) <= 5 << 30, "S3's largest part");
             let pieces = pieces(size, None, &[], COPY_BYTES_MAX);
             assert!(pieces.len() as u64 <= PARTS_MAX, "{size}");
             let mut ends = ends(size, &pieces, &[]);
@@ -185,6 +197,15 @@ mod tests {
         let whole = pieces(100 << 20, None, &early, COPY_BYTES_MAX);
         assert!(matches!(&whole[..2], [(1, Piece::Done(_)), (2, Piece::Done(_))]));
         assert_eq!(early_parts(160_001 << 20).count(), 0, "its parts would be larger");
+    }
+
+    #[test]
+    fn parts_of_a_file_that_has_outgrown_them_are_not_its_own() {
+        let etag = ETag::new("e");
+        let record = |(number, range)| PartRecord { number, etag: etag.clone(), range };
+        let early: Vec<_> = early_parts(64 << 20).map(record).collect();
+        assert_eq!(done_bytes(100 << 20, &early), 64 << 20);
+        assert_eq!(done_bytes(160_001 << 20, &early), 0);
     }
 
     #[test]

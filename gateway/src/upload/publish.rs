@@ -7,7 +7,7 @@ use gateway_api::status::HealthEventKind;
 
 use super::{
     aside, assemble,
-    copy::Whole,
+    conflict::keep_theirs,
     job::{JobError, Tools},
     landed::{Earlier, done_before, landed},
     multipart,
@@ -17,8 +17,8 @@ use crate::{
     catalog::{ChangedObject, Expected, SyncJob},
     failpoint::{self, Point},
     ids::FileKind,
-    object::{ETag, ObjectKey},
-    store::{Expect, ObjectMeta, PutOptions, StoreError, StoreErrorKind, StoreOp},
+    object::{ETag, ObjectKey, Stored},
+    store::{Expect, ObjectMeta, PutOptions, StoreError, StoreErrorKind},
 };
 
 /// How a publish ended.
@@ -37,8 +37,8 @@ pub(super) enum Outcome {
 /// An object that S3 has taken.
 #[derive(Debug)]
 pub(super) struct Sent {
-    /// Its tag.
-    pub(super) etag: ETag,
+    /// Its tag and version.
+    pub(super) object: Stored,
     /// Whether it has the file's attributes, not only its bytes.
     pub(super) is_whole: bool,
     /// The upload in parts that has made it; `None`: it was one request.
@@ -46,8 +46,8 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    pub(super) fn whole(etag: ETag) -> Self {
-        Self { etag, is_whole: true, upload: None }
+    pub(super) fn whole(object: Stored) -> Self {
+        Self { object, is_whole: true, upload: None }
     }
 }
 
@@ -117,12 +117,12 @@ async fn put(
     job: &SyncJob,
     body: Bytes,
     options: &PutOptions,
-) -> Result<ETag, JobError> {
+) -> Result<Stored, JobError> {
     let bytes = body.len() as u64;
-    let etag = tools.share.store.put(&job.key, body, options, &expect(job)).await?;
+    let stored = tools.share.store.put(&job.key, body, options, &expect(job)).await?;
     tools.sent.fetch_add(bytes, Ordering::Relaxed);
     failpoint::passed(Point::UploadAfterPut);
-    Ok(etag)
+    Ok(stored)
 }
 
 async fn copy(
@@ -167,7 +167,7 @@ async fn settle(
     let Some(head) = look(tools, &job.key).await? else {
         return gone(tools, job, refusal).await;
     };
-    if let Some(found) = landed(tools, job, &head) {
+    if let Some(found) = landed(tools, job, &head).await? {
         return Ok(found);
     }
     if let Expected::Tag(expected) = &job.expect
@@ -269,55 +269,4 @@ async fn take_over(
         tools.share.health.event(HealthEventKind::Conflict, message);
     }
     Ok(Outcome::AskAgain)
-}
-
-/// Keeps the object of another writer beside ours, under a name of its own.
-async fn keep_theirs(
-    tools: &Tools,
-    job: &SyncJob,
-    head: &ObjectMeta,
-    options: &PutOptions,
-) -> Result<(), JobError> {
-    let aside = conflict_key(tools, job)?;
-    let theirs = PutOptions { user: head.user.clone(), ..options.clone() };
-    let whole = Whole {
-        from: job.key.clone(),
-        etag: head.etag.clone(),
-        size: head.size,
-        to: aside.clone(),
-    };
-    match whole.copy(tools, &theirs, &Expect::Absent).await {
-        Ok(_) => {}
-        // An earlier attempt has made this copy, or one of another version in the same second: then
-        // a later attempt has another name.
-        Err(JobError::Store(error)) if error.kind == StoreErrorKind::Changed => {
-            let same = look(tools, &aside).await?.is_some_and(|copy| copy.etag == head.etag);
-            if !same {
-                return Err(error.into());
-            }
-        }
-        Err(error) => return Err(error),
-    }
-    let message = format!(
-        "{} was changed in the bucket and here; the bucket's version is kept as {aside}",
-        job.key
-    );
-    tools.share.health.event(HealthEventKind::Conflict, message);
-    Ok(())
-}
-
-fn conflict_key(tools: &Tools, job: &SyncJob) -> Result<ObjectKey, StoreError> {
-    let stamp = tools.clock.now().seconds();
-    let key = job.key.as_str().trim_end_matches('/');
-    let name = format!("{key}.conflict-{}-{stamp}", tools.share.gateway_id);
-    ObjectKey::new(name).ok_or_else(|| StoreError {
-        op: StoreOp::CopyObject,
-        key: Some(job.key.clone()),
-        kind: StoreErrorKind::Invalid,
-        request_id: None,
-        message: format!(
-            "{key} was changed in the bucket and here, and a conflict copy's key would be over \
-             1,024 bytes: rename or remove one of the two"
-        ),
-    })
 }

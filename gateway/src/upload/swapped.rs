@@ -15,7 +15,7 @@ use crate::{
 
 /// When what an attempt has left that a restart cut off is deleted, in milliseconds: after the next one, which
 /// is the same attempt and makes use of it.
-const LEFT_MS: u64 = 60_000;
+pub(super) const LEFT_MS: u64 = 60_000;
 
 /// Brings the object out of the way.
 pub(super) async fn step_aside(tools: &Tools, job: &SyncJob) -> Result<(), JobError> {
@@ -31,7 +31,7 @@ pub(super) async fn step_aside(tools: &Tools, job: &SyncJob) -> Result<(), JobEr
         let refusal = error(StoreErrorKind::Changed, "it was changed in the bucket");
         return lost(tools, job, refusal).await;
     };
-    let Some(aside) = scratch(tools, job) else {
+    let Some(aside) = scratch(tools, job, "") else {
         return Err(
             error(StoreErrorKind::Invalid, "a scratch key would be over 1,024 bytes").into()
         );
@@ -71,14 +71,14 @@ async fn lost(tools: &Tools, job: &SyncJob, refusal: StoreError) -> Result<(), J
     }
 }
 
-/// A key that no listing shows and no file can have. Of this attempt alone: the deletion of what an earlier
+/// A key that no listing shows and no file can have; `which` tells those of one attempt apart. Of this attempt alone: the deletion of what an earlier
 /// one has left may still be on its way.
-fn scratch(tools: &Tools, job: &SyncJob) -> Option<ObjectKey> {
+pub(super) fn scratch(tools: &Tools, job: &SyncJob, which: &str) -> Option<ObjectKey> {
     let (prefix, gateway) = (&tools.share.settings.prefix, &tools.share.gateway_id);
     let (ino, version, attempts) = (job.inode.ino.0, job.inode.version, job.attempts);
     // Another catalog, after the loss of this one, counts from the start.
     let catalog = tools.share.catalog;
     ObjectKey::new(format!(
-        "{prefix}{SCRATCH_NAME}{gateway}-{catalog:x}-{ino}-{version}-{attempts}"
+        "{prefix}{SCRATCH_NAME}{gateway}-{catalog:x}-{ino}-{version}-{attempts}{which}"
     ))
 }

@@ -113,7 +113,7 @@ impl Source for FakeSource {
             atime: row.atime,
             mtime: row.mtime,
         };
-        let object = row.etag.clone().map(|etag| (etag, attr));
+        let object = row.etag.clone().map(|etag| (etag.into(), attr));
         self.catalog.apply_head(ino, object).await?;
         Ok(())
     }

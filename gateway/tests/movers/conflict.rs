@@ -1,5 +1,15 @@
 //! Other writers in the bucket: no version is lost, none is overwritten silently (I10).
+use std::time::UNIX_EPOCH;
+
+use s3_store::{FaultAction, FaultRule};
+
 use crate::world::{BUCKET, World};
+
+/// The key of a conflict copy of the object at `key`: by when that was made.
+fn conflict_name(w: &World, key: &str) -> String {
+    let made = w.object(key).last_modified.duration_since(UNIX_EPOCH).unwrap();
+    format!("{key}.conflict-gw1-{}", made.as_secs())
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_file_and_a_new_object_of_one_name_are_both_kept() {
@@ -11,7 +21,7 @@ async fn a_new_file_and_a_new_object_of_one_name_are_both_kept() {
     w.drain().await;
     assert_eq!(w.object("p/f").body, b"ours");
     assert_eq!(w.keys().len(), 2, "{:?}", w.keys());
-    assert!(w.keys()[1].starts_with("p/f.conflict-gw1-18"), "{:?}", w.keys());
+    assert!(w.keys()[1].starts_with("p/f.conflict-gw1-"), "{:?}", w.keys());
     assert_eq!(w.object(&w.keys()[1]).body, b"theirs");
     assert_eq!(w.conflicts(), 1);
     assert!(!w.catalog.inode(ino).await.unwrap().dirty);
@@ -38,13 +48,37 @@ async fn each_version_of_another_writer_is_kept_even_within_one_second() {
     w.file("f", b"ours").await;
     w.foreign("p/f", b"theirs 1");
     // The copy of the first is made, then the object changes again before ours is published.
-    let aside = format!("p/f.conflict-gw1-{}", 1_800_000_000);
-    w.foreign(&aside, b"theirs 0");
+    w.foreign(&conflict_name(&w, "p/f"), b"theirs 0");
     w.start();
     w.drain().await;
     let mut bodies: Vec<_> = w.keys().iter().map(|key| w.object(key).body).collect();
     bodies.sort();
     assert_eq!(bodies, [b"ours".to_vec(), b"theirs 0".to_vec(), b"theirs 1".to_vec()]);
+}
+
+/// The copy's name is that of the first attempt, however much later the second is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_theirs_whose_reply_was_lost_is_not_made_again() {
+    for operation in ["CopyObject", "PutObject"] {
+        let mut w = World::new().await;
+        let ino = w.file("f", b"base").await;
+        w.drain().await;
+        w.halt().await;
+        w.write(ino, 0, b"ours").await;
+        w.foreign("p/f", b"theirs");
+        let copy = conflict_name(&w, "p/f");
+        if operation == "PutObject" {
+            let lacks = FaultAction::FailBefore { status: 501, code: "NotImplemented".to_owned() };
+            w.s3.faults().add(FaultRule::new(lacks).operation("CopyObject").times(u64::MAX));
+        }
+        let lost = FaultRule::fail_after().operation(operation).key_prefix(&copy);
+        w.s3.faults().add(lost);
+        w.start();
+        w.drain().await;
+        assert_eq!(w.keys(), ["p/f".to_owned(), copy.clone()], "{operation}");
+        assert_eq!(w.object("p/f").body, b"ours");
+        assert_eq!((w.object(&copy).body, w.conflicts()), (b"theirs".to_vec(), 1));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

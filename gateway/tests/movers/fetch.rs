@@ -1,8 +1,15 @@
 //! Reads of what is only in S3: the right bytes, of one version, once.
-use gateway::fetch::FetchError;
+use gateway::{
+    fetch::FetchError,
+    vfs::{FsError, ShareFs},
+};
+use gateway_api::status::{HealthEvent, HealthEventKind};
 use s3_store::{FaultAction, FaultRule};
 
-use crate::world::{BUCKET, World, pattern};
+use crate::{
+    listing::root_user,
+    world::{BUCKET, World, pattern},
+};
 
 /// Three blocks and a bit.
 fn bytes(seed: u8) -> Vec<u8> {
@@ -53,6 +60,21 @@ async fn readers_of_one_block_share_its_fetch() {
     }
     waiting.join_all().await.into_iter().for_each(|read| read.unwrap());
     assert_eq!(w.requests("GetObject"), 1);
+}
+
+/// semantics.md "When something is wrong": a few times, and not for ever. Nothing of it is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_sends_less_than_it_announces_is_given_up() {
+    let (w, ino) = world_with(&[7; 1000]).await;
+    let (fs, who) = (w.mount(), root_user());
+    let short = FaultAction::ShortBody { bytes: 600 };
+    w.s3.faults().add(FaultRule::new(short).operation("GetObject").times(4));
+    assert_eq!(fs.read(&who, ino, 0, 1000).await.unwrap_err(), FsError::Io);
+    assert_eq!(w.requests("GetObject"), 4);
+    let told = |event: &HealthEvent| event.kind == HealthEventKind::TransferDamaged;
+    assert_eq!(w.events.list().iter().filter(|event| told(event)).count(), 1);
+    assert!(w.catalog.ranges(ino).await.unwrap().is_empty());
+    assert_eq!(fs.read(&who, ino, 0, 1000).await.unwrap().data, [7; 1000].as_slice());
 }
 
 #[tokio::test(flavor = "multi_thread")]

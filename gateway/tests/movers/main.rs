@@ -4,6 +4,7 @@
 //! Time is a hand-driven clock; waiting is for the journal, never for a duration.
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
 mod answers;
+mod attempts;
 mod conflict;
 mod copies;
 mod fetch;
@@ -18,6 +19,7 @@ mod refresh;
 mod settle;
 mod unreachable;
 mod upload;
+mod versions;
 mod walk;
 mod ways;
 mod world;

@@ -1,5 +1,5 @@
 //! Large files: parts, resumption, and no leftovers.
-use s3_store::{FaultAction, FaultRule};
+use s3_store::{FaultAction, FaultRule, Hold};
 
 use crate::world::{BUCKET, World, pattern};
 
@@ -342,4 +342,51 @@ async fn after_a_crash_in_a_burst_the_object_has_what_is_read() {
     w.drain().await;
     let read = w.read(ino, 0..SIZE as u64).await;
     assert!(w.object("p/f").body == read, "S3 has other bytes than clients read");
+}
+
+/// Parts that memory has no room for are put together in the bucket, and nothing of that stays there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_is_larger_than_the_memory_is_sent_piece_by_piece() {
+    let mut w = World::new().await;
+    w.halt().await;
+    w.upload_with(6 << 20);
+    let ino = w.file("f", &bytes(20)).await;
+    let dropped = FaultAction::FailAfter { status: 500, code: "InternalError".to_owned() };
+    w.s3.faults().add(FaultRule::new(dropped).operation("UploadPartCopy"));
+    w.start();
+    w.drain().await;
+    assert!(w.object("p/f").body == bytes(20));
+    assert_eq!(w.keys(), ["p/f"], "the objects that parts were made of are gone");
+    assert!(w.requests("UploadPartCopy") >= 3);
+    assert_eq!(w.object("p/f").user_meta["file-permissions"], "0100640");
+    // Of a file that is written meanwhile no part is of two versions.
+    w.halt().await;
+    w.write(ino, 0, &bytes(21)).await;
+    let hold = Hold::new();
+    let held = FaultAction::Hold(hold.clone());
+    w.s3.faults().add(FaultRule::new(held).operation("UploadPartCopy").times(u64::MAX));
+    w.start();
+    hold.come(1).await;
+    w.write(ino, 1 << 20, b"later").await;
+    hold.open();
+    w.drain().await;
+    let mut expected = bytes(21);
+    expected[1 << 20..][..5].copy_from_slice(b"later");
+    assert!(w.object("p/f").body == expected);
+    assert_eq!(w.keys(), ["p/f"]);
+}
+
+/// The upload goes under the part's feet: it is begun anew, and no conflict is seen in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_composed_part_of_an_upload_that_s3_has_dropped_begins_anew() {
+    let mut w = World::new().await;
+    w.halt().await;
+    w.upload_with(6 << 20);
+    w.file("f", &bytes(22)).await;
+    let gone = FaultAction::FailBefore { status: 404, code: "NoSuchUpload".to_owned() };
+    w.s3.faults().add(FaultRule::new(gone).operation("UploadPartCopy"));
+    w.start();
+    w.drain().await;
+    assert!(w.object("p/f").body == bytes(22));
+    assert_eq!((w.keys(), w.conflicts()), (vec!["p/f".to_owned()], 0));
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use gateway::{
     clock::Clock,
-    refresh::Refresher,
+    refresh::{RefreshError, Refresher},
     share::{Share, ShareHealth},
-    store::{RetryingStore, S3Bucket},
+    store::{RetryingStore, S3Bucket, StoreError, StoreErrorKind},
 };
+use gateway_api::status::{HealthEvent, HealthEventKind};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -119,6 +120,7 @@ async fn a_listing_that_cannot_be_trusted_removes_nothing() {
         let whole = page(&["p/new"], None);
         whole[..whole.len() - 30].to_owned()
     };
+    let mut invalid = 0;
     for (what, replies) in [
         ("403 on the second page", vec![first(), refusal("403 Forbidden", "AccessDenied")]),
         ("404 on the second page", vec![first(), refusal("404 Not Found", "NoSuchKey")]),
@@ -142,7 +144,14 @@ async fn a_listing_that_cannot_be_trusted_removes_nothing() {
         w.refresher.now(w.share.root).await.unwrap();
         let script = Script::new(replies).await;
         let listed = refresher(&w, &script).now(w.share.root).await;
-        listed.expect_err(what);
+        let is_invalid = matches!(
+            listed.expect_err(what),
+            RefreshError::Store(StoreError { kind: StoreErrorKind::Invalid, .. })
+        );
+        invalid += u32::from(is_invalid);
+        let told = |event: &HealthEvent| event.kind == HealthEventKind::ListingInvalid;
+        let events = w.events.list();
+        assert_eq!(events.iter().any(told), is_invalid, "{what}: {events:?}");
         for name in ["a", "dir"] {
             assert!(w.entry(name).await.is_some(), "{what}: {name} is gone");
         }
@@ -150,6 +159,7 @@ async fn a_listing_that_cannot_be_trusted_removes_nothing() {
         w.refresher.now(w.share.root).await.unwrap();
         assert_eq!(w.names().await, ["a", "dir"], "{what}");
     }
+    assert!(invalid >= 4, "only {invalid} were found to be no listings");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -255,6 +255,12 @@ impl World {
         self.uploader.replace(vec![movers], self.options.clone());
     }
 
+    /// Has so much memory for bodies of uploads from here on.
+    pub(crate) fn upload_with(&mut self, bytes: u64) {
+        self.options.budget = MemoryBudget::new(bytes);
+        self.wake();
+    }
+
     /// Has objects above `bytes` copied in parts of so many bytes.
     pub(crate) fn copy_at_most(&mut self, bytes: u64) {
         self.options.copy_bytes_max = bytes;

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 
 use crate::config::{StartError, StoreConfig};
 use crate::faults::Faults;
-use crate::model::{Algorithm, Change, Content, Digests, Headers, Refused};
+use crate::model::{Algorithm, Change, Content, Digests, Headers, Refused, Versioning};
 use crate::server::{self, RequestCounts};
 use crate::storage::Storage;
 
@@ -179,6 +179,18 @@ impl S3Store {
             })
         });
         put.unwrap_or_else(|error| panic!("cannot put {bucket}/{key}: {error}"));
+    }
+
+    /// Has the bucket keep versions from here on.
+    ///
+    /// # Panics
+    /// Where the store's directory cannot be written.
+    pub fn keep_versions(&self, bucket: &str) {
+        let (bucket, versioning) = (bucket.to_owned(), Versioning::Enabled);
+        let kept = self.storage.commit(|_, _| {
+            Ok((Some(Change::SetVersioning { bucket: bucket.clone(), versioning }), ()))
+        });
+        kept.unwrap_or_else(|error| panic!("{bucket} keeps no versions: {error}"));
     }
 
     /// Deletes an object as another S3 client would, without faults; nothing happens where it is missing.

@@ -1,2 +1,3 @@
--- Who may have left an object at a key: asked before another file's object comes there.
-CREATE INDEX journal_sent ON journal (share, sent_key) WHERE sent_key IS NOT NULL;
+-- 1: the upload in parts was begun while the file was being written. Its object gets the attributes of the
+-- middle of a write, which are those of no version.
+ALTER TABLE journal ADD COLUMN upload_early INTEGER NOT NULL DEFAULT 0;

@@ -203,10 +203,10 @@ async fn a_directory_learns_of_its_marker_from_its_own_listing_or_from_head() {
     f.catalog.finish_listing(token, at(90)).await.unwrap();
     let attr = HeadAttr { mode: 0o750, uid: 3, gid: 4, atime: at(1), mtime: at(2) };
     assert!(matches!(
-        f.catalog.apply_head(dir.ino, Some((tag("other"), attr))).await,
+        f.catalog.apply_head(dir.ino, Some((tag("other").into(), attr))).await,
         Err(CatalogError::Changed)
     ));
-    let row = f.catalog.apply_head(dir.ino, Some((tag("m"), attr))).await.unwrap();
+    let row = f.catalog.apply_head(dir.ino, Some((tag("m").into(), attr))).await.unwrap();
     assert_eq!((row.mode, row.needs_head, row.object_key), (0o750, false, Some(key("p/d/"))));
     let implied = f.catalog.child(root, "implied").await.unwrap().unwrap();
     let row = f.catalog.apply_head(implied.ino, None).await.unwrap();

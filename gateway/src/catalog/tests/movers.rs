@@ -13,7 +13,8 @@ fn syncs(jobs: &[Job]) -> Vec<&SyncJob> {
 /// An upload in parts of what the job publishes.
 fn upload(job: &SyncJob, id: &str) -> MultipartState {
     let (upload_id, key, version) = (id.to_owned(), job.key.clone(), job.inode.version);
-    MultipartState { upload_id, key, version, tag: Some("t".to_owned()), parts: Vec::new() }
+    let tag = Some("t".to_owned());
+    MultipartState { upload_id, key, version, tag, is_early: false, parts: Vec::new() }
 }
 
 #[tokio::test]

@@ -19,11 +19,12 @@ use super::{
     client::{busy, sending},
     pace::Sending,
     wire::{
-        conditions, decoded, meta, part_number, range_header, size, storage_class, tag, timestamp,
+        conditions, decoded, meta, part_number, range_header, size, storage_class, stored, tag,
+        timestamp,
     },
 };
 use crate::{
-    object::{ETag, ObjectKey},
+    object::{ETag, ObjectKey, Stored},
     store::{
         Expect, ListPage, ListedObject, ObjectMeta, ObjectStore, PendingUpload, PutOptions,
         StoreError, StoreErrorKind, StoreOp, UploadedPart, UploadsMarker, UploadsPage,
@@ -190,7 +191,7 @@ impl ObjectStore for S3Bucket {
         body: Bytes,
         options: &PutOptions,
         expect: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         let at = At::key(StoreOp::PutObject, key);
         let going = Sending::new(body.clone(), &self.paces.upload);
         let request = self
@@ -202,7 +203,7 @@ impl ObjectStore for S3Bucket {
             .interceptor(going.clone());
         let put = going.watch(self.limits, request.send()).await;
         let put = put.ok_or_else(|| stalled(at))?.map_err(|e| s3_error::from_sdk(at, e))?;
-        tag(put.e_tag(), at)
+        stored(put.e_tag(), put.version_id(), at)
     }
 
     async fn copy(
@@ -212,7 +213,7 @@ impl ObjectStore for S3Bucket {
         to: &ObjectKey,
         options: &PutOptions,
         expect: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         let at = At::key(StoreOp::CopyObject, to);
         let (if_none_match, if_match) = conditions(expect);
         let request = self
@@ -237,7 +238,8 @@ impl ObjectStore for S3Bucket {
             .send()
             .await
             .map_err(|e| s3_error::from_sdk(at, e))?;
-        tag(copied.copy_object_result().and_then(|result| result.e_tag()), at)
+        let etag = copied.copy_object_result().and_then(|result| result.e_tag());
+        stored(etag, copied.version_id(), at)
     }
 
     async fn delete(&self, key: &ObjectKey, etag: Option<&ETag>) -> Result<(), StoreError> {
@@ -342,7 +344,7 @@ impl ObjectStore for S3Bucket {
         upload_id: &str,
         parts: &[UploadedPart],
         expect: &Expect,
-    ) -> Result<ETag, StoreError> {
+    ) -> Result<Stored, StoreError> {
         let at = At::key(StoreOp::CompleteMultipartUpload, key);
         let (if_none_match, if_match) = conditions(expect);
         let mut upload = CompletedMultipartUpload::builder();
@@ -370,7 +372,7 @@ impl ObjectStore for S3Bucket {
             .await
             .map_err(|e| s3_error::from_sdk(at, e))?;
         self.begun.forget(upload_id);
-        tag(completed.e_tag(), at)
+        stored(completed.e_tag(), completed.version_id(), at)
     }
 
     async fn abort_multipart(&self, key: &ObjectKey, upload_id: &str) -> Result<(), StoreError> {

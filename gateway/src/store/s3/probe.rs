@@ -2,18 +2,23 @@
 //!
 //! Works on one scratch object, which is gone afterwards. A crash half-way leaves it behind; the next
 //! probe of the same key begins by removing it.
+use std::ops::Range;
+
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use gateway_api::status::{Ability, Capabilities};
 
 use super::{Checksums, S3Bucket, wire::tag};
 use crate::{
-    object::{ETag, ObjectKey},
+    object::{ETag, ObjectKey, Stored},
     store::{
         Expect, ObjectStore, PutOptions, StoreError, StoreErrorKind, StoreOp, UploadedPart,
         s3_error::{self, At},
     },
 };
+
+/// Some bytes of the scratch object's, and not all.
+const A_RANGE: Range<u64> = 1..4;
 
 /// Unfinished uploads of the scratch key that are cleaned up at once: what some crashed probes leave.
 const UPLOADS_MAX: usize = 100;
@@ -156,7 +161,7 @@ impl Probe<'_> {
 
     async fn put(&self, expect: &Expect) -> Result<ETag, StoreError> {
         let put = self.store.put(self.key, Bytes::from_static(b"probe"), self.options, expect);
-        self.counted(StoreOp::PutObject, put).await
+        Ok(self.counted(StoreOp::PutObject, put).await?.etag)
     }
 
     /// The tag of the scratch object, stored anew.
@@ -243,7 +248,7 @@ impl Probe<'_> {
     }
 
     /// An upload of one part that ends under a condition.
-    async fn upload(&self, expect: &Expect) -> Result<ETag, StoreError> {
+    async fn upload(&self, expect: &Expect) -> Result<Stored, StoreError> {
         let id = self.begin_upload().await?;
         let ended = async {
             let put = self.store.put_part(self.key, &id, 1, Bytes::from_static(b"part"));
@@ -270,7 +275,37 @@ impl Probe<'_> {
         }
         .await;
         self.abort(&id).await?;
-        asked
+        let (copies, keeps_condition) = asked?;
+        if copies == Ability::Yes && self.ignores_ranges().await? {
+            return Ok((Ability::Ignored, keeps_condition));
+        }
+        Ok((copies, keeps_condition))
+    }
+
+    /// Whether a part that is copied is all of the object, whatever range of it was asked for: what came of
+    /// it would be too long, and wrong. S3 itself takes a range only of objects above 5 MiB and refuses
+    /// this one (UploadPartCopy, `x-amz-copy-source-range`); whoever refuses it has read it.
+    async fn ignores_ranges(&self) -> Result<bool, StoreError> {
+        let etag = self.stored().await?;
+        let id = self.begin_upload().await?;
+        let made = async {
+            let copy = self.store.copy_part(self.key, &id, 1, self.key, &etag, A_RANGE);
+            let copied = works(self.counted(StoreOp::UploadPartCopy, copy).await)?;
+            let Some(part) = copied else { return Ok(false) };
+            let parts = [part];
+            let complete = self.store.complete_multipart(self.key, &id, &parts, &Expect::Anything);
+            let complete = self.counted(StoreOp::CompleteMultipartUpload, complete).await;
+            Ok(works(complete)?.is_some())
+        }
+        .await;
+        if !matches!(made, Ok(true)) {
+            self.abort(&id).await?;
+        }
+        if !made? {
+            return Ok(false);
+        }
+        let head = self.counted(StoreOp::HeadObject, self.store.head(self.key)).await?;
+        Ok(head.size != A_RANGE.end - A_RANGE.start)
     }
 
     /// UploadPartCopy of the whole object: S3 copies ranges only of objects above 5 MiB.

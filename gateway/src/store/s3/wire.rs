@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use crate::{
     clock::Timestamp,
-    object::{ETag, ObjectKey},
+    object::{ETag, ObjectKey, Stored, VersionId},
     store::{Expect, ObjectMeta, PutOptions, StoreError, StoreErrorKind, s3_error::At},
 };
 
@@ -67,6 +67,7 @@ pub(super) fn meta(head: HeadObjectOutput, at: At<'_>) -> Result<ObjectMeta, Sto
     Ok(ObjectMeta {
         size: size(head.content_length()),
         etag: ETag::new(etag),
+        version: head.version_id().and_then(VersionId::new),
         last_modified: timestamp(head.last_modified()),
         user: head.metadata().cloned().unwrap_or_default().into_iter().collect(),
     })
@@ -75,6 +76,15 @@ pub(super) fn meta(head: HeadObjectOutput, at: At<'_>) -> Result<ObjectMeta, Sto
 /// The tag of an answer that must have one.
 pub(super) fn tag(etag: Option<&str>, at: At<'_>) -> Result<ETag, StoreError> {
     etag.map(ETag::new).ok_or_else(|| at.error(StoreErrorKind::Invalid, "no ETag in the answer"))
+}
+
+/// The tag of an answer that must have one, with the version where there is one.
+pub(super) fn stored(
+    etag: Option<&str>,
+    version: Option<&str>,
+    at: At<'_>,
+) -> Result<Stored, StoreError> {
+    Ok(Stored { etag: tag(etag, at)?, version: version.and_then(VersionId::new) })
 }
 
 /// A part's number as S3 takes it.

@@ -32,6 +32,7 @@ struct Shared {
     rate_bytes_per_s: AtomicU64,
     ignore_write_conditions: AtomicBool,
     ignore_part_sources: AtomicBool,
+    ignore_part_ranges: AtomicBool,
     requester_pays: AtomicBool,
     unknown_headers: Mutex<Vec<String>>,
     rules: Mutex<Vec<Armed>>,
@@ -77,6 +78,15 @@ impl Faults {
 
     pub(crate) fn ignores_part_sources(&self) -> bool {
         self.shared.ignore_part_sources.load(Ordering::Relaxed)
+    }
+
+    /// Plays a store that copies the whole source to a part, whatever range of it UploadPartCopy asks for.
+    pub fn set_ignore_part_ranges(&self, ignore: bool) {
+        self.shared.ignore_part_ranges.store(ignore, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ignores_part_ranges(&self) -> bool {
+        self.shared.ignore_part_ranges.load(Ordering::Relaxed)
     }
 
     /// Plays somebody else's bucket whose requesters pay: requests that do not say so are refused (S3 User

@@ -186,7 +186,9 @@ pub(super) async fn part_copy(
         condition.check_source(version, content)?;
         Ok::<_, Refused>((content.body.clone(), content.size, bucket.shown_id(&version.id)))
     })?;
-    let range = match input.copy_source_range.as_deref().map(Range::parse) {
+    let asked =
+        input.copy_source_range.as_deref().filter(|_| !service.faults.ignores_part_ranges());
+    let range = match asked.map(Range::parse) {
         None => 0..size,
         // S3 takes only bytes=first-last here, both inside the source.
         Some(Ok(Range::Int { first, last: Some(last) })) if last < size => first..last + 1,
