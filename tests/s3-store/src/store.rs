@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 
 use crate::config::{StartError, StoreConfig};
 use crate::faults::Faults;
-use crate::model::{Algorithm, Change, Content, Digests, Headers, Refused};
+use crate::model::{Algorithm, Change, Content, Digests, Headers, Refused, Versioning};
 use crate::server::{self, RequestCounts};
 use crate::storage::Storage;
 
@@ -179,6 +179,21 @@ impl S3Store {
             })
         });
         put.unwrap_or_else(|error| panic!("cannot put {bucket}/{key}: {error}"));
+    }
+
+    /// Has the bucket keep old versions from here on (S3 PutBucketVersioning, Enabled); makes it where it is
+    /// missing.
+    ///
+    /// # Panics
+    /// Where the store's directory cannot be written.
+    pub fn keep_versions(&self, bucket: &str) {
+        let kept = make_bucket(&self.storage, bucket).and_then(|()| {
+            self.storage.commit(|_, _| {
+                let versioning = Versioning::Enabled;
+                Ok((Some(Change::SetVersioning { bucket: bucket.to_owned(), versioning }), ()))
+            })
+        });
+        kept.unwrap_or_else(|error| panic!("cannot keep versions of {bucket}: {error}"));
     }
 
     /// Deletes an object as another S3 client would, without faults; nothing happens where it is missing.
