@@ -13,6 +13,7 @@ mod keys;
 mod listing;
 mod multipart;
 mod pages;
+mod parallel;
 mod peers;
 mod quiet;
 mod refresh;

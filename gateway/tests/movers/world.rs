@@ -285,6 +285,12 @@ impl World {
         self.wake();
     }
 
+    /// Gives uploads a budget of their own.
+    pub(crate) fn upload_within(&mut self, budget: MemoryBudget) {
+        self.options.budget = budget;
+        self.wake();
+    }
+
     /// Moves the clock to whatever is due next, until S3 has everything.
     pub(crate) async fn drain(&self) {
         self.drain_but(0).await;
