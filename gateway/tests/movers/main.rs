@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
 mod answers;
 mod conflict;
+mod copied;
 mod copies;
 mod fetch;
 mod forms;
@@ -19,6 +20,7 @@ mod quiet;
 mod refresh;
 mod settle;
 mod stale;
+mod swaps;
 mod unreachable;
 mod upload;
 mod walk;

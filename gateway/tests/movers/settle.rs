@@ -23,7 +23,7 @@ fn refuse(operation: &str) -> FaultRule {
 
 /// Runs the uploader until `operation` was done and not heard of, and starts anew, as an attempt may be under
 /// way; whoever looks before that is refused. The uploader does not run then.
-async fn lose_reply(mut w: World, operation: &str) -> World {
+pub(crate) async fn lose_reply(mut w: World, operation: &str) -> World {
     w.s3.faults().add(FaultRule::fail_after().operation(operation));
     w.s3.faults().add(refuse("HeadObject"));
     let before = w.requests(operation);
@@ -203,7 +203,7 @@ async fn regression_a_dropped_upload_begins_anew_when_bytes_are_only_in_the_obje
     assert_eq!(w.conflicts(), 0);
 }
 
-async fn is_parked(w: &World, ino: Ino) -> bool {
+pub(crate) async fn is_parked(w: &World, ino: Ino) -> bool {
     w.catalog.standing(ino).await.unwrap().is_incomplete
         && w.catalog.next_due().await.unwrap().is_none()
 }
