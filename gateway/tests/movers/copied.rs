@@ -47,6 +47,14 @@ impl Then {
         "p/b"
     }
 
+    /// How many copies, or changes of a part, it takes.
+    fn costs(self) -> u64 {
+        match self {
+            Self::Nothing => 0,
+            Self::Chmod | Self::Write | Self::Rename => 1,
+        }
+    }
+
     /// The mode of an object that had `before`.
     fn mode(self, before: &'static str) -> &'static str {
         match self {
@@ -81,8 +89,10 @@ async fn a_lost_end_of_a_large_rename_is_recognised_whatever_comes_next() {
         w.copy_at_most(PART as u64);
         let ino = w.entry("b").await.unwrap().ino;
         let key = then.happens(&w, ino, &mut body).await;
+        let completed = w.requests("CompleteMultipartUpload");
         w.start();
         ended(&w, then, (key, then.mode("0100640")), &body).await;
+        assert_eq!(w.requests("CompleteMultipartUpload") - completed, then.costs(), "{then:?}");
         let sent = w.requests("UploadPart") - 2;
         assert!(
             sent <= u64::from(matches!(then, Then::Write)),
@@ -106,8 +116,10 @@ async fn a_lost_end_of_a_large_change_of_attributes_is_recognised_whatever_comes
         let mut w = lose_reply(w, "CompleteMultipartUpload").await;
         w.copy_at_most(PART as u64);
         let key = then.happens(&w, ino, &mut body).await;
+        let completed = w.requests("CompleteMultipartUpload");
         w.start();
         ended(&w, then, (key, then.mode("0100644")), &body).await;
+        assert_eq!(w.requests("CompleteMultipartUpload") - completed, then.costs(), "{then:?}");
     }
 }
 
