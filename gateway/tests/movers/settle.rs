@@ -203,7 +203,7 @@ async fn regression_a_dropped_upload_begins_anew_when_bytes_are_only_in_the_obje
     assert_eq!(w.conflicts(), 0);
 }
 
-pub(crate) async fn is_parked(w: &World, ino: Ino) -> bool {
+async fn is_parked(w: &World, ino: Ino) -> bool {
     w.catalog.standing(ino).await.unwrap().is_incomplete
         && w.catalog.next_due().await.unwrap().is_none()
 }
