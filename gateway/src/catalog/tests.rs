@@ -2,6 +2,7 @@
 mod aliases;
 mod committing;
 mod depth;
+mod failing;
 mod listing;
 mod movers;
 mod unsent;

@@ -146,6 +146,9 @@ impl FaultRule {
 struct Rules {
     rules: Vec<FaultRule>,
     happened: u64,
+    /// Bytes of bodies that are being sent, and the most that ever were.
+    sending: u64,
+    sending_max: u64,
 }
 
 /// A store whose requests meet faults. Cloning gives another handle to the same rules and store.
@@ -182,8 +185,23 @@ impl FaultStore {
         self.lock().happened
     }
 
+    /// The most bytes of bodies (PutObject, UploadPart) that were on their way at once, those that a gate
+    /// held among them.
+    pub fn sending_max(&self) -> u64 {
+        self.lock().sending_max
+    }
+
     fn lock(&self) -> MutexGuard<'_, Rules> {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a body as being sent for as long as the answer lives.
+    fn sends(&self, body: &Bytes) -> Sends<'_> {
+        let bytes = body.len() as u64;
+        let mut rules = self.lock();
+        rules.sending += bytes;
+        rules.sending_max = rules.sending_max.max(rules.sending);
+        Sends { store: self, bytes }
     }
 
     fn met(&self, op: StoreOp, key: &str) -> Option<Fault> {
@@ -237,6 +255,18 @@ impl FaultStore {
             }
             Some(Fault::WrongETag) => Ok(request.await?.with_wrong_tag()),
         }
+    }
+}
+
+/// A body that is being sent.
+struct Sends<'s> {
+    store: &'s FaultStore,
+    bytes: u64,
+}
+
+impl Drop for Sends<'_> {
+    fn drop(&mut self) {
+        self.store.lock().sending -= self.bytes;
     }
 }
 
@@ -308,6 +338,7 @@ impl ObjectStore for FaultStore {
         options: &PutOptions,
         expect: &Expect,
     ) -> Result<Stored, StoreError> {
+        let _sends = self.sends(&body);
         self.of_key(StoreOp::PutObject, key, self.inner.put(key, body, options, expect)).await
     }
 
@@ -343,6 +374,7 @@ impl ObjectStore for FaultStore {
         number: u32,
         body: Bytes,
     ) -> Result<UploadedPart, StoreError> {
+        let _sends = self.sends(&body);
         let request = self.inner.put_part(key, upload_id, number, body);
         self.of_key(StoreOp::UploadPart, key, request).await
     }

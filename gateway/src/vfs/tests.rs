@@ -2,6 +2,7 @@
 mod damage;
 mod data;
 mod evicting;
+mod failing_catalog;
 mod metered;
 mod names_and_rights;
 mod pinning;

@@ -20,7 +20,7 @@ use crate::{
     cache::{
         CacheStore,
         evict::Evictor,
-        overlay::{Burst, Taken, WriteBegun},
+        overlay::{Burst, Pending, Taken, WriteBegun},
     },
     catalog::{CARRIED_BYTES_MAX, Catalog, DurableBytes, WriteCommit},
     clock::{Clock, Timestamp},
@@ -147,8 +147,14 @@ impl WriteBack {
         Ok(overlay.begin(ino, burst, row.size, range))
     }
 
-    /// Makes everything written to the file until now durable. Call with the inode locked.
+    /// Makes everything written to the file until now durable; the quiet time before its upload begins. Call
+    /// with the inode locked.
     pub(super) async fn commit(&self, ino: Ino) -> Result<(), FsError> {
+        self.commit_by(ino, Self::due).await
+    }
+
+    /// The same, to be uploaded when `due` says, which is asked at the end.
+    async fn commit_by(&self, ino: Ino, due: fn(&Self) -> Timestamp) -> Result<(), FsError> {
         let overlay = self.cache.overlay();
         let Some(mut taken) = overlay.take(ino) else { return Ok(()) };
         self.refuse_fenced(ino)?;
@@ -190,7 +196,7 @@ impl WriteBack {
             sums,
             bytes,
             closes: closed.is_some(),
-            due: self.due(),
+            due: due(self),
         };
         match self.catalog.commit_write(ino, commit).await {
             Ok(_) => {
@@ -310,19 +316,25 @@ impl WriteBack {
     }
 
     /// Commits files that were written, never committed, and quiet for the upload delay, so that
-    /// they get uploaded. Run it about every second. Answers how many.
+    /// they get uploaded: at once, for that time is over. Run it about every second. Answers how many.
     pub async fn flush_idle(&self) -> usize {
         let quiet = self.upload_delay_ms.load(Ordering::Relaxed);
         let now = self.clock.now();
-        self.flush(|pending| pending.mtime.is_some_and(|last| last.plus_millis(quiet) <= now)).await
+        let is_quiet =
+            |pending: &Pending| pending.mtime.is_some_and(|last| last.plus_millis(quiet) <= now);
+        self.flush(is_quiet, |this| this.clock.now()).await
     }
 
     /// Commits everything that was written: before an orderly stop. Answers how many files.
     pub async fn flush_all(&self) -> usize {
-        self.flush(|_| true).await
+        self.flush(|_| true, Self::due).await
     }
 
-    async fn flush(&self, is_ready: impl Fn(&crate::cache::overlay::Pending) -> bool) -> usize {
+    async fn flush(
+        &self,
+        is_ready: impl Fn(&Pending) -> bool,
+        due: fn(&Self) -> Timestamp,
+    ) -> usize {
         let mut done = 0;
         for ino in self.cache.overlay().inos() {
             let ready = self.cache.overlay().get(ino).is_some_and(|pending| {
@@ -332,7 +344,7 @@ impl WriteBack {
                 continue;
             }
             let _held = self.locks.shared(ino).await;
-            match self.commit(ino).await {
+            match self.commit_by(ino, due).await {
                 Ok(()) => done += 1,
                 // Logged where it became an FsError; a client's COMMIT will meet it too.
                 Err(error) => tracing::warn!(ino = ino.0, "background commit failed: {error}"),

@@ -6,7 +6,7 @@ use s3_store::{FaultAction, FaultRule, Hold};
 
 use crate::world::{BUCKET, World, pattern};
 
-const PART: usize = 16 << 20;
+pub(crate) const PART: usize = 16 << 20;
 /// Four pieces.
 const SIZE: usize = 60 << 20;
 
@@ -16,8 +16,13 @@ fn bytes(seed: u8) -> Vec<u8> {
 
 /// A bucket with the object `p/a` of a file that is not cached; what is above 16 MiB is copied in parts.
 async fn with_large(seed: u8) -> World {
+    with_object(&bytes(seed)).await
+}
+
+/// The same with this content.
+pub(crate) async fn with_object(body: &[u8]) -> World {
     let mut w = World::new().await;
-    let ino = w.file("a", &bytes(seed)).await;
+    let ino = w.file("a", body).await;
     w.drain().await;
     w.halt().await;
     w.evict(ino).await;

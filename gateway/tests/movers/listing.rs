@@ -18,8 +18,8 @@ use s3_store::{FaultAction, FaultRule, Hold};
 
 use crate::world::{BUCKET, World};
 
-/// Names of the directory `big`: more than twenty pages of a listing.
-const NAMES: usize = 20_500;
+/// Names of the directory `big`: a hundred pages of a listing.
+const NAMES: usize = 100_000;
 
 pub(crate) fn root_user() -> RequestContext {
     RequestContext {

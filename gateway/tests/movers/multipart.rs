@@ -13,7 +13,7 @@ fn bytes(seed: u8) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_file_goes_in_parts_and_carries_its_metadata() {
-    let w = World::new().await;
+    let w = World::versioned().await;
     w.file("large.bin", &bytes(0)).await;
     w.drain().await;
     let object = w.object("p/large.bin");

@@ -23,7 +23,7 @@ fn refuse(operation: &str) -> FaultRule {
 
 /// Runs the uploader until `operation` was done and not heard of, and starts anew, as an attempt may be under
 /// way; whoever looks before that is refused. The uploader does not run then.
-async fn lose_reply(mut w: World, operation: &str) -> World {
+pub(crate) async fn lose_reply(mut w: World, operation: &str) -> World {
     w.s3.faults().add(FaultRule::fail_after().operation(operation));
     w.s3.faults().add(refuse("HeadObject"));
     let before = w.requests(operation);

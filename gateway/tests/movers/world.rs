@@ -1,5 +1,5 @@
 //! A gateway's movers, a bucket, and other clients of the bucket.
-use std::{ops::Range, os::unix::fs::FileExt, sync::Arc, time::Duration};
+use std::{ops::Range, os::unix::fs::FileExt, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gateway::{
@@ -51,6 +51,16 @@ pub(crate) fn s3_settings(s3: &S3Store) -> S3Settings {
     }
 }
 
+/// In memory where the machine has such a file system: syncs of the real one are not the subject here.
+fn directory() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
+    }
+}
+
 /// The way from the gateway to its bucket.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
@@ -64,6 +74,13 @@ impl Line {
     pub(crate) fn to(s3: &S3Store) -> Self {
         Self { bucket: S3Bucket::new(&s3_settings(s3), &BUCKET.parse().unwrap()), known: None }
     }
+}
+
+/// What becomes of the clock while a test waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Time {
+    Moves,
+    Stands,
 }
 
 /// What a share has between itself and the bucket.
@@ -108,12 +125,19 @@ impl World {
         Self::with_line(Some(line)).await
     }
 
+    /// The same with a bucket that keeps old versions of its objects.
+    pub(crate) async fn versioned() -> Self {
+        let w = Self::new().await;
+        w.s3.keep_versions(BUCKET);
+        w
+    }
+
     async fn with_line(line: Option<Line>) -> Self {
         let config = StoreConfig { buckets: vec![BUCKET.to_owned()], ..StoreConfig::default() };
         let s3 = Arc::new(S3Store::start(config).await.unwrap());
         let line = line.unwrap_or_else(|| Line::to(&s3));
         let clock = Arc::new(ManualClock::new(Timestamp::new(1_800_000_000, 0)));
-        let mut world = Self::open(s3, line, Arc::new(TempDir::new().unwrap()), clock).await;
+        let mut world = Self::open(s3, line, Arc::new(directory()), clock).await;
         world.start();
         world
     }
@@ -246,7 +270,7 @@ impl World {
         let (s3, clock) = (Arc::clone(&self.s3), Arc::clone(&self.clock));
         let line = self.line.clone();
         drop(self);
-        Self::open(s3, line, Arc::new(TempDir::new().unwrap()), clock).await
+        Self::open(s3, line, Arc::new(directory()), clock).await
     }
 
     /// Lets the uploader look at the clock again.
@@ -264,6 +288,12 @@ impl World {
     /// Has objects above `bytes` copied in parts of so many bytes.
     pub(crate) fn copy_at_most(&mut self, bytes: u64) {
         self.options.copy_bytes_max = bytes;
+        self.wake();
+    }
+
+    /// Gives uploads a budget of their own.
+    pub(crate) fn upload_within(&mut self, budget: MemoryBudget) {
+        self.options.budget = budget;
         self.wake();
     }
 
@@ -292,7 +322,25 @@ impl World {
     }
 
     /// Moves the clock to whatever is due next, until `done`.
-    pub(crate) async fn until<F, Fut>(&self, what: &str, mut done: F)
+    pub(crate) async fn until<F, Fut>(&self, what: &str, done: F)
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = bool>,
+    {
+        self.wait(what, Time::Moves, done).await;
+    }
+
+    /// Lets the uploader do what is due by now, and nothing else, until `done`.
+    pub(crate) async fn until_by_now<F, Fut>(&self, what: &str, done: F)
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = bool>,
+    {
+        self.wake();
+        self.wait(what, Time::Stands, done).await;
+    }
+
+    async fn wait<F, Fut>(&self, what: &str, time: Time, mut done: F)
     where
         F: FnMut() -> Fut,
         Fut: Future<Output = bool>,
@@ -304,7 +352,9 @@ impl World {
                 if done().await {
                     return;
                 }
-                if let Some(due) = self.catalog.next_due().await.unwrap() {
+                if let Some(due) = self.catalog.next_due().await.unwrap()
+                    && time == Time::Moves
+                {
                     let behind = due.as_nanos() - self.clock.now().as_nanos();
                     self.clock.advance_millis((behind / 1_000_000 + 1).max(0));
                     self.wake();
@@ -321,18 +371,44 @@ impl World {
 
     /// Gives up listings after so many pages, from here on.
     pub(crate) fn limit_pages(&mut self, pages: usize) {
-        let refresher = Refresher::new(
-            Arc::clone(&self.share),
+        self.refresher = self.refresher_of(&self.share).with_pages_max(pages);
+    }
+
+    /// Takes listings for stale after so many seconds, from here on; 0 is never.
+    pub(crate) fn stale_after(&mut self, seconds: u32) {
+        let share = Share {
+            id: self.share.id,
+            root: self.share.root,
+            settings: ShareSettings {
+                cache_stale_timeout_seconds: seconds,
+                ..self.share.settings.clone()
+            },
+            store: Arc::clone(&self.share.store),
+            health: ShareHealth::new(self.share.settings.name.clone(), self.events.clone()),
+            gateway_id: self.share.gateway_id.clone(),
+            catalog: self.share.catalog,
+        };
+        self.share = Arc::new(share);
+        self.refresher = self.refresher_of(&self.share);
+    }
+
+    fn refresher_of(&self, share: &Arc<Share>) -> Refresher {
+        Refresher::new(
+            Arc::clone(share),
             self.catalog.clone(),
             self.cache.clone(),
             Arc::clone(&self.clock) as Arc<dyn Clock>,
             self.tasks.clone(),
-        );
-        self.refresher = refresher.with_pages_max(pages);
+        )
     }
 
-    /// The share as its clients see it.
+    /// The share as its clients see it; what they change may be uploaded at once.
     pub(crate) fn mount(&self) -> Vfs {
+        self.mount_with_quiet_time(0)
+    }
+
+    /// The same; what they change is uploaded when it has been left alone for so long.
+    pub(crate) fn mount_with_quiet_time(&self, millis: u64) -> Vfs {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let verifier = Verifier::random().unwrap();
         let (catalog, cache) = (self.catalog.clone(), self.cache.clone());
@@ -343,7 +419,7 @@ impl World {
             clock,
             verifier,
             self.events.clone(),
-            0,
+            millis,
         );
         let row = ShareRow {
             id: self.share.id,

@@ -181,16 +181,19 @@ impl S3Store {
         put.unwrap_or_else(|error| panic!("cannot put {bucket}/{key}: {error}"));
     }
 
-    /// Has the bucket keep versions from here on.
+    /// Has the bucket keep old versions from here on (S3 PutBucketVersioning, Enabled); makes it where it is
+    /// missing.
     ///
     /// # Panics
     /// Where the store's directory cannot be written.
     pub fn keep_versions(&self, bucket: &str) {
-        let (bucket, versioning) = (bucket.to_owned(), Versioning::Enabled);
-        let kept = self.storage.commit(|_, _| {
-            Ok((Some(Change::SetVersioning { bucket: bucket.clone(), versioning }), ()))
+        let kept = make_bucket(&self.storage, bucket).and_then(|()| {
+            self.storage.commit(|_, _| {
+                let versioning = Versioning::Enabled;
+                Ok((Some(Change::SetVersioning { bucket: bucket.to_owned(), versioning }), ()))
+            })
         });
-        kept.unwrap_or_else(|error| panic!("{bucket} keeps no versions: {error}"));
+        kept.unwrap_or_else(|error| panic!("cannot keep versions of {bucket}: {error}"));
     }
 
     /// Deletes an object as another S3 client would, without faults; nothing happens where it is missing.

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod addresses;
 mod begun;
+#[cfg(test)]
+mod busy;
 mod client;
 mod credentials;
 mod credentials_file;

@@ -88,6 +88,8 @@ async fn files_never_committed_are_committed_when_quiet() {
     f.clock.advance_millis(i64::try_from(DELAY_MS).unwrap() + 1);
     assert_eq!(f.shared.flush_idle().await, 1);
     assert!(!f.catalog.inode(file).await.unwrap().writing);
+    let due = f.catalog.next_due().await.unwrap().expect("its upload waits");
+    assert!(due <= f.clock.now(), "it has been quiet for that long already");
     assert_eq!(f.shared.flush_idle().await, 0);
     f.write(file, 0, b"x", Stability::Unstable).await;
     assert_eq!(f.shared.flush_all().await, 1);
