@@ -15,7 +15,7 @@ use std::{
 use gateway_api::Secret;
 use serde::{Deserialize, Serialize};
 
-use crate::{machine::Machine, shutdown::Ending};
+use crate::{gateway_tool::GatewayTool, machine::Machine, shutdown::Ending};
 
 /// PID 1's socket.
 pub(crate) const SOCKET: &str = "/run/tidegate/control.sock";
@@ -60,6 +60,11 @@ pub(crate) enum Request {
     Clock {
         /// Whether it is to set the clock right at once first.
         step: bool,
+    },
+    /// Run a tool of the gateway's program; the connection goes on as `gateway_tool.rs` says.
+    GatewayTool {
+        /// Which one.
+        tool: GatewayTool,
     },
     /// End.
     End {
@@ -201,6 +206,13 @@ mod tests {
             Request::LogIn { password: Secret::new("a \"quoted\" word") },
             Request::SetPassword { hash: Secret::new("$6$salt$hash"), first: true },
             Request::Clock { step: true },
+            Request::GatewayTool { tool: GatewayTool::Settings },
+            Request::GatewayTool {
+                tool: GatewayTool::PutObject {
+                    share: "sales".parse().unwrap(),
+                    key: "a\nb".to_owned(),
+                },
+            },
             Request::End { how: Ending::Reboot },
             Request::End { how: Ending::PowerOff },
         ] {

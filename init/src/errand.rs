@@ -12,7 +12,11 @@ use anyhow::{Context, Result, bail};
 use gateway_api::Secret;
 use serde::{Deserialize, Serialize};
 
-use crate::{control::Answer, password, service};
+use crate::{
+    control::Answer,
+    gateway_tool::{self, GatewayTool},
+    password, service,
+};
 
 /// Longest errand, as text: far below what a pipe takes without a reader.
 const BYTES_MAX: usize = 16 << 10;
@@ -30,6 +34,11 @@ pub(crate) enum Errand {
         hash: Secret,
         /// Time to wait before the answer, in seconds: failures make guessing slow.
         delay_seconds: u64,
+    },
+    /// Run a tool of the gateway's program.
+    GatewayTool {
+        /// Which one.
+        tool: GatewayTool,
     },
     /// Ask chrony how it keeps the clock, after it has set it right at once if it is to.
     Clock {
@@ -74,6 +83,7 @@ pub(crate) fn run() -> Result<()> {
             }
         }
         Errand::Clock { step } => clock(step),
+        Errand::GatewayTool { tool } => gateway_tool::attend(&tool),
     };
     match outcome {
         Ok(answer) => answer.write(io::stdout()).context("answering the console"),

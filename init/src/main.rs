@@ -11,6 +11,7 @@ mod console;
 mod control;
 mod disks;
 mod errand;
+mod gateway_tool;
 mod journald;
 mod kernel_settings;
 mod log;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         ["guestinfo"] => seed::print_guestinfo(),
         ["phase", name] => phases::print_phase(name),
         ["exec-gateway", rest @ ..] => service::exec_gateway(rest),
+        ["exec-gateway-tool", rest @ ..] => gateway_tool::exec(rest),
         ["exec-console", tty] => service::exec_console(tty),
         ["exec-vmtools"] => service::exec_vm_tools(),
         _ if std::process::id() == 1 => {

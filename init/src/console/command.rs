@@ -34,8 +34,8 @@ pub(super) enum Command {
     /// Try everything that the gateway asks of S3.
     TestS3 {
         test: Box<ConnectionTest>,
-        /// Settings to offer to save afterwards, and the revision they are based on.
-        save: Option<(Box<Settings>, u64)>,
+        /// What follows.
+        then: AfterTest,
     },
     /// Look whether what the appliance needs of the network answers.
     TestNetwork(Vec<Target>),
@@ -45,6 +45,17 @@ pub(super) enum Command {
     StepClock,
     /// A command of the gateway console.
     Tool(Tool),
+}
+
+/// What follows a test of S3.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum AfterTest {
+    /// Nothing: what is in force was tested.
+    Nothing,
+    /// These settings are offered to be put into force, if the gateway's own still have this revision.
+    Save { settings: Box<Settings>, revision: u64 },
+    /// What was tested cannot be saved: the gateway keeps the settings, and does not run.
+    CannotSave,
 }
 
 /// Something on the network that the appliance needs.

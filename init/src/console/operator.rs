@@ -192,6 +192,7 @@ pub(super) fn story() -> View {
         password_set: Ok(true),
         gateway: Ok(status),
         gateway_settings: Ok((7, settings)),
+        stored_settings: Err("the gateway answers for them".to_owned()),
         clock: "2026-11-23 18:00:00 KST (+0900)".to_owned(),
         resources: Resources {
             cpus: 4,

@@ -3,7 +3,7 @@ use std::{
     fs, io,
     path::Path,
     process::Command,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use gateway_api::{
 use super::routes;
 use crate::{
     confine, control, disks,
+    gateway_tool::{self, GatewayTool},
     machine::Machine,
     memory,
     observed::{self, MachineState, NetworkState},
@@ -41,6 +42,9 @@ pub(super) struct View {
     pub(super) gateway: Result<GatewayStatus, String>,
     /// The gateway's settings and their revision, or why there are none.
     pub(super) gateway_settings: Result<(u64, Settings), String>,
+    /// The settings that the gateway keeps, without secrets, while it does not answer; else why there
+    /// are none.
+    pub(super) stored_settings: Result<Settings, String>,
     /// What `date` says.
     pub(super) clock: String,
     pub(super) resources: Resources,
@@ -86,6 +90,7 @@ impl View {
             password_set: Err(unseen()),
             gateway: Err(unseen()),
             gateway_settings: Err(unseen()),
+            stored_settings: Err(unseen()),
             clock: String::new(),
             resources: Resources::default(),
             disks: Vec::new(),
@@ -105,6 +110,7 @@ pub(super) fn look() -> View {
         Ok(_) => client.settings().map_err(|error| why(&error)),
         Err(why) => Err(why.clone()),
     };
+    let stored_settings = stored_settings(gateway_settings.is_ok());
     let (settings, password_set) = match control::settings() {
         Ok((settings, set)) => (Ok(settings), Ok(set)),
         Err(why) => (Err(why.clone()), Err(why)),
@@ -116,6 +122,7 @@ pub(super) fn look() -> View {
         password_set,
         gateway,
         gateway_settings,
+        stored_settings,
         clock: output("/usr/bin/date", &["+%Y-%m-%d %H:%M:%S %Z (%z)"]),
         resources: resources(),
         disks: attached_disks(),
@@ -123,6 +130,28 @@ pub(super) fn look() -> View {
         zones: Arc::clone(ZONES.get_or_init(|| Arc::new(zones(Path::new(time::ZONES))))),
         now: sys::since_boot(),
     }
+}
+
+/// The settings that the gateway keeps. While it does not run nobody changes them: they are asked for
+/// once.
+fn stored_settings(gateway_answers: bool) -> Result<Settings, String> {
+    static STORED: Mutex<Option<Settings>> = Mutex::new(None);
+    let mut stored = STORED.lock().unwrap_or_else(PoisonError::into_inner);
+    if gateway_answers {
+        *stored = None;
+        return Err("the gateway answers for them".to_owned());
+    }
+    if let Some(settings) = &*stored {
+        return Ok(settings.clone());
+    }
+    let mut text = String::new();
+    gateway_tool::ask(GatewayTool::Settings, b"", |line| {
+        text.push_str(&line);
+        text.push('\n');
+    })?;
+    let settings = Settings::from_toml(&text).map_err(|error| error.to_string())?;
+    *stored = Some(settings.clone());
+    Ok(settings)
 }
 
 /// Why the gateway does not tell its status. PID 1 starts it whenever it does not run, and lists what

@@ -65,6 +65,9 @@ impl Running {
             Request::Clock { step } => {
                 return errand::send(&Errand::Clock { step }, stream).map(drop);
             }
+            Request::GatewayTool { tool } => {
+                return errand::send(&Errand::GatewayTool { tool }, stream).map(drop);
+            }
             Request::End { how } => {
                 self.ending = Some(how);
                 Answer::Done

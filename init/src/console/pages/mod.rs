@@ -90,6 +90,16 @@ fn gateway_settings(view: &View) -> Result<(u64, &Settings), String> {
     }
 }
 
+/// The gateway's settings with their revision; without one those that it keeps while it does not run,
+/// which can be tested and not changed. Or why there are none, and what to do.
+fn known_settings(view: &View) -> Result<(Option<u64>, &Settings), String> {
+    match (gateway_settings(view), &view.stored_settings) {
+        (Ok((revision, settings)), _) => Ok((Some(revision), settings)),
+        (Err(_), Ok(settings)) => Ok((None, settings)),
+        (Err(why), Err(_)) => Err(why),
+    }
+}
+
 /// A page that says why something cannot be done.
 fn refused(title: &str, why: &str) -> Page {
     Page::said(title, paragraph(why))

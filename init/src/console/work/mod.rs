@@ -171,7 +171,7 @@ fn run(command: Command, report: &dyn Fn(StepReport)) -> Result<Finished, String
             }))
         }
         Command::PutGateway { settings, revision } => put_gateway(&settings, revision),
-        Command::TestS3 { test, save } => s3_test::run(&test, save, report),
+        Command::TestS3 { test, then } => s3_test::run(&test, then, report),
         Command::TestNetwork(targets) => {
             let failed = network_test::run(&targets, report);
             Ok(match failed {
