@@ -31,6 +31,7 @@ mod shutdown;
 mod signatures;
 mod stage1;
 mod supervisor;
+mod support;
 mod sys;
 mod time;
 mod trial;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         ["console", tty] => console::run(tty),
         ["network"] => network::run(),
         ["errand"] => errand::run(),
+        ["serve-bundle", name] => support::serve(name),
         ["find-seed"] => seed::print_seed(),
         ["guestinfo"] => seed::print_guestinfo(),
         ["phase", name] => phases::print_phase(name),

@@ -1,7 +1,7 @@
 //! What pages ask to be done, and what comes back. Data only; work/ does it.
 use std::net::IpAddr;
 
-use gateway_api::{Secret, Settings, connection::ConnectionTest};
+use gateway_api::{Secret, Settings, ShareName, connection::ConnectionTest};
 
 use super::view::View;
 use crate::{machine::Machine, shutdown::Ending};
@@ -45,6 +45,10 @@ pub(super) enum Command {
     StepClock,
     /// A command of the gateway console.
     Tool(Tool),
+    /// Collect a support bundle and store it in the bucket of a share.
+    SendBundle { share: ShareName, key: String },
+    /// Collect a support bundle and offer it by HTTP.
+    OfferBundle,
 }
 
 /// What follows a test of S3.
@@ -100,6 +104,8 @@ pub(super) enum Outcome {
     Failed,
     /// It was not tried, because it could not work.
     Skipped,
+    /// Nothing was tried: it is to be read.
+    Note,
 }
 
 /// A step of a command.
@@ -149,6 +155,8 @@ impl Command {
             Self::End(Ending::Reboot) => ("Reboot", "Rebooting"),
             Self::End(Ending::PowerOff) => ("Shut down", "Shutting down"),
             Self::PutGateway { .. } => ("Gateway settings", "Saving the settings"),
+            Self::SendBundle { .. } => ("Support Bundle", "Collecting and sending"),
+            Self::OfferBundle => ("Support Bundle", "Collecting, then waiting for the download"),
             Self::TestS3 { .. } => ("Test S3 Connectivity", "Testing"),
             Self::TestNetwork(_) => ("Test Network Connectivity", "Testing"),
             Self::ClockState => ("System Time", "Asking chrony"),

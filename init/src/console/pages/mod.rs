@@ -13,6 +13,7 @@ mod resources;
 mod s3;
 mod shares;
 mod status;
+mod support;
 mod system_time;
 pub(super) mod trial;
 
@@ -22,6 +23,8 @@ mod goldens;
 mod network_goldens;
 #[cfg(test)]
 mod s3_goldens;
+#[cfg(test)]
+mod support_goldens;
 
 use gateway_api::Settings;
 

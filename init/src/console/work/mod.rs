@@ -8,6 +8,7 @@ mod journal;
 mod network_test;
 mod ntp;
 mod s3_test;
+mod support;
 mod tools;
 
 use std::{
@@ -181,6 +182,8 @@ fn run(command: Command, report: &dyn Fn(StepReport)) -> Result<Finished, String
         }
         Command::ClockState => text(&Request::Clock { step: false }),
         Command::StepClock => text(&Request::Clock { step: true }),
+        Command::SendBundle { share, key } => support::send(&share, &key, report),
+        Command::OfferBundle => support::offer(report),
         Command::Tool(tool) => tools::run(&tool).map(Finished::Said),
     }
 }
