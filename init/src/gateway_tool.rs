@@ -36,6 +36,9 @@ const TIME_SECONDS: u32 = 600;
 const MEMORY_BYTES: u64 = 512 << 20;
 /// How long one side waits for the other to read or write.
 const PEER_TIME: Duration = Duration::from_secs(120);
+/// How long the console waits for a line: a tool that sends a bundle says nothing before it is sent, and
+/// is ended before this.
+const LINE_TIME: Duration = Duration::from_secs(630);
 /// Longest line that a tool prints, and most that it prints at all, in bytes.
 const LINE_BYTES_MAX: u64 = 64 << 10;
 const OUTPUT_BYTES_MAX: u64 = 4 << 20;
@@ -182,7 +185,7 @@ fn talk(
     input: &[u8],
     each: &mut impl FnMut(String),
 ) -> io::Result<Result<(), String>> {
-    stream.set_read_timeout(Some(PEER_TIME))?;
+    stream.set_read_timeout(Some(LINE_TIME))?;
     stream.set_write_timeout(Some(PEER_TIME))?;
     let mut line = serde_json::to_vec(request).map_err(io::Error::other)?;
     line.push(b'\n');

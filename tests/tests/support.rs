@@ -1,5 +1,5 @@
 //! With a cache disk that is somebody else's the gateway does not run. The way to S3 is tested all the
-//! same, and a support bundle without secrets reaches the bucket.
+//! same, a support bundle without secrets reaches the bucket, and settings are imported from a volume.
 use std::{
     fs::File,
     io::{Read, Seek, SeekFrom, Write},
@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
+    appliance_vm::Volume,
+    console::Console,
     lab::{Alone, BOOT_LIMIT},
     pages::{PASSWORD, choose_on_serial, log_in_on_serial, page_on_serial, status_on_serial},
     seed,
@@ -35,15 +37,45 @@ fn unpacked(archive: &[u8]) -> Result<String> {
     Ok(all)
 }
 
+/// The seed has named the machine otherwise, so the volume is not what it was set up from.
+fn import(serial: &mut Console) -> Result<()> {
+    choose_on_serial(serial, "Settings Export and Import", KEY_LIMIT)?;
+    choose_on_serial(serial, "Import from a Volume", KEY_LIMIT)?;
+    let page = page_on_serial(serial, "Enter: use these settings", KEY_LIMIT)?;
+    println!("what the volume's settings change:\n{page}\n");
+    let change = "machine.hostname: \"tidegate\" -> \"imported\"";
+    ensure!(page.contains(change) && page.matches(" -> ").count() == 1, "{page}");
+    serial.send("\r")?;
+    page_on_serial(serial, "Use these settings? [y/N]", KEY_LIMIT)?;
+    serial.send("y")?;
+    page_on_serial(serial, "The settings are in use.", KEY_LIMIT)?;
+    // The name stands in the first line of every page.
+    page_on_serial(serial, "  imported", KEY_LIMIT).map(drop)
+}
+
 fn without_a_gateway() -> Result<()> {
-    let alone = Alone::new("support")?;
+    let mut alone = Alone::new("support")?;
+    let folder = alone.folder().join("volume");
+    std::fs::create_dir(&folder)?;
+    let named = format!("[machine]\nhostname = \"imported\"\ntimezone = \"{}\"\n", seed::TIME_ZONE);
+    std::fs::write(folder.join("tidegate.toml"), named)?;
+    alone.hardware.volumes = vec![Volume::Fat(folder, "TIDEGATE")];
     let mut disk = File::options().write(true).open(&alone.hardware.cache_disk)?;
     disk.seek(SeekFrom::Start(1 << 20))?;
     disk.write_all(b"somebody's data, of no known kind")?;
     disk.sync_all()?;
-    let document = seed::document(alone.store.address().port())?
-        .replace("proxy_password = \"\"", &format!("proxy_password = \"{PROXY_PASSWORD}\""));
-    ensure!(document.contains(PROXY_PASSWORD), "{document}");
+    let mut document: toml::Table = seed::document(alone.store.address().port())?.parse()?;
+    let s3 = document["gateway"]["s3"].as_table_mut().context("the table of S3")?;
+    // Everything goes past the proxy; what matters is that its password is told.
+    for (name, value) in [
+        ("http_proxy", "http://proxy.example:3128"),
+        ("proxy_user", "me"),
+        ("proxy_password", PROXY_PASSWORD),
+    ] {
+        s3.insert(name.to_owned(), value.into());
+    }
+    s3.insert("no_proxy".to_owned(), vec![seed::HOST_FROM_GUEST].into());
+    let document = toml::to_string(&document)?;
     std::fs::write(&alone.hardware.seed, document)?;
     let mut appliance = alone.power_on()?;
     let serial = &mut appliance.serial;
@@ -84,6 +116,8 @@ fn without_a_gateway() -> Result<()> {
     ] {
         ensure!(text.contains(piece), "{piece:?} is not in the bundle {key}");
     }
+    serial.send("\rx")?;
+    import(serial)?;
     appliance.machine.shut_down(SHUTDOWN_LIMIT)
 }
 

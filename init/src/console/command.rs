@@ -20,6 +20,8 @@ pub(super) enum Command {
     /// Use these machine settings.
     Change {
         settings: Box<Machine>,
+        /// Of those that they were made of.
+        revision: u64,
         /// Whether they are taken back unless somebody confirms them: they may cut the operator off.
         on_trial: bool,
     },
@@ -49,6 +51,22 @@ pub(super) enum Command {
     SendBundle { share: ShareName, key: String },
     /// Collect a support bundle and offer it by HTTP.
     OfferBundle,
+    /// Offer a text as a file by HTTP.
+    OfferText { name: String, text: String },
+    /// Read a settings document from a volume.
+    ReadVolume,
+    /// Use settings that were imported: the gateway's, at this revision, and then the machine's.
+    Import { machine: Option<MachineChange>, gateway: Option<(Box<Settings>, u64)> },
+}
+
+/// Other machine settings.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct MachineChange {
+    pub(super) settings: Box<Machine>,
+    /// Of those that they were made of.
+    pub(super) revision: u64,
+    /// Whether they are taken back unless somebody confirms them.
+    pub(super) on_trial: bool,
 }
 
 /// What follows a test of S3.
@@ -126,6 +144,8 @@ pub(super) enum Finished {
     OnTrial,
     /// It is done, and this is to be said.
     Said(Vec<String>),
+    /// A settings document was read, and is to be looked at.
+    Document(String),
     /// It is done, and something can be done next.
     Offer { said: String, ask: &'static str, command: Box<Command> },
 }
@@ -156,6 +176,9 @@ impl Command {
             Self::End(Ending::PowerOff) => ("Shut down", "Shutting down"),
             Self::PutGateway { .. } => ("Gateway settings", "Saving the settings"),
             Self::SendBundle { .. } => ("Support Bundle", "Collecting and sending"),
+            Self::OfferText { .. } => ("Settings Export", "Waiting for the download"),
+            Self::ReadVolume => ("Settings Import", "Looking for a volume"),
+            Self::Import { .. } => ("Settings Import", "Applying the settings"),
             Self::OfferBundle => ("Support Bundle", "Collecting, then waiting for the download"),
             Self::TestS3 { .. } => ("Test S3 Connectivity", "Testing"),
             Self::TestNetwork(_) => ("Test Network Connectivity", "Testing"),

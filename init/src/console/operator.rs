@@ -189,6 +189,7 @@ pub(super) fn story() -> View {
             ..NetworkState::default()
         },
         settings: Ok(Machine { timezone: "Asia/Seoul".to_owned(), ..Machine::default() }),
+        settings_revision: 5,
         password_set: Ok(true),
         gateway: Ok(status),
         gateway_settings: Ok((7, settings)),

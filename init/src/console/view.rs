@@ -26,6 +26,9 @@ use crate::{
 /// How long the gateway may take to answer.
 pub(super) const GATEWAY_TIME: Duration = Duration::from_secs(5);
 
+/// Settings that the gateway keeps and that cannot be read are asked for again after this time.
+const STORED_PAUSE: Duration = Duration::from_secs(30);
+
 /// Regions with their cities.
 pub(super) type Zones = Vec<(String, Vec<String>)>;
 
@@ -36,6 +39,8 @@ pub(super) struct View {
     pub(super) network: NetworkState,
     /// The machine's settings, or why there are none.
     pub(super) settings: Result<Machine, String>,
+    /// Counts their changes; 0 as long as there are none.
+    pub(super) settings_revision: u64,
     /// Whether the console has a password, or why that is not known.
     pub(super) password_set: Result<bool, String>,
     /// The gateway's status, or why there is none.
@@ -87,6 +92,7 @@ impl View {
             machine: MachineState::default(),
             network: NetworkState::default(),
             settings: Err(unseen()),
+            settings_revision: 0,
             password_set: Err(unseen()),
             gateway: Err(unseen()),
             gateway_settings: Err(unseen()),
@@ -111,14 +117,15 @@ pub(super) fn look() -> View {
         Err(why) => Err(why.clone()),
     };
     let stored_settings = stored_settings(gateway_settings.is_ok());
-    let (settings, password_set) = match control::settings() {
-        Ok((settings, set)) => (Ok(settings), Ok(set)),
-        Err(why) => (Err(why.clone()), Err(why)),
+    let (settings, settings_revision, password_set) = match control::settings() {
+        Ok((settings, revision, set)) => (Ok(settings), revision, Ok(set)),
+        Err(why) => (Err(why.clone()), 0, Err(why)),
     };
     View {
         machine: observed::read(observed::MACHINE),
         network: observed::read(observed::NETWORK),
         settings,
+        settings_revision,
         password_set,
         gateway,
         gateway_settings,
@@ -133,25 +140,30 @@ pub(super) fn look() -> View {
 }
 
 /// The settings that the gateway keeps. While it does not run nobody changes them: they are asked for
-/// once.
+/// once, and again after a while if they cannot be read.
 fn stored_settings(gateway_answers: bool) -> Result<Settings, String> {
-    static STORED: Mutex<Option<Settings>> = Mutex::new(None);
+    static STORED: Mutex<Option<(Duration, Result<Settings, String>)>> = Mutex::new(None);
     let mut stored = STORED.lock().unwrap_or_else(PoisonError::into_inner);
     if gateway_answers {
         *stored = None;
         return Err("the gateway answers for them".to_owned());
     }
-    if let Some(settings) = &*stored {
-        return Ok(settings.clone());
-    }
+    let now = sys::since_boot();
+    let (_, settings) = match stored.take() {
+        Some((at, Err(why))) if now < at + STORED_PAUSE => stored.insert((at, Err(why))),
+        Some((at, Ok(settings))) => stored.insert((at, Ok(settings))),
+        Some((_, Err(_))) | None => stored.insert((now, ask_for_stored_settings())),
+    };
+    settings.clone()
+}
+
+fn ask_for_stored_settings() -> Result<Settings, String> {
     let mut text = String::new();
     gateway_tool::ask(GatewayTool::Settings, b"", |line| {
         text.push_str(&line);
         text.push('\n');
     })?;
-    let settings = Settings::from_toml(&text).map_err(|error| error.to_string())?;
-    *stored = Some(settings.clone());
-    Ok(settings)
+    Settings::from_toml(&text).map_err(|error| error.to_string())
 }
 
 /// Why the gateway does not tell its status. PID 1 starts it whenever it does not run, and lists what

@@ -14,6 +14,7 @@ use flate2::{Compression, write::GzEncoder};
 pub(crate) use self::{
     gather::{Known, gather},
     offer::{OFFER_SECONDS, Offer, serve},
+    redact::redacted,
 };
 
 /// Most bytes of one piece, and of all together, before they are compressed. The compressed archive is
@@ -65,7 +66,7 @@ pub(crate) fn pack(folder: &str, seconds: u64, pieces: Vec<Piece>) -> io::Result
     for Piece { name, text } in pieces {
         match text {
             Ok(text) => {
-                let text = redact::redacted(&cut(&text, PIECE_BYTES_MAX.min(left)));
+                let text = redacted(&cut(&text, PIECE_BYTES_MAX.min(left)));
                 left = left.saturating_sub(text.len());
                 add(&mut archive, &format!("{folder}/{name}"), seconds, text.as_bytes())?;
                 number += 1;
@@ -73,7 +74,7 @@ pub(crate) fn pack(folder: &str, seconds: u64, pieces: Vec<Piece>) -> io::Result
             Err(why) => readme.push_str(&format!("missing: {name}: {why}\n")),
         }
     }
-    let readme = redact::redacted(&readme);
+    let readme = redacted(&readme);
     add(&mut archive, &format!("{folder}/README.txt"), seconds, readme.as_bytes())?;
     let archive = archive.into_inner()?.finish()?;
     Ok(Bundle { archive, pieces: number, missing })

@@ -103,7 +103,7 @@ impl Offered {
             return refuse("405 Method Not Allowed");
         }
         let found = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/gzip\r\nContent-Length: {}\r\n\
+            "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\
              Content-Disposition: attachment; filename=\"{}\"\r\nCache-Control: no-store\r\n\
              Connection: close\r\n\r\n",
             self.bundle.len(),

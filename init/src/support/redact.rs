@@ -30,7 +30,7 @@ const AWS_SECRET_CHARS: usize = 40;
 const BASE64_CHARS_MIN: usize = 100;
 
 /// The text without secrets.
-pub(super) fn redacted(text: &str) -> String {
+pub(crate) fn redacted(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut in_key = false;
     for line in text.split_inclusive('\n') {

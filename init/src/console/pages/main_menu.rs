@@ -41,7 +41,7 @@ fn entries(view: &View) -> Vec<Entry> {
         entry("File Shares", |_| shares::page()),
         entry("Cache Disks", |_| disks::page()),
         entry("Logs", |_| logs::page()),
-        entry("Settings Export", |_| export::page()),
+        entry("Settings Export and Import", |_| export::page()),
         entry("Support Bundle", |_| support::page()),
         entry("Reboot", power::reboot),
         entry("Shut Down", power::shut_down),

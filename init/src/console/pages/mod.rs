@@ -3,6 +3,7 @@ mod addresses;
 mod disks;
 mod export;
 pub(super) mod front;
+pub(super) mod import;
 pub(super) mod log_in;
 mod logs;
 pub(super) mod main_menu;
@@ -60,7 +61,8 @@ fn changing(view: &View, keep: Keep, change: impl FnOnce(&mut Machine)) -> Resul
     let mut settings = Box::new(view.settings.clone()?);
     change(&mut settings);
     settings.network.check().map_err(|error| error.to_string())?;
-    Ok(Command::Change { settings, on_trial: keep == Keep::IfConfirmed })
+    let revision = view.settings_revision;
+    Ok(Command::Change { settings, revision, on_trial: keep == Keep::IfConfirmed })
 }
 
 /// The gateway's settings with a change, to be put into force.
@@ -99,7 +101,7 @@ fn known_settings(view: &View) -> Result<(Option<u64>, &Settings), String> {
     match (gateway_settings(view), &view.stored_settings) {
         (Ok((revision, settings)), _) => Ok((Some(revision), settings)),
         (Err(_), Ok(settings)) => Ok((None, settings)),
-        (Err(why), Err(_)) => Err(why),
+        (Err(why), Err(stored)) => Err(format!("{why} What it keeps cannot be read: {stored}.")),
     }
 }
 

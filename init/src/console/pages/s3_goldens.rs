@@ -257,7 +257,18 @@ fn disks_and_documents_are_shown() {
     operator.sees_golden("disks");
     operator.types("x");
     operator.choose("Settings Export");
+    operator.sees_golden("export-menu");
+    operator.choose("View");
     operator.sees_golden("export");
+    operator.types("x");
+    operator.choose("Offer for Download");
+    match operator.command() {
+        Command::OfferText { name, text } => {
+            assert_eq!(name, "tidegate-20261123-180000.toml");
+            assert!(text.contains("[gateway.s3]") && text.contains("[machine]"), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
     let mut operator = Operator::logged_in();
     operator.view.machine.cache_mounted = false;
     operator.view.machine.cache = "no blank disk is attached".to_owned();

@@ -33,13 +33,23 @@ pub(super) fn send(
 /// Collects a bundle and offers it by HTTP until somebody has it.
 pub(super) fn offer(report: &dyn Fn(StepReport)) -> Result<Finished, String> {
     let (view, name, bundle) = collect(report)?;
+    hand_over(&view, &format!("{name}.tar.gz"), &bundle.archive, report)
+}
+
+/// Offers a file by HTTP until somebody has it.
+pub(super) fn hand_over(
+    view: &View,
+    name: &str,
+    content: &[u8],
+    report: &dyn Fn(StepReport),
+) -> Result<Finished, String> {
     let host: IpAddr = view
         .network
         .host()
         .and_then(|host| host.parse().ok())
         .ok_or("This machine has no address: see Network Configuration.")?;
-    let offered = Offer::begin(&format!("{name}.tar.gz"), &bundle.archive);
-    let offer = offered.map_err(|error| format!("The bundle is not offered: {error:#}"))?;
+    let offered = Offer::begin(name, content);
+    let offer = offered.map_err(|error| format!("{name} is not offered: {error:#}"))?;
     let minutes = support::OFFER_SECONDS / 60;
     report(StepReport {
         title: format!("curl -OJ {}", offer.url(host)),
