@@ -92,8 +92,9 @@ fn without_a_gateway() -> Result<()> {
     choose_on_serial(serial, "Send to the Bucket", KEY_LIMIT)?;
     page_on_serial(serial, "Collect and send", KEY_LIMIT)?;
     serial.send("\r\r\r")?;
-    let page = page_on_serial(serial, "Stored: s3://", KEY_LIMIT)?;
+    let page = page_on_serial(serial, "Press any key", KEY_LIMIT)?;
     println!("the bundle is sent:\n{page}\n");
+    ensure!(page.contains("Stored:"), "{page}");
     let key = poll_until("the bundle in the bucket", KEY_LIMIT, || {
         let keys = alone.store.keys(seed::BUCKET);
         Ok(keys.into_iter().find(|key| key.starts_with("onprem/.tidegate/support/")))

@@ -38,7 +38,7 @@ impl Paste {
 
     pub(super) fn press(&mut self, key: Key, view: &View) -> Step {
         match key {
-            Key::Char(c) if self.is_full() && !(c == '.' && self.typed.is_empty()) => {}
+            Key::Char(c) if self.is_full() && (c != '.' || !self.typed.is_empty()) => {}
             Key::Tab if self.is_full() => {}
             Key::Char(c) => {
                 self.bytes += 1;
