@@ -121,6 +121,15 @@ pub enum Command {
         #[command(flatten)]
         admin: AdminArgs,
     },
+    /// Show what a TLS server shows of itself: protocol, certificates, names, validity, and whether the
+    /// machine's authorities, or those of the CA bundle, vouch for it. Goes there without the proxy.
+    Sslcheck {
+        /// Whom to ask: HOST, HOST:PORT, [IPV6]:PORT; port 443 by default.
+        server: String,
+        /// Where the settings are kept: their CA bundle counts.
+        #[command(flatten)]
+        stored: StoredArgs,
+    },
     /// Store standard input as an object of a share's bucket; no gateway needs to run. For what is no
     /// file of the share, such as a support bundle; an object that has the key is replaced.
     PutObject {
@@ -256,6 +265,7 @@ pub fn ask(command: &Command) -> Result<Answer, Box<dyn std::error::Error>> {
             let success = test_connection(share, settings.as_deref(), stored, *json, admin)?;
             return Ok(Answer { text: String::new(), success });
         }
+        Command::Sslcheck { server, stored } => stored::sslcheck(stored, server)?,
         Command::PutObject { share, key, stored } => {
             stored::put_object(stored, share, key, std::io::stdin())?
         }

@@ -57,6 +57,11 @@ pub(crate) enum GatewayTool {
     },
     /// Print the settings that are kept, without secrets.
     Settings,
+    /// Show what a TLS server shows of itself.
+    Sslcheck {
+        /// Host and port.
+        server: String,
+    },
     /// Store its input as an object.
     PutObject {
         /// The share.
@@ -73,6 +78,7 @@ impl GatewayTool {
         let mut arguments: Vec<String> = match self {
             Self::TestConnection { .. } => words(&["test-connection", "--settings", "-", "--json"]),
             Self::Settings => words(&["settings"]),
+            Self::Sslcheck { .. } => words(&["sslcheck"]),
             Self::PutObject { .. } => words(&["put-object"]),
         };
         arguments.extend(words(&["--state", service::GATEWAY_STATE]));
@@ -83,6 +89,7 @@ impl GatewayTool {
         match self {
             Self::TestConnection { share } => arguments.extend(words(&["--", share.as_str()])),
             Self::Settings => {}
+            Self::Sslcheck { server } => arguments.extend(words(&["--", server])),
             Self::PutObject { share, key } => {
                 arguments.extend(words(&["--", share.as_str(), key]));
             }

@@ -11,14 +11,16 @@ use clap::Args;
 use gateway_api::{Settings, ShareName};
 
 use crate::{
+    connection,
     object::ObjectKey,
     settings::SettingsStore,
     share::protection,
-    store::{Expect, ObjectStore, PutOptions, S3Bucket, S3Credentials},
+    store::{Expect, ObjectStore, PutOptions, S3Bucket, S3Credentials, s3::Place},
 };
 
 /// Largest object that is stored, in bytes: it is held in memory as a whole.
 const OBJECT_BYTES_MAX: u64 = 64 << 20;
+const HTTPS_PORT: u16 = 443;
 
 /// Where the settings are kept.
 #[derive(Clone, Debug, Args)]
@@ -76,4 +78,13 @@ pub(super) fn put_object(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(bucket.put(&object, Bytes::from(bytes), &options, &Expect::Anything))?;
     Ok(format!("s3://{}/{name}: {length} bytes", share.bucket))
+}
+
+/// What a TLS server shows of itself, in lines.
+pub(super) fn sslcheck(stored: &StoredArgs, server: &str) -> Result<String, Box<dyn Error>> {
+    let bundle = stored.read()?.map(|settings| settings.s3.ca_bundle).unwrap_or_default();
+    let place = Place::parse(server, HTTPS_PORT, true);
+    let place = place.ok_or_else(|| format!("{server:?} is no host and port"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(connection::inspect(&place, &bundle))?.join("\n"))
 }

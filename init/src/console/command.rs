@@ -100,6 +100,8 @@ pub(super) enum Tool {
     LookUp { name: String, server: Option<IpAddr> },
     /// Connect to a TCP port.
     Connect { host: String, port: u16 },
+    /// Look at the certificate of a TLS server.
+    Certificate { server: String },
     /// Adapters, addresses, routes, neighbours.
     Network,
 }
