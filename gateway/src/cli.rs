@@ -1,4 +1,6 @@
 //! The command line: what `gateway` can be told.
+mod stored;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -17,6 +19,7 @@ use gateway_api::{
     status::Shutdown,
 };
 
+pub use self::stored::StoredArgs;
 use crate::connection;
 
 /// The NFS gateway of Tidegate: files on the cache disk at once, in the bucket seconds later.
@@ -105,8 +108,12 @@ pub enum Command {
         /// The share.
         share: ShareName,
         /// Test it as this TOML file would have it (`-`: standard input); no gateway needs to run.
+        /// With --state, secrets that it leaves empty are those of the state directory.
         #[arg(long, value_name = "FILE")]
         settings: Option<PathBuf>,
+        /// Where the settings are kept, if no gateway is to be asked.
+        #[command(flatten)]
+        stored: StoredArgs,
         /// Print each report as a line of JSON.
         #[arg(long)]
         json: bool,
@@ -114,11 +121,34 @@ pub enum Command {
         #[command(flatten)]
         admin: AdminArgs,
     },
+    /// Show what a TLS server shows of itself: protocol, certificates, names, validity, and whether the
+    /// machine's authorities, or those of the CA bundle, vouch for it. Goes there without the proxy.
+    Sslcheck {
+        /// Whom to ask: HOST, HOST:PORT, [IPV6]:PORT; port 443 by default.
+        server: String,
+        /// Where the settings are kept: their CA bundle counts.
+        #[command(flatten)]
+        stored: StoredArgs,
+    },
+    /// Store standard input as an object of a share's bucket; no gateway needs to run. For what is no
+    /// file of the share, such as a support bundle; an object that has the key is replaced.
+    PutObject {
+        /// The share.
+        share: ShareName,
+        /// Key, below the share's prefix.
+        key: String,
+        /// Where the settings are kept.
+        #[command(flatten)]
+        stored: StoredArgs,
+    },
     /// Show or replace the settings.
     Settings {
         /// Replace them by this TOML file; without it they are printed, secrets left out.
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", conflicts_with = "state")]
         replace: Option<PathBuf>,
+        /// Where the settings are kept, if no gateway is to be asked.
+        #[command(flatten)]
+        stored: StoredArgs,
         /// Which gateway to ask.
         #[command(flatten)]
         admin: AdminArgs,
@@ -231,14 +261,22 @@ pub fn ask(command: &Command) -> Result<Answer, Box<dyn std::error::Error>> {
                 crate::status_text::render_keys(&keys)
             }
         }
-        Command::TestConnection { share, settings, json, admin } => {
-            let success = test_connection(share, settings.as_deref(), *json, admin)?;
+        Command::TestConnection { share, settings, stored, json, admin } => {
+            let success = test_connection(share, settings.as_deref(), stored, *json, admin)?;
             return Ok(Answer { text: String::new(), success });
         }
-        Command::Settings { replace: None, admin } => {
-            String::from_utf8(admin.client(QUICK).request("GET", admin::SETTINGS, b"")?)?
+        Command::Sslcheck { server, stored } => stored::sslcheck(stored, server)?,
+        Command::PutObject { share, key, stored } => {
+            stored::put_object(stored, share, key, std::io::stdin())?
         }
-        Command::Settings { replace: Some(file), admin } => {
+        Command::Settings { replace: None, stored, admin } => match stored.read()? {
+            Some(mut settings) => {
+                settings.s3.forget_secrets();
+                settings.to_toml()?
+            }
+            None => String::from_utf8(admin.client(QUICK).request("GET", admin::SETTINGS, b"")?)?,
+        },
+        Command::Settings { replace: Some(file), admin, .. } => {
             let text =
                 std::fs::read(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
             admin.client(QUICK).request("PUT", admin::SETTINGS, &text)?;
@@ -281,16 +319,32 @@ fn refresh(
 fn test_connection(
     share: &ShareName,
     file: Option<&Path>,
+    stored: &StoredArgs,
     json: bool,
     admin: &AdminArgs,
 ) -> Result<bool, Box<dyn std::error::Error>> {
-    let text = match file {
-        Some(file) if file.as_os_str() == "-" => std::io::read_to_string(std::io::stdin())?,
-        Some(file) => std::fs::read_to_string(file)
-            .map_err(|e| format!("cannot read {}: {e}", file.display()))?,
-        None => String::from_utf8(admin.client(QUICK).request("GET", admin::SETTINGS, b"")?)?,
+    let kept = stored.read()?;
+    let here = file.is_some() || kept.is_some();
+    let settings = match (file, kept) {
+        (Some(file), kept) => {
+            let text = if file.as_os_str() == "-" {
+                std::io::read_to_string(std::io::stdin())?
+            } else {
+                std::fs::read_to_string(file)
+                    .map_err(|e| format!("cannot read {}: {e}", file.display()))?
+            };
+            let mut settings = Settings::from_toml(&text)?;
+            if let Some(kept) = kept {
+                settings.s3.keep_secrets_of(&kept.s3);
+            }
+            settings
+        }
+        (None, Some(kept)) => kept,
+        (None, None) => {
+            let text = admin.client(QUICK).request("GET", admin::SETTINGS, b"")?;
+            Settings::from_toml(&String::from_utf8(text)?)?
+        }
     };
-    let settings = Settings::from_toml(&text)?;
     let found = settings.shares.into_iter().find(|found| found.name == *share);
     let found = found.ok_or_else(|| format!("no share is called {share}"))?;
     let target = ConnectionTest { s3: settings.s3, share: found };
@@ -303,7 +357,7 @@ fn test_connection(
             print!("{}", crate::status_text::render_step(&report));
         }
     };
-    if file.is_some() {
+    if here {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(connection::test(&target, &connection::scratch_name(), &mut show));
     } else {

@@ -15,12 +15,14 @@ use std::{
 use gateway_api::Secret;
 use serde::{Deserialize, Serialize};
 
-use crate::{machine::Machine, shutdown::Ending};
+use crate::{gateway_tool::GatewayTool, machine::Machine, shutdown::Ending};
 
 /// PID 1's socket.
 pub(crate) const SOCKET: &str = "/run/tidegate/control.sock";
 /// Longest request line: settings with every adapter and route at their longest are below.
 const LINE_BYTES_MAX: u64 = 64 << 10;
+/// Longest answer: a settings document of 1 MiB as JSON.
+const ANSWER_BYTES_MAX: u64 = 8 << 20;
 /// PID 1 waits no longer than this for a peer.
 const PEER_TIME: Duration = Duration::from_millis(500);
 /// The console waits this long for PID 1 and its errands.
@@ -36,6 +38,8 @@ pub(crate) enum Request {
     Change {
         /// All of them.
         settings: Box<Machine>,
+        /// The revision of those that they were made of: refused if others are in use by then.
+        revision: u64,
         /// With more than 0, they are kept only if [`Request::Confirm`] comes within so many seconds,
         /// and those before them are used again otherwise.
         confirm_seconds: u16,
@@ -61,6 +65,13 @@ pub(crate) enum Request {
         /// Whether it is to set the clock right at once first.
         step: bool,
     },
+    /// Run a tool of the gateway's program; the connection goes on as `gateway_tool.rs` says.
+    GatewayTool {
+        /// Which one.
+        tool: GatewayTool,
+    },
+    /// The settings document of a volume that is attached. Answered with [`Answer::Text`].
+    ReadVolume,
     /// End.
     End {
         /// How.
@@ -88,6 +99,8 @@ pub(crate) enum Answer {
     Settings {
         /// All but the password's hash.
         settings: Box<Machine>,
+        /// Counts their changes since boot.
+        revision: u64,
         /// Whether a password is set.
         password_set: bool,
     },
@@ -166,7 +179,7 @@ pub(crate) fn ask(request: &Request) -> Result<Answer, String> {
         line.push(b'\n');
         stream.write_all(&line)?;
         let mut answer = Vec::new();
-        BufReader::new(stream.take(LINE_BYTES_MAX)).read_until(b'\n', &mut answer)?;
+        BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_until(b'\n', &mut answer)?;
         serde_json::from_slice(&answer).map_err(io::Error::other)
     };
     match answer() {
@@ -176,13 +189,15 @@ pub(crate) fn ask(request: &Request) -> Result<Answer, String> {
     }
 }
 
-/// The machine's settings, and whether a password is set.
+/// The machine's settings with their revision, and whether a password is set.
 ///
 /// # Errors
 /// As [`ask`].
-pub(crate) fn settings() -> Result<(Machine, bool), String> {
+pub(crate) fn settings() -> Result<(Machine, u64, bool), String> {
     match ask(&Request::Settings)? {
-        Answer::Settings { settings, password_set } => Ok((*settings, password_set)),
+        Answer::Settings { settings, revision, password_set } => {
+            Ok((*settings, revision, password_set))
+        }
         other => Err(format!("PID 1 answers {other:?}")),
     }
 }
@@ -195,12 +210,20 @@ mod tests {
     fn requests_survive_the_wire_and_nonsense_does_not() {
         for request in [
             Request::Settings,
-            Request::Change { settings: Box::default(), confirm_seconds: 60 },
+            Request::Change { settings: Box::default(), revision: 3, confirm_seconds: 60 },
             Request::Confirm,
             Request::Revert,
             Request::LogIn { password: Secret::new("a \"quoted\" word") },
             Request::SetPassword { hash: Secret::new("$6$salt$hash"), first: true },
             Request::Clock { step: true },
+            Request::ReadVolume,
+            Request::GatewayTool { tool: GatewayTool::Settings },
+            Request::GatewayTool {
+                tool: GatewayTool::PutObject {
+                    share: "sales".parse().unwrap(),
+                    key: "a\nb".to_owned(),
+                },
+            },
             Request::End { how: Ending::Reboot },
             Request::End { how: Ending::PowerOff },
         ] {
@@ -220,7 +243,7 @@ mod tests {
             Answer::Done,
             Answer::of(Err("two\nlines".to_owned())),
             Answer::Text { text: "two\nlines".to_owned() },
-            Answer::Settings { settings, password_set: true },
+            Answer::Settings { settings, revision: 3, password_set: true },
         ] {
             let mut line = Vec::new();
             answer.write(&mut line).unwrap();

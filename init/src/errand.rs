@@ -10,12 +10,19 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use gateway_api::Secret;
+use nix::unistd::alarm;
 use serde::{Deserialize, Serialize};
 
-use crate::{control::Answer, password, service};
+use crate::{
+    control::Answer,
+    gateway_tool::{self, GatewayTool},
+    password, seed, service,
+};
 
 /// Longest errand, as text: far below what a pipe takes without a reader.
 const BYTES_MAX: usize = 16 << 10;
+/// Time to look at all volumes: below that for which the console waits.
+const VOLUME_SECONDS: u32 = 90;
 const CHRONYC: &str = "/usr/bin/chronyc";
 
 /// An errand.
@@ -31,6 +38,13 @@ pub(crate) enum Errand {
         /// Time to wait before the answer, in seconds: failures make guessing slow.
         delay_seconds: u64,
     },
+    /// Run a tool of the gateway's program.
+    GatewayTool {
+        /// Which one.
+        tool: GatewayTool,
+    },
+    /// Read the settings document of a volume.
+    ReadVolume,
     /// Ask chrony how it keeps the clock, after it has set it right at once if it is to.
     Clock {
         /// Whether it is to.
@@ -74,6 +88,12 @@ pub(crate) fn run() -> Result<()> {
             }
         }
         Errand::Clock { step } => clock(step),
+        Errand::ReadVolume => {
+            // A drive may never answer; whoever does not handle the alarm is ended by it.
+            alarm::set(VOLUME_SECONDS);
+            seed::document_of_volume().map(|text| Answer::Text { text })
+        }
+        Errand::GatewayTool { tool } => gateway_tool::attend(&tool),
     };
     match outcome {
         Ok(answer) => answer.write(io::stdout()).context("answering the console"),

@@ -11,6 +11,7 @@ mod console;
 mod control;
 mod disks;
 mod errand;
+mod gateway_tool;
 mod journald;
 mod kernel_settings;
 mod log;
@@ -30,6 +31,7 @@ mod shutdown;
 mod signatures;
 mod stage1;
 mod supervisor;
+mod support;
 mod sys;
 mod time;
 mod trial;
@@ -53,10 +55,12 @@ fn main() -> ExitCode {
         ["console", tty] => console::run(tty),
         ["network"] => network::run(),
         ["errand"] => errand::run(),
+        ["serve-bundle", name] => support::serve(name),
         ["find-seed"] => seed::print_seed(),
         ["guestinfo"] => seed::print_guestinfo(),
         ["phase", name] => phases::print_phase(name),
         ["exec-gateway", rest @ ..] => service::exec_gateway(rest),
+        ["exec-gateway-tool", rest @ ..] => gateway_tool::exec(rest),
         ["exec-console", tty] => service::exec_console(tty),
         ["exec-vmtools"] => service::exec_vm_tools(),
         _ if std::process::id() == 1 => {

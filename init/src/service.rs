@@ -25,7 +25,9 @@ use crate::{cgroup, confine, disks, journald, seed, time};
 /// This program, in the root file system.
 pub(crate) const INIT: &str = "/usr/sbin/init";
 /// The gateway.
-const GATEWAY: &str = "/usr/bin/gateway";
+pub(crate) const GATEWAY: &str = "/usr/bin/gateway";
+/// Where the gateway keeps its settings and keys.
+pub(crate) const GATEWAY_STATE: &str = "/config/gateway";
 /// Longest silence of the gateway.
 const GATEWAY_WATCHDOG: Duration = Duration::from_secs(60);
 /// VMware's tools.
@@ -125,14 +127,7 @@ impl Service {
             Self::Gateway => {
                 let mut command = with_arguments(
                     INIT,
-                    &[
-                        "exec-gateway",
-                        "serve",
-                        "--state",
-                        "/config/gateway",
-                        "--cache",
-                        disks::CACHE,
-                    ],
+                    &["exec-gateway", "serve", "--state", GATEWAY_STATE, "--cache", disks::CACHE],
                 );
                 if Path::new(seed::GATEWAY_SEED).exists() {
                     command.args(["--settings", seed::GATEWAY_SEED]);

@@ -1,4 +1,5 @@
-//! Settings on trial: used at once, kept only when somebody confirms them in time.
+//! Settings on trial: used at once, kept only when somebody confirms them in time. And of two who change
+//! the same settings, the first.
 //!
 //! What cuts the operator off must end by itself: settings that nobody confirms are taken back, and a
 //! reboot or a power cut takes them back too, because until then only those before them are on the
@@ -12,6 +13,8 @@ use crate::machine::Machine;
 pub(crate) struct Trial {
     /// Those before, while others are on trial.
     before: Option<(Box<Machine>, Duration)>,
+    /// Counts the changes since boot.
+    revision: u64,
 }
 
 /// What PID 1 has to do.
@@ -26,12 +29,35 @@ pub(crate) enum Outcome {
 impl Trial {
     /// Nothing is on trial.
     pub(crate) fn none() -> Self {
-        Self { before: None }
+        Self { before: None, revision: 0 }
     }
 
     /// When the trial ends, in time since boot, if there is one.
     pub(crate) fn until(&self) -> Option<Duration> {
         self.before.as_ref().map(|(_, until)| *until)
+    }
+
+    /// What a change of the settings in use has to be based on.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Other settings are in use.
+    pub(crate) fn changed(&mut self) {
+        self.revision += 1;
+    }
+
+    /// Whether settings can be taken that were made of those with this revision.
+    ///
+    /// # Errors
+    /// A trial is not over, or somebody else was first.
+    pub(crate) fn allows(&self, based_on: u64) -> Result<(), String> {
+        self.none_waits()?;
+        if based_on == self.revision {
+            return Ok(());
+        }
+        Err("the settings were changed meanwhile, on another console: look at them and try again"
+            .to_owned())
     }
 
     /// Begins a trial of other settings; `before` are those in use until now.
@@ -114,6 +140,23 @@ mod tests {
         assert_eq!(trial.confirm(), Ok(Outcome::Keep));
         assert_eq!(trial.tick(END), None);
         assert!(trial.revert().is_err());
+    }
+
+    #[test]
+    fn of_two_changes_of_the_same_settings_the_first_counts() {
+        let mut trial = Trial::none();
+        let seen = trial.revision();
+        assert_eq!(trial.allows(seen), Ok(()));
+        trial.changed();
+        assert!(trial.allows(seen).unwrap_err().contains("another console"));
+        let seen = trial.revision();
+        trial.begin(named("before"), END).unwrap();
+        trial.changed();
+        assert!(trial.allows(trial.revision()).unwrap_err().contains("confirm it"));
+        trial.tick(END).unwrap();
+        trial.changed();
+        assert!(trial.allows(seen).is_err(), "taken back, but seen before");
+        assert_eq!(trial.allows(trial.revision()), Ok(()));
     }
 
     #[test]

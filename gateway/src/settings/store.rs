@@ -85,6 +85,29 @@ impl SettingsStore {
         Ok(store)
     }
 
+    /// The settings that a gateway with this directory and seed would start with. Changes nothing: it
+    /// may be asked beside a gateway that runs, which keeps the document.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] where the document cannot be read, [`StoreError::Settings`] where it is not
+    /// usable.
+    pub fn look(directory: &Path, seed: Option<&str>) -> Result<Settings, StoreError> {
+        let path = directory.join(FILE);
+        let stored = match fs::read_to_string(&path) {
+            Ok(text) => Some(parse(&text)?),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => return Err(StoreError::Io { path, source }),
+        };
+        let applied = stored.as_ref().map_or("", |stored| stored.seed_sha256.as_str());
+        match (seed.filter(|seed| digest(seed) != applied).map(parse_seed), stored) {
+            (Some(Ok(settings)), _) => Ok(settings),
+            // As at the start: a seed that is not usable leaves the old settings in force.
+            (Some(Err(_)) | None, Some(stored)) => Ok(stored.settings),
+            (Some(Err(problem)), None) => Err(problem.into()),
+            (None, None) => Ok(Settings::default()),
+        }
+    }
+
     /// The settings in force.
     pub fn current(&self) -> &Stored {
         &self.current
@@ -125,10 +148,7 @@ impl SettingsStore {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(source) => return Err(StoreError::Io { path, source }),
         };
-        let read = toml::from_str::<Stored>(&text)
-            .map_err(|e| SettingsError::Syntax(Box::new(e)))
-            .and_then(|stored| check(&stored.settings).map(|()| stored));
-        match read {
+        match parse(&text) {
             Ok(stored) => self.current = stored,
             Err(problem) => {
                 let aside = self.directory.join(BROKEN_FILE);
@@ -144,13 +164,11 @@ impl SettingsStore {
     }
 
     fn apply_seed(&mut self, seed: &str) -> Result<(), StoreError> {
-        let digest: String = Sha256::digest(seed).iter().map(|b| format!("{b:02x}")).collect();
+        let digest = digest(seed);
         if digest == self.current.seed_sha256 {
             return Ok(());
         }
-        let read =
-            Settings::from_toml(seed).and_then(|settings| check(&settings).map(|()| settings));
-        match read {
+        match parse_seed(seed) {
             Ok(settings) => {
                 let revision = self.current.revision + 1;
                 self.write(Stored { revision, seed_sha256: digest, settings })?;
@@ -175,6 +193,25 @@ impl SettingsStore {
         self.current = next;
         Ok(())
     }
+}
+
+/// Reads and checks the document.
+fn parse(text: &str) -> Result<Stored, SettingsError> {
+    let stored: Stored = toml::from_str(text).map_err(|e| SettingsError::Syntax(Box::new(e)))?;
+    check(&stored.settings)?;
+    Ok(stored)
+}
+
+/// Reads and checks a seed.
+fn parse_seed(seed: &str) -> Result<Settings, SettingsError> {
+    let settings = Settings::from_toml(seed)?;
+    check(&settings)?;
+    Ok(settings)
+}
+
+/// SHA-256 of a seed, in hex.
+fn digest(seed: &str) -> String {
+    Sha256::digest(seed).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Checks what the document's own types can tell, and what only the S3 client can.
@@ -219,6 +256,34 @@ mod tests {
         let other = SEED.replace("sales", "other");
         let store = SettingsStore::open(dir.path(), Some(&other)).unwrap();
         assert_eq!(names(&store), ["other"], "a new seed is the operator's word");
+    }
+
+    #[test]
+    fn a_look_tells_what_a_start_would_use_and_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let look = |seed: Option<&str>| {
+            let settings = SettingsStore::look(dir.path(), seed)?;
+            Ok::<_, StoreError>(settings.shares.first().map(|share| share.name.to_string()))
+        };
+        let named = |name: &str| Some(name.to_owned());
+        assert_eq!(look(None).unwrap(), None);
+        assert_eq!(look(Some(SEED)).unwrap(), named("sales"), "before the first start");
+        assert!(look(Some("nonsense = 1")).is_err());
+        let mut store = SettingsStore::open(dir.path(), Some(SEED)).unwrap();
+        let mut changed = store.current().settings.clone();
+        changed.shares[0].name = "renamed".parse().unwrap();
+        store.replace(changed, None).unwrap();
+        for (seed, name) in [
+            (None, "renamed"),
+            (Some(SEED), "renamed"),
+            (Some("nonsense = 1"), "renamed"),
+            (Some(SEED.replace("sales", "other").as_str()), "other"),
+        ] {
+            assert_eq!(look(seed).unwrap(), named(name), "{seed:?}");
+        }
+        fs::write(dir.path().join(FILE), "revision = what").unwrap();
+        assert!(look(None).is_err());
+        assert_eq!(fs::read_to_string(dir.path().join(FILE)).unwrap(), "revision = what");
     }
 
     #[test]

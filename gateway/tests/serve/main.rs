@@ -1,5 +1,6 @@
 //! The whole `gateway serve` as a process, against the embedded S3 store and a user-space NFS client:
 //! what docs/semantics.md promises, seen from outside.
+mod alone;
 mod crash;
 mod damage;
 mod early;

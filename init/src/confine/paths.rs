@@ -3,8 +3,8 @@
 //! Connecting to sockets that have a path is not among what Landlock restricts; their modes are.
 use anyhow::{Context, Result};
 use landlock::{
-    ABI, Access, AccessFs, BitFlags, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
-    Scope, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, BitFlags, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetStatus, Scope, path_beneath_rules,
 };
 
 /// What Linux 6.12 restricts; on an older kernel as much of it as that can.
@@ -42,6 +42,22 @@ pub(super) const GATEWAY: Paths = Paths {
     ],
     write: &["/cache", "/config/gateway", "/run/gateway", "/dev/null"],
 };
+
+/// Restricts this process to no file and no TCP port at all, as far as the kernel does that. What is
+/// open stays so.
+///
+/// # Errors
+/// The kernel can and does not.
+pub(super) fn nothing() -> Result<()> {
+    Ruleset::default()
+        .handle_access(AccessFs::from_all(KNOWN))?
+        .handle_access(AccessNet::from_all(KNOWN))?
+        .scope(Scope::from_all(KNOWN))?
+        .create()?
+        .restrict_self()
+        .context("restricting files and ports")?;
+    Ok(())
+}
 
 impl Paths {
     /// Restricts this process to them, and to itself and its children as targets of signals and of

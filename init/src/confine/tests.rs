@@ -13,8 +13,8 @@ fn kept(path: &Path) -> &'static str {
     path.to_str().unwrap().to_owned().leak()
 }
 
-fn own_status() -> String {
-    fs::read_to_string("/proc/thread-self/status").unwrap()
+fn own_status() -> io::Result<String> {
+    fs::read_to_string("/proc/thread-self/status")
 }
 
 #[test]
@@ -54,6 +54,30 @@ fn files_that_are_not_listed_are_out_of_reach() {
 }
 
 #[test]
+fn whoever_keeps_descriptors_only_has_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "held").unwrap();
+    let mut held = fs::File::open(&file).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let peer = std::net::TcpStream::connect(address).unwrap();
+    confined(move || {
+        keep_descriptors_only().unwrap();
+        assert!(own_status().is_err(), "not even itself in /proc");
+        let denied = fs::read(&file).unwrap_err().kind();
+        assert_eq!(denied, io::ErrorKind::PermissionDenied);
+        let mut text = String::new();
+        io::Read::read_to_string(&mut held, &mut text).unwrap();
+        assert_eq!(text, "held");
+        // Whoever knocked is let in; it knocks nowhere itself.
+        assert_eq!(listener.accept().unwrap().1, peer.local_addr().unwrap());
+        assert!(std::net::TcpStream::connect(address).is_err());
+        assert!(Command::new("/usr/bin/true").status().is_err());
+    });
+}
+
+#[test]
 fn calls_that_no_service_makes_are_unknown() {
     confined(|| {
         no_new_privileges().unwrap();
@@ -79,7 +103,7 @@ fn calls_that_no_service_makes_are_unknown() {
         assert!(ended > 0);
         let said = Command::new("uname").output().unwrap();
         assert_eq!(said.stdout, b"Linux\n");
-        let status = own_status();
+        let status = own_status().unwrap();
         assert!(status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"), "{status}");
     });
 }
@@ -88,7 +112,7 @@ fn calls_that_no_service_makes_are_unknown() {
 fn capabilities_are_taken_out_of_the_bounding_set() {
     confined(|| {
         let bounding = || {
-            let status = own_status();
+            let status = own_status().unwrap();
             let line = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap();
             u64::from_str_radix(line.trim(), 16).unwrap()
         };

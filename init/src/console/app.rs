@@ -177,6 +177,7 @@ impl App {
                 | Kind::List(_)
                 | Kind::Form(_)
                 | Kind::Question(_)
+                | Kind::Paste(_)
                 | Kind::Text(_) => {}
             }
         }
@@ -212,6 +213,10 @@ impl App {
                 self.drop_forms_below(at);
             }
             Ok(Finished::Said(words)) => self.settle(at, &words),
+            Ok(Finished::Document(text)) => {
+                self.stack.remove(at);
+                self.open(pages::import::review(&text, view));
+            }
             Ok(Finished::Offer { said, ask, command }) => {
                 if let Kind::Progress(progress) = &mut self.stack[at].kind {
                     progress.offer(&said, ask, *command);
@@ -236,7 +241,11 @@ impl App {
     fn drop_forms_below(&mut self, mut at: usize) {
         while at > 1 {
             match self.stack[at - 1].kind {
-                Kind::Form(_) | Kind::Question(_) | Kind::List(_) | Kind::Progress(_) => {
+                Kind::Form(_)
+                | Kind::Question(_)
+                | Kind::List(_)
+                | Kind::Paste(_)
+                | Kind::Progress(_) => {
                     self.stack.remove(at - 1);
                     at -= 1;
                 }
@@ -253,7 +262,12 @@ impl App {
                 prompt.job = None;
                 match outcome {
                     Ok(Finished::Said(words)) => prompt.say(&words.join("\n")),
-                    Ok(Finished::LoggedIn | Finished::OnTrial | Finished::Offer { .. }) => {}
+                    Ok(
+                        Finished::LoggedIn
+                        | Finished::OnTrial
+                        | Finished::Document(_)
+                        | Finished::Offer { .. },
+                    ) => {}
                     Err(why) => prompt.say(why),
                 }
             }
@@ -270,6 +284,7 @@ impl App {
                 | Kind::Form(_)
                 | Kind::Question(_)
                 | Kind::Progress(_)
+                | Kind::Paste(_)
                 | Kind::Prompt(_),
             )
             | None => None,

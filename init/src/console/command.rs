@@ -1,7 +1,7 @@
 //! What pages ask to be done, and what comes back. Data only; work/ does it.
 use std::net::IpAddr;
 
-use gateway_api::{Secret, Settings, connection::ConnectionTest};
+use gateway_api::{Secret, Settings, ShareName, connection::ConnectionTest};
 
 use super::view::View;
 use crate::{machine::Machine, shutdown::Ending};
@@ -20,6 +20,8 @@ pub(super) enum Command {
     /// Use these machine settings.
     Change {
         settings: Box<Machine>,
+        /// Of those that they were made of.
+        revision: u64,
         /// Whether they are taken back unless somebody confirms them: they may cut the operator off.
         on_trial: bool,
     },
@@ -34,8 +36,8 @@ pub(super) enum Command {
     /// Try everything that the gateway asks of S3.
     TestS3 {
         test: Box<ConnectionTest>,
-        /// Settings to offer to save afterwards, and the revision they are based on.
-        save: Option<(Box<Settings>, u64)>,
+        /// What follows.
+        then: AfterTest,
     },
     /// Look whether what the appliance needs of the network answers.
     TestNetwork(Vec<Target>),
@@ -45,6 +47,37 @@ pub(super) enum Command {
     StepClock,
     /// A command of the gateway console.
     Tool(Tool),
+    /// Collect a support bundle and store it in the bucket of a share.
+    SendBundle { share: ShareName, key: String },
+    /// Collect a support bundle and offer it by HTTP.
+    OfferBundle,
+    /// Offer a text as a file by HTTP.
+    OfferText { name: String, text: String },
+    /// Read a settings document from a volume.
+    ReadVolume,
+    /// Use settings that were imported: the gateway's, at this revision, and then the machine's.
+    Import { machine: Option<MachineChange>, gateway: Option<(Box<Settings>, u64)> },
+}
+
+/// Other machine settings.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct MachineChange {
+    pub(super) settings: Box<Machine>,
+    /// Of those that they were made of.
+    pub(super) revision: u64,
+    /// Whether they are taken back unless somebody confirms them.
+    pub(super) on_trial: bool,
+}
+
+/// What follows a test of S3.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum AfterTest {
+    /// Nothing: what is in force was tested.
+    Nothing,
+    /// These settings are offered to be put into force, if the gateway's own still have this revision.
+    Save { settings: Box<Settings>, revision: u64 },
+    /// What was tested cannot be saved: the gateway keeps the settings, and does not run.
+    CannotSave,
 }
 
 /// Something on the network that the appliance needs.
@@ -67,6 +100,8 @@ pub(super) enum Tool {
     LookUp { name: String, server: Option<IpAddr> },
     /// Connect to a TCP port.
     Connect { host: String, port: u16 },
+    /// Look at the certificate of a TLS server.
+    Certificate { server: String },
     /// Adapters, addresses, routes, neighbours.
     Network,
 }
@@ -89,6 +124,8 @@ pub(super) enum Outcome {
     Failed,
     /// It was not tried, because it could not work.
     Skipped,
+    /// Nothing was tried: it is to be read.
+    Note,
 }
 
 /// A step of a command.
@@ -109,6 +146,8 @@ pub(super) enum Finished {
     OnTrial,
     /// It is done, and this is to be said.
     Said(Vec<String>),
+    /// A settings document was read, and is to be looked at.
+    Document(String),
     /// It is done, and something can be done next.
     Offer { said: String, ask: &'static str, command: Box<Command> },
 }
@@ -138,6 +177,11 @@ impl Command {
             Self::End(Ending::Reboot) => ("Reboot", "Rebooting"),
             Self::End(Ending::PowerOff) => ("Shut down", "Shutting down"),
             Self::PutGateway { .. } => ("Gateway settings", "Saving the settings"),
+            Self::SendBundle { .. } => ("Support Bundle", "Collecting and sending"),
+            Self::OfferText { .. } => ("Settings Export", "Waiting for the download"),
+            Self::ReadVolume => ("Settings Import", "Looking for a volume"),
+            Self::Import { .. } => ("Settings Import", "Applying the settings"),
+            Self::OfferBundle => ("Support Bundle", "Collecting, then waiting for the download"),
             Self::TestS3 { .. } => ("Test S3 Connectivity", "Testing"),
             Self::TestNetwork(_) => ("Test Network Connectivity", "Testing"),
             Self::ClockState => ("System Time", "Asking chrony"),

@@ -13,7 +13,8 @@ const COMMANDS: &str = "AVAILABLE COMMANDS:
   ip                       adapters, addresses, routes and neighbours
   ncport -d HOST -p PORT   test whether a TCP port takes connections
   passwd                   change the console's password
-Certificates and S3 are tested by Test S3 Connectivity in the menu.";
+  sslcheck HOST[:PORT]     a TLS server's certificates, names, validity, trust
+S3 is tested by Test S3 Connectivity in the menu.";
 
 /// What was typed.
 pub(super) enum Typed {
@@ -40,6 +41,10 @@ pub(super) fn parse(line: &str) -> Typed {
         }
         ["dig", ..] => {
             say("dig NAME [@SERVER]: such as dig s3.eu-west-1.amazonaws.com @192.0.2.53")
+        }
+        ["sslcheck", server] => Typed::Run(Tool::Certificate { server: (*server).to_owned() }),
+        ["sslcheck", ..] => {
+            say("sslcheck HOST[:PORT]: such as sslcheck s3.eu-west-1.amazonaws.com")
         }
         ["ncport", "-d", host, "-p", port] | ["ncport", "-p", port, "-d", host] => {
             match port.parse() {
@@ -96,9 +101,12 @@ mod tests {
         assert_eq!(tool("dig @192.0.2.53 s3.example"), asked);
         let port = Some(Tool::Connect { host: "s3.example".to_owned(), port: 443 });
         assert_eq!(tool(" ncport -d s3.example  -p 443 "), port);
+        let server = "s3.example:8443".to_owned();
+        assert_eq!(tool("sslcheck s3.example:8443"), Some(Tool::Certificate { server }));
         assert_eq!(tool("ip addr"), Some(Tool::Network));
         for (line, says) in [
             ("h", "ncport -d HOST"),
+            ("sslcheck", "sslcheck HOST"),
             ("dig", "dig NAME"),
             ("dig a @b", "by its address"),
             ("ncport -d a -p 0", "65535"),

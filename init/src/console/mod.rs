@@ -9,6 +9,7 @@
 //! sends the terminal what differs.
 mod app;
 mod command;
+mod differences;
 mod form;
 mod gateway_console;
 mod grid;
@@ -19,6 +20,7 @@ mod menu;
 mod operator;
 mod page;
 mod pages;
+mod paste;
 mod progress;
 mod prompt;
 mod question;

@@ -189,9 +189,11 @@ pub(super) fn story() -> View {
             ..NetworkState::default()
         },
         settings: Ok(Machine { timezone: "Asia/Seoul".to_owned(), ..Machine::default() }),
+        settings_revision: 5,
         password_set: Ok(true),
         gateway: Ok(status),
         gateway_settings: Ok((7, settings)),
+        stored_settings: Err("the gateway answers for them".to_owned()),
         clock: "2026-11-23 18:00:00 KST (+0900)".to_owned(),
         resources: Resources {
             cpus: 4,

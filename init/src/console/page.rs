@@ -4,7 +4,7 @@
 //! next. What depends on the machine's state is a function of the view, so that a page is always as
 //! fresh as the last look.
 use super::{
-    command::Command, form::Form, grid::Line, keys::Key, list::List, menu::Menu,
+    command::Command, form::Form, grid::Line, keys::Key, list::List, menu::Menu, paste::Paste,
     progress::Progress, prompt::Prompt, question::Question, text::Text, view::View,
 };
 
@@ -30,6 +30,8 @@ pub(super) enum Kind {
     Progress(Progress),
     /// A line to type commands on, and what they said.
     Prompt(Prompt),
+    /// Several lines that are pasted.
+    Paste(Paste),
 }
 
 /// What follows from a key.
@@ -91,6 +93,7 @@ impl Page {
             Kind::Text(text) => text.press(key, view, room),
             Kind::Progress(progress) => progress.press(key),
             Kind::Prompt(prompt) => prompt.press(key, room),
+            Kind::Paste(paste) => paste.press(key, view),
         }
     }
 
@@ -104,6 +107,7 @@ impl Page {
             Kind::Text(text) => text.draw(view, room),
             Kind::Progress(progress) => progress.draw(room),
             Kind::Prompt(prompt) => prompt.draw(room),
+            Kind::Paste(paste) => paste.draw(room),
         }
     }
 }

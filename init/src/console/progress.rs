@@ -122,8 +122,10 @@ fn step_lines(step: &StepReport, columns: usize) -> Vec<Line> {
         Outcome::Warning => ("[WARNING]", Attribute::Bold),
         Outcome::Failed => ("[FAILED]", Attribute::Reverse),
         Outcome::Skipped => ("[SKIPPED]", Attribute::Plain),
+        Outcome::Note => ("", Attribute::Plain),
     };
-    let room = columns - 12;
+    // What is to be copied is not broken in two if it can be helped.
+    let room = if step.outcome == Outcome::Note { columns - 2 } else { columns - 12 };
     let mut titles = wrapped(&step.title, room).into_iter();
     let first = titles.next().unwrap_or_default();
     let mut lines = vec![Line::plain(format!(" {first:<room$} ")).and(attribute, mark)];

@@ -3,7 +3,7 @@ use std::{
     fs, io,
     path::Path,
     process::Command,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use gateway_api::{
 use super::routes;
 use crate::{
     confine, control, disks,
+    gateway_tool::{self, GatewayTool},
     machine::Machine,
     memory,
     observed::{self, MachineState, NetworkState},
@@ -24,6 +25,9 @@ use crate::{
 
 /// How long the gateway may take to answer.
 pub(super) const GATEWAY_TIME: Duration = Duration::from_secs(5);
+
+/// Settings that the gateway keeps and that cannot be read are asked for again after this time.
+const STORED_PAUSE: Duration = Duration::from_secs(30);
 
 /// Regions with their cities.
 pub(super) type Zones = Vec<(String, Vec<String>)>;
@@ -35,12 +39,17 @@ pub(super) struct View {
     pub(super) network: NetworkState,
     /// The machine's settings, or why there are none.
     pub(super) settings: Result<Machine, String>,
+    /// Counts their changes; 0 as long as there are none.
+    pub(super) settings_revision: u64,
     /// Whether the console has a password, or why that is not known.
     pub(super) password_set: Result<bool, String>,
     /// The gateway's status, or why there is none.
     pub(super) gateway: Result<GatewayStatus, String>,
     /// The gateway's settings and their revision, or why there are none.
     pub(super) gateway_settings: Result<(u64, Settings), String>,
+    /// The settings that the gateway keeps, without secrets, while it does not answer; else why there
+    /// are none.
+    pub(super) stored_settings: Result<Settings, String>,
     /// What `date` says.
     pub(super) clock: String,
     pub(super) resources: Resources,
@@ -83,9 +92,11 @@ impl View {
             machine: MachineState::default(),
             network: NetworkState::default(),
             settings: Err(unseen()),
+            settings_revision: 0,
             password_set: Err(unseen()),
             gateway: Err(unseen()),
             gateway_settings: Err(unseen()),
+            stored_settings: Err(unseen()),
             clock: String::new(),
             resources: Resources::default(),
             disks: Vec::new(),
@@ -105,17 +116,20 @@ pub(super) fn look() -> View {
         Ok(_) => client.settings().map_err(|error| why(&error)),
         Err(why) => Err(why.clone()),
     };
-    let (settings, password_set) = match control::settings() {
-        Ok((settings, set)) => (Ok(settings), Ok(set)),
-        Err(why) => (Err(why.clone()), Err(why)),
+    let stored_settings = stored_settings(gateway_settings.is_ok());
+    let (settings, settings_revision, password_set) = match control::settings() {
+        Ok((settings, revision, set)) => (Ok(settings), revision, Ok(set)),
+        Err(why) => (Err(why.clone()), 0, Err(why)),
     };
     View {
         machine: observed::read(observed::MACHINE),
         network: observed::read(observed::NETWORK),
         settings,
+        settings_revision,
         password_set,
         gateway,
         gateway_settings,
+        stored_settings,
         clock: output("/usr/bin/date", &["+%Y-%m-%d %H:%M:%S %Z (%z)"]),
         resources: resources(),
         disks: attached_disks(),
@@ -123,6 +137,33 @@ pub(super) fn look() -> View {
         zones: Arc::clone(ZONES.get_or_init(|| Arc::new(zones(Path::new(time::ZONES))))),
         now: sys::since_boot(),
     }
+}
+
+/// The settings that the gateway keeps. While it does not run nobody changes them: they are asked for
+/// once, and again after a while if they cannot be read.
+fn stored_settings(gateway_answers: bool) -> Result<Settings, String> {
+    static STORED: Mutex<Option<(Duration, Result<Settings, String>)>> = Mutex::new(None);
+    let mut stored = STORED.lock().unwrap_or_else(PoisonError::into_inner);
+    if gateway_answers {
+        *stored = None;
+        return Err("the gateway answers for them".to_owned());
+    }
+    let now = sys::since_boot();
+    let (_, settings) = match stored.take() {
+        Some((at, Err(why))) if now < at + STORED_PAUSE => stored.insert((at, Err(why))),
+        Some((at, Ok(settings))) => stored.insert((at, Ok(settings))),
+        Some((_, Err(_))) | None => stored.insert((now, ask_for_stored_settings())),
+    };
+    settings.clone()
+}
+
+fn ask_for_stored_settings() -> Result<Settings, String> {
+    let mut text = String::new();
+    gateway_tool::ask(GatewayTool::Settings, b"", |line| {
+        text.push_str(&line);
+        text.push('\n');
+    })?;
+    Settings::from_toml(&text).map_err(|error| error.to_string())
 }
 
 /// Why the gateway does not tell its status. PID 1 starts it whenever it does not run, and lists what

@@ -34,7 +34,6 @@ use crate::{
 
 /// The machine's settings file.
 pub(crate) const MACHINE_FILE: &str = "/config/machine.toml";
-const GATEWAY_STATE: &str = "/config/gateway";
 /// Making, or mending after a power cut, a file system of 64 MiB.
 const CONFIG_LIMIT: Duration = Duration::from_secs(120);
 /// Every source of a seed: CDs that spin up, a host that does not answer.
@@ -205,10 +204,13 @@ fn load_drivers(boot: &mut Boot) -> Result<()> {
 fn mount_config(boot: &mut Boot, limit: Duration) -> Result<()> {
     in_child::run(boot, in_child::CONFIG, limit)?;
     let (uid, gid) = service::user("gateway")?;
-    if !Path::new(GATEWAY_STATE).exists() {
-        DirBuilder::new().mode(0o700).create(GATEWAY_STATE).context(GATEWAY_STATE)?;
+    if !Path::new(service::GATEWAY_STATE).exists() {
+        DirBuilder::new()
+            .mode(0o700)
+            .create(service::GATEWAY_STATE)
+            .context(service::GATEWAY_STATE)?;
     }
-    chown(GATEWAY_STATE, Some(uid), Some(gid)).context(GATEWAY_STATE)
+    chown(service::GATEWAY_STATE, Some(uid), Some(gid)).context(service::GATEWAY_STATE)
 }
 
 fn load_machine(boot: &mut Boot) -> Result<()> {

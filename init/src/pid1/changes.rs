@@ -47,10 +47,11 @@ impl Running {
             Request::Settings => {
                 let mut settings = Box::new(self.boot.machine.clone());
                 let password_set = settings.password_hash.take().is_some();
-                Answer::Settings { settings, password_set }
+                Answer::Settings { settings, revision: self.trial.revision(), password_set }
             }
-            Request::Change { settings, confirm_seconds } => {
-                Answer::of(self.change(*settings, confirm_seconds))
+            Request::Change { settings, revision, confirm_seconds } => {
+                let allowed = self.trial.allows(revision);
+                Answer::of(allowed.and_then(|()| self.change(*settings, confirm_seconds)))
             }
             Request::Confirm => {
                 let outcome = self.trial.confirm();
@@ -65,6 +66,10 @@ impl Running {
             Request::Clock { step } => {
                 return errand::send(&Errand::Clock { step }, stream).map(drop);
             }
+            Request::ReadVolume => return errand::send(&Errand::ReadVolume, stream).map(drop),
+            Request::GatewayTool { tool } => {
+                return errand::send(&Errand::GatewayTool { tool }, stream).map(drop);
+            }
             Request::End { how } => {
                 self.ending = Some(how);
                 Answer::Done
@@ -75,7 +80,6 @@ impl Running {
 
     /// Uses other settings; with `confirm_seconds` they are on trial for so long.
     fn change(&mut self, settings: Machine, confirm_seconds: u16) -> Result<(), String> {
-        self.trial.none_waits()?;
         let before = self.boot.machine.clone();
         let settings = Machine { password_hash: before.password_hash.clone(), ..settings };
         settings.check(Path::new(time::ZONES)).map_err(|error| error.to_string())?;
@@ -106,6 +110,7 @@ impl Running {
     /// Makes the running machine what the settings say. All of it is tried, whatever fails.
     fn apply(&mut self, settings: Machine) -> Result<(), String> {
         let before = std::mem::replace(&mut self.boot.machine, settings);
+        self.trial.changed();
         let mut failed = Vec::new();
         let mut note = |what: &str, outcome: Result<()>| {
             if let Err(error) = outcome {

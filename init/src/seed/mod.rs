@@ -20,7 +20,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub(crate) use self::sources::{print_guestinfo, print_seed};
+pub(crate) use self::sources::{document_of_volume, print_guestinfo, print_seed};
 use crate::{machine::Machine, sys};
 
 /// The key of the seed document, in VMware's guestinfo and among the properties.
@@ -116,11 +116,11 @@ pub(crate) struct Seed {
 impl Seed {
     /// Takes a document apart.
     pub(crate) fn parse(text: &str, zones: &Path) -> Result<Self> {
-        let mut document: toml::Table = text.parse().context("the seed is not TOML")?;
+        let mut document: toml::Table = text.parse().context("the document is not TOML")?;
         let machine = match document.remove("machine") {
             Some(table) => {
                 let text = toml::to_string(&table)?;
-                Some(Machine::parse(&text, zones).context("the seed's [machine]")?)
+                Some(Machine::parse(&text, zones).context("its [machine]")?)
             }
             None => None,
         };
@@ -129,7 +129,7 @@ impl Seed {
             None => None,
         };
         if let Some(unknown) = document.keys().next() {
-            bail!("the seed has a table {unknown:?}; known are [machine] and [gateway]");
+            bail!("the document has a table {unknown:?}; known are [machine] and [gateway]");
         }
         Ok(Self { machine, gateway })
     }

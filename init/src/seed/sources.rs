@@ -56,6 +56,21 @@ pub(crate) fn print_seed() -> Result<()> {
     Ok(io::stdout().write_all(&serde_json::to_vec(&told)?)?)
 }
 
+/// The settings document of the first volume that has one, to be imported.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub(crate) fn document_of_volume() -> Result<String> {
+    let found = volumes::look(&mut Modules::open());
+    match (found.document, found.problems.is_empty()) {
+        (Some((from, bytes)), _) => as_text(bytes).with_context(|| format!("the {from}")),
+        (None, false) => bail!("{}", found.problems.join("; ")),
+        (None, true) => bail!(
+            "no volume labelled TIDEGATE or CIDATA with a file tidegate.toml is attached (ISO 9660 or FAT)"
+        ),
+    }
+}
+
 fn gather(line: &CommandLine, modules: &mut Modules) -> Gathered {
     let mut gathered = Gathered::default();
     modules.load("qemu_fw_cfg");

@@ -44,6 +44,7 @@ const VM_TESTS: &[&str] = &[
     "console",
     "disks",
     "settings",
+    "support",
     "network",
     "clock",
     "firmware",

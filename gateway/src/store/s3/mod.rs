@@ -31,7 +31,7 @@ pub use client::WaitLimits;
 pub use credentials::{CredentialsStanding, S3Credentials};
 pub use pace::SendLimits;
 pub use place::{Place, basic_authorization, http_date};
-pub use transport::tls_config;
+pub use transport::{crypto, tls_config, trusted};
 
 use super::{StoreMeter, pace::Paces};
 use crate::object::ObjectKey;

@@ -11,6 +11,7 @@ use gateway_api::{SettingsError, settings::S3Settings};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::{
     ClientConfig, RootCertStore,
+    crypto::CryptoProvider,
     pki_types::{CertificateDer, pem::PemObject},
 };
 
@@ -63,15 +64,24 @@ fn check_bundle(bundle: &str) -> Result<(), String> {
 /// # Errors
 /// The TLS library knows no protocol version.
 pub fn tls_config(bundle: &str) -> Result<ClientConfig, rustls::Error> {
+    let config = ClientConfig::builder_with_provider(crypto());
+    let config = config.with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(trusted(bundle)).with_no_client_auth())
+}
+
+/// The cryptography of every TLS connection.
+pub fn crypto() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// The machine's authorities and those of `bundle`, as far as they can be read.
+pub fn trusted(bundle: &str) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     // What cannot be read of them is missing, and so it is for the requests.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let own = CertificateDer::pem_slice_iter(bundle.as_bytes()).filter_map(Result::ok);
     roots.add_parsable_certificates(own);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider);
-    let config = config.with_safe_default_protocol_versions()?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    roots
 }
 
 /// The proxy for http and https endpoints; to the latter by CONNECT, so that it sees no content.

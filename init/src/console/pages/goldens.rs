@@ -34,7 +34,7 @@ fn trouble_is_said_with_what_to_do() {
     view.gateway = Err("the gateway does not answer".to_owned());
     view.network.adapters[0].problem = Some("eth0 has no link: connect the adapter".to_owned());
     view.network.adapters[0].addresses.clear();
-    view.machine.problems.push("seed: the seed is not TOML".to_owned());
+    view.machine.problems.push("seed: the document is not TOML".to_owned());
     operator.sees_golden("front-trouble");
 }
 
@@ -209,7 +209,7 @@ fn the_time_zone_is_chosen_by_region_and_city() {
     operator.sees_golden("time-zone-no-match");
     operator.press(Key::Clear);
     operator.types("tok\n");
-    let Command::Change { settings, on_trial: false } = operator.command() else {
+    let Command::Change { settings, revision: 5, on_trial: false } = operator.command() else {
         panic!("{:?}", operator.command())
     };
     assert_eq!(settings.timezone, "Asia/Tokyo");
@@ -236,7 +236,9 @@ fn ntp_servers_are_edited_and_what_a_seed_added_stays() {
     operator.press(Key::Clear);
     operator.press(Key::PageDown);
     operator.types("\n");
-    let Command::Change { settings, on_trial: false } = operator.command() else { panic!() };
+    let Command::Change { settings, revision: 5, on_trial: false } = operator.command() else {
+        panic!()
+    };
     assert_eq!(settings.ntp_servers, ["time.example", "c", "d", "e"]);
     let mut operator = Operator::logged_in();
     operator.choose("System Time Management");

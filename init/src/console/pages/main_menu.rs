@@ -1,6 +1,6 @@
 //! The main menu: AWS's entries in AWS's order and words, then those that AWS's console lacks.
 use super::{
-    addresses, disks, export, logs, network, power, proxy, resources, s3, shares, status,
+    addresses, disks, export, logs, network, power, proxy, resources, s3, shares, status, support,
     system_time,
 };
 use crate::console::{
@@ -41,7 +41,8 @@ fn entries(view: &View) -> Vec<Entry> {
         entry("File Shares", |_| shares::page()),
         entry("Cache Disks", |_| disks::page()),
         entry("Logs", |_| logs::page()),
-        entry("Settings Export", |_| export::page()),
+        entry("Settings Export and Import", |_| export::page()),
+        entry("Support Bundle", |_| support::page()),
         entry("Reboot", power::reboot),
         entry("Shut Down", power::shut_down),
     ]

@@ -3,6 +3,7 @@ mod addresses;
 mod disks;
 mod export;
 pub(super) mod front;
+pub(super) mod import;
 pub(super) mod log_in;
 mod logs;
 pub(super) mod main_menu;
@@ -13,6 +14,7 @@ mod resources;
 mod s3;
 mod shares;
 mod status;
+mod support;
 mod system_time;
 pub(super) mod trial;
 
@@ -22,6 +24,8 @@ mod goldens;
 mod network_goldens;
 #[cfg(test)]
 mod s3_goldens;
+#[cfg(test)]
+mod support_goldens;
 
 use gateway_api::Settings;
 
@@ -57,7 +61,8 @@ fn changing(view: &View, keep: Keep, change: impl FnOnce(&mut Machine)) -> Resul
     let mut settings = Box::new(view.settings.clone()?);
     change(&mut settings);
     settings.network.check().map_err(|error| error.to_string())?;
-    Ok(Command::Change { settings, on_trial: keep == Keep::IfConfirmed })
+    let revision = view.settings_revision;
+    Ok(Command::Change { settings, revision, on_trial: keep == Keep::IfConfirmed })
 }
 
 /// The gateway's settings with a change, to be put into force.
@@ -87,6 +92,16 @@ fn gateway_settings(view: &View) -> Result<(u64, &Settings), String> {
             view.machine.cache
         )),
         Err(why) => Err(format!("The gateway keeps these settings and does not tell them: {why}.")),
+    }
+}
+
+/// The gateway's settings with their revision; without one those that it keeps while it does not run,
+/// which can be tested and not changed. Or why there are none, and what to do.
+fn known_settings(view: &View) -> Result<(Option<u64>, &Settings), String> {
+    match (gateway_settings(view), &view.stored_settings) {
+        (Ok((revision, settings)), _) => Ok((Some(revision), settings)),
+        (Err(_), Ok(settings)) => Ok((None, settings)),
+        (Err(why), Err(stored)) => Err(format!("{why} What it keeps cannot be read: {stored}.")),
     }
 }
 

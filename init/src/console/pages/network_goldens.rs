@@ -33,7 +33,7 @@ fn with_two() -> Operator {
 /// The machine settings that a change on trial asks for.
 fn on_trial(operator: &Operator) -> Machine {
     match operator.command() {
-        Command::Change { settings, on_trial: true } => *settings,
+        Command::Change { settings, revision: 5, on_trial: true } => *settings,
         other => panic!("{other:?}"),
     }
 }
@@ -158,7 +158,7 @@ fn the_host_name_is_used_at_once() {
     operator.types("gate7\n d");
     operator.press(Key::PageDown);
     operator.types("\n");
-    let Command::Change { settings, on_trial: false } = operator.command() else { panic!() };
+    let Command::Change { settings, on_trial: false, .. } = operator.command() else { panic!() };
     assert_eq!((settings.hostname.as_str(), settings.hostname_from_dhcp), ("gate7", true));
 }
 

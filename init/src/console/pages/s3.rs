@@ -1,13 +1,13 @@
 //! S3 target and credentials, and their test.
 use gateway_api::{
-    ShareSettings,
+    Settings, ShareSettings,
     connection::ConnectionTest,
     settings::{Addressing, S3Settings},
 };
 
-use super::{gateway_changing, gateway_settings, refused, status::field};
+use super::{gateway_settings, known_settings, refused, status::field};
 use crate::console::{
-    command::Command,
+    command::{AfterTest, Command},
     form::{Field, Problem, Values, choice, form, secret, text},
     grid::{Line, paragraph},
     list::list,
@@ -100,7 +100,7 @@ fn variant(s3: &S3Settings) -> &'static str {
 
 fn configure(view: &View) -> Page {
     let title = "Configure S3 Target and Credentials";
-    match gateway_settings(view) {
+    match known_settings(view) {
         Ok((_, settings)) => {
             let share = settings.shares.first();
             form(title, Vec::new(), fields(&settings.s3, share), "Test, then save", submit)
@@ -147,7 +147,7 @@ fn fields(s3: &S3Settings, share: Option<&ShareSettings>) -> Vec<Field> {
 }
 
 fn submit(values: &Values<'_>, view: &View) -> Result<Step, Problem> {
-    let (_, settings) = gateway_settings(view).map_err(|why| Problem::new(ENDPOINT, why))?;
+    let (revision, settings) = known_settings(view).map_err(|why| Problem::new(ENDPOINT, why))?;
     let key = values.text(KEY).to_owned();
     // Secrets are not told back, so what is missing cannot be asked of the settings as a whole.
     if values.text(REGION).is_empty() {
@@ -190,14 +190,17 @@ fn submit(values: &Values<'_>, view: &View) -> Result<Step, Problem> {
         s3.expires_at = None;
     }
     let share = share(settings.shares.as_slice(), values)?;
-    let changed = s3.clone();
-    let command = gateway_changing(view, move |settings| settings.s3 = changed);
-    let command = command.map_err(|why| Problem::new(field_of(&why), why))?;
-    let Command::PutGateway { settings, revision } = command else {
-        return Err(Problem::new(ENDPOINT, "The settings cannot be changed."));
-    };
+    let settings = Box::new(Settings { s3: s3.clone(), ..settings.clone() });
+    if let Err(error) = settings.check() {
+        let why = error.to_string();
+        return Err(Problem::new(field_of(&why), why));
+    }
     let test = Box::new(ConnectionTest { s3, share });
-    Ok(Step::Do(Command::TestS3 { test, save: Some((settings, revision)) }))
+    let then = match revision {
+        Some(revision) => AfterTest::Save { settings, revision },
+        None => AfterTest::CannotSave,
+    };
+    Ok(Step::Do(Command::TestS3 { test, then }))
 }
 
 /// The share that the test is made with: one with this bucket and prefix, or one as it would be.
@@ -241,7 +244,7 @@ fn field_of(problem: &str) -> &'static str {
 /// Tests what is in force, for a share.
 pub(super) fn test(view: &View) -> Step {
     let title = "Test S3 Connectivity";
-    let (_, settings) = match gateway_settings(view) {
+    let (_, settings) = match known_settings(view) {
         Ok(settings) => settings,
         Err(why) => return Step::Open(refused(title, &why)),
     };
@@ -255,7 +258,7 @@ pub(super) fn test(view: &View) -> Step {
         several => {
             let names = several.iter().map(|share| share.name.to_string()).collect();
             Step::Open(list(&format!("{title}: choose a share"), names, |name, view| {
-                match gateway_settings(view) {
+                match known_settings(view) {
                     Ok((_, settings)) => {
                         let share = settings.shares.iter().find(|s| s.name.as_str() == name);
                         share.map_or(Step::Stay, |share| test_share(&settings.s3, share))
@@ -269,5 +272,5 @@ pub(super) fn test(view: &View) -> Step {
 
 fn test_share(s3: &S3Settings, share: &ShareSettings) -> Step {
     let test = Box::new(ConnectionTest { s3: s3.clone(), share: share.clone() });
-    Step::Do(Command::TestS3 { test, save: None })
+    Step::Do(Command::TestS3 { test, then: AfterTest::Nothing })
 }

@@ -2,7 +2,7 @@
 use gateway_api::{ByteSize, Settings, connection::ConnectionTest};
 
 use crate::console::{
-    command::{Command, Finished, Outcome, StepReport, Tool},
+    command::{AfterTest, Command, Finished, Outcome, StepReport, Tool},
     keys::Key,
     operator::Operator,
 };
@@ -23,7 +23,14 @@ fn put(operator: &Operator) -> Settings {
 
 fn tested(operator: &Operator) -> (ConnectionTest, Option<Settings>) {
     match operator.command() {
-        Command::TestS3 { test, save } => (*test, save.map(|(settings, _)| *settings)),
+        Command::TestS3 { test, then } => {
+            let save = match then {
+                AfterTest::Save { settings, revision: 7 } => Some(*settings),
+                AfterTest::Nothing => None,
+                other => panic!("{other:?}"),
+            };
+            (*test, save)
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -115,6 +122,36 @@ fn s3_is_tested_with_what_is_in_force() {
     operator.view.gateway_settings = Err("it is being started".to_owned());
     operator.choose("Test S3 Connectivity");
     operator.sees_golden("s3-no-gateway");
+}
+
+#[test]
+fn s3_is_tested_while_no_gateway_runs() {
+    let mut operator = Operator::logged_in();
+    let (_, settings) = operator.view.gateway_settings.clone().unwrap();
+    operator.view.gateway_settings = Err("it is being started".to_owned());
+    operator.view.stored_settings = Ok(settings);
+    operator.choose("Test S3 Connectivity");
+    let (test, _) = tested(&operator);
+    assert_eq!((test.share.name.as_str(), test.s3.region.as_str()), ("sales", "ap-northeast-2"));
+    operator.finished(Ok(Finished::Said(vec!["S3 can be used.".to_owned()])));
+    operator.types("\n");
+    operator.choose("S3 Target and Credentials");
+    operator.choose("Configure S3 Target");
+    operator.press(Key::Down);
+    operator.press(Key::Clear);
+    operator.types("eu-west-1");
+    operator.press(Key::PageDown);
+    operator.types("\n");
+    match operator.command() {
+        Command::TestS3 { test, then: AfterTest::CannotSave } => {
+            assert_eq!(test.s3.region, "eu-west-1");
+        }
+        other => panic!("{other:?}"),
+    }
+    let said = "S3 can be used. The gateway does not run and keeps these settings.";
+    operator.finished(Err(said.to_owned()));
+    operator.types("\n");
+    assert!(operator.sees().contains("eu-west-1"), "what was typed stays: {}", operator.sees());
 }
 
 #[test]
@@ -220,7 +257,18 @@ fn disks_and_documents_are_shown() {
     operator.sees_golden("disks");
     operator.types("x");
     operator.choose("Settings Export");
+    operator.sees_golden("export-menu");
+    operator.choose("View");
     operator.sees_golden("export");
+    operator.types("x");
+    operator.choose("Offer for Download");
+    match operator.command() {
+        Command::OfferText { name, text } => {
+            assert_eq!(name, "tidegate-20261123-180000.toml");
+            assert!(text.contains("[gateway.s3]") && text.contains("[machine]"), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
     let mut operator = Operator::logged_in();
     operator.view.machine.cache_mounted = false;
     operator.view.machine.cache = "no blank disk is attached".to_owned();

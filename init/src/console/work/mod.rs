@@ -8,6 +8,7 @@ mod journal;
 mod network_test;
 mod ntp;
 mod s3_test;
+mod support;
 mod tools;
 
 use std::{
@@ -27,7 +28,7 @@ use gateway_api::{Settings, admin::ADMIN_SOCKET, client::AdminClient};
 pub(super) use self::journal::Journal;
 use super::{
     app::Job,
-    command::{Command, Event, Finished, StepReport},
+    command::{Command, Event, Finished, MachineChange, StepReport},
     view,
 };
 use crate::{
@@ -154,7 +155,7 @@ fn run(command: Command, report: &dyn Fn(StepReport)) -> Result<Finished, String
             done(&Request::SetPassword { hash, first })?;
             Ok(Finished::LoggedIn)
         }
-        Command::Change { settings, on_trial } => change(settings, on_trial),
+        Command::Change { settings, revision, on_trial } => change(settings, revision, on_trial),
         Command::Confirm => {
             done(&Request::Confirm)?;
             Ok(said("The settings are kept."))
@@ -171,7 +172,7 @@ fn run(command: Command, report: &dyn Fn(StepReport)) -> Result<Finished, String
             }))
         }
         Command::PutGateway { settings, revision } => put_gateway(&settings, revision),
-        Command::TestS3 { test, save } => s3_test::run(&test, save, report),
+        Command::TestS3 { test, then } => s3_test::run(&test, then, report),
         Command::TestNetwork(targets) => {
             let failed = network_test::run(&targets, report);
             Ok(match failed {
@@ -181,6 +182,16 @@ fn run(command: Command, report: &dyn Fn(StepReport)) -> Result<Finished, String
         }
         Command::ClockState => text(&Request::Clock { step: false }),
         Command::StepClock => text(&Request::Clock { step: true }),
+        Command::SendBundle { share, key } => support::send(&share, &key, report),
+        Command::OfferBundle => support::offer(report),
+        Command::OfferText { name, text } => {
+            support::hand_over(&view::look(), &name, text.as_bytes(), report)
+        }
+        Command::ReadVolume => match control::ask(&Request::ReadVolume)? {
+            Answer::Text { text } => Ok(Finished::Document(text)),
+            other => Err(format!("PID 1 answers {other:?}")),
+        },
+        Command::Import { machine, gateway } => import(machine, gateway),
         Command::Tool(tool) => tools::run(&tool).map(Finished::Said),
     }
 }
@@ -203,9 +214,9 @@ fn text(request: &Request) -> Result<Finished, String> {
     }
 }
 
-fn change(settings: Box<Machine>, on_trial: bool) -> Result<Finished, String> {
+fn change(settings: Box<Machine>, revision: u64, on_trial: bool) -> Result<Finished, String> {
     let confirm_seconds = if on_trial { CONFIRM_SECONDS } else { 0 };
-    done(&Request::Change { settings, confirm_seconds })?;
+    done(&Request::Change { settings, revision, confirm_seconds })?;
     Ok(if on_trial { Finished::OnTrial } else { said("The settings are in use.") })
 }
 
@@ -213,6 +224,24 @@ fn put_gateway(settings: &Settings, revision: u64) -> Result<Finished, String> {
     let client = AdminClient::new(ADMIN_SOCKET, SETTINGS_TIME);
     client.replace_settings(settings, revision).map_err(|error| error.to_string())?;
     Ok(said("The settings are saved and in force."))
+}
+
+/// The gateway's settings go first: they are refused as a whole, and then nothing has changed.
+fn import(
+    machine: Option<MachineChange>,
+    gateway: Option<(Box<Settings>, u64)>,
+) -> Result<Finished, String> {
+    let before = if gateway.is_some() { "The gateway's settings are in force. " } else { "" };
+    if let Some((settings, revision)) = gateway {
+        put_gateway(&settings, revision)?;
+    }
+    match machine {
+        Some(MachineChange { settings, revision, on_trial }) => {
+            change(settings, revision, on_trial)
+                .map_err(|why| format!("{before}The machine's are not used: {why}"))
+        }
+        None => Ok(said("The settings are saved and in force.")),
+    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,18 @@
-//! Test S3 Connectivity: the gateway tests, and each step's report is shown as it comes.
+//! Test S3 Connectivity: the gateway tests, and each step's report is shown as it comes. Without a
+//! gateway that runs, its program does by itself.
 use std::time::Duration;
 
 use gateway_api::{
     Settings,
     admin::ADMIN_SOCKET,
-    client::AdminClient,
-    connection::{self, ConnectionTest},
+    client::{AdminClient, ClientError},
+    connection::{self, ConnectionTest, Step},
 };
 
-use crate::console::command::{Command, Finished, Outcome, StepReport};
+use crate::{
+    console::command::{AfterTest, Command, Finished, Outcome, StepReport},
+    gateway_tool::{self, GatewayTool},
+};
 
 /// Time for one step: the gateway's own limits end it before.
 const STEP_TIME: Duration = Duration::from_secs(120);
@@ -16,25 +20,61 @@ const STEP_TIME: Duration = Duration::from_secs(120);
 /// Tests; afterwards, settings that were to be saved are offered.
 pub(super) fn run(
     test: &ConnectionTest,
-    save: Option<(Box<Settings>, u64)>,
+    then: AfterTest,
     report: &dyn Fn(StepReport),
 ) -> Result<Finished, String> {
     let mut usable = true;
-    AdminClient::new(ADMIN_SOCKET, STEP_TIME)
-        .test_connection(test, |step| {
-            usable &= step.is_usable();
-            report(shown(&step));
-        })
-        .map_err(|error| format!("The gateway tests, and does not: {error}"))?;
+    let mut each = |step: connection::StepReport| {
+        usable &= step.is_usable();
+        report(shown(&step));
+    };
+    let client = AdminClient::new(ADMIN_SOCKET, STEP_TIME);
+    match client.test_connection(test, &mut each) {
+        Ok(()) => {}
+        Err(ClientError::Unreachable { .. }) => alone(test, &mut each)?,
+        Err(error) => return Err(format!("The gateway tests, and does not: {error}")),
+    }
     let said = if usable { "S3 can be used." } else { "S3 cannot be used like this." };
-    Ok(match save {
-        None => Finished::Said(vec![said.to_owned()]),
-        Some((settings, revision)) => Finished::Offer {
+    match then {
+        AfterTest::Nothing => Ok(Finished::Said(vec![said.to_owned()])),
+        AfterTest::Save { settings, revision } => Ok(Finished::Offer {
             said: said.to_owned(),
             ask: if usable { "Save these settings?" } else { "Save these settings all the same?" },
             command: Box::new(Command::PutGateway { settings, revision }),
-        },
-    })
+        }),
+        // Not a success: what was typed stays, to be saved later.
+        AfterTest::CannotSave => Err(format!(
+            "{said} These settings are not saved: the gateway keeps them, and does not run. Save them \
+             as soon as it does."
+        )),
+    }
+}
+
+/// Tests without a gateway that runs.
+fn alone(
+    test: &ConnectionTest,
+    each: &mut impl FnMut(connection::StepReport),
+) -> Result<(), String> {
+    let settings =
+        Settings { s3: test.s3.clone(), shares: vec![test.share.clone()], ..Settings::default() };
+    let input = settings.to_toml().map_err(|error| error.to_string())?;
+    let tool = GatewayTool::TestConnection { share: test.share.name.clone() };
+    let mut steps = 0;
+    let mut unreadable = None;
+    let ended =
+        gateway_tool::ask(tool, input.as_bytes(), |line| match serde_json::from_str(&line) {
+            Ok(step) => {
+                steps += 1;
+                each(step);
+            }
+            Err(error) => unreadable = Some(error.to_string()),
+        });
+    // It ends without success where S3 cannot be used, too; the reports have said so then.
+    match (unreadable, ended) {
+        (Some(why), _) => Err(format!("The test's report cannot be read: {why}")),
+        (None, Err(why)) if steps < Step::ALL.len() => Err(format!("S3 was not tested: {why}")),
+        (None, Ok(()) | Err(_)) => Ok(()),
+    }
 }
 
 fn shown(report: &connection::StepReport) -> StepReport {

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     console::{command::Tool, view},
+    gateway_tool::{self, GatewayTool},
     observed::{self, NetworkState},
 };
 
@@ -21,6 +22,12 @@ pub(super) fn run(tool: &Tool) -> Result<Vec<String>, String> {
             Ok(address) => Ok(vec![format!("{host} ({address}) port {port}: open")]),
             Err(error) => Err(format!("{host} port {port}: {error}")),
         },
+        Tool::Certificate { server } => {
+            let mut lines = Vec::new();
+            let tool = GatewayTool::Sslcheck { server: server.clone() };
+            gateway_tool::ask(tool, b"", |line| lines.push(line))?;
+            Ok(lines)
+        }
         Tool::Network => Ok(network()),
     }
 }

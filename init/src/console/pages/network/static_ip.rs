@@ -124,7 +124,8 @@ fn submit(before: &Adapter, values: &Values<'_>, view: &View) -> Result<Step, Pr
     }
     set_adapter(&mut settings.network, Adapter { ipv4, ipv6, ..before.clone() });
     settings.network.check().map_err(|error| Problem::new(field_of(&error), error.to_string()))?;
-    Ok(Step::Do(Command::Change { settings, on_trial: true }))
+    let revision = view.settings_revision;
+    Ok(Step::Do(Command::Change { settings, revision, on_trial: true }))
 }
 
 fn ipv4(values: &Values<'_>) -> Result<Ipv4, Problem> {
