@@ -9,6 +9,7 @@ mod attr;
 mod commit;
 mod create;
 mod dir;
+mod drain;
 pub mod error;
 mod evict;
 mod growth;
@@ -39,6 +40,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use crate::ids::{FileKind, Ino, RequestId, ShareId};
+pub use drain::Drained;
 pub use error::FsError;
 pub use meter::IoMeter;
 pub use movers::Movers;

@@ -71,7 +71,10 @@ impl WriteBack {
                     overlay.is_news(found.ino);
                     self.verifier.rotate();
                 }
-                self.cache.write_at(found.ino, 0, Bytes::from(carried.bytes)).await?;
+                let bytes = Bytes::from(carried.bytes);
+                if self.cache.disk(found.disk).is_some() {
+                    self.cache.write_at(found.ino, 0, bytes).await?;
+                }
             }
             seq = found.seq;
         }

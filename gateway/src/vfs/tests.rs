@@ -90,7 +90,8 @@ impl Source for FakeSource {
         drop(held);
         self.cache.sync(ino).await?;
         let etag = row.etag.as_ref().ok_or(FsError::Io)?;
-        self.catalog.add_clean_ranges(ino, etag, missing, sums).await?;
+        let disk = self.cache.disk_of(ino).await?.id();
+        self.catalog.add_clean_ranges(ino, etag, disk, missing, sums).await?;
         Ok(())
     }
 

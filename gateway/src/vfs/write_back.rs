@@ -130,6 +130,9 @@ impl WriteBack {
         if let Some(begun) = overlay.join(ino, range) {
             return Ok(begun);
         }
+        if self.cache.is_out_of_reach(ino) {
+            return Err(FsError::Io);
+        }
         let (burst, row) = match self.catalog.hold(ino) {
             Some((hold, row)) => (Burst::Held(Arc::new(hold)), row),
             None => {
@@ -188,6 +191,7 @@ impl WriteBack {
             clear_set_id: taken.clear_set_id,
             ranges: taken.ranges.iter().collect(),
             sums,
+            disk: self.cache.disk_of(ino).await?.id(),
             bytes,
             closes: closed.is_some(),
             due: self.due(),

@@ -6,6 +6,7 @@
 mod answers;
 mod conflict;
 mod copies;
+mod disks;
 mod fetch;
 mod forms;
 mod heads;

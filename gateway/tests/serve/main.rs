@@ -2,6 +2,7 @@
 //! what docs/semantics.md promises, seen from outside.
 mod crash;
 mod damage;
+mod disks;
 mod early;
 mod edge;
 mod figures;
