@@ -169,19 +169,24 @@ impl CacheStore {
     /// [`CacheError::Directory`]: some may be lost, and nobody knows which. Files with uncommitted
     /// writes find out by themselves ([`CacheStore::sync`]).
     pub async fn sync_all(&self) -> Result<(), CacheError> {
+        self.sync_each().await.into_iter().try_for_each(|(_, synced)| synced)
+    }
+
+    /// The same, with what came of it on each disk.
+    pub async fn sync_each(&self) -> Vec<(DiskId, Result<(), CacheError>)> {
         let mut syncs = Vec::with_capacity(self.disks().len());
         for slot in 0..self.disks().len() {
             let inner = Arc::clone(&self.inner);
             syncs
                 .push(task::spawn_blocking(move || inner.disks.all()[slot].file_system.sync_all()));
         }
-        let mut synced = Ok(());
+        let mut synced = Vec::with_capacity(syncs.len());
         for (disk, sync) in self.disks().iter().zip(syncs) {
             let done = sync
                 .await
                 .unwrap_or_else(|_| Err(io::Error::other("the disk thread panicked")))
                 .map_err(|source| CacheError::Directory { path: disk.data().to_owned(), source });
-            synced = synced.and(done);
+            synced.push((disk.id(), done));
         }
         synced
     }

@@ -98,6 +98,31 @@ impl Catalog {
         }
     }
 
+    /// The same of the files on one disk.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn forget_carried_on(&self, disk: DiskId, until: u64) -> Result<(), CatalogError> {
+        loop {
+            let forgotten = self
+                .write(move |txn| {
+                    Ok(txn
+                        .db
+                        .prepare_cached(
+                            "DELETE FROM carried WHERE seq IN
+                                 (SELECT carried.seq FROM carried JOIN inode USING (ino)
+                                  WHERE carried.seq <= ?1 AND inode.disk = ?3
+                                  ORDER BY carried.seq LIMIT ?2)",
+                        )?
+                        .execute(params![until, FORGET_ROWS, disk.0])?)
+                })
+                .await?;
+            if (forgotten as u64) < FORGET_ROWS {
+                return Ok(());
+            }
+        }
+    }
+
     /// Under which number bytes of `ino` are carried now.
     ///
     /// # Errors

@@ -99,7 +99,8 @@ impl Vfs {
         if let Some(size) = size.filter(|size| *size > row.size) {
             self.shared.cache.set_len(row.ino, row.size, size).await?;
             if let Err(error) = self.shared.cache.sync(row.ino).await {
-                self.shared.note_loss();
+                let disk = self.shared.cache.disk_of(row.ino).await?.id();
+                self.shared.losses.note(disk);
                 return Err(error.into());
             }
             change.disk = Some(self.shared.cache.disk_of(row.ino).await?.id());
