@@ -16,6 +16,7 @@ use gateway_api::{
     },
     client::AdminClient,
     connection::{ConnectionTest, StepReport},
+    disks::{DiskName, DiskNameError, DiskRequest, DisksStatus, ForgetReport, ForgetRequest},
     status::Shutdown,
 };
 
@@ -141,6 +142,20 @@ pub enum Command {
         #[command(flatten)]
         stored: StoredArgs,
     },
+    /// Show the cache disks; release one so that it can be taken away, keep it after all, or forget one that is
+    /// gone.
+    #[command(args_conflicts_with_subcommands = true)]
+    Disks {
+        /// What to do; without it they are shown.
+        #[command(subcommand)]
+        action: Option<DisksAction>,
+        /// Print them as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Which gateway to ask.
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
     /// Show or replace the settings.
     Settings {
         /// Replace them by this TOML file; without it they are printed, secrets left out.
@@ -155,6 +170,64 @@ pub enum Command {
     },
 }
 
+/// Subcommands of `gateway disks`.
+#[derive(Debug, Subcommand)]
+pub enum DisksAction {
+    /// Put nothing new on a disk, upload or move what it has, and drop what S3 has. When `gateway disks` says
+    /// `empty` it can be taken away.
+    Release {
+        /// Its name.
+        name: DiskName,
+        /// Which gateway to ask.
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Take a release back.
+    Keep {
+        /// Its name.
+        name: DiskName,
+        /// Which gateway to ask.
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Forget a missing disk that will not come back.
+    Forget {
+        /// Its name.
+        name: DiskName,
+        /// Lose the files of which only this disk had the bytes.
+        #[arg(long)]
+        lose_dirty: bool,
+        /// Print what was lost as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Which gateway to ask.
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+}
+
+/// A cache disk besides the primary, as `NAME=DIR`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskArg {
+    /// Its stable name.
+    pub name: DiskName,
+    /// Where it is mounted.
+    pub dir: PathBuf,
+}
+
+impl std::str::FromStr for DiskArg {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, dir) = text.split_once('=').ok_or("write NAME=DIR")?;
+        let name = name.parse().map_err(|error: DiskNameError| error.to_string())?;
+        if dir.is_empty() {
+            Err("write NAME=DIR".to_owned())
+        } else {
+            Ok(Self { name, dir: dir.into() })
+        }
+    }
+}
+
 /// Arguments of `gateway serve`.
 #[derive(Clone, Debug, Args)]
 pub struct ServeArgs {
@@ -167,6 +240,10 @@ pub struct ServeArgs {
     /// The cache: data not yet in S3 lives here. Must be a local disk.
     #[arg(long, value_name = "DIR")]
     pub cache: PathBuf,
+    /// Another disk for the cache's data, with the name that it keeps wherever it is mounted. May be given several
+    /// times. One that was given before and is not now is missing.
+    #[arg(long, value_name = "NAME=DIR")]
+    pub cache_disk: Vec<DiskArg>,
     /// Where NFS and MOUNT are served; port 0 takes any and prints it. Not needed when the sockets
     /// are handed over (LISTEN_FDS).
     #[arg(long, value_name = "ADDR:PORT")]
@@ -269,6 +346,16 @@ pub fn ask(command: &Command) -> Result<Answer, Box<dyn std::error::Error>> {
         Command::PutObject { share, key, stored } => {
             stored::put_object(stored, share, key, std::io::stdin())?
         }
+        Command::Disks { action: Some(action), .. } => disks(action)?,
+        Command::Disks { action: None, json, admin } => {
+            let answer = admin.client(QUICK).request("GET", admin::DISKS, b"")?;
+            let status: DisksStatus = serde_json::from_slice(&answer)?;
+            if *json {
+                serde_json::to_string_pretty(&status)?
+            } else {
+                crate::disks_text::render(&status)
+            }
+        }
         Command::Settings { replace: None, stored, admin } => match stored.read()? {
             Some(mut settings) => {
                 settings.s3.forget_secrets();
@@ -284,6 +371,32 @@ pub fn ask(command: &Command) -> Result<Answer, Box<dyn std::error::Error>> {
         }
     };
     Ok(Answer { text, success: true })
+}
+
+/// Does something about a cache disk; answers what to say.
+fn disks(action: &DisksAction) -> Result<String, Box<dyn std::error::Error>> {
+    let asked = |name: &DiskName| serde_json::to_vec(&DiskRequest { name: name.clone() });
+    Ok(match action {
+        DisksAction::Release { name, admin } => {
+            admin.client(QUICK).request("POST", admin::DISKS_RELEASE, &asked(name)?)?;
+            format!("cache disk {name} is being emptied; `gateway disks` shows how far it is")
+        }
+        DisksAction::Keep { name, admin } => {
+            admin.client(QUICK).request("POST", admin::DISKS_KEEP, &asked(name)?)?;
+            format!("cache disk {name} is used again")
+        }
+        DisksAction::Forget { name, lose_dirty, json, admin } => {
+            let body = ForgetRequest { name: name.clone(), lose_dirty: *lose_dirty };
+            let body = serde_json::to_vec(&body)?;
+            let answer = admin.client(PATIENT).request("POST", admin::DISKS_FORGET, &body)?;
+            let report: ForgetReport = serde_json::from_slice(&answer)?;
+            if *json {
+                serde_json::to_string_pretty(&report)?
+            } else {
+                crate::disks_text::render_forgotten(name, &report)
+            }
+        }
+    })
 }
 
 /// Asks for a refresh and shows how far it is until it has ended.

@@ -10,6 +10,15 @@ pub struct Ino(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShareId(pub u32);
 
+/// A cache disk's number in the catalog, never reused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DiskId(pub u32);
+
+impl DiskId {
+    /// The disk that has the catalog.
+    pub const PRIMARY: Self = Self(0);
+}
+
 /// A client's request, told from every other by who made it, its number and what it asks for. A
 /// repetition of it has the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -15,6 +15,8 @@ pub mod cli;
 pub mod clock;
 #[cfg(feature = "service")]
 pub mod connection;
+#[cfg(feature = "service")]
+pub mod disks_text;
 pub mod failpoint;
 pub mod fetch;
 pub mod identity;

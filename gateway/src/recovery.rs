@@ -2,10 +2,12 @@
 //!
 //! Order: the database's own check (only after an unclean end) → bytes that the catalog carries go to
 //! their cache files → open bursts end with what was
-//! committed of them, dirty inodes without a journal entry get one → cache files of no inode are
-//! removed → dirty files whose bytes are gone are reported and never uploaded. Run it before shares
+//! committed of them, dirty inodes without a journal entry get one → what missing cache disks have is
+//! forgotten or put out of reach → cache files of no inode are removed → dirty files whose bytes are gone are reported and never uploaded. Run it before shares
 //! are served and before the movers start; may be interrupted at any point and run again.
 //! Multipart uploads and publishes of unknown outcome are the movers' part.
+mod missing;
+
 use std::fmt;
 
 use gateway_api::status::{HealthEvent, HealthEventKind};
@@ -81,9 +83,10 @@ pub async fn recover(
     let now = clock.now();
     let (open_bursts, rejournalled) = catalog.recover_journal(now).await?;
     failpoint::passed(Point::RecoveryAfterJournal);
+    let mut events = missing::part_with(catalog, cache, now).await?;
     let orphans = start::remove_unused::<RecoveryError>(catalog, cache).await?;
     failpoint::passed(Point::RecoveryAfterOrphans);
-    let events = report_lost(catalog, cache, now).await?;
+    events.extend(report_lost(catalog, cache, now).await?);
     failpoint::passed(Point::RecoveryAfterLost);
     Ok(Recovered { was_clean, restored, open_bursts, rejournalled, orphans, events })
 }
@@ -133,7 +136,7 @@ async fn is_lost(
     cache: &CacheStore,
     inode: &Inode,
 ) -> Result<bool, RecoveryError> {
-    if inode.kind != FileKind::File {
+    if inode.kind != FileKind::File || cache.is_out_of_reach(inode.ino) {
         return Ok(false);
     }
     let end = catalog.ranges(inode.ino).await?.iter().last().map_or(0, |range| range.end);

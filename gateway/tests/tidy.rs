@@ -31,6 +31,7 @@ const LAYERS: &[&[&str]] = &[
         "logging",
         "systemd",
         "status_text",
+        "disks_text",
         "prometheus",
         "recovery",
         "connection",

@@ -16,6 +16,17 @@ pub const KEYS: &str = "/v1/keys";
 /// `POST`: answers when everything acknowledged before the call is in S3.
 pub const FLUSH: &str = "/v1/flush";
 
+/// `GET`: the cache disks, [`crate::disks::DisksStatus`].
+pub const DISKS: &str = "/v1/disks";
+/// `POST`: empties a cache disk so that it can be taken away; body [`crate::disks::DiskRequest`]. Answers at
+/// once; [`DISKS`] shows how far it is.
+pub const DISKS_RELEASE: &str = "/v1/disks/release";
+/// `POST`: takes that back; the same body.
+pub const DISKS_KEEP: &str = "/v1/disks/keep";
+/// `POST`: forgets a cache disk that is gone for ever; body [`crate::disks::ForgetRequest`], answer
+/// [`crate::disks::ForgetReport`].
+pub const DISKS_FORGET: &str = "/v1/disks/forget";
+
 /// `POST`: tests a connection to S3 before it is set; body [`crate::connection::ConnectionTest`]. Answers
 /// one [`crate::connection::StepReport`] per line, each as soon as its step has ended.
 pub const TEST_CONNECTION: &str = "/v1/test-connection";

@@ -6,6 +6,7 @@ pub mod admin;
 pub mod bandwidth;
 pub mod client;
 pub mod connection;
+pub mod disks;
 pub mod figures;
 pub mod names;
 pub mod secret;

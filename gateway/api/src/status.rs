@@ -336,6 +336,10 @@ pub enum HealthEventKind {
     DataLost,
     /// Bytes on the cache disk are not those that were written there.
     CacheDamaged,
+    /// A cache disk does not take what is written to it.
+    CacheDiskFailing,
+    /// A cache disk is not there, and has what S3 does not have.
+    CacheDiskMissing,
     /// The object's storage class cannot be read at once.
     InaccessibleStorageClass,
     /// The store refused the request.

@@ -12,6 +12,7 @@ use gateway_api::{
     FileStatus, GatewayStatus, Settings,
     admin::{FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest},
     connection::{ConnectionTest, StepReport},
+    disks::{DiskRequest, DisksStatus, ForgetReport, ForgetRequest},
 };
 use tokio::sync::mpsc;
 
@@ -71,6 +72,27 @@ pub trait Control: Send + Sync + 'static {
     /// # Errors
     /// [`ControlError`].
     async fn keys(&self, request: KeysRequest) -> Result<KeysPage, ControlError>;
+    /// The cache disks.
+    ///
+    /// # Errors
+    /// [`ControlError::Failed`].
+    async fn disks(&self) -> Result<DisksStatus, ControlError>;
+    /// Lets a cache disk take no new files and be emptied; durable when it returns.
+    ///
+    /// # Errors
+    /// [`ControlError`]; [`ControlError::Conflict`] for the primary and for one that is missing.
+    async fn release_disk(&self, request: DiskRequest) -> Result<(), ControlError>;
+    /// Takes that back; durable when it returns.
+    ///
+    /// # Errors
+    /// As [`Control::release_disk`].
+    async fn keep_disk(&self, request: DiskRequest) -> Result<(), ControlError>;
+    /// Forgets a missing cache disk.
+    ///
+    /// # Errors
+    /// [`ControlError::Conflict`] while it is there, and while files would be lost that the request does not
+    /// give up; it names them.
+    async fn forget_disk(&self, request: ForgetRequest) -> Result<ForgetReport, ControlError>;
     /// Tests a connection to S3, which need not be the one in force. The reports come as the steps
     /// end; the channel closes after the last.
     ///
@@ -126,6 +148,22 @@ mod tests {
         }
         async fn keys(&self, request: KeysRequest) -> Result<KeysPage, ControlError> {
             Ok(KeysPage { keys: Vec::new(), next: Some(request.after + 1) })
+        }
+        async fn disks(&self) -> Result<DisksStatus, ControlError> {
+            Ok(DisksStatus::default())
+        }
+        async fn release_disk(&self, request: DiskRequest) -> Result<(), ControlError> {
+            Err(ControlError::NotFound(format!("no disk {}", request.name)))
+        }
+        async fn keep_disk(&self, _request: DiskRequest) -> Result<(), ControlError> {
+            Ok(())
+        }
+        async fn forget_disk(&self, request: ForgetRequest) -> Result<ForgetReport, ControlError> {
+            if request.lose_dirty {
+                Ok(ForgetReport { lost_files: 1, ..ForgetReport::default() })
+            } else {
+                Err(ControlError::Conflict("a file would be lost".to_owned()))
+            }
         }
         async fn test_connection(
             &self,

@@ -18,6 +18,7 @@ use gateway_api::{
     FileStatus, GatewayStatus, Settings,
     admin::{self, ErrorBody, FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest},
     connection::{ConnectionTest, StepReport},
+    disks::{DiskRequest, DisksStatus, ForgetReport, ForgetRequest},
 };
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
@@ -77,6 +78,10 @@ fn router(control: Arc<dyn Control>) -> Router {
         .route(admin::REFRESH, post(refresh))
         .route(admin::FILE, post(file))
         .route(admin::KEYS, post(keys))
+        .route(admin::DISKS, get(disks))
+        .route(admin::DISKS_RELEASE, post(release_disk))
+        .route(admin::DISKS_KEEP, post(keep_disk))
+        .route(admin::DISKS_FORGET, post(forget_disk))
         .route(admin::TEST_CONNECTION, post(test_connection))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(control)
@@ -132,6 +137,36 @@ async fn keys(
 ) -> Result<Json<KeysPage>, ControlError> {
     let Json(request) = request.map_err(|e| ControlError::Invalid(e.body_text()))?;
     Ok(Json(control.keys(request).await?))
+}
+
+async fn disks(State(control): State<Arc<dyn Control>>) -> Result<Json<DisksStatus>, ControlError> {
+    Ok(Json(control.disks().await?))
+}
+
+async fn release_disk(
+    State(control): State<Arc<dyn Control>>,
+    request: Result<Json<DiskRequest>, JsonRejection>,
+) -> Result<StatusCode, ControlError> {
+    let Json(request) = request.map_err(|e| ControlError::Invalid(e.body_text()))?;
+    control.release_disk(request).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn keep_disk(
+    State(control): State<Arc<dyn Control>>,
+    request: Result<Json<DiskRequest>, JsonRejection>,
+) -> Result<StatusCode, ControlError> {
+    let Json(request) = request.map_err(|e| ControlError::Invalid(e.body_text()))?;
+    control.keep_disk(request).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn forget_disk(
+    State(control): State<Arc<dyn Control>>,
+    request: Result<Json<ForgetRequest>, JsonRejection>,
+) -> Result<Json<ForgetReport>, ControlError> {
+    let Json(request) = request.map_err(|e| ControlError::Invalid(e.body_text()))?;
+    Ok(Json(control.forget_disk(request).await?))
 }
 
 async fn test_connection(
@@ -260,6 +295,17 @@ mod tests {
             assert_eq!(page.next, Some(7));
             let file = client.request("POST", admin::FILE, b"{\"share\":\"sales\",\"path\":\"a\"}");
             assert_eq!(refusal(file), (404, "no a here".to_owned()));
+            let release = client.request("POST", admin::DISKS_RELEASE, b"{\"name\":\"d\"}");
+            assert_eq!(refusal(release), (404, "no disk d".to_owned()));
+            let name = client.request("POST", admin::DISKS_KEEP, b"{\"name\":\"../d\"}");
+            assert_eq!(refusal(name).0, 400);
+            client.request("POST", admin::DISKS_KEEP, b"{\"name\":\"d\"}").unwrap();
+            let forget = |body: &[u8]| client.request("POST", admin::DISKS_FORGET, body);
+            assert_eq!(refusal(forget(b"{\"name\":\"d\"}")).0, 409);
+            let lost = forget(b"{\"name\":\"d\",\"lose_dirty\":true}").unwrap();
+            assert_eq!(serde_json::from_slice::<ForgetReport>(&lost).unwrap().lost_files, 1);
+            let disks = client.request("GET", admin::DISKS, b"").unwrap();
+            assert_eq!(serde_json::from_slice::<DisksStatus>(&disks).unwrap().disks, []);
         })
         .await;
     }

@@ -13,12 +13,12 @@ use tokio::sync::Mutex;
 
 pub use super::recency::Stays;
 use super::{
-    CacheError, CacheStore, RangeSet, Space,
+    CacheDisk, CacheError, CacheStore, DISKS_MAX, RangeSet, Space,
     recency::{Looked, PART_BYTES, Part},
 };
 use crate::{
     failpoint::{self, Point},
-    ids::Ino,
+    ids::{DiskId, Ino},
     locks::InodeLocks,
 };
 
@@ -75,8 +75,13 @@ pub enum Forgotten {
 /// What evicting asks of the catalog.
 #[async_trait]
 pub trait CleanFiles: fmt::Debug + Send + Sync {
-    /// At most `limit` clean files above `after` that have cached bytes, by ino.
-    async fn clean_cached(&self, after: Ino, limit: usize) -> Result<Vec<Ino>, CacheError>;
+    /// At most `limit` clean files above `after` that have cached bytes on `disk`, by ino.
+    async fn clean_cached(
+        &self,
+        disk: DiskId,
+        after: Ino,
+        limit: usize,
+    ) -> Result<Vec<Ino>, CacheError>;
     /// The cached bytes of a file.
     async fn cached(&self, ino: Ino) -> Result<RangeSet, CacheError>;
     /// Why no byte of the file can leave, as far as that is known without its lock; `None`: it may be free to.
@@ -93,8 +98,8 @@ pub trait CleanFiles: fmt::Debug + Send + Sync {
 /// Evicts from one cache.
 #[derive(Debug, Default)]
 pub struct Evictor {
-    /// Held by the one who evicts.
-    turn: Mutex<Walks>,
+    /// Of each disk, by its number in the row of disks: held by the one who evicts from it.
+    turns: [Mutex<Walks>; DISKS_MAX],
 }
 
 /// The walks through the files of which nothing is known.
@@ -128,20 +133,55 @@ pub struct Files<'a> {
     pub index: &'a dyn CleanFiles,
 }
 
+/// What evicting from one disk works on.
+#[derive(Clone, Copy, Debug)]
+struct FilesOn<'a> {
+    files: Files<'a>,
+    disk: &'a CacheDisk,
+}
+
 impl Evictor {
-    /// Frees as much as is needed when its turn comes, or all that can be freed; answers how many bytes were.
-    /// Call without locks. Cancel safe.
+    /// Frees as much as is needed on each disk, one after the other; answers how many bytes were. So many bytes,
+    /// whatever the disks have, are of all of them together. Call without locks. Cancel safe.
     ///
     /// # Errors
-    /// Of the catalog or the disk; what was evicted before stays evicted.
+    /// Of the catalog or a disk; what was evicted before stays evicted.
     pub async fn free(
         &self,
         from: Files<'_>,
         need: Need,
         pinned: Pinned,
     ) -> Result<u64, CacheError> {
-        let mut walks = self.turn.lock().await;
-        let bytes = need.bytes(from.cache.space())?;
+        let mut freed = 0;
+        for disk in from.cache.disks() {
+            let need = match need {
+                Need::Bytes(bytes) => Need::Bytes(bytes.saturating_sub(freed)),
+                Need::Write(_) | Need::Spare(_) => need,
+            };
+            freed += self.free_on(disk.id(), from, need, pinned).await?;
+        }
+        Ok(freed)
+    }
+
+    /// Frees as much as is needed on this disk when its turn comes, or all that can be freed; answers how many
+    /// bytes were. Call without locks. Cancel safe.
+    ///
+    /// # Errors
+    /// Of the catalog or the disk; what was evicted before stays evicted.
+    pub async fn free_on(
+        &self,
+        disk: DiskId,
+        from: Files<'_>,
+        need: Need,
+        pinned: Pinned,
+    ) -> Result<u64, CacheError> {
+        let all = from.cache.disks().iter().zip(&self.turns);
+        let Some((disk, turn)) = all.into_iter().find(|(one, _)| one.id() == disk) else {
+            return Ok(0);
+        };
+        let mut walks = turn.lock().await;
+        let from = FilesOn { files: from, disk };
+        let bytes = need.bytes(disk.space())?;
         if bytes == 0 {
             return Ok(0);
         }
@@ -154,7 +194,7 @@ impl Evictor {
 }
 
 async fn free(
-    from: Files<'_>,
+    from: FilesOn<'_>,
     bytes: u64,
     pinned: Pinned,
     walk: &mut Walk,
@@ -162,13 +202,13 @@ async fn free(
     let mut freed = free_unknown(from, bytes, pinned, walk).await?;
     // Each part is looked at once: then it has left, or is set aside.
     while freed < bytes {
-        let batch = Look::at_coldest(from.cache, bytes - freed, pinned);
+        let batch = Look::at_coldest(from.disk, bytes - freed, pinned);
         if batch.is_empty() {
             break;
         }
         let mut evicting = Vec::with_capacity(batch.len());
         for look in &batch {
-            evicting.push(evict(from, look.looked.part, pinned));
+            evicting.push(evict(from.files, look.looked.part, pinned));
         }
         let evicted = all(evicting).await;
         for (look, done) in batch.into_iter().zip(evicted) {
@@ -203,18 +243,19 @@ async fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
 
 /// Frees what was not used for so long that it is not known any more.
 async fn free_unknown(
-    from: Files<'_>,
+    from: FilesOn<'_>,
     bytes: u64,
     pinned: Pinned,
     walk: &mut Walk,
 ) -> Result<u64, CacheError> {
     let mut freed = 0;
-    let dropped = from.cache.recency().dropped();
+    let dropped = from.disk.recency().dropped();
     for _ in 0..STEPS_MAX {
         if freed >= bytes || walk.nothing_since == Some(dropped) {
             break;
         }
-        let files = from.index.clean_cached(Ino(walk.after), STEP_FILES).await?;
+        let after = Ino(walk.after);
+        let files = from.files.index.clean_cached(from.disk.id(), after, STEP_FILES).await?;
         let mut done = 0;
         for ino in &files {
             if freed >= bytes {
@@ -236,15 +277,15 @@ async fn free_unknown(
 
 /// A part that is being looked at. One whose look comes to no end is as it was.
 struct Look<'a> {
-    cache: &'a CacheStore,
+    disk: &'a CacheDisk,
     looked: Looked,
     ended: bool,
 }
 
 impl<'a> Look<'a> {
     /// The coldest parts that together have `bytes`, or as many as may leave at once.
-    fn at_coldest(cache: &'a CacheStore, bytes: u64, pinned: Pinned) -> Vec<Self> {
-        let mut recency = cache.recency();
+    fn at_coldest(disk: &'a CacheDisk, bytes: u64, pinned: Pinned) -> Vec<Self> {
+        let mut recency = disk.recency();
         let (mut batch, mut has) = (Vec::new(), 0);
         while batch.len() < PARTS_AT_ONCE && has < bytes {
             let looked = match pinned {
@@ -253,18 +294,18 @@ impl<'a> Look<'a> {
             };
             let Some(looked) = looked else { break };
             has += u64::from(looked.bytes);
-            batch.push(Self { cache, looked, ended: false });
+            batch.push(Self { disk, looked, ended: false });
         }
         batch
     }
 
     fn stays(mut self, why: Stays) {
-        self.cache.recency().stays(self.looked, Some(why));
+        self.disk.recency().stays(self.looked, Some(why));
         self.ended = true;
     }
 
     fn left(mut self) {
-        self.cache.recency().left(self.looked.part);
+        self.disk.recency().left(self.looked.part);
         self.ended = true;
     }
 }
@@ -272,22 +313,22 @@ impl<'a> Look<'a> {
 impl Drop for Look<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.cache.recency().stays(self.looked, None);
+            self.disk.recency().stays(self.looked, None);
         }
     }
 }
 
-async fn evict_unknown(from: Files<'_>, ino: Ino, pinned: Pinned) -> Result<u64, CacheError> {
+async fn evict_unknown(from: FilesOn<'_>, ino: Ino, pinned: Pinned) -> Result<u64, CacheError> {
     let mut freed = 0;
     let mut last = None;
-    for range in from.index.cached(ino).await?.iter() {
+    for range in from.files.index.cached(ino).await?.iter() {
         for number in numbers(&range) {
             let part = Part { ino, number };
-            if last == Some(part) || from.cache.recency().knows(part) {
+            if last == Some(part) || from.disk.recency().knows(part) {
                 continue;
             }
             last = Some(part);
-            match evict(from, part, pinned).await? {
+            match evict(from.files, part, pinned).await? {
                 Forgotten::Stays(_) => return Ok(freed),
                 Forgotten::Part(bytes) | Forgotten::Last(bytes) => freed += bytes,
             }

@@ -1,13 +1,17 @@
-//! The cache disk: one sparse file per inode, holding the bytes that are here.
+//! The cache disks: one sparse file per inode, holding the bytes that are here.
 //!
-//! Owns: `DIR/data/XX/INO`. Which of a file's bytes mean something is the catalog's to know; what was
+//! Owns: `DIR/data/XX/INO` of each disk. Which of a file's bytes mean something is the catalog's to know; what was
 //! written and not committed is in the [`overlay`]. Must not know: the catalog, S3, names.
 //!
 //! Lock rank: a file's own state, below the inode locks. Blocking work runs on the blocking pool.
 mod buffers;
 pub mod disk;
+mod disks;
 pub mod evict;
+mod moving;
 pub mod overlay;
+mod places;
+mod reach;
 pub mod recency;
 #[cfg(any(test, feature = "testing"))]
 pub mod sim_disk;
@@ -32,8 +36,9 @@ use bytes::Bytes;
 use tokio::task::{self, JoinError};
 
 pub use disk::{DiskIo, DiskSpace, HostDisk};
+pub use disks::{CacheDisk, DISKS_MAX, DiskAt};
 pub use overlay::Overlay;
-pub use space::Space;
+pub use space::{Space, Spaces};
 
 pub use crate::ranges::{self, RangeSet};
 use crate::{
@@ -42,8 +47,9 @@ use crate::{
     sums::{self, BlockSums},
 };
 use buffers::{Buffer, Buffers};
-use disk::{DiskFile, FileSystem};
-use recency::Recency;
+use disk::DiskFile;
+use disks::Disks;
+use reach::OutOfReach;
 use sync::SyncQueue;
 
 /// Open cache files kept at hand.
@@ -118,56 +124,44 @@ pub struct CacheStore {
 
 #[derive(Debug)]
 struct Inner {
-    disk: Arc<dyn DiskIo>,
-    data: PathBuf,
-    file_system: Arc<dyn FileSystem>,
+    disks: Disks,
+    reach: OutOfReach,
     open: Mutex<HashMap<Ino, Arc<OpenFile>>>,
     overlay: Overlay,
-    space: Space,
     buffers: Buffers,
-    recency: Mutex<Recency>,
 }
 
 #[derive(Debug)]
 struct OpenFile {
     file: Arc<dyn DiskFile>,
+    /// Which of the disks it is on.
+    slot: usize,
     /// Whether the directory that names the file was synced since this process opened it.
     entry_synced: AtomicBool,
     syncs: Arc<SyncQueue>,
 }
 
 impl CacheStore {
-    /// Opens the cache in the directory `cache`, making what is missing. Blocks.
+    /// Opens a cache of one disk, in the directory `cache`, making what is missing. Blocks.
     ///
     /// # Errors
     /// [`CacheError::Directory`].
     pub fn open(disk: Arc<dyn DiskIo>, cache: &Path) -> Result<Self, CacheError> {
-        let data = cache.join("data");
-        let make = |path: &Path| {
-            disk.create_dir(path)
-                .map_err(|source| CacheError::Directory { path: path.to_owned(), source })
-        };
-        make(&data)?;
-        for shard in 0..=0xff {
-            make(&disk::shard_of(&data, shard))?;
-        }
-        for path in [data.as_path(), cache] {
-            disk.sync_dir(path)
-                .map_err(|source| CacheError::Directory { path: path.to_owned(), source })?;
-        }
-        let file_system = disk
-            .file_system(&data)
-            .map_err(|source| CacheError::Directory { path: data.clone(), source })?;
+        Self::open_all(vec![DiskAt::primary(disk, cache)])
+    }
+
+    /// The same of several disks, [`DISKS_MAX`] at most, the primary first.
+    ///
+    /// # Errors
+    /// [`CacheError::Directory`].
+    pub fn open_all(disks: Vec<DiskAt>) -> Result<Self, CacheError> {
         Ok(Self {
             inner: Arc::new(Inner {
-                space: Space::new(Arc::clone(&disk), data.clone()),
-                disk,
-                data,
-                file_system,
+                disks: Disks::open(disks)?,
+                reach: OutOfReach::default(),
                 open: Mutex::default(),
                 overlay: Overlay::default(),
                 buffers: Buffers::default(),
-                recency: Mutex::default(),
             }),
         })
     }
@@ -177,9 +171,9 @@ impl CacheStore {
         &self.inner.overlay
     }
 
-    /// The disk's space.
-    pub fn space(&self) -> &Space {
-        &self.inner.space
+    /// The space of all disks that take files.
+    pub fn space(&self) -> Spaces<'_> {
+        Spaces(self.disks())
     }
 
     /// Bytes `range` of the file.
@@ -247,14 +241,17 @@ impl CacheStore {
     /// # Errors
     /// [`CacheError::Disk`]; the bytes in the range may then be anything.
     pub async fn write_at(&self, ino: Ino, offset: u64, data: Bytes) -> Result<(), CacheError> {
-        self.note_use(ino, &(offset..offset + data.len() as u64));
+        let range = offset..offset + data.len() as u64;
         let small = data.len() <= WRITE_AT_ONCE_BYTES_MAX;
         let write = move |inner: &Inner| inner.opened(ino)?.file.write_all_at(&data, offset);
-        if small {
+        let written = if small {
             self.short(ino, "write", write).await
         } else {
             self.blocking(ino, "write", write).await
-        }
+        };
+        // After the write: it is known which disk has the file.
+        self.note_use(ino, &range);
+        written
     }
 
     /// Cuts the file to `size`, or extends it with zeros that use no space. Whatever it held beyond
@@ -273,11 +270,15 @@ impl CacheStore {
         .await
     }
 
-    /// Cuts the file to `size` if it is longer; a file that is not there stays so.
+    /// Cuts the file to `size` if it is longer; a file that is not there stays so. Of one that is cut to
+    /// nothing it does not matter which disk is missing.
     ///
     /// # Errors
     /// [`CacheError::Disk`].
     pub async fn cut(&self, ino: Ino, size: u64) -> Result<(), CacheError> {
+        if size == 0 {
+            self.back_in_reach(ino);
+        }
         self.blocking(ino, "truncate", move |inner| match inner.existing(ino)? {
             Some(open) if open.file.size()? > size => open.file.set_len(size),
             Some(_) | None => Ok(()),
@@ -312,28 +313,15 @@ impl CacheStore {
         let fence = move || inner.overlay.sync_failed(ino);
         open.syncs.sync(Arc::clone(&open.file), fence).await.map_err(failed)?;
         if !open.entry_synced.load(Ordering::Acquire) {
+            let slot = open.slot;
             self.blocking(ino, "sync the directory", move |inner| {
-                inner.disk.sync_dir(&disk::shard_of(&inner.data, ino.0)).inspect_err(|_| {
-                    inner.overlay.sync_failed(ino);
-                })
+                let disk = &inner.disks.all()[slot];
+                disk.io.sync_dir(&disk.shard(ino)).inspect_err(|_| inner.overlay.sync_failed(ino))
             })
             .await?;
             open.entry_synced.store(true, Ordering::Release);
         }
         Ok(())
-    }
-
-    /// Returns when all earlier writes of all files, and their names, are on the disk.
-    ///
-    /// # Errors
-    /// [`CacheError::Directory`]: some may be lost, and nobody knows which. Files with uncommitted
-    /// writes find out by themselves ([`CacheStore::sync`]).
-    pub async fn sync_all(&self) -> Result<(), CacheError> {
-        let inner = Arc::clone(&self.inner);
-        task::spawn_blocking(move || inner.file_system.sync_all())
-            .await
-            .unwrap_or_else(|_| Err(io::Error::other("the disk thread panicked")))
-            .map_err(|source| CacheError::Directory { path: self.inner.data.clone(), source })
     }
 
     /// Bytes from the file's start to its end; 0 when it is not there.
@@ -363,43 +351,25 @@ impl CacheStore {
     /// [`CacheError::Disk`].
     pub async fn remove(&self, ino: Ino) -> Result<(), CacheError> {
         self.inner.overlay.forget(ino);
-        self.recency().removed(ino);
+        self.disks().iter().for_each(|disk| disk.recency().removed(ino));
+        self.back_in_reach(ino);
         self.take_off(ino).await
     }
 
     /// Takes the whole file off the disk, which nobody may ask for any more, as [`CacheStore::punch`] does a
     /// part: when it was used is still known.
-    pub(super) async fn take_off(&self, ino: Ino) -> Result<(), CacheError> {
+    pub async fn take_off(&self, ino: Ino) -> Result<(), CacheError> {
         self.blocking(ino, "remove", move |inner| {
             inner.lock_open().remove(&ino);
-            match inner.disk.remove(&inner.path(ino)) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                other => other,
-            }
+            inner.disks.remove(ino)
         })
         .await
-    }
-
-    /// The files of one of 256 shards, as inos; names that are no inos are left alone.
-    ///
-    /// # Errors
-    /// [`CacheError::Directory`].
-    pub async fn list(&self, shard: u8) -> Result<Vec<Ino>, CacheError> {
-        let inner = Arc::clone(&self.inner);
-        let path = disk::shard_of(&self.inner.data, u64::from(shard));
-        let failed = |source| CacheError::Directory { path: path.clone(), source };
-        let listed = path.clone();
-        let names = task::spawn_blocking(move || inner.disk.list(&listed))
-            .await
-            .map_err(|_| failed(io::Error::other("the reading thread panicked")))?
-            .map_err(failed)?;
-        Ok(names.iter().filter_map(|name| name.parse().ok().map(Ino)).collect())
     }
 
     /// Notes that a client has used `range`: what was not used for longest leaves the cache first. Writing
     /// is noted by itself.
     pub fn note_use(&self, ino: Ino, range: &Range<u64>) {
-        let mut recency = self.recency();
+        let mut recency = self.recency_of(ino).recency();
         for (part, bytes) in evict::parts(ino, range) {
             recency.used(part, bytes);
         }
@@ -408,7 +378,7 @@ impl CacheStore {
     /// Notes that S3 has the file, of which `ranges` are here: it may leave, and nobody who made room was told
     /// so when it asked. That is no use of it.
     pub fn note_clean(&self, ino: Ino, ranges: &RangeSet) {
-        let mut recency = self.recency();
+        let mut recency = self.recency_of(ino).recency();
         let mut last = None;
         for (part, bytes) in ranges.iter().flat_map(|range| evict::parts(ino, &range)) {
             // Once for a part with holes.
@@ -420,12 +390,13 @@ impl CacheStore {
 
     /// Notes that other files are pinned from now on.
     pub fn note_pins(&self) {
-        self.recency().pins_changed();
+        self.disks().iter().for_each(|disk| disk.recency().pins_changed());
     }
 
-    /// What was used lately.
-    pub(super) fn recency(&self) -> MutexGuard<'_, Recency> {
-        self.inner.recency.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The disk that is to know when the file was used. What another one knows of it costs nobody anything but
+    /// a look.
+    fn recency_of(&self, ino: Ino) -> &CacheDisk {
+        &self.disks()[self.inner.disks.known(ino).unwrap_or(0)]
     }
 
     /// As [`CacheStore::blocking`], for what is done in a moment.
@@ -459,10 +430,6 @@ fn told<T>(
 }
 
 impl Inner {
-    fn path(&self, ino: Ino) -> PathBuf {
-        disk::shard_of(&self.data, ino.0).join(ino.0.to_string())
-    }
-
     fn lock_open(&self) -> MutexGuard<'_, HashMap<Ino, Arc<OpenFile>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -488,8 +455,10 @@ impl Inner {
             return Ok(file);
         }
         // Opened and closed without the lock: both may wait for the disk.
+        let (file, slot) = self.disks.open_file(&self.reach, ino, create)?;
         let file = Arc::new(OpenFile {
-            file: self.disk.open(&self.path(ino), create)?,
+            file,
+            slot,
             entry_synced: AtomicBool::new(false),
             syncs: Arc::default(),
         });

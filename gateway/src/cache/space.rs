@@ -11,7 +11,10 @@ use std::{
     },
 };
 
-use super::disk::{DiskIo, DiskSpace};
+use super::{
+    CacheDisk,
+    disk::{DiskIo, DiskSpace},
+};
 
 /// Least reserve: the catalog's log may grow to 64 MiB.
 const RESERVE_BYTES_MIN: u64 = 128 << 20;
@@ -35,6 +38,47 @@ pub struct Space {
     known: Mutex<Known>,
     /// Bytes on their way from S3, which the disk does not count yet.
     coming: Arc<AtomicU64>,
+}
+
+/// The space of several disks.
+#[derive(Clone, Copy, Debug)]
+pub struct Spaces<'a>(pub(super) &'a [CacheDisk]);
+
+impl Spaces<'_> {
+    /// The space of those that take files, all together.
+    ///
+    /// # Errors
+    /// What `statvfs` says.
+    pub fn now(self) -> io::Result<DiskSpace> {
+        self.each().try_fold(DiskSpace::default(), |sum, one| {
+            let one = one?;
+            Ok(DiskSpace {
+                total: sum.total.saturating_add(one.total),
+                available: sum.available.saturating_add(one.available),
+                files_total: sum.files_total.saturating_add(one.files_total),
+                files_free: sum.files_free.saturating_add(one.files_free),
+            })
+        })
+    }
+
+    /// The bytes of those that may be given to writers, and of these the ones that are free. What one disk
+    /// lacks of its reserve, another does not have for it.
+    ///
+    /// # Errors
+    /// What `statvfs` says.
+    pub fn for_writers(self) -> io::Result<(u64, u64)> {
+        self.each().try_fold((0_u64, 0_u64), |(all, free), one| {
+            let DiskSpace { total, available, .. } = one?;
+            let reserve = reserve_bytes(total);
+            let all = all.saturating_add(total.saturating_sub(reserve));
+            Ok((all, free.saturating_add(available.saturating_sub(reserve))))
+        })
+    }
+
+    fn each(self) -> impl Iterator<Item = io::Result<DiskSpace>> {
+        let disks = self.0.iter().filter(|disk| !disk.is_draining());
+        disks.map(|disk| disk.space().now())
+    }
 }
 
 /// Bytes that are on their way to the disk. Until it is dropped nobody else is given their room.
@@ -152,7 +196,8 @@ impl Space {
         &self.root
     }
 
-    fn expected(&self) -> u64 {
+    /// What is on its way from S3.
+    pub(super) fn expected(&self) -> u64 {
         self.coming.load(Ordering::Relaxed)
     }
 }

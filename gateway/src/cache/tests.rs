@@ -1,6 +1,6 @@
 //! The cache files on a simulated disk and on the host's; the overlay.
 use super::{overlay::Burst, sim_disk::SimDisk, *};
-use crate::sums::WrittenSums;
+use crate::{ids::DiskId, sums::WrittenSums};
 
 fn cache(disk: &SimDisk) -> CacheStore {
     CacheStore::open(Arc::new(disk.clone()), Path::new("/cache")).unwrap()
@@ -79,10 +79,10 @@ async fn files_are_listed_by_shard_and_removed() {
     let store = cache(&SimDisk::default());
     store.write_at(Ino(0x1ff), 0, Bytes::from_static(b"x")).await.unwrap();
     store.write_at(Ino(0x2ff), 0, Bytes::from_static(b"y")).await.unwrap();
-    assert_eq!(store.list(0xff).await.unwrap().len(), 2);
+    assert_eq!(store.list(DiskId::PRIMARY, 0xff).await.unwrap().len(), 2);
     store.remove(Ino(0x1ff)).await.unwrap();
     store.remove(Ino(0x1ff)).await.unwrap();
-    assert_eq!(store.list(0xff).await.unwrap(), [Ino(0x2ff)]);
+    assert_eq!(store.list(DiskId::PRIMARY, 0xff).await.unwrap(), [Ino(0x2ff)]);
     assert!(!store.exists(Ino(0x1ff)).await.unwrap());
 }
 

@@ -8,7 +8,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Catalog, error::CatalogError};
-use crate::ids::Ino;
+use crate::ids::{DiskId, Ino};
 
 /// Most bytes of a file that are carried. As many operations as may wait for the writer hold 16 MiB.
 pub const CARRIED_BYTES_MAX: u64 = 16 * 1024;
@@ -22,6 +22,8 @@ pub struct Carried {
     pub seq: u64,
     /// Whose bytes.
     pub ino: Ino,
+    /// The disk of its cache file.
+    pub disk: DiskId,
     /// From the file's beginning; not longer than the file.
     pub bytes: Vec<u8>,
 }
@@ -96,6 +98,31 @@ impl Catalog {
         }
     }
 
+    /// The same of the files on one disk.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn forget_carried_on(&self, disk: DiskId, until: u64) -> Result<(), CatalogError> {
+        loop {
+            let forgotten = self
+                .write(move |txn| {
+                    Ok(txn
+                        .db
+                        .prepare_cached(
+                            "DELETE FROM carried WHERE seq IN
+                                 (SELECT carried.seq FROM carried JOIN inode USING (ino)
+                                  WHERE carried.seq <= ?1 AND inode.disk = ?3
+                                  ORDER BY carried.seq LIMIT ?2)",
+                        )?
+                        .execute(params![until, FORGET_ROWS, disk.0])?)
+                })
+                .await?;
+            if (forgotten as u64) < FORGET_ROWS {
+                return Ok(());
+            }
+        }
+    }
+
     /// Under which number bytes of `ino` are carried now.
     ///
     /// # Errors
@@ -118,10 +145,17 @@ impl Catalog {
         self.read(move |db| {
             Ok(db
                 .prepare_cached(
-                    "SELECT seq, ino, bytes FROM carried WHERE seq > ?1 ORDER BY seq LIMIT 1",
+                    "SELECT seq, ino, bytes, coalesce(
+                         (SELECT disk FROM inode WHERE inode.ino = carried.ino), 0)
+                     FROM carried WHERE seq > ?1 ORDER BY seq LIMIT 1",
                 )?
                 .query_row([seq], |row| {
-                    Ok(Carried { seq: row.get(0)?, ino: Ino(row.get(1)?), bytes: row.get(2)? })
+                    Ok(Carried {
+                        seq: row.get(0)?,
+                        ino: Ino(row.get(1)?),
+                        bytes: row.get(2)?,
+                        disk: DiskId(row.get(3)?),
+                    })
                 })
                 .optional()?)
         })

@@ -2,7 +2,7 @@
 use rusqlite::params;
 
 use super::{
-    Catalog, carried, changed, done,
+    Catalog, carried, changed, disk, done,
     error::CatalogError,
     inode, journal, range, sums,
     types::{AttrChange, DurableBytes, HeadAttr, Inode, Stamp, WriteCommit},
@@ -100,10 +100,17 @@ impl Catalog {
             txn.db
                 .prepare_cached(
                     "UPDATE inode SET size = max(size, ?2), ctime = max(ctime, ?3), mode = ?4,
+                         disk = ?5,
                          mtime = CASE WHEN ?3 > ctime THEN ?3 ELSE max(mtime, ?3) END
                      WHERE ino = ?1",
                 )?
-                .execute(params![ino.0, commit.size, commit.mtime.as_nanos(), mode])?;
+                .execute(params![
+                    ino.0,
+                    commit.size,
+                    commit.mtime.as_nanos(),
+                    mode,
+                    commit.disk.0
+                ])?;
             match &commit.bytes {
                 DurableBytes::Synced(carried) => carried::forget(txn.db, ino, *carried)?,
                 DurableBytes::Carried(bytes) => carried::set(txn.db, ino, bytes)?,
@@ -165,6 +172,9 @@ impl Catalog {
                     change.mtime.unwrap_or(before.mtime).as_nanos(),
                     stamp.now.as_nanos(),
                 ])?;
+            if let Some(at) = change.disk {
+                disk::set(txn.db, ino, at)?;
+            }
             if change.publishes() {
                 let touches =
                     if size == before.size { Touches::Metadata } else { Touches::Content };

@@ -151,24 +151,6 @@ impl Catalog {
         .await
     }
 
-    /// Of `inos`, those of whose cache files some bytes are the content.
-    ///
-    /// # Errors
-    /// Of the database only.
-    pub async fn with_bytes(&self, inos: Vec<Ino>) -> Result<Vec<Ino>, CatalogError> {
-        self.read(move |db| {
-            let mut query = db.prepare_cached("SELECT 1 FROM range WHERE ino = ?1")?;
-            let mut found = Vec::new();
-            for ino in inos {
-                if query.exists([ino.0])? {
-                    found.push(ino);
-                }
-            }
-            Ok(found)
-        })
-        .await
-    }
-
     /// After a crash: bursts of writes that nobody will close end with what was committed of them,
     /// their files' sums are no proof against what such a burst has left, and every dirty inode has its
     /// journal entry. Answers how many bursts and how many entries.

@@ -8,7 +8,7 @@
 //! Must not know: S3, the cache's files, protocols. Lock rank: last; never calls back.
 //!
 //! Files: `namespace` (create, remove, rename), `content` (writes, attributes), `range`, `journal`
-//! and `claim` (what the movers do), `aside` (files that lack bytes), `swapped` (files that want each other's keys), `listing` (what S3 shows), `alias` (keys that no name can stand for), `carried`, `sums`, `share`, `done`, `counts`, `unsent`, `verify`. `rows` keeps what
+//! and `claim` (what the movers do), `aside` (files that lack bytes), `swapped` (files that want each other's keys), `listing` (what S3 shows), `alias` (keys that no name can stand for), `carried`, `sums`, `share`, `disk` (where the bytes are), `done`, `counts`, `unsent`, `verify`. `rows` keeps what
 //! is asked for most in memory.
 mod alias;
 mod aside;
@@ -18,6 +18,7 @@ mod claim;
 mod content;
 mod counts;
 mod depth;
+mod disk;
 mod done;
 mod early;
 mod error;
@@ -64,6 +65,7 @@ pub use aside::SetAside;
 pub use carried::{CARRIED_BYTES_MAX, Carried};
 pub use changed::LARGE_FILE_BYTES;
 pub use content::WriteBegun;
+pub use disk::{DiskCounts, DiskRow};
 pub use error::CatalogError;
 pub use flush::Watermark;
 pub use held::Hold;

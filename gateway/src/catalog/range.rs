@@ -4,11 +4,11 @@ use std::{ops::Range, sync::Arc};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    Catalog, carried, changed, error::CatalogError, inode, journal, multipart, namespace, sums,
-    types::OpId, writer::Txn,
+    Catalog, carried, changed, disk, error::CatalogError, inode, journal, multipart, namespace,
+    sums, types::OpId, writer::Txn,
 };
 use crate::{
-    ids::{FileKind, Ino},
+    ids::{DiskId, FileKind, Ino},
     object::{ETag, ObjectKey},
     ranges::RangeSet,
     sums::BlockSums,
@@ -118,7 +118,7 @@ impl Catalog {
         Ok((row, ranges))
     }
 
-    /// Marks fetched bytes of the object `etag` present. They must have been `fdatasync`ed (I1). `known`
+    /// Marks fetched bytes of the object `etag`, on the disk `at`, present. They must have been `fdatasync`ed (I1). `known`
     /// are the sums of blocks that are here as a whole from now on.
     ///
     /// # Errors
@@ -127,6 +127,7 @@ impl Catalog {
         &self,
         ino: Ino,
         etag: &ETag,
+        at: DiskId,
         ranges: Vec<Range<u64>>,
         known: BlockSums,
     ) -> Result<(), CatalogError> {
@@ -136,6 +137,7 @@ impl Catalog {
             if inode.etag.as_ref() != Some(&etag) {
                 return Err(CatalogError::Changed);
             }
+            disk::set(txn.db, ino, at)?;
             sums::replace(txn.db, ino, &ranges, &known)?;
             for range in ranges {
                 insert(txn.db, ino, range.start..range.end.min(inode.size))?;
@@ -211,18 +213,25 @@ impl Catalog {
         .await
     }
 
-    /// At most `limit` clean files above `after` that have cached bytes, by ino: candidates for
-    /// eviction.
+    /// At most `limit` clean files above `after` that have cached bytes on the disk `at`, by ino: candidates
+    /// for eviction.
     ///
     /// # Errors
     /// Of the database only.
-    pub async fn clean_cached(&self, after: Ino, limit: usize) -> Result<Vec<Ino>, CatalogError> {
+    pub async fn clean_cached(
+        &self,
+        at: DiskId,
+        after: Ino,
+        limit: usize,
+    ) -> Result<Vec<Ino>, CatalogError> {
         self.read(move |db| {
             let mut query = db.prepare_cached(
                 "SELECT DISTINCT range.ino FROM range JOIN inode USING (ino)
-                 WHERE range.ino > ?1 AND inode.dirty = 0 ORDER BY range.ino LIMIT ?2",
+                 WHERE range.ino > ?1 AND inode.dirty = 0 AND inode.disk = ?3
+                 ORDER BY range.ino LIMIT ?2",
             )?;
-            let rows = query.query_map(params![after.0, limit], |row| Ok(Ino(row.get(0)?)))?;
+            let rows =
+                query.query_map(params![after.0, limit, at.0], |row| Ok(Ino(row.get(0)?)))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
         .await

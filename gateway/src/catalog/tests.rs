@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     clock::Timestamp,
-    ids::{FileKind, Ino},
+    ids::{DiskId, FileKind, Ino},
     object::{ETag, ObjectKey},
 };
 
@@ -88,6 +88,7 @@ impl Fixture {
         let commit = WriteCommit {
             sums: Vec::new(),
             noted: Some(begun.version),
+            disk: DiskId::PRIMARY,
             bytes: DurableBytes::Synced(None),
             size,
             mtime: at(6),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use crate::{
     clock::Timestamp,
-    ids::{FileKind, Ino, RequestId, ShareId},
+    ids::{DiskId, FileKind, Ino, RequestId, ShareId},
     object::{ETag, ObjectKey},
     ranges::RangeSet,
     sums::BlockSums,
@@ -105,6 +105,8 @@ pub struct AttrChange {
     pub size: Option<u64>,
     pub atime: Option<Timestamp>,
     pub mtime: Option<Timestamp>,
+    /// Where the zeros of a larger size are.
+    pub disk: Option<DiskId>,
 }
 
 impl AttrChange {
@@ -134,7 +136,9 @@ pub struct WriteCommit {
     pub ranges: Vec<Range<u64>>,
     /// The sums that are known of their blocks: of those that are here as a whole.
     pub sums: BlockSums,
-    /// Where they are.
+    /// The disk of the cache file.
+    pub disk: DiskId,
+    /// How they are durable.
     pub bytes: DurableBytes,
     /// Whether nothing has been written since `ranges` were taken: the burst ends and the upload
     /// may begin at `due`.

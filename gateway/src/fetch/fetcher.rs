@@ -161,7 +161,8 @@ impl Fetcher {
         let missing = ranges.missing(range.start..range.end.min(inode.size).max(range.start));
         for run in runs(&blocks(&missing)) {
             let bytes = (run.end - run.start) * BLOCK_BYTES;
-            let room = inner.cache.space().admit(bytes).unwrap_or(false);
+            let disk = inner.cache.likely_disk_of(ino);
+            let room = disk.space().admit(bytes).unwrap_or(false);
             let Some(memory) = inner.budget.try_reserve(bytes).filter(|_| room) else {
                 inner.lock_windows().refused(ino, run.start * BLOCK_BYTES);
                 return;
@@ -219,7 +220,7 @@ impl Fetcher {
             let run = Run { ino: inode.ino, etag: inode.etag.clone(), blocks: *first..*last + 1 };
             let inner = Arc::clone(&self.inner);
             let bytes = (run.blocks.end - run.blocks.start) * BLOCK_BYTES;
-            let coming = inner.cache.space().coming(bytes);
+            let coming = inner.cache.likely_disk_of(run.ino).space().coming(bytes);
             let leads = leads.into_iter().map(|(_, lead)| lead).collect();
             self.inner.tasks.spawn("fetch", inner.lead(run, leads, memory, coming));
         }
@@ -251,9 +252,10 @@ impl Inner {
         memory: Option<Reserved>,
         coming: Coming,
     ) {
+        let ino = run.ino;
         let result = self.bring(run, memory).await;
         if matches!(result, Err(FetchError::NoRoom(_))) {
-            self.cache.space().ask_again();
+            self.cache.likely_disk_of(ino).space().ask_again();
         }
         // Before anybody hears of it: who asks for room then finds these bytes on the disk alone.
         drop(coming);
@@ -308,7 +310,8 @@ impl Inner {
             failpoint::passed(Point::FetchAfterSync);
             install.iter().for_each(|part| present.insert(part.clone()));
             let sums = self.sums(&now, (&hull, &bytes), &install, &present).await?;
-            self.catalog.add_clean_ranges(ino, &etag, install, sums).await?;
+            let disk = self.cache.disk_of(ino).await?.id();
+            self.catalog.add_clean_ranges(ino, &etag, disk, install, sums).await?;
             failpoint::passed(Point::FetchAfterCatalog);
         }
         Ok(())

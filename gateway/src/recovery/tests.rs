@@ -8,6 +8,7 @@ use crate::{
     cache::sim_disk::SimDisk,
     catalog::{DurableBytes, NewInode, NewKind, RootAttr, Stamp, WriteCommit},
     clock::ManualClock,
+    ids::DiskId,
 };
 
 async fn committed_file(catalog: &Catalog, cache: &CacheStore, root: Ino, name: &str) -> Ino {
@@ -30,6 +31,7 @@ async fn committed_file(catalog: &Catalog, cache: &CacheStore, root: Ino, name: 
     let commit = WriteCommit {
         sums: Vec::new(),
         noted: Some(begun.version),
+        disk: DiskId::PRIMARY,
         bytes: DurableBytes::Synced(None),
         size: 4,
         mtime: now,

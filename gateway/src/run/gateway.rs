@@ -12,13 +12,14 @@ use gateway_api::{
     ByteSize, FileStatus, GatewayStatus, Settings, ShareName,
     admin::{AliasedKey, FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest},
     connection::{ConnectionTest, Step, StepReport},
+    disks::{DiskRequest, DisksStatus, ForgetReport, ForgetRequest},
     settings::MetricsSettings,
     status::FileState,
 };
 use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 
 use super::{
-    credentials,
+    credentials, disk_control,
     machine::Machine,
     shares::Shares,
     status::{self, Pending},
@@ -214,13 +215,14 @@ impl Control for Gateway {
             serving: self.serving.load(Ordering::Relaxed),
             settings_problem: match state
                 .problem()
+                .or_else(|| status::missing_disks(&parts.cache))
                 .or_else(|| self.metrics_problem())
                 .or_else(|| parts.bandwidth.problem())
             {
                 Some(problem) => Some(problem),
                 None => credentials::problem(parts).await,
             },
-            cache: status::cache(parts.cache.space()),
+            cache: status::cache(&parts.cache),
             shutdown: status::shutdown(&upload, &shares),
             upload,
             figures,
@@ -334,6 +336,26 @@ impl Control for Gateway {
             path: one.path,
         };
         Ok(KeysPage { keys: found.into_iter().map(shown).collect(), next })
+    }
+
+    async fn disks(&self) -> Result<DisksStatus, ControlError> {
+        let parts = self.state.lock().await.shares.parts().clone();
+        disk_control::status(&parts).await
+    }
+
+    async fn release_disk(&self, request: DiskRequest) -> Result<(), ControlError> {
+        let state = self.state.lock().await;
+        disk_control::set_draining(state.shares.parts(), &request.name, true).await
+    }
+
+    async fn keep_disk(&self, request: DiskRequest) -> Result<(), ControlError> {
+        let state = self.state.lock().await;
+        disk_control::set_draining(state.shares.parts(), &request.name, false).await
+    }
+
+    async fn forget_disk(&self, request: ForgetRequest) -> Result<ForgetReport, ControlError> {
+        let parts = self.state.lock().await.shares.parts().clone();
+        disk_control::forget(&parts, &request).await
     }
 
     async fn test_connection(

@@ -6,6 +6,8 @@
 //! the next start.
 mod bandwidth;
 mod credentials;
+mod disk_control;
+mod disks;
 mod gateway;
 mod machine;
 mod metrics;
@@ -40,6 +42,7 @@ use crate::{
     vfs::{Verifier, WriteBack},
 };
 use bandwidth::Bandwidth;
+pub use disks::DiskError;
 use gateway::Gateway;
 use machine::Machine;
 use shares::Shares;
@@ -48,6 +51,8 @@ use shares::Shares;
 const FLUSH_IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the free space of the cache disk is looked at.
 const EVICT_INTERVAL: Duration = Duration::from_millis(500);
+/// How often it is looked whether something can leave a released cache disk.
+const DRAIN_INTERVAL: Duration = Duration::from_secs(2);
 /// Time for tasks to end at a stop, requests in flight included; what is written is committed after
 /// that. PID 1 waits for half a minute.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -86,6 +91,9 @@ pub enum RunError {
     /// The catalog cannot be used.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// A cache disk is not what it is given for.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// The cache cannot be used.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -126,6 +134,16 @@ impl RunError {
         };
         match self {
             Self::Catalog(error) | Self::Recovery(RecoveryError::Catalog(error)) => catalog(error),
+            Self::Disk(DiskError::Catalog(error)) => catalog(error),
+            Self::Disk(DiskError::Io { .. }) => false,
+            Self::Disk(
+                DiskError::Foreign { .. }
+                | DiskError::OtherName { .. }
+                | DiskError::NotThere { .. }
+                | DiskError::InUse { .. }
+                | DiskError::Mark { .. }
+                | DiskError::Arguments(_),
+            ) => true,
             Self::Identity(IdentityError::Damaged { .. }) | Self::NoListener => true,
             Self::Sockets(_)
             | Self::Runtime(_)
@@ -159,7 +177,8 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
         .map_err(|source| RunError::CacheDirectory { path: args.cache.clone(), source })?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let catalog = Catalog::open(&args.cache)?;
-    let cache = CacheStore::open(disk(&args), &args.cache)?;
+    let disks = disks::open(&catalog, &args.cache, &args.cache_disk, || disk(&args)).await?;
+    let cache = CacheStore::open_all(disks)?;
     let recovered = recovery::recover(&catalog, &cache, clock.as_ref()).await?;
     tracing::info!("catalog and cache are in order: {recovered}");
     let events = Events::new(Arc::clone(&clock));
@@ -202,6 +221,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
     gateway.apply().await;
     tasks.spawn_critical("upload", gateway.uploader().run(tasks.stopping().clone()));
     tasks.spawn_critical("evict", evict_ahead(Arc::clone(&write_back), tasks.clone()));
+    tasks.spawn_critical("drain", drain(Arc::clone(&write_back), tasks.clone()));
     tasks.spawn_critical("write-back", flush_idle(Arc::clone(&write_back), tasks.clone()));
 
     let stop = tasks.stopping().clone();
@@ -290,6 +310,25 @@ async fn flush_idle(write_back: Arc<WriteBack>, tasks: Tasks) {
                     tracing::error!("the cache disk cannot be synced, trying again: {error}");
                 }
             }
+            () = tasks.stopping().cancelled() => return,
+        }
+    }
+}
+
+/// Empties cache disks that were released, until the stop.
+async fn drain(write_back: Arc<WriteBack>, tasks: Tasks) {
+    let mut ticks = tokio::time::interval(DRAIN_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = tasks.stopping().cancelled() => return,
+        }
+        // A round over many files need not end before the stop: the next start goes on.
+        tokio::select! {
+            drained = write_back.drain() => if let Err(error) = drained {
+                tracing::error!("a released cache disk cannot be emptied, trying again: {error}");
+            },
             () = tasks.stopping().cancelled() => return,
         }
     }

@@ -8,7 +8,7 @@ use gateway_api::{
 };
 
 use crate::{
-    cache::Space,
+    cache::CacheStore,
     catalog::{Catalog, CatalogError, PendingCounts, RenameProgress},
     clock::Timestamp,
     ids::ShareId,
@@ -94,8 +94,8 @@ pub(super) fn shutdown(all: &UploadStatus, shares: &[ShareStatus]) -> Shutdown {
     if shares.iter().any(|share| moves(&share)) { Shutdown::Uploading } else { Shutdown::Stuck }
 }
 
-pub(super) fn cache(space: &Space) -> CacheStatus {
-    let space = space.now().unwrap_or_else(|error| {
+pub(super) fn cache(cache: &CacheStore) -> CacheStatus {
+    let space = cache.space().now().unwrap_or_else(|error| {
         tracing::error!("the cache disk's space is unknown: {error}");
         crate::cache::DiskSpace::default()
     });
@@ -104,6 +104,16 @@ pub(super) fn cache(space: &Space) -> CacheStatus {
         used: ByteSize(space.total.saturating_sub(space.available)),
         free: ByteSize(space.available),
     }
+}
+
+/// Which cache disks with bytes that S3 does not have are missing, in words for the operator.
+pub(super) fn missing_disks(cache: &CacheStore) -> Option<String> {
+    let missing = cache.missing_disks();
+    let each = missing.iter().map(|(disk, files)| {
+        format!("cache disk {disk} with {files} dirty files is missing: attach it again")
+    });
+    let words = each.collect::<Vec<_>>().join("; ");
+    (!words.is_empty()).then_some(words)
 }
 
 /// The renames under way of the shares that `name_of` knows.

@@ -4,7 +4,6 @@ use super::{
     Vfs, permissions, write,
 };
 use crate::{
-    cache::space::reserve_bytes,
     catalog::{AttrChange, Inode},
     clock::Timestamp,
     failpoint::{self, Point},
@@ -84,7 +83,10 @@ impl Vfs {
         let stamp = self.stamp(row, cx.request);
         let now = stamp.now;
         let size = set.size.filter(|size| *size != row.size);
-        let change = AttrChange {
+        if size.is_some_and(|size| size > 0) && self.shared.cache.is_out_of_reach(row.ino) {
+            return Err(FsError::Io);
+        }
+        let mut change = AttrChange {
             mode: permissions::mode_after(row, &cx.credentials, set),
             uid: set.uid.filter(|uid| *uid != row.uid),
             gid: set.gid.filter(|gid| *gid != row.gid),
@@ -92,13 +94,16 @@ impl Vfs {
             atime: resolve(set.atime, now),
             // Setting the size, even to what it is, modifies the file (POSIX ftruncate).
             mtime: resolve(set.mtime, now).or(set.size.map(|_| now)),
+            disk: None,
         };
         if let Some(size) = size.filter(|size| *size > row.size) {
             self.shared.cache.set_len(row.ino, row.size, size).await?;
             if let Err(error) = self.shared.cache.sync(row.ino).await {
-                self.shared.note_loss();
+                let disk = self.shared.cache.disk_of(row.ino).await?.id();
+                self.shared.losses.note(disk);
                 return Err(error.into());
             }
+            change.disk = Some(self.shared.cache.disk_of(row.ino).await?.id());
         }
         let after = self.shared.catalog.set_attr(row.ino, change, stamp).await?;
         if let Some(size) = size.filter(|size| *size < row.size) {
@@ -109,11 +114,12 @@ impl Vfs {
     }
 
     pub(super) fn do_statfs(&self) -> Result<FsStat, FsError> {
-        let space = self.shared.cache.space().now().map_err(|error| {
-            tracing::error!("cannot ask the cache disk for its space: {error}");
+        let spaces = self.shared.cache.space();
+        let asked = spaces.now().and_then(|space| Ok((space, spaces.for_writers()?)));
+        let (space, (_, free)) = asked.map_err(|error| {
+            tracing::error!("cannot ask the cache disks for their space: {error}");
             FsError::Io
         })?;
-        let free = space.available.saturating_sub(reserve_bytes(space.total));
         Ok(FsStat {
             total_bytes: space.total,
             free_bytes: free,

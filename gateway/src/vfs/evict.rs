@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use super::{FsError, write_back::WriteBack};
 use crate::{
     cache::{
-        CacheError, RangeSet,
+        CacheDisk, CacheError, RangeSet,
         evict::{CleanFiles, Files, Forgotten, Need, Pinned, Stays},
     },
     catalog::{CatalogError, Inode},
-    ids::Ino,
+    ids::{DiskId, Ino},
 };
 
 /// Most bytes freed at a time in the background, so that a stop is not waited for.
@@ -21,10 +21,21 @@ fn in_words(error: CatalogError) -> CacheError {
     CacheError::Catalog(error.to_string())
 }
 
+/// The disk does not tell its space.
+pub(super) fn not_told(disk: &CacheDisk, error: &std::io::Error) -> FsError {
+    tracing::error!("cannot ask the cache disk {} for its space: {error}", disk.name());
+    FsError::Io
+}
+
 #[async_trait]
 impl CleanFiles for WriteBack {
-    async fn clean_cached(&self, after: Ino, limit: usize) -> Result<Vec<Ino>, CacheError> {
-        self.catalog.clean_cached(after, limit).await.map_err(in_words)
+    async fn clean_cached(
+        &self,
+        disk: DiskId,
+        after: Ino,
+        limit: usize,
+    ) -> Result<Vec<Ino>, CacheError> {
+        self.catalog.clean_cached(disk, after, limit).await.map_err(in_words)
     }
 
     async fn cached(&self, ino: Ino) -> Result<RangeSet, CacheError> {
@@ -74,10 +85,22 @@ impl WriteBack {
         }
     }
 
-    /// Evicts what is needed, or all that may leave; answers how many bytes did.
+    /// Evicts what is needed of all disks, or all that may leave; answers how many bytes did.
+    #[cfg(test)]
     pub(super) async fn evict(&self, need: Need, pinned: Pinned) -> Result<u64, FsError> {
         let from = Files { cache: &self.cache, locks: &self.locks, index: self };
         Ok(self.evictor.free(from, need, pinned).await?)
+    }
+
+    /// The same of one disk.
+    pub(super) async fn evict_on(
+        &self,
+        disk: DiskId,
+        need: Need,
+        pinned: Pinned,
+    ) -> Result<u64, FsError> {
+        let from = Files { cache: &self.cache, locks: &self.locks, index: self };
+        Ok(self.evictor.free_on(disk, from, need, pinned).await?)
     }
 
     /// Evicts what was not used for longest, if little is free, so that writers and readers need not wait for
@@ -86,16 +109,25 @@ impl WriteBack {
     /// # Errors
     /// Of the disk or the catalog.
     pub async fn evict_ahead(&self) -> Result<u64, FsError> {
+        let mut freed = Ok(0);
+        for disk in self.cache.disks() {
+            // One that fails does not keep the others full.
+            match (freed, self.evict_ahead_on(disk).await) {
+                (Ok(before), Ok(more)) => freed = Ok(before + more),
+                (Err(error), _) | (Ok(_), Err(error)) => freed = Err(error),
+            }
+        }
+        freed
+    }
+
+    async fn evict_ahead_on(&self, disk: &CacheDisk) -> Result<u64, FsError> {
         let mut freed = 0;
         loop {
-            let short = self.cache.space().short_of_spare().map_err(|error| {
-                tracing::error!("cannot ask the cache disk for its space: {error}");
-                FsError::Io
-            })?;
+            let short = disk.space().short_of_spare().map_err(|error| not_told(disk, &error))?;
             if short == 0 {
                 return Ok(freed);
             }
-            let step = self.evict(Need::Spare(STEP_BYTES), Pinned::Stay).await?;
+            let step = self.evict_on(disk.id(), Need::Spare(STEP_BYTES), Pinned::Stay).await?;
             freed += step;
             // What is left is dirty, or a disk that does not tell at once what it has free.
             if step < short.min(STEP_BYTES) || freed >= short {

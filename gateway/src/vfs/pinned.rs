@@ -13,7 +13,7 @@ use gateway_api::{
     status::{HealthEventKind, PinnedStatus},
 };
 
-use super::{FileKind, FsError, Ino, Source, write_back::WriteBack};
+use super::{FileKind, FsError, Ino, Source, evict::not_told, write_back::WriteBack};
 use crate::{
     cache::{
         evict::{Need, Pinned},
@@ -220,7 +220,7 @@ impl Pinning {
                     break;
                 }
                 let piece = at..(at + PART_BYTES).min(gap.end);
-                if !self.has_room(piece.end - piece.start).await? {
+                if !self.has_room(row.ino, piece.end - piece.start).await? {
                     round.fits = false;
                     break;
                 }
@@ -280,14 +280,12 @@ impl Pinning {
     }
 
     /// Whether so many bytes fit beside what is kept free for writers, when unpinned files have left.
-    async fn has_room(&self, len: u64) -> Result<bool, FsError> {
-        let space = self.shared.cache.space();
-        let ask = |error: std::io::Error| {
-            tracing::error!("cannot ask the cache disk for its space: {error}");
-            FsError::Io
-        };
+    async fn has_room(&self, ino: Ino, len: u64) -> Result<bool, FsError> {
+        let disk = self.shared.cache.disk_of(ino).await?;
+        let space = disk.space();
+        let ask = |error: std::io::Error| not_told(disk, &error);
         if space.short_of_spare().map_err(ask)? > 0 {
-            self.shared.evict(Need::Spare(u64::MAX), Pinned::Stay).await?;
+            self.shared.evict_on(disk.id(), Need::Spare(u64::MAX), Pinned::Stay).await?;
             if space.short_of_spare().map_err(ask)? > 0 {
                 return Ok(false);
             }

@@ -48,6 +48,10 @@ impl Vfs {
         let row = self.row_with_best_attr(self.row(ino).await?).await?;
         Self::check_file(&row)?;
         permissions::check_data(&row, who, permissions::READ)?;
+        if self.shared.cache.is_out_of_reach(ino) {
+            // Nothing of it is fetched in vain.
+            return Err(FsError::Io);
+        }
         let asked = offset..offset.saturating_add(u64::from(count));
         let (mut look, mut from) = (Look::Glance, ReadFrom::Cache);
         for _ in 0..TRIES_MAX {
@@ -90,7 +94,7 @@ impl Vfs {
                 wanted
             };
             from = ReadFrom::S3;
-            self.make_room(wanted.end - wanted.start).await?;
+            self.make_room(ino, wanted.end - wanted.start).await?;
             self.source.fetch(ino, wanted).await?;
         }
         Err(FsError::TryLater)

@@ -7,10 +7,17 @@ use gateway_api::status::HealthEventKind;
 
 use super::{
     FsError, Vfs,
+    evict::not_told,
     pace::{Turn, WAIT_MAX},
     write_back::WriteBack,
 };
-use crate::cache::evict::{Need, Pinned};
+use crate::{
+    cache::{
+        CacheDisk,
+        evict::{Need, Pinned},
+    },
+    ids::Ino,
+};
 
 /// What an event says while writers are slowed.
 const NEARLY_FULL: &str = "the cache disk is nearly full of data that is not in S3 yet: writers are slowed to the \
@@ -24,7 +31,7 @@ impl Vfs {
     /// # Errors
     /// [`FsError::TryLater`] when it would have to wait for long, [`FsError::NoSpace`] when waiting does
     /// not help: the disk is full of what cannot be uploaded.
-    pub(super) async fn admit(&self, len: u64) -> Result<(), FsError> {
+    pub(super) async fn admit(&self, ino: Ino, len: u64) -> Result<(), FsError> {
         let shared = &self.shared;
         match shared.pacer.turn(shared.clock.now(), len) {
             Turn::Now => {}
@@ -34,35 +41,40 @@ impl Vfs {
             }
             Turn::TooLate => return Err(FsError::TryLater),
         }
-        let admitted = self.find_room(len).await;
+        let admitted = self.find_room(ino, len).await;
         if admitted.is_err() {
             shared.pacer.refused(len);
         }
         admitted
     }
 
-    async fn find_room(&self, len: u64) -> Result<(), FsError> {
+    async fn find_room(&self, ino: Ino, len: u64) -> Result<(), FsError> {
         let shared = &self.shared;
-        if shared.has_room(len, Pinned::Stay).await? {
+        let disk = shared.cache.disk_of(ino).await?;
+        if shared.has_room(disk, len, Pinned::Stay).await? {
             return Ok(());
         }
-        if shared.has_room(len, Pinned::MayLeave).await? {
+        if shared.has_room(disk, len, Pinned::MayLeave).await? {
             shared.events.add(HealthEventKind::PinsDoNotFit, None, PINS_GAVE_WAY.to_owned());
             return Ok(());
         }
         // Uploads make room: the client is to try again. If none gets through, it must know.
-        if shared.is_stuck().await? { Err(FsError::NoSpace) } else { self.wait_for_room(len).await }
+        if shared.is_stuck().await? {
+            Err(FsError::NoSpace)
+        } else {
+            self.wait_for_room(disk, len).await
+        }
     }
 
     /// Waits a moment for an upload to end.
-    async fn wait_for_room(&self, len: u64) -> Result<(), FsError> {
+    async fn wait_for_room(&self, disk: &CacheDisk, len: u64) -> Result<(), FsError> {
         let shared = &self.shared;
         let Some(_place) = shared.pacer.place() else { return Err(FsError::TryLater) };
         let mut journal = shared.catalog.journal_changed();
         let room = async {
             loop {
                 journal.mark_unchanged();
-                if shared.has_room(len, Pinned::MayLeave).await? {
+                if shared.has_room(disk, len, Pinned::MayLeave).await? {
                     return Ok(());
                 }
                 if journal.changed().await.is_err() {
@@ -77,24 +89,22 @@ impl Vfs {
     ///
     /// # Errors
     /// [`FsError::TryLater`] when they do not: a READ cannot be told that there is no space.
-    pub(super) async fn make_room(&self, len: u64) -> Result<(), FsError> {
-        let has_room = self.shared.has_room(len, Pinned::Stay).await?;
+    pub(super) async fn make_room(&self, ino: Ino, len: u64) -> Result<(), FsError> {
+        let disk = self.shared.cache.disk_of(ino).await?;
+        let has_room = self.shared.has_room(disk, len, Pinned::Stay).await?;
         if has_room { Ok(()) } else { Err(FsError::TryLater) }
     }
 }
 
 impl WriteBack {
-    /// Whether `len` more bytes fit, when what may leave has left.
-    async fn has_room(&self, len: u64, pinned: Pinned) -> Result<bool, FsError> {
-        let space = self.cache.space();
-        let ask = |error: std::io::Error| {
-            tracing::error!("cannot ask the cache disk for its space: {error}");
-            FsError::Io
-        };
+    /// Whether `len` more bytes fit on the disk, when what may leave has left.
+    async fn has_room(&self, disk: &CacheDisk, len: u64, pinned: Pinned) -> Result<bool, FsError> {
+        let space = disk.space();
+        let ask = |error: std::io::Error| not_told(disk, &error);
         if space.admit(len).map_err(ask)? {
             return Ok(true);
         }
-        self.evict(Need::Write(len), pinned).await?;
+        self.evict_on(disk.id(), Need::Write(len), pinned).await?;
         space.admit(len).map_err(ask)
     }
 
@@ -112,13 +122,15 @@ impl WriteBack {
     /// # Errors
     /// Of the disk.
     pub fn look_at_pressure(&self) -> Result<(), FsError> {
-        let space = self.cache.space().now().map_err(|error| {
-            tracing::error!("cannot ask the cache disk for its space: {error}");
+        let spaces = self.cache.space();
+        let asked = spaces.now().and_then(|space| Ok((space, spaces.for_writers()?)));
+        let (space, (capacity, _)) = asked.map_err(|error| {
+            tracing::error!("cannot ask the cache disks for their space: {error}");
             FsError::Io
         })?;
-        let capacity = space.total.saturating_sub(crate::cache::space::reserve_bytes(space.total));
         let used = space.total.saturating_sub(space.available);
-        let unsent = self.catalog.unsent_bytes();
+        // What is on a disk that is missing fills none of these.
+        let unsent = self.catalog.unsent_bytes().saturating_sub(self.cache.out_of_reach_bytes());
         let dirty = unsent.saturating_add(self.cache.overlay().bytes()).min(used);
         if self.pacer.looked(self.clock.now(), (dirty, capacity), self.catalog.progress()).is_high()
         {

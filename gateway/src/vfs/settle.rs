@@ -1,82 +1,145 @@
 //! Bytes of small files go from the catalog, which made them durable, to their cache files.
 //!
-//! Nobody waits for it, and one sync of the whole disk serves all. What a failed sync has lost is
-//! written again from the catalog: a sync that failed is never just repeated (D7).
-use std::sync::atomic::Ordering;
+//! Nobody waits for it, and one sync of each whole disk serves all. What a failed sync has lost is
+//! written again from the catalog: a sync that failed is never just repeated (D7). A disk that goes on failing
+//! keeps what the catalog carries for it there, and holds up no other.
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering,
+};
 
 use bytes::Bytes;
+use gateway_api::status::HealthEventKind;
 
 use super::{FsError, write_back::WriteBack};
-use crate::failpoint::{self, Point};
+use crate::{
+    cache::CacheError,
+    catalog::Carried,
+    failpoint::{self, Point},
+    ids::DiskId,
+};
 
 impl WriteBack {
-    /// Syncs the cache disk if the catalog carries bytes, and lets the catalog forget them. Run it
+    /// Syncs the cache disks if the catalog carries bytes, and lets the catalog forget them. Run it
     /// about every second: the next start writes to the cache files whatever is still carried.
     ///
     /// # Errors
-    /// Of the disk or the catalog: nothing is lost, call again.
+    /// Of a disk or the catalog: nothing is lost, call again. What is carried for other disks has been
+    /// settled.
     pub async fn settle(&self) -> Result<(), FsError> {
+        let mut failing = BTreeSet::new();
+        let mut failure = None;
         // One that was given up may have failed.
-        if self.settling.load(Ordering::Acquire) || self.has_losses() {
-            self.write_again().await?;
+        if self.settling.load(Ordering::Acquire) || self.losses.has_any() {
+            for (disk, error) in self.write_again().await? {
+                failing.insert(disk);
+                failure.get_or_insert(error);
+            }
         }
         let Some(until) = self.catalog.carried_until().await? else { return Ok(()) };
         self.settling.store(true, Ordering::Release);
-        let synced = self.cache.sync_all().await;
-        if let Err(error) = synced {
-            self.note_loss();
-            self.fence_all().await;
-            self.write_again().await?;
-            return Err(error.into());
+        let mut lost = BTreeSet::new();
+        for (disk, synced) in self.cache.sync_each().await {
+            if let Err(error) = synced {
+                self.losses.note(disk);
+                self.say_failing(disk, &error);
+                lost.insert(disk);
+                failure.get_or_insert(error);
+            }
         }
-        failpoint::passed(Point::SettleAfterSync);
+        if !lost.is_empty() {
+            self.fence(&lost).await?;
+            failing.extend(self.write_again().await?.into_keys());
+            failing.extend(lost);
+        }
+        let Some(failure) = failure else {
+            failpoint::passed(Point::SettleAfterSync);
+            self.settling.store(false, Ordering::Release);
+            self.catalog.forget_carried(until).await?;
+            failpoint::passed(Point::SettleAfterForget);
+            return Ok(());
+        };
         self.settling.store(false, Ordering::Release);
-        self.catalog.forget_carried(until).await?;
-        failpoint::passed(Point::SettleAfterForget);
-        Ok(())
+        for disk in self.cache.disks().iter().filter(|disk| !failing.contains(&disk.id())) {
+            self.catalog.forget_carried_on(disk.id(), until).await?;
+        }
+        Err(failure.into())
     }
 
-    /// Nobody knows what a sync of the whole disk has lost: whatever is written and not committed is
+    fn say_failing(&self, disk: DiskId, error: &CacheError) {
+        let name = self.cache.disk(disk).map_or("?", |disk| disk.name());
+        let message = format!(
+            "the cache disk {name} does not take what is written to it ({error}): check it. What is only on it \
+             cannot be used until it works again"
+        );
+        self.events.add(HealthEventKind::CacheDiskFailing, None, message);
+    }
+
+    /// Nobody knows what a sync of whole disks has lost: whatever is written there and not committed is
     /// to be sent again.
-    async fn fence_all(&self) {
+    async fn fence(&self, disks: &BTreeSet<DiskId>) -> Result<(), FsError> {
         let overlay = self.cache.overlay();
         for ino in overlay.inos() {
+            if !disks.contains(&self.cache.disk_of(ino).await?.id()) {
+                continue;
+            }
             // A commit that is past its own look at the fence ends first.
             let _held = self.locks.exclusive(ino).await;
             overlay.sync_failed(ino);
             overlay.is_news(ino);
         }
         self.verifier.rotate();
+        Ok(())
     }
 
     /// Writes everything that is carried to the cache files: what a failed sync has lost is there again,
-    /// for the next one.
-    async fn write_again(&self) -> Result<(), FsError> {
+    /// for the next one. Answers which disks did not take it.
+    async fn write_again(&self) -> Result<BTreeMap<DiskId, CacheError>, FsError> {
         // What is carried from now on was written after the sync that has failed.
-        let losses = self.losses();
+        let disks = self.cache.disks().iter();
+        let seen: Vec<_> = disks.map(|disk| (disk.id(), self.losses.seen(disk.id()))).collect();
         let until = self.catalog.carried_until().await?.unwrap_or(0);
-        let mut seq = 0;
+        let (mut seq, mut failing) = (0, BTreeMap::new());
         while let Some(found) = self.catalog.carried(seq).await?
             && found.seq <= until
         {
-            let _held = self.locks.exclusive(found.ino).await;
-            // Unless other bytes have taken their place, or the file has gone.
-            if let Some(carried) = self.catalog.carried(seq).await?
-                && carried == found
-            {
-                let overlay = self.cache.overlay();
-                if overlay.has(found.ino) {
-                    // Goes over writes that no commit has carried: their client sends them again.
-                    overlay.sync_failed(found.ino);
-                    overlay.is_news(found.ino);
-                    self.verifier.rotate();
-                }
-                self.cache.write_at(found.ino, 0, Bytes::from(carried.bytes)).await?;
-            }
             seq = found.seq;
+            if let Some((disk, error)) = self.write_carried(found).await? {
+                failing.entry(disk).or_insert(error);
+            }
         }
         self.settling.store(false, Ordering::Release);
-        self.made_good(losses);
-        Ok(())
+        for (disk, seen) in seen {
+            match failing.get(&disk) {
+                None => self.losses.made_good(disk, seen),
+                Some(error) => {
+                    self.losses.note(disk);
+                    self.say_failing(disk, error);
+                }
+            }
+        }
+        Ok(failing)
+    }
+
+    /// Writes what is carried of one file to its cache file, unless other bytes have taken its place. Answers
+    /// which disk did not take it.
+    async fn write_carried(&self, found: Carried) -> Result<Option<(DiskId, CacheError)>, FsError> {
+        let _held = self.locks.exclusive(found.ino).await;
+        let before = found.seq.saturating_sub(1);
+        // It may have moved to another disk.
+        let same = |now: &Carried| now.seq == found.seq && now.bytes == found.bytes;
+        let Some(now) = self.catalog.carried(before).await?.filter(same) else { return Ok(None) };
+        if self.cache.disk(now.disk).is_none() {
+            return Ok(None);
+        }
+        let overlay = self.cache.overlay();
+        if overlay.has(found.ino) {
+            // Goes over writes that no commit has carried: their client sends them again.
+            overlay.sync_failed(found.ino);
+            overlay.is_news(found.ino);
+            self.verifier.rotate();
+        }
+        let written = self.cache.write_at(now.ino, 0, Bytes::from(now.bytes)).await;
+        Ok(written.err().map(|error| (now.disk, error)))
     }
 }

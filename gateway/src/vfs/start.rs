@@ -18,21 +18,34 @@ pub async fn restore_carried<E: From<CatalogError> + From<CacheError>>(
     catalog: &Catalog,
     cache: &CacheStore,
 ) -> Result<u64, E> {
-    let (mut restored, mut seq) = (0, 0);
+    let (mut restored, mut seq, mut moved) = (0, 0, Vec::new());
     while let Some(carried) = catalog.carried(seq).await? {
         seq = carried.seq;
-        cache.write_at(carried.ino, 0, Bytes::from(carried.bytes)).await?;
+        let ino = carried.ino;
+        let (disk, size) = if cache.disk(carried.disk).is_some() {
+            (carried.disk, 0)
+        } else {
+            // Its disk is missing, and all of its bytes are here: another one takes it.
+            let disk = cache.likely_disk_of(ino).id();
+            moved.push((ino, disk));
+            (disk, catalog.inode(ino).await?.size)
+        };
+        cache.write_on(disk, ino, Bytes::from(carried.bytes), size).await?;
         restored += 1;
     }
     if restored > 0 {
         cache.sync_all().await?;
+        for (ino, disk) in moved {
+            catalog.move_to_disk(ino, disk).await?;
+        }
         catalog.forget_carried(seq).await?;
     }
     Ok(restored)
 }
 
-/// Removes cache files of which no byte is anybody's content; answers how many. A file that was written
-/// and never committed is among them: a new file has no cache file.
+/// Removes cache files of which no byte is anybody's content, and those of which the catalog says that another
+/// disk has the file; answers how many. A file that was written and never committed is among them: a new file
+/// has no cache file.
 ///
 /// # Errors
 /// Of the catalog or the disk: do not serve.
@@ -41,14 +54,16 @@ pub async fn remove_unused<E: From<CatalogError> + From<CacheError>>(
     cache: &CacheStore,
 ) -> Result<u64, E> {
     let mut removed = 0;
-    for shard in 0..=u8::MAX {
-        let mut found = cache.list(shard).await?;
-        found.sort_unstable();
-        for page in found.chunks(PAGE_FILES) {
-            let used = catalog.with_bytes(page.to_vec()).await?;
-            for ino in page.iter().filter(|ino| !used.contains(ino)) {
-                cache.remove(*ino).await?;
-                removed += 1;
+    for disk in cache.disks() {
+        for shard in 0..=u8::MAX {
+            let mut found = cache.list(disk.id(), shard).await?;
+            found.sort_unstable();
+            for page in found.chunks(PAGE_FILES) {
+                let used = catalog.with_bytes_on(disk.id(), page.to_vec()).await?;
+                for ino in page.iter().filter(|ino| !used.contains(ino)) {
+                    cache.remove_on(disk.id(), *ino).await?;
+                    removed += 1;
+                }
             }
         }
     }

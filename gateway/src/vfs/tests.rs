@@ -10,6 +10,7 @@ mod repeated;
 mod side_by_side;
 mod small;
 mod tiny_disk;
+mod two_disks;
 
 use std::{
     collections::HashMap,
@@ -28,7 +29,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    cache::{CacheStore, sim_disk::SimDisk},
+    cache::{CacheStore, DiskAt, sim_disk::SimDisk},
     catalog::{
         Catalog, Job, ListDefaults, ListedEntry, ListedKind, ListedPage, RootAttr, ShareRow,
     },
@@ -91,7 +92,8 @@ impl Source for FakeSource {
         drop(held);
         self.cache.sync(ino).await?;
         let etag = row.etag.as_ref().ok_or(FsError::Io)?;
-        self.catalog.add_clean_ranges(ino, etag, missing, sums).await?;
+        let disk = self.cache.disk_of(ino).await?.id();
+        self.catalog.add_clean_ranges(ino, etag, disk, missing, sums).await?;
         Ok(())
     }
 
@@ -131,6 +133,8 @@ pub(super) struct Fixture {
     pub(super) catalog: Catalog,
     pub(super) clock: Arc<ManualClock>,
     pub(super) disk: SimDisk,
+    /// Besides that one.
+    second: Option<SimDisk>,
     pub(super) events: Events,
     share: ShareRow,
     dir: TempDir,
@@ -152,12 +156,29 @@ impl Fixture {
     pub(super) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp::new(1000, 0)));
-        Self::start(dir, SimDisk::default(), clock).await
+        Self::start(dir, (SimDisk::default(), None), clock).await
     }
 
-    async fn start(dir: TempDir, disk: SimDisk, clock: Arc<ManualClock>) -> Self {
+    /// On these two disks.
+    pub(super) async fn on_two(first: SimDisk, second: SimDisk) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::new(1000, 0)));
+        Self::start(dir, (first, Some(second)), clock).await
+    }
+
+    async fn start(
+        dir: TempDir,
+        (disk, second): (SimDisk, Option<SimDisk>),
+        clock: Arc<ManualClock>,
+    ) -> Self {
         let catalog = Catalog::open(dir.path()).unwrap();
-        let cache = CacheStore::open(Arc::new(disk.clone()), Path::new("/cache")).unwrap();
+        let mut disks = vec![DiskAt::primary(Arc::new(disk.clone()), Path::new("/cache"))];
+        if let Some(second) = second.clone() {
+            let row = catalog.ensure_disk("second", "/second").await.unwrap();
+            let (id, name, draining) = (row.id, row.name, row.draining);
+            disks.push(DiskAt { id, name, dir: "/second".into(), io: Arc::new(second), draining });
+        }
+        let cache = CacheStore::open_all(disks).unwrap();
         start::restore_carried::<FsError>(&catalog, &cache).await.unwrap();
         catalog.recover_journal(clock.now()).await.unwrap();
         start::remove_unused::<FsError>(&catalog, &cache).await.unwrap();
@@ -186,15 +207,23 @@ impl Fixture {
             DELAY_MS,
         ));
         let fs = Vfs::new(&share, shared.clone(), source.clone(), ShareMode::ReadWrite);
-        Self { fs, source, shared, catalog, clock, disk, events, share, dir }
+        Self { fs, source, shared, catalog, clock, disk, second, events, share, dir }
     }
 
-    /// The machine loses its power: the process is gone, the disk forgets what was not synced.
+    /// The machine loses its power: the process is gone, the disks forget what was not synced.
     pub(super) async fn power_cut(self, seed: u64) -> Self {
-        let Self { fs, source, shared, catalog, clock, disk, events: _, share: _, dir } = self;
+        let second = self.second.clone();
+        self.power_cut_and_on(seed, second).await
+    }
+
+    /// The same; it comes back with this second disk, or without one.
+    pub(super) async fn power_cut_and_on(self, seed: u64, attached: Option<SimDisk>) -> Self {
+        let Self { fs, source, shared, catalog, clock, disk, second, events: _, share: _, dir } =
+            self;
         drop((fs, source, shared, catalog));
         disk.cut_power(seed);
-        Self::start(dir, disk, clock).await
+        second.iter().for_each(|second| second.cut_power(!seed));
+        Self::start(dir, (disk, attached), clock).await
     }
 
     pub(super) fn root(&self) -> Ino {

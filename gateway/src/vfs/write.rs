@@ -34,7 +34,7 @@ impl Vfs {
         Self::check_file(&row)?;
         permissions::check_data(&row, who, permissions::WRITE)?;
         self.check_edges(&row, &range).await?;
-        self.admit(len).await?;
+        self.admit(ino, len).await?;
         let _held = self.shared.locks.shared(ino).await;
         let count = u32::try_from(len).map_err(|_| FsError::Invalid)?;
         let change = if range.is_empty() {

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use super::{FsError, growth::Growth, pace::Pacer, verifier::Verifier};
+use super::{FsError, growth::Growth, losses::Losses, pace::Pacer, verifier::Verifier};
 use crate::{
     cache::{
         CacheStore,
@@ -58,10 +58,8 @@ pub struct WriteBack {
     /// What is new of large files.
     pub(super) growth: Growth,
     /// Syncs that have failed and may have lost bytes that are carried.
-    losses: AtomicU64,
-    /// Of those, how many [`WriteBack::settle`] has made good.
-    made_good: AtomicU64,
-    /// Set while a sync of the whole disk has not been heard of.
+    pub(super) losses: Losses,
+    /// Set while a sync of whole disks has not been heard of.
     pub(super) settling: AtomicBool,
     /// One for each cache file that is being removed while nobody waits.
     pub(super) removals: Arc<Semaphore>,
@@ -97,8 +95,7 @@ impl WriteBack {
             bursts: InodeLocks::default(),
             upload_delay_ms: AtomicU64::new(upload_delay_ms),
             growth: Growth::default(),
-            losses: AtomicU64::new(0),
-            made_good: AtomicU64::new(0),
+            losses: Losses::default(),
             settling: AtomicBool::new(false),
             removals: Arc::new(Semaphore::new(REMOVALS_MAX)),
         }
@@ -129,6 +126,9 @@ impl WriteBack {
         let _gate = self.bursts.exclusive(ino).await;
         if let Some(begun) = overlay.join(ino, range) {
             return Ok(begun);
+        }
+        if self.cache.is_out_of_reach(ino) {
+            return Err(FsError::Io);
         }
         let (burst, row) = match self.catalog.hold(ino) {
             Some((hold, row)) => (Burst::Held(Arc::new(hold)), row),
@@ -194,6 +194,7 @@ impl WriteBack {
             clear_set_id: taken.clear_set_id,
             ranges: taken.ranges.iter().collect(),
             sums,
+            disk: self.cache.disk_of(ino).await?.id(),
             bytes,
             closes: closed.is_some(),
             due: due(self),
@@ -245,35 +246,17 @@ impl WriteBack {
         if left.is_empty() { Ok(()) } else { Ok(self.catalog.doubt_sums(left).await?) }
     }
 
-    /// A sync has failed: carried bytes may be missing in their cache files, and until they have been
-    /// written again no sync takes them away.
-    pub(super) fn note_loss(&self) {
-        self.losses.fetch_add(1, Ordering::AcqRel);
-    }
-
-    pub(super) fn losses(&self) -> u64 {
-        self.losses.load(Ordering::Acquire)
-    }
-
-    /// Carried bytes have been written again since there were `losses`.
-    pub(super) fn made_good(&self, losses: u64) {
-        self.made_good.fetch_max(losses, Ordering::AcqRel);
-    }
-
-    pub(super) fn has_losses(&self) -> bool {
-        self.losses() != self.made_good.load(Ordering::Acquire)
-    }
-
     /// Brings the cache file to the disk.
     async fn sync(&self, ino: Ino) -> Result<DurableBytes, FsError> {
-        if self.has_losses() {
+        let disk = self.cache.disk_of(ino).await?.id();
+        if self.losses.has(disk) {
             // A sync that succeeds now says nothing of carried bytes that an earlier one has lost.
             return Err(FsError::TryLater);
         }
         let carried = self.catalog.carried_of(ino).await?;
         if let Err(error) = self.cache.sync(ino).await {
             if carried.is_some() {
-                self.note_loss();
+                self.losses.note(disk);
             }
             self.cache.overlay().is_news(ino);
             self.verifier.rotate();

@@ -154,7 +154,8 @@ impl Pair {
             }
             Op::Settle => {
                 let settled = self.world.run(self.world.gateway().write_back.settle());
-                settled.map_err(|error| error.to_string())
+                settled.map_err(|error| error.to_string())?;
+                self.world.empty_released()
             }
             Op::Refresh { dir } => self.refresh(dir),
             Op::Upload => self.world.upload(),

@@ -25,6 +25,8 @@ pub(crate) enum Disk {
     Host,
     /// A simulated disk: a crash is a power cut, which forgets what was not synced.
     Simulated,
+    /// Two of those.
+    TwoSimulated,
 }
 
 /// How a file is created.
@@ -293,7 +295,7 @@ pub(crate) fn of_clients() -> impl Strategy<Value = Op> {
 
 /// A case of such operations.
 pub(crate) fn case(op: impl Strategy<Value = Op>) -> impl Strategy<Value = Case> {
-    let disk = prop_oneof![Just(Disk::Host), Just(Disk::Simulated)];
+    let disk = prop_oneof![Just(Disk::Host), Just(Disk::Simulated), Just(Disk::TwoSimulated)];
     (disk, vec(op, STEPS)).prop_map(|(disk, ops)| Case { disk, ops })
 }
 

@@ -8,14 +8,17 @@ use std::{
     future::Future,
     path::PathBuf,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use gateway::{
     budget::MemoryBudget,
     cache::{
-        CacheStore, DiskIo, HostDisk,
+        CacheStore, DiskAt, DiskIo, HostDisk,
         evict::{Evictor, Files, Need, Pinned},
         sim_disk::SimDisk,
     },
@@ -90,7 +93,10 @@ pub(crate) struct World {
     pub(crate) stale_seconds: u32,
     dir: TempDir,
     disk: Option<SimDisk>,
+    /// The cache disk besides the primary. Every other start of a gateway finds it released.
+    second: Option<SimDisk>,
     crashes: u64,
+    starts: AtomicU64,
 }
 
 /// In memory where the machine has such a file system: syncs of the real one are not the subject here.
@@ -101,6 +107,13 @@ fn directory() -> TempDir {
     } else {
         tempfile::tempdir().unwrap()
     }
+}
+
+/// A simulated disk that has less room the more is on it.
+fn filling() -> SimDisk {
+    let disk = SimDisk::default();
+    disk.set_total(4 << 30);
+    disk
 }
 
 fn settings(s3: &S3Store) -> S3Settings {
@@ -117,16 +130,27 @@ fn settings(s3: &S3Store) -> S3Settings {
 
 impl World {
     /// An empty bucket and a gateway whose uploader does not run yet. `stale_seconds`: 0 is never.
-    pub(crate) fn new(disk: Disk, stale_seconds: u32) -> Self {
+    pub(crate) fn new(asked: Disk, stale_seconds: u32) -> Self {
         let config = StoreConfig { buckets: vec![BUCKET.to_owned()], ..StoreConfig::default() };
         let s3 = S3Store::start_blocking(config).unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp::new(1_800_000_000, 0)));
-        let disk = match disk {
+        let disk = match asked {
             Disk::Host => None,
             Disk::Simulated => Some(SimDisk::default()),
+            Disk::TwoSimulated => Some(filling()),
         };
-        let mut world =
-            Self { s3, clock, stale_seconds, dir: directory(), disk, gateway: None, crashes: 0 };
+        let second = (asked == Disk::TwoSimulated).then(filling);
+        let mut world = Self {
+            s3,
+            clock,
+            stale_seconds,
+            dir: directory(),
+            disk,
+            second,
+            gateway: None,
+            crashes: 0,
+            starts: 0.into(),
+        };
         world.gateway = Some(world.start());
         world
     }
@@ -145,7 +169,14 @@ impl World {
         let _on = runtime.enter();
         let clock = || Arc::clone(&self.clock) as Arc<dyn Clock>;
         let catalog = Catalog::open(self.dir.path()).unwrap();
-        let cache = CacheStore::open(disk, self.dir.path()).unwrap();
+        let mut disks = vec![DiskAt::primary(disk, self.dir.path())];
+        if let Some(second) = &self.second {
+            let row = runtime.block_on(catalog.ensure_disk("second", "/second")).unwrap();
+            let draining = self.starts.fetch_add(1, Ordering::Relaxed) % 2 == 1;
+            let (io, dir) = (Arc::new(second.clone()) as _, "/second".into());
+            disks.push(DiskAt { id: row.id, name: row.name, dir, io, draining });
+        }
+        let cache = CacheStore::open_all(disks).unwrap();
         let recovered = runtime.block_on(recovery::recover(&catalog, &cache, &*clock())).unwrap();
         assert!(recovered.events.is_empty(), "data lost: {:?}", recovered.events);
         let root = RootAttr { mode: 0o777, uid: 0, gid: 0, now: self.clock.now() };
@@ -261,6 +292,9 @@ impl World {
         if let Some(disk) = &self.disk {
             disk.cut_power(self.crashes);
         }
+        if let Some(second) = &self.second {
+            second.cut_power(!self.crashes);
+        }
         self.gateway = Some(self.start());
     }
 
@@ -372,6 +406,12 @@ impl World {
         gateway.stop = CancellationToken::new();
     }
 
+    /// One round of emptying the disk that is released, if one is.
+    pub(crate) fn empty_released(&self) -> Result<(), String> {
+        let drained = self.run(self.gateway().write_back.drain());
+        drained.map(drop).map_err(|error| error.to_string())
+    }
+
     /// Forgets the bytes of every clean file.
     pub(crate) fn evict(&self) {
         let Gateway { cache, locks, write_back, .. } = self.gateway();
@@ -420,6 +460,7 @@ impl World {
             gateway.end();
         }
         self.disk = self.disk.as_ref().map(|_| SimDisk::default());
+        self.second = self.second.as_ref().map(|_| filling());
         self.dir = directory();
         self.gateway = Some(self.start());
     }

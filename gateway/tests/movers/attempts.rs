@@ -3,7 +3,7 @@ use bytes::Bytes;
 use gateway::{
     catalog::{DurableBytes, Job, SyncJob, WriteCommit},
     clock::Clock,
-    ids::Ino,
+    ids::{DiskId, Ino},
     object::ObjectKey,
     store::Expect,
 };
@@ -42,6 +42,7 @@ impl Burst {
         let commit = WriteCommit {
             sums: Vec::new(),
             noted: Some(self.version),
+            disk: DiskId::PRIMARY,
             bytes: DurableBytes::Synced(None),
             size: range.end,
             mtime: w.clock.as_ref().now(),

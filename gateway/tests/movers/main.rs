@@ -8,6 +8,7 @@ mod attempts;
 mod conflict;
 mod copied;
 mod copies;
+mod disks;
 mod fetch;
 mod forms;
 mod heads;

@@ -3,7 +3,7 @@ use gateway::{
     catalog::{AttrChange, DurableBytes, WriteCommit},
     clock::Clock,
     fetch::FetchError,
-    ids::Ino,
+    ids::{DiskId, Ino},
     vfs::{FsError, ShareFs},
 };
 use s3_store::{FaultAction, FaultRule};
@@ -59,6 +59,7 @@ async fn a_lost_completion_of_an_early_upload_is_recognised() {
     let commit = WriteCommit {
         sums: Vec::new(),
         noted: Some(begun.version),
+        disk: DiskId::PRIMARY,
         bytes: DurableBytes::Synced(None),
         size: SIZE as u64,
         mtime: w.clock.as_ref().now(),

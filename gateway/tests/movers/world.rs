@@ -4,7 +4,7 @@ use std::{ops::Range, os::unix::fs::FileExt, path::Path, sync::Arc, time::Durati
 use bytes::Bytes;
 use gateway::{
     budget::MemoryBudget,
-    cache::{CacheStore, HostDisk},
+    cache::{CacheStore, DiskAt, HostDisk, small_disk::SmallDisk},
     catalog::{
         AttrChange, Catalog, DurableBytes, Inode, NewInode, NewKind, RemoveKind, RenameSpec,
         RootAttr, ShareRow, Stamp, WriteCommit,
@@ -13,6 +13,7 @@ use gateway::{
     fetch::Fetcher,
     ids::Ino,
     locks::InodeLocks,
+    recovery,
     refresh::Refresher,
     share::{Events, Share, ShareHealth},
     store::{DegradedStore, FaultStore, KnownAbilities, ObjectStore, RetryingStore, S3Bucket},
@@ -24,7 +25,7 @@ use gateway::{
 use gateway_api::{
     Secret,
     settings::{Addressing, S3Settings, ShareSettings},
-    status::{Ability, Capabilities, HealthEventKind},
+    status::{Ability, Capabilities, HealthEvent, HealthEventKind},
 };
 use s3_store::{S3Store, StoreConfig, StoredObject};
 use tempfile::TempDir;
@@ -32,6 +33,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const BUCKET: &str = "bucket";
+/// A cache disk of tests is full soon enough to give others a turn.
+const DISK_BYTES: u64 = 1 << 30;
 /// Long enough for a busy machine, short enough to see a test hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -89,11 +92,22 @@ fn store(faults: &FaultStore, known: &KnownAbilities) -> Arc<dyn ObjectStore> {
     Arc::new(DegradedStore::new(Arc::new(retrying), known.clone(), "p/"))
 }
 
+/// A cache disk besides the primary.
+#[derive(Debug)]
+struct ExtraDisk {
+    name: String,
+    dir: TempDir,
+}
+
 pub(crate) struct World {
     /// The embedded server. Asked by nobody where the line leads to another.
     pub(crate) s3: Arc<S3Store>,
     line: Line,
     pub(crate) dir: Arc<TempDir>,
+    /// The cache disks that are attached, besides that one.
+    disks: Vec<Arc<ExtraDisk>>,
+    /// What the start has found.
+    pub(crate) found: Vec<HealthEvent>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) catalog: Catalog,
     pub(crate) cache: CacheStore,
@@ -142,6 +156,41 @@ impl World {
         world
     }
 
+    /// A gateway on several small disks, of which these have names. Its uploader runs.
+    pub(crate) async fn with_disks(names: &[&str]) -> Self {
+        let mut world = Self::new().await;
+        world.halt().await;
+        for name in names {
+            let dir = TempDir::new().unwrap();
+            world.disks.push(Arc::new(ExtraDisk { name: (*name).to_owned(), dir }));
+        }
+        let mut world = world.restart_with(names).await;
+        world.start();
+        world
+    }
+
+    /// Ends this process and starts another with these of the disks attached.
+    pub(crate) async fn restart_with(mut self, names: &[&str]) -> Self {
+        self.halt().await;
+        self.catalog.close().await.unwrap();
+        self.reopen(Some(names)).await
+    }
+
+    /// Starts another process on the same directories, with these of the disks or all attached.
+    async fn reopen(self, names: Option<&[&str]>) -> Self {
+        let (s3, dir, clock) =
+            (Arc::clone(&self.s3), Arc::clone(&self.dir), Arc::clone(&self.clock));
+        let (line, disks) = (self.line.clone(), self.disks.clone());
+        let attached = disks
+            .iter()
+            .filter(|disk| names.is_none_or(|names| names.contains(&disk.name.as_str())));
+        let attached = attached.cloned().collect();
+        drop(self);
+        let mut world = Self::open_on(s3, line, dir, clock, attached).await;
+        world.disks = disks;
+        world
+    }
+
     /// A gateway on what the directory holds; its uploader does not run yet.
     async fn open(
         s3: Arc<S3Store>,
@@ -149,9 +198,35 @@ impl World {
         dir: Arc<TempDir>,
         clock: Arc<ManualClock>,
     ) -> Self {
+        Self::open_on(s3, line, dir, clock, Vec::new()).await
+    }
+
+    /// The same with other disks.
+    async fn open_on(
+        s3: Arc<S3Store>,
+        line: Line,
+        dir: Arc<TempDir>,
+        clock: Arc<ManualClock>,
+        disks: Vec<Arc<ExtraDisk>>,
+    ) -> Self {
         let catalog = Catalog::open(dir.path()).unwrap();
-        catalog.recover_journal(clock.now()).await.unwrap();
-        let cache = CacheStore::open(Arc::new(HostDisk), dir.path()).unwrap();
+        let is_one = disks.is_empty() && catalog.disks().await.unwrap().is_empty();
+        let (cache, found) = if is_one {
+            catalog.recover_journal(clock.now()).await.unwrap();
+            (CacheStore::open(Arc::new(HostDisk), dir.path()).unwrap(), Vec::new())
+        } else {
+            let small = || Arc::new(SmallDisk::new(DISK_BYTES));
+            let mut all = vec![DiskAt::primary(small(), dir.path())];
+            for disk in &disks {
+                let row = catalog.ensure_disk(&disk.name, "somewhere").await.unwrap();
+                let (id, name, draining) = (row.id, row.name, row.draining);
+                let dir = disk.dir.path().to_owned();
+                all.push(DiskAt { id, name, dir, io: small(), draining });
+            }
+            let cache = CacheStore::open_all(all).unwrap();
+            let recovered = recovery::recover(&catalog, &cache, clock.as_ref()).await.unwrap();
+            (cache, recovered.events)
+        };
         let attr = RootAttr { mode: 0o777, uid: 0, gid: 0, now: clock.now() };
         let row = catalog.ensure_share("share", BUCKET, "p/", attr).await.unwrap();
         let name: gateway_api::ShareName = "share".parse().unwrap();
@@ -204,6 +279,8 @@ impl World {
             s3,
             line,
             dir,
+            disks,
+            found,
             clock,
             catalog,
             cache,
@@ -247,21 +324,15 @@ impl World {
     /// The same; the other one goes another way to S3.
     pub(crate) async fn restart_by(mut self, line: Line) -> Self {
         self.halt().await;
-        let (s3, dir, clock) =
-            (Arc::clone(&self.s3), Arc::clone(&self.dir), Arc::clone(&self.clock));
         self.catalog.close().await.unwrap();
-        drop(self);
-        Self::open(s3, line, dir, clock).await
+        self.line = line;
+        self.reopen(None).await
     }
 
-    /// The process is gone without a word; another starts on the same disk.
+    /// The process is gone without a word; another starts on the same disks.
     pub(crate) async fn crash(mut self) -> Self {
         self.halt().await;
-        let (s3, dir, clock) =
-            (Arc::clone(&self.s3), Arc::clone(&self.dir), Arc::clone(&self.clock));
-        let line = self.line.clone();
-        drop(self);
-        Self::open(s3, line, dir, clock).await
+        self.reopen(None).await
     }
 
     /// Loses the cache disk: the same gateway on an empty one; its uploader does not run yet.
@@ -409,18 +480,6 @@ impl World {
 
     /// The same; what they change is uploaded when it has been left alone for so long.
     pub(crate) fn mount_with_quiet_time(&self, millis: u64) -> Vfs {
-        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        let verifier = Verifier::random().unwrap();
-        let (catalog, cache) = (self.catalog.clone(), self.cache.clone());
-        let shared = WriteBack::new(
-            catalog,
-            cache,
-            self.locks.clone(),
-            clock,
-            verifier,
-            self.events.clone(),
-            millis,
-        );
         let row = ShareRow {
             id: self.share.id,
             name: "share".to_owned(),
@@ -429,7 +488,23 @@ impl World {
             root: self.share.root,
         };
         let movers = Movers::new(self.fetcher.clone(), self.refresher.clone());
-        Vfs::new(&row, Arc::new(shared), Arc::new(movers), ShareMode::ReadWrite)
+        Vfs::new(&row, self.write_back(millis), Arc::new(movers), ShareMode::ReadWrite)
+    }
+
+    /// What a mount writes through, with this quiet time.
+    pub(crate) fn write_back(&self, millis: u64) -> Arc<WriteBack> {
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let verifier = Verifier::random().unwrap();
+        let (catalog, cache) = (self.catalog.clone(), self.cache.clone());
+        Arc::new(WriteBack::new(
+            catalog,
+            cache,
+            self.locks.clone(),
+            clock,
+            verifier,
+            self.events.clone(),
+            millis,
+        ))
     }
 
     pub(crate) fn stamp(&self) -> Stamp {
@@ -472,6 +547,7 @@ impl World {
         let commit = WriteCommit {
             sums: known.whole.into_iter().chain(tail).collect(),
             noted: Some(begun.version),
+            disk: self.cache.disk_of(ino).await.unwrap().id(),
             bytes: DurableBytes::Synced(None),
             size: begun.inode.size.max(end),
             mtime: self.clock.now(),

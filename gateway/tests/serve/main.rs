@@ -3,6 +3,7 @@
 mod alone;
 mod crash;
 mod damage;
+mod disks;
 mod early;
 mod edge;
 mod figures;

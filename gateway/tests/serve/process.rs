@@ -105,7 +105,17 @@ impl Gateway {
 
     /// Starts the program, which must not serve: its exit code and what it said.
     pub(crate) fn start_in_vain(home: &Home, settings: &str) -> (Option<i32>, String) {
-        let ended = Self::serving(home, settings).output().expect("the gateway program starts");
+        Self::start_in_vain_with(home, settings, &[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_in_vain_with(
+        home: &Home,
+        settings: &str,
+        more: &[String],
+    ) -> (Option<i32>, String) {
+        let ended =
+            Self::serving(home, settings).args(more).output().expect("the gateway program starts");
         (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
     }
 
@@ -132,8 +142,18 @@ impl Gateway {
         cache_bytes: Option<u64>,
     ) -> Result<Self, ExitStatus> {
         let cache_bytes = cache_bytes.map(|bytes| format!("--cache-bytes={bytes}"));
+        Self::start_with(home, settings, point, cache_bytes.as_slice())
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(
+        home: &Home,
+        settings: &str,
+        point: Option<&str>,
+        more: &[String],
+    ) -> Result<Self, ExitStatus> {
         let mut child = Self::serving(home, settings)
-            .args(cache_bytes)
+            .args(more)
             .envs(point.map(|point| ("TIDEGATE_FAILPOINT", point)))
             .spawn()
             .expect("the gateway program starts");

@@ -43,7 +43,12 @@ impl Index {
 
 #[async_trait]
 impl CleanFiles for Index {
-    async fn clean_cached(&self, after: Ino, limit: usize) -> Result<Vec<Ino>, CacheError> {
+    async fn clean_cached(
+        &self,
+        _disk: DiskId,
+        after: Ino,
+        limit: usize,
+    ) -> Result<Vec<Ino>, CacheError> {
         self.steps.fetch_add(1, Ordering::SeqCst);
         let (cached, dirty) = (self.cached.lock().unwrap(), self.dirty.lock().unwrap());
         let clean = cached.keys().filter(|ino| **ino > after && !dirty.contains(ino));

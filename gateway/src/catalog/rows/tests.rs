@@ -1,8 +1,11 @@
 //! Rows in memory: what is kept, what is not believed, and that they follow the database.
 use super::*;
-use crate::catalog::{
-    AttrChange, CatalogError, RemoveKind,
-    tests::{Fixture, key, stamp, tag},
+use crate::{
+    catalog::{
+        AttrChange, CatalogError, RemoveKind,
+        tests::{Fixture, key, stamp, tag},
+    },
+    ids::DiskId,
 };
 
 fn row(ino: u64, parent: u64, name: &str) -> Arc<Inode> {
@@ -122,7 +125,13 @@ async fn a_transition_that_fails_leaves_the_rows_in_memory_as_they_are() {
     let before = f.catalog.inode(file).await.unwrap();
     let other = f
         .catalog
-        .add_clean_ranges(file, &tag("other"), std::iter::once(0..1).collect(), Vec::new())
+        .add_clean_ranges(
+            file,
+            &tag("other"),
+            DiskId::PRIMARY,
+            std::iter::once(0..1).collect(),
+            Vec::new(),
+        )
         .await;
     assert!(matches!(other, Err(CatalogError::Changed)));
     let long = "x".repeat(1100);

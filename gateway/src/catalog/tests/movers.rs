@@ -77,6 +77,7 @@ async fn a_commit_of_an_older_burst_leaves_the_newer_one_open() {
     let commit = |version| WriteCommit {
         sums: Vec::new(),
         noted: Some(version),
+        disk: DiskId::PRIMARY,
         bytes: DurableBytes::Synced(None),
         size: 1,
         mtime: at(6),
@@ -98,6 +99,7 @@ async fn a_commit_that_comes_late_takes_nothing_back() {
     let commit = |size: u64, seconds| WriteCommit {
         sums: Vec::new(),
         noted: Some(burst.version),
+        disk: DiskId::PRIMARY,
         bytes: DurableBytes::Synced(None),
         size,
         mtime: at(seconds),
@@ -473,6 +475,7 @@ async fn a_part_counts_only_while_the_file_has_its_bytes() {
         clear_set_id: false,
         ranges: vec![range],
         sums: Vec::new(),
+        disk: DiskId::PRIMARY,
         bytes: DurableBytes::Synced(None),
         closes,
         due: at(SOON),
@@ -546,7 +549,10 @@ async fn fetched_ranges_of_another_object_are_refused() {
     f.drain().await;
     let etag = f.catalog.inode(file).await.unwrap().etag.clone().unwrap();
     assert!(f.catalog.drop_ranges(file).await.unwrap());
-    f.catalog.add_clean_ranges(file, &etag, vec![0..4, 4..99], Vec::new()).await.unwrap();
+    f.catalog
+        .add_clean_ranges(file, &etag, DiskId::PRIMARY, vec![0..4, 4..99], Vec::new())
+        .await
+        .unwrap();
     assert_eq!(f.catalog.ranges(file).await.unwrap(), std::iter::once(0..10).collect());
     let is = ChangedObject { size: 3, etag: tag("new"), last_modified: at(50), now: at(60) };
     assert!(f.catalog.mark_changed(file, &etag, is.clone()).await.unwrap());
@@ -554,12 +560,15 @@ async fn fetched_ranges_of_another_object_are_refused() {
     assert!(f.catalog.ranges(file).await.unwrap().is_empty());
     let all = || std::iter::once(0..3).collect();
     assert!(matches!(
-        f.catalog.add_clean_ranges(file, &etag, all(), Vec::new()).await,
+        f.catalog.add_clean_ranges(file, &etag, DiskId::PRIMARY, all(), Vec::new()).await,
         Err(CatalogError::Changed)
     ));
     let row = f.catalog.inode(file).await.unwrap();
     assert_eq!((row.size, row.needs_head, row.dirty), (3, true, false));
-    f.catalog.add_clean_ranges(file, &tag("new"), all(), Vec::new()).await.unwrap();
+    f.catalog
+        .add_clean_ranges(file, &tag("new"), DiskId::PRIMARY, all(), Vec::new())
+        .await
+        .unwrap();
     f.verify().await;
 }
 
@@ -569,7 +578,7 @@ async fn dirty_bytes_are_never_forgotten() {
     let file = f.file(f.share.root, "f").await;
     f.write(file, 10).await;
     assert!(!f.catalog.drop_ranges(file).await.unwrap());
-    assert!(f.catalog.clean_cached(Ino(0), 10).await.unwrap().is_empty());
+    assert!(f.catalog.clean_cached(DiskId::PRIMARY, Ino(0), 10).await.unwrap().is_empty());
     f.drain().await;
-    assert_eq!(f.catalog.clean_cached(Ino(0), 10).await.unwrap(), [file]);
+    assert_eq!(f.catalog.clean_cached(DiskId::PRIMARY, Ino(0), 10).await.unwrap(), [file]);
 }

@@ -11,6 +11,7 @@ fn carrying(bytes: &'static [u8], noted: Option<u64>) -> WriteCommit {
         mtime: at(6),
         clear_set_id: false,
         ranges: std::iter::once(0..size).collect(),
+        disk: DiskId::PRIMARY,
         bytes: DurableBytes::Carried(Bytes::from_static(bytes)),
         closes: true,
         due: at(6),

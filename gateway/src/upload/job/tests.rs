@@ -8,7 +8,7 @@ use crate::{
     cache::HostDisk,
     catalog::{DurableBytes, NewInode, NewKind, RootAttr, Stamp, WriteCommit},
     clock::{ManualClock, Timestamp},
-    ids::Ino,
+    ids::{DiskId, Ino},
     share::{Events, ShareHealth},
     store::{
         FaultStore, MemoryStore, StoreOp,
@@ -89,6 +89,7 @@ impl Fixture {
             clear_set_id: false,
             ranges: std::iter::once(0..SIZE).collect(),
             sums: Vec::new(),
+            disk: DiskId::PRIMARY,
             bytes: DurableBytes::Synced(None),
             closes,
             due: now,

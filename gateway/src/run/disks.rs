@@ -1,0 +1,204 @@
+//! Which directories are the gateway's cache disks: looked at before anything in them is touched.
+//!
+//! Each disk besides the primary has `disk.toml`, written at its first use: whose it is and what it is called.
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use gateway_api::disks::{DiskName, PRIMARY};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cache::{DISKS_MAX, DiskAt, DiskIo},
+    catalog::{CATALOG_FILE, Catalog, CatalogError, DiskRow},
+    cli::DiskArg,
+    settings::replace_file,
+};
+
+/// The disk's word on whose it is.
+const MARK_FILE: &str = "disk.toml";
+
+/// Why a cache disk is not taken. Nothing on it has been touched.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// It is another gateway's, or a former life's of this one.
+    #[error(
+        "{} is the cache disk {name:?} of another installation ({found}; this one is {own}). Give it back to that \
+         one; or, if nothing on it is needed any more, empty it and start again", dir.display()
+    )]
+    Foreign {
+        /// Where it is.
+        dir: PathBuf,
+        /// Its name there.
+        name: String,
+        /// Whose it is.
+        found: String,
+        /// Who this is.
+        own: String,
+    },
+    /// It has another name than it was given.
+    #[error(
+        "{} was given as cache disk {given:?}, but is {found:?}: give it under that name", dir.display()
+    )]
+    OtherName {
+        /// Where it is.
+        dir: PathBuf,
+        /// What it was called.
+        given: String,
+        /// What it is called.
+        found: String,
+    },
+    /// It was used before, and what is there now is not it.
+    #[error(
+        "{} is not cache disk {name:?}, which was used before: it has no {MARK_FILE}. Is the disk mounted? Leave it out \
+         to start without it", dir.display()
+    )]
+    NotThere {
+        /// Where it should be.
+        dir: PathBuf,
+        /// Its name.
+        name: String,
+    },
+    /// Somebody else's files are there.
+    #[error(
+        "{} holds a cache already and cannot become cache disk {name:?}: give an empty directory", dir.display()
+    )]
+    InUse {
+        /// Where.
+        dir: PathBuf,
+        /// The name given.
+        name: String,
+    },
+    /// Its mark cannot be read.
+    #[error("{}: {problem}", path.display())]
+    Mark {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// It cannot be looked at.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The command line does not fit together.
+    #[error("{0}")]
+    Arguments(String),
+    /// The catalog does not tell.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+/// What [`MARK_FILE`] holds.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mark {
+    /// The catalog's number, in hexadecimal digits.
+    installation: String,
+    name: String,
+}
+
+/// The disks that are given, as the cache takes them: the primary at `cache` first. All are looked at before the
+/// first is changed.
+///
+/// # Errors
+/// [`DiskError`]: do not start.
+pub(super) async fn open(
+    catalog: &Catalog,
+    cache: &Path,
+    given: &[DiskArg],
+    io: impl Fn() -> Arc<dyn DiskIo>,
+) -> Result<Vec<DiskAt>, DiskError> {
+    check_arguments(cache, given)?;
+    let known = catalog.disks().await?;
+    let own = format!("{:016x}", catalog.generation());
+    let mut unmarked = Vec::new();
+    for disk in given {
+        if !is_marked(disk, &own, &known)? {
+            unmarked.push(disk);
+        }
+    }
+    for disk in unmarked {
+        let path = disk.dir.join(MARK_FILE);
+        let mark = Mark { installation: own.clone(), name: disk.name.as_str().to_owned() };
+        let at = |source| DiskError::Io { path: path.clone(), source };
+        let text = toml::to_string(&mark).map_err(|error| at(io::Error::other(error)))?;
+        replace_file(&disk.dir, &path, text.as_bytes()).map_err(at)?;
+    }
+    let mut disks = vec![DiskAt::primary(io(), cache)];
+    for disk in given {
+        let path = disk.dir.display().to_string();
+        let DiskRow { id, name, draining, .. } =
+            catalog.ensure_disk(disk.name.as_str(), &path).await?;
+        disks.push(DiskAt { id, name, dir: disk.dir.clone(), io: io(), draining });
+    }
+    Ok(disks)
+}
+
+fn check_arguments(cache: &Path, given: &[DiskArg]) -> Result<(), DiskError> {
+    let wrong = |words: String| Err(DiskError::Arguments(words));
+    if given.len() >= DISKS_MAX {
+        return wrong(format!("{DISKS_MAX} cache disks at most, the primary among them"));
+    }
+    let place = |path: &Path| {
+        fs::canonicalize(path).map_err(|source| DiskError::Io { path: path.to_owned(), source })
+    };
+    let (mut names, mut places) = (vec![PRIMARY], vec![place(cache)?]);
+    for DiskArg { name, dir } in given {
+        if names.contains(&name.as_str()) {
+            return wrong(format!("two cache disks are called {name}"));
+        }
+        let at = place(dir)?;
+        if places.contains(&at) {
+            return wrong(format!("{} is given as two cache disks", dir.display()));
+        }
+        names.push(name.as_str());
+        places.push(at);
+    }
+    Ok(())
+}
+
+/// Whether the disk is ours already; `false`: it is blank and may become so.
+fn is_marked(disk: &DiskArg, own: &str, known: &[DiskRow]) -> Result<bool, DiskError> {
+    let DiskArg { name, dir } = disk;
+    let path = dir.join(MARK_FILE);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return check_blank(name, dir, known).map(|()| false);
+        }
+        Err(source) => return Err(DiskError::Io { path, source }),
+    };
+    let mark: Mark = toml::from_str(&text)
+        .map_err(|error| DiskError::Mark { path, problem: error.to_string() })?;
+    let dir = dir.clone();
+    if mark.installation != own {
+        let (found, own) = (mark.installation, own.to_owned());
+        return Err(DiskError::Foreign { dir, name: mark.name, found, own });
+    }
+    if mark.name != name.as_str() {
+        let given = name.as_str().to_owned();
+        return Err(DiskError::OtherName { dir, given, found: mark.name });
+    }
+    Ok(true)
+}
+
+fn check_blank(name: &DiskName, dir: &Path, known: &[DiskRow]) -> Result<(), DiskError> {
+    let (dir, name) = (dir.to_owned(), name.as_str().to_owned());
+    if known.iter().any(|disk| disk.name == name) {
+        return Err(DiskError::NotThere { dir, name });
+    }
+    if dir.join(CATALOG_FILE).exists() || dir.join("data").exists() {
+        return Err(DiskError::InUse { dir, name });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
