@@ -15,7 +15,7 @@ use std::{
 use gateway_api::Secret;
 use serde::{Deserialize, Serialize};
 
-use crate::{machine::Machine, shutdown::Ending};
+use crate::{disks::Order, machine::Machine, shutdown::Ending};
 
 /// PID 1's socket.
 pub(crate) const SOCKET: &str = "/run/tidegate/control.sock";
@@ -60,6 +60,11 @@ pub(crate) enum Request {
     Clock {
         /// Whether it is to set the clock right at once first.
         step: bool,
+    },
+    /// Do something about the disks. Answered with [`Answer::Text`].
+    Disks {
+        /// What.
+        order: Order,
     },
     /// End.
     End {
@@ -201,6 +206,7 @@ mod tests {
             Request::LogIn { password: Secret::new("a \"quoted\" word") },
             Request::SetPassword { hash: Secret::new("$6$salt$hash"), first: true },
             Request::Clock { step: true },
+            Request::Disks { order: Order::Forget { uuid: "aa".to_owned() } },
             Request::End { how: Ending::Reboot },
             Request::End { how: Ending::PowerOff },
         ] {
