@@ -111,12 +111,24 @@ pub(crate) fn ask(verb: Verb, name: &str) -> Result<(), String> {
     client().request("POST", path, &body).map(drop).map_err(words)
 }
 
-/// Has it do without one that is lost, and without what was only there. Answers how many files that were.
+/// Has it forget a missing disk, if it has nothing that is nowhere else.
 ///
 /// # Errors
 /// It refuses; why, and what to do.
-pub(crate) fn forget(name: &str) -> Result<u64, String> {
-    let body = serde_json::to_vec(&Forgotten { name, lose_dirty: true }).map_err(words)?;
+pub(crate) fn forget(name: &str) -> Result<(), String> {
+    post_forget(&Forgotten { name, lose_dirty: false }).map(drop)
+}
+
+/// Has it do without a missing disk, and without what was only there. Answers how many files that were.
+///
+/// # Errors
+/// It refuses; why, and what to do.
+pub(crate) fn give_up(name: &str) -> Result<u64, String> {
+    post_forget(&Forgotten { name, lose_dirty: true })
+}
+
+fn post_forget(forgotten: &Forgotten<'_>) -> Result<u64, String> {
+    let body = serde_json::to_vec(forgotten).map_err(words)?;
     let client = AdminClient::new(ADMIN_SOCKET, FORGET_TIME);
     let answer = client.request("POST", "/v1/disks/forget", &body).map_err(words)?;
     serde_json::from_slice(&answer).map(|lost: Lost| lost.lost_files).map_err(words)

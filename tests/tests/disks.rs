@@ -97,10 +97,17 @@ fn hot_added(alone: &Alone, appliance: &mut Appliance) -> Result<()> {
 
     println!("taken away while in use, and given back");
     detach(appliance, "added")?;
-    status_on_serial(&appliance.serial, "attach it again", PAGE_LIMIT)?;
+    status_on_serial(&appliance.serial, "is not attached", PAGE_LIMIT)?;
     status_on_serial(&appliance.serial, "waits for the cache disk", PAGE_LIMIT)?;
     attach(appliance, "added")?;
     cache_is(appliance, "4.0 GiB on /dev/sd", SHARE)
+}
+
+/// The disk in whose line of the list these words are: it may have another name when it comes back.
+fn disk_with(page: &str, words: &str) -> Result<String> {
+    let line = page.lines().find(|line| line.contains(words)).context("no such disk")?;
+    let (_, entry) = line.split_once(": ").context("no entry")?;
+    Ok(entry.split(' ').next().unwrap_or_default().to_owned())
 }
 
 /// A blank disk waits to be allocated; when every blank one is to be used, the next one is at once.
@@ -139,10 +146,19 @@ fn by_hand(alone: &Alone, appliance: &mut Appliance) -> Result<()> {
     println!("{page}\n");
     ensure!(page.contains("holds data"), "{page}");
 
+    println!("lost and back, while the gateway goes on without it");
+    detach(appliance, "second")?;
+    page_on_serial(&appliance.serial, "missing  not attached", PAGE_LIMIT)?;
+    page_on_serial(&appliance.serial, "primary  in use", PAGE_LIMIT)?;
+    attach(appliance, "second")?;
+    let page = page_on_serial(&appliance.serial, "further  in use", PAGE_LIMIT)?;
+
     println!("released");
-    choose_on_serial(serial, "sdd", PAGE_LIMIT)?;
+    let serial = &mut appliance.serial;
+    let name = disk_with(&page, "further  in use")?;
+    choose_on_serial(serial, &name, PAGE_LIMIT)?;
     choose_on_serial(serial, "Release", PAGE_LIMIT)?;
-    page_on_serial(serial, "Release sdd, 2.0 GiB? [y/N]", PAGE_LIMIT)?;
+    page_on_serial(serial, &format!("Release {name}, 2.0 GiB? [y/N]"), PAGE_LIMIT)?;
     serial.send("y")?;
     page_on_serial(serial, "The disk is being emptied", PAGE_LIMIT)?;
     serial.send("\rx")?;

@@ -17,7 +17,7 @@ use super::{
     task::{Gateway, Task},
 };
 use crate::{
-    gateway_disks::{self, DiskState},
+    gateway_disks::{self, DiskState, GatewayDisk},
     modules::Modules,
     mounts, service,
     signatures::Content,
@@ -60,11 +60,18 @@ impl Look {
             );
         }
         self.record = Record::read()?;
-        if task.gateway == Gateway::Runs {
-            self.hear_gateway()?;
+        self.disks = survey::all();
+        if task.gateway == Gateway::Runs
+            && let Ok(known) = gateway_disks::list()
+        {
+            // One that is only starting does not answer yet; it is asked again when it is ready.
+            let before = self.record.clone();
+            self.hear_gateway(&known, gateway_disks::forget);
+            if self.record != before {
+                self.record.store()?;
+            }
         }
         self.unmount_stale(task.gateway);
-        self.disks = survey::all();
         self.wipe_released()?;
         if !self.places.iter().any(Place::is_primary) {
             self.take_primary(task)?;
@@ -77,22 +84,26 @@ impl Look {
         Ok(())
     }
 
-    /// What the gateway says of disks that are being given back.
-    fn hear_gateway(&mut self) -> Result<()> {
-        // One that is only starting does not answer yet; it is asked again when it is ready.
-        let Ok(known) = gateway_disks::list() else { return Ok(()) };
-        let mut released = false;
+    /// What the gateway says of its further disks: those that it has emptied are given back; those that it
+    /// misses come with a primary one that was adopted, or were given back before.
+    fn hear_gateway(&mut self, known: &[GatewayDisk], forget: impl Fn(&str) -> Result<(), String>) {
         for disk in known.iter().filter(|disk| !disk.primary) {
+            let name = &disk.name;
+            let is_ours = self.record.further.contains(name);
             match disk.state {
                 DiskState::Draining => self.draining = true,
-                DiskState::Empty if self.record.further.contains(&disk.name) => {
-                    self.record.release(&disk.name);
-                    released = true;
+                DiskState::Empty if is_ours => self.record.release(name),
+                DiskState::Missing if !is_ours => {
+                    if disk.files > 0 && only(&mut self.disks, name).is_some() {
+                        self.record.adopt(name);
+                    } else if let Err(why) = forget(name) {
+                        self.missing.push(name.clone());
+                        self.warnings.push(format!("cache disk {}: {why}", choice::short(name)));
+                    }
                 }
                 DiskState::Empty | DiskState::InUse | DiskState::Missing => {}
             }
         }
-        if released { self.record.store() } else { Ok(()) }
     }
 
     /// Unmounts what is gone, was given back, or was replaced.
@@ -252,7 +263,7 @@ impl Look {
             let is_there =
                 |uuid: &&String| self.disks.iter().any(|d| d.cache_uuid() == Some(*uuid));
             let gone = self.record.primary.iter().filter(|uuid| !is_there(uuid)).cloned();
-            self.missing = gone.collect();
+            self.missing.extend(gone);
         }
         Report {
             disks: self.disks.iter().map(|disk| described(disk, &self.record)).collect(),

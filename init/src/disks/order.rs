@@ -150,9 +150,8 @@ fn other_cache(disks: &[Attached], record: &Record, uuid: &str) -> Result<String
 }
 
 fn forget(disks: &[Attached], record: &mut Record, uuid: &str) -> Result<()> {
-    if !record.has(uuid) {
-        bail!("it is no cache disk of this appliance");
-    }
+    // One that the record has not, the gateway alone knew: it was not attached when its primary disk was
+    // adopted.
     if !matches!(find(disks, uuid), Found::None) {
         bail!("it is attached: there is no need to do without it");
     }

@@ -10,8 +10,8 @@ use crate::sys;
 
 /// The file.
 const FILE: &str = "/config/cache-disk";
-/// Most further cache disks.
-pub(super) const FURTHER_MAX: usize = 15;
+/// Most further cache disks: the gateway takes eight disks.
+pub(super) const FURTHER_MAX: usize = 7;
 /// What stands in it when there is none.
 const NONE: &str = "none";
 /// Hexadecimal digits of a UUID.
@@ -55,6 +55,13 @@ impl Record {
     /// Whether it is one of the cache disks.
     pub(super) fn has(&self, uuid: &str) -> bool {
         self.primary.as_deref() == Some(uuid) || self.further.iter().any(|one| one == uuid)
+    }
+
+    /// A disk that came with the primary one.
+    pub(super) fn adopt(&mut self, uuid: &str) {
+        if !self.has(uuid) && self.further.len() < FURTHER_MAX {
+            self.further.push(uuid.to_owned());
+        }
     }
 
     /// A further disk is given back.

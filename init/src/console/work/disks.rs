@@ -13,7 +13,7 @@ pub(super) fn order(order: Order) -> Result<Finished, String> {
     if let Order::Forget { uuid } = &order
         && gateway_disks::list().is_ok_and(|disks| disks.iter().any(|disk| disk.name == *uuid))
     {
-        let lost = gateway_disks::forget(uuid)?;
+        let lost = gateway_disks::give_up(uuid)?;
         said.push(format!("{lost} files were only there and are lost."));
     }
     match text(&Request::Disks { order })? {

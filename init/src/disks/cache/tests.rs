@@ -78,6 +78,50 @@ fn while_the_gateway_runs_nothing_is_unmounted() {
     assert!(report.problem.contains("was removed while in use"), "{}", report.problem);
 }
 
+fn known(name: &str, state: DiskState, files: u64) -> GatewayDisk {
+    GatewayDisk {
+        name: name.to_owned(),
+        primary: name == "primary",
+        state,
+        total: ByteSize(0),
+        free: ByteSize(0),
+        cached: ByteSize(0),
+        dirty: ByteSize(0),
+        files,
+    }
+}
+
+#[test]
+fn what_the_gateway_says_of_its_disks_is_followed() {
+    let mut look = look();
+    look.disks = vec![cache("/dev/sde", "ee"), cache("/dev/sdf", "ff")];
+    let said = [
+        known("primary", DiskState::InUse, 5),
+        known("bb", DiskState::Empty, 0),
+        known("cc", DiskState::Draining, 3),
+        known("dd", DiskState::Missing, 0),
+        known("ee", DiskState::Missing, 9),
+        known("ff", DiskState::Missing, 0),
+        known("gg", DiskState::Missing, 7),
+    ];
+    let forgotten = std::cell::RefCell::new(Vec::new());
+    look.hear_gateway(&said, |name| {
+        forgotten.borrow_mut().push(name.to_owned());
+        if name == "gg" { Err("7 files are only there".to_owned()) } else { Ok(()) }
+    });
+    assert!(look.draining);
+    assert_eq!(look.record.further, ["cc", "ee"], "bb is empty, and ee came with the primary one");
+    assert_eq!(look.record.released, ["dd", "bb"]);
+    assert_eq!(forgotten.into_inner(), ["dd", "ff", "gg"]);
+    assert_eq!(look.missing, ["gg"]);
+    assert_eq!(look.warnings, ["cache disk gg: 7 files are only there"]);
+    // Of the record's own ones that are missing none is forgotten.
+    let mut look = self::look();
+    let missing = [known("bb", DiskState::Missing, 0)];
+    look.hear_gateway(&missing, |name| panic!("{name} is not to be forgotten"));
+    assert_eq!(look.record, self::look().record);
+}
+
 #[test]
 fn the_report_has_the_disks_in_the_order_of_the_record() {
     let report = look().report();

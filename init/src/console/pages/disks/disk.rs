@@ -106,7 +106,9 @@ fn actions(view: &View, disk: &Disk) -> Vec<Entry> {
             let disk = disk.clone();
             vec![grow(), entry("Release", move |_| release(&disk))]
         }
-        (Role::Further, Some(DiskState::Draining | DiskState::Empty)) => vec![Entry {
+        // An empty one is being taken out of use at this moment.
+        (Role::Further, Some(DiskState::Empty)) => Vec::new(),
+        (Role::Further, Some(DiskState::Draining)) => vec![Entry {
             label: "Keep after all".to_owned(),
             opens: Box::new(move |_| {
                 Step::Do(Command::GatewayDisk { verb: Verb::Keep, uuid: uuid.clone() })
