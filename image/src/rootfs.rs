@@ -45,7 +45,7 @@ const OPENED_BY_NAME: [&str; 5] = [
 ];
 
 /// Folders that exist and are empty: mount points, and what services write below.
-const EMPTY_DIRS: [&str; 11] = [
+const EMPTY_DIRS: [&str; 12] = [
     "proc",
     "sys",
     "dev",
@@ -53,6 +53,7 @@ const EMPTY_DIRS: [&str; 11] = [
     "tmp",
     "var",
     "cache",
+    "cache-disks",
     "config",
     "root",
     "mnt",

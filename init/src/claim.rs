@@ -1,22 +1,43 @@
-//! Making file systems so that a power cut in the midst leaves nothing doubtful.
+//! Making and giving back file systems so that a power cut in the midst leaves nothing doubtful.
 //!
-//! A half-made file system looks like somebody's data. So the device is claimed first: one sector in
+//! A half-made file system looks like somebody's data. So the device is marked first: one sector in
 //! its last MiB, outside the file system, says that what else is on the device is ours and worth
-//! nothing. When the file system is made and known, the claim is taken away again.
+//! nothing. When the file system is made and known, the mark is taken away again. A cache disk that
+//! was given back keeps a mark: there is nothing on it that anybody misses.
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::Path,
 };
 
-/// What is left out of every file system that is made here: the place of the claim. `mkfs.xfs` and
+/// What is left out of every file system that is made here: the place of the mark. `mkfs.xfs` and
 /// `mke2fs` overwrite both ends of the space they are given.
 pub(crate) const RESERVED_BYTES: u64 = 1 << 20;
-const MAGIC: &[u8; 32] = b"tidegate: formatting; no data\0\0\0";
-/// The claim fills a block of the largest sector size in use.
+/// A mark fills a block of the largest sector size in use.
 const BLOCK_BYTES: usize = 4096;
+const MAGIC_BYTES: usize = 32;
 
-/// Where the claim stands on a device of `size` bytes.
+/// Why what is on a device is worth nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// Formatting it was begun and not ended.
+    Claimed,
+    /// It was a cache disk, everything on it was uploaded, and it was given back.
+    Released,
+}
+
+impl Mark {
+    const ALL: [Self; 2] = [Self::Claimed, Self::Released];
+
+    fn magic(self) -> &'static [u8; MAGIC_BYTES] {
+        match self {
+            Self::Claimed => b"tidegate: formatting; no data\0\0\0",
+            Self::Released => b"tidegate: released; no data\0\0\0\0\0",
+        }
+    }
+}
+
+/// Where the mark stands on a device of `size` bytes.
 ///
 /// # Errors
 /// The device is too small to hold anything.
@@ -32,40 +53,48 @@ pub(crate) fn room(size: u64) -> u64 {
     size.saturating_sub(RESERVED_BYTES) / RESERVED_BYTES * RESERVED_BYTES
 }
 
-/// Whether the device is claimed: whatever is on it was being formatted by us.
+/// The mark on the device, if there is one.
 ///
 /// # Errors
 /// The device cannot be read.
-pub(crate) fn is_claimed(device: &mut (impl Read + Seek), size: u64) -> io::Result<bool> {
-    let Ok(at) = place(size) else { return Ok(false) };
-    let mut found = [0; MAGIC.len()];
+pub(crate) fn mark_of(device: &mut (impl Read + Seek), size: u64) -> io::Result<Option<Mark>> {
+    let Ok(at) = place(size) else { return Ok(None) };
+    let mut found = [0; MAGIC_BYTES];
     device.seek(SeekFrom::Start(at))?;
     device.read_exact(&mut found)?;
-    Ok(&found == MAGIC)
+    Ok(Mark::ALL.into_iter().find(|mark| &found == mark.magic()))
 }
 
-/// Claims the device; durable when it returns.
+/// Marks the device; durable when it returns.
 ///
 /// # Errors
 /// The device cannot be written.
-pub(crate) fn claim(device: &Path, size: u64) -> io::Result<()> {
+pub(crate) fn mark(device: &Path, size: u64, mark: Mark) -> io::Result<()> {
     let mut block = [0; BLOCK_BYTES];
-    block[..MAGIC.len()].copy_from_slice(MAGIC);
-    write(device, size, &block)
+    block[..MAGIC_BYTES].copy_from_slice(mark.magic());
+    write_at(device, place(size)?, &block)
 }
 
-/// Takes the claim away; durable when it returns. What is on the device counts from then on.
+/// Takes the mark away; durable when it returns. What is on the device counts from then on.
 ///
 /// # Errors
 /// The device cannot be written.
-pub(crate) fn release(device: &Path, size: u64) -> io::Result<()> {
-    write(device, size, &[0; BLOCK_BYTES])
+pub(crate) fn unmark(device: &Path, size: u64) -> io::Result<()> {
+    write_at(device, place(size)?, &[0; BLOCK_BYTES])
 }
 
-fn write(device: &Path, size: u64, block: &[u8]) -> io::Result<()> {
+/// Makes the start of the device zero, where file systems have their signature; durable when it returns.
+///
+/// # Errors
+/// The device cannot be written.
+pub(crate) fn clear_start(device: &Path) -> io::Result<()> {
+    write_at(device, 0, &vec![0; 1 << 20])
+}
+
+fn write_at(device: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
     let mut file: File = OpenOptions::new().write(true).open(device)?;
-    file.seek(SeekFrom::Start(place(size)?))?;
-    file.write_all(block)?;
+    file.seek(SeekFrom::Start(at))?;
+    file.write_all(bytes)?;
     file.sync_all()
 }
 
@@ -76,26 +105,30 @@ mod tests {
     const SIZE: u64 = (64 << 20) + 512;
 
     #[test]
-    fn a_claim_stands_until_it_is_released_and_outside_of_the_room() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.as_file().set_len(SIZE).unwrap();
-        assert!(!is_claimed(&mut file, SIZE).unwrap());
-        claim(file.path(), SIZE).unwrap();
-        // What mkfs does, at worst: all of its room is written.
-        let room = usize::try_from(room(SIZE)).unwrap();
-        file.seek(SeekFrom::Start(0)).unwrap();
-        file.write_all(&vec![0xff; room]).unwrap();
-        assert!(is_claimed(&mut file, SIZE).unwrap());
-        release(file.path(), SIZE).unwrap();
-        assert!(!is_claimed(&mut file, SIZE).unwrap());
-        assert_eq!(file.as_file().metadata().unwrap().len(), SIZE);
+    fn a_mark_stands_until_it_is_taken_away_and_outside_of_the_room() {
+        for wanted in Mark::ALL {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.as_file().set_len(SIZE).unwrap();
+            assert_eq!(mark_of(&mut file, SIZE).unwrap(), None);
+            mark(file.path(), SIZE, wanted).unwrap();
+            // What mkfs does, at worst: all of its room is written.
+            let room = usize::try_from(room(SIZE)).unwrap();
+            file.seek(SeekFrom::Start(0)).unwrap();
+            file.write_all(&vec![0xff; room]).unwrap();
+            assert_eq!(mark_of(&mut file, SIZE).unwrap(), Some(wanted));
+            clear_start(file.path()).unwrap();
+            assert_eq!(mark_of(&mut file, SIZE).unwrap(), Some(wanted));
+            unmark(file.path(), SIZE).unwrap();
+            assert_eq!(mark_of(&mut file, SIZE).unwrap(), None);
+            assert_eq!(file.as_file().metadata().unwrap().len(), SIZE);
+        }
     }
 
     #[test]
-    fn a_device_too_small_for_a_claim_has_none() {
+    fn a_device_too_small_for_a_mark_has_none() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        assert!(!is_claimed(&mut file, 512).unwrap());
-        assert!(claim(file.path(), 512).is_err());
+        assert_eq!(mark_of(&mut file, 512).unwrap(), None);
+        assert!(mark(file.path(), 512, Mark::Claimed).is_err());
         assert_eq!(room(512), 0);
     }
 }

@@ -15,7 +15,7 @@ use std::{
 use gateway_api::Secret;
 use serde::{Deserialize, Serialize};
 
-use crate::{gateway_tool::GatewayTool, machine::Machine, shutdown::Ending};
+use crate::{disks::Order, gateway_tool::GatewayTool, machine::Machine, shutdown::Ending};
 
 /// PID 1's socket.
 pub(crate) const SOCKET: &str = "/run/tidegate/control.sock";
@@ -72,6 +72,11 @@ pub(crate) enum Request {
     },
     /// The settings document of a volume that is attached. Answered with [`Answer::Text`].
     ReadVolume,
+    /// Do something about the disks. Answered with [`Answer::Text`].
+    Disks {
+        /// What.
+        order: Order,
+    },
     /// End.
     End {
         /// How.
@@ -224,6 +229,7 @@ mod tests {
                     key: "a\nb".to_owned(),
                 },
             },
+            Request::Disks { order: Order::Forget { uuid: "aa".to_owned() } },
             Request::End { how: Ending::Reboot },
             Request::End { how: Ending::PowerOff },
         ] {

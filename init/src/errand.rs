@@ -2,7 +2,10 @@
 //! request on its standard input and the console's connection as its standard output.
 use std::{
     io::{self, Read, Write},
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    os::{
+        fd::OwnedFd,
+        unix::{net::UnixStream, process::CommandExt},
+    },
     process::{Child, Command, Stdio},
     thread,
     time::Duration,
@@ -15,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     control::Answer,
+    disks::{self, Order, Task},
     gateway_tool::{self, GatewayTool},
     password, seed, service,
 };
@@ -45,6 +49,13 @@ pub(crate) enum Errand {
     },
     /// Read the settings document of a volume.
     ReadVolume,
+    /// Carry out an operator's order about the disks.
+    Disks {
+        /// The order.
+        order: Order,
+        /// What is to be known for it.
+        task: Task,
+    },
     /// Ask chrony how it keeps the clock, after it has set it right at once if it is to.
     Clock {
         /// Whether it is to.
@@ -52,7 +63,7 @@ pub(crate) enum Errand {
     },
 }
 
-/// Sends a process on its way. PID 1 hears of its end as of every child's.
+/// Sends a process on its way, in a process group of its own. PID 1 hears of its end as of every child's.
 ///
 /// # Errors
 /// It cannot be started.
@@ -62,7 +73,7 @@ pub(crate) fn send(errand: &Errand, console: UnixStream) -> Result<Child> {
         bail!("an errand of {} bytes", text.len());
     }
     let mut command = Command::new(service::INIT);
-    command.arg("errand").env_clear().env("PATH", "/usr/sbin:/usr/bin");
+    command.arg("errand").env_clear().env("PATH", "/usr/sbin:/usr/bin").process_group(0);
     command.stdin(Stdio::piped()).stdout(OwnedFd::from(console)).stderr(Stdio::null());
     service::unblock_signals(&mut command);
     let mut child = command.spawn().context("starting an errand")?;
@@ -86,6 +97,9 @@ pub(crate) fn run() -> Result<()> {
             } else {
                 Err(anyhow::anyhow!("this is not the password"))
             }
+        }
+        Errand::Disks { order, task } => {
+            disks::obey(&order, task).map(|text| Answer::Text { text })
         }
         Errand::Clock { step } => clock(step),
         Errand::ReadVolume => {

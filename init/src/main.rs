@@ -1,7 +1,7 @@
 //! PID 1 of the appliance, its network service and its console: one static binary, several entries.
 //!
 //! `init` as PID 1 runs stage 1 in the initramfs and stage 2 in the root file system; `init network`,
-//! `init console TTY`, `init errand`, `init phase NAME`, `init find-seed`, `init guestinfo` and
+//! `init console TTY`, `init errand`, `init disks TASK`, `init phase NAME`, `init find-seed`, `init guestinfo` and
 //! `init exec-…` are what PID 1 starts; as `shutdown` and `sh` it is what VMware's tools start.
 mod cgroup;
 mod children;
@@ -11,6 +11,7 @@ mod console;
 mod control;
 mod disks;
 mod errand;
+mod gateway_disks;
 mod gateway_tool;
 mod journald;
 mod kernel_settings;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         ["console", tty] => console::run(tty),
         ["network"] => network::run(),
         ["errand"] => errand::run(),
+        ["disks", task] => disks::run_task(task),
         ["serve-bundle", name] => support::serve(name),
         ["find-seed"] => seed::print_seed(),
         ["guestinfo"] => seed::print_guestinfo(),

@@ -43,6 +43,8 @@ pub(crate) const ROOT: &[Mount] = &[
     needed("tmpfs", "/dev/shm", "tmpfs", NSD, "mode=1777"),
     needed("tmpfs", "/tmp", "tmpfs", NSD, "mode=1777,size=64m"),
     needed("tmpfs", "/var", "tmpfs", NSD, "mode=0755,size=64m"),
+    // Mount points of further cache disks; the root file system is read-only.
+    needed("tmpfs", "/cache-disks", "tmpfs", NSE, "mode=0755,size=64k"),
     Mount { optional: true, ..needed("cgroup2", "/sys/fs/cgroup", "cgroup2", NSE, "") },
     Mount {
         optional: true,
@@ -87,6 +89,23 @@ pub(crate) fn mount_all(table: &[Mount]) -> Result<()> {
     Ok(())
 }
 
+/// What is mounted on block devices: mount points and the devices' numbers, from
+/// `/proc/self/mountinfo` (proc_pid_mountinfo(5)). The last of several at one place counts, as it does
+/// for whoever looks.
+pub(crate) fn on_devices(table: &str) -> Vec<(&str, &str)> {
+    let mut found: Vec<(&str, &str)> = Vec::new();
+    for line in table.lines() {
+        let fields: Vec<&str> = line.split(' ').take(5).collect();
+        let &[_, _, number, _, target] = fields.as_slice() else { continue };
+        found.retain(|(other, _)| *other != target);
+        // File systems without a device have numbers of the major 0.
+        if !number.starts_with("0:") {
+            found.push((target, number));
+        }
+    }
+    found
+}
+
 /// Whether something is mounted on `target`.
 pub(crate) fn is_mounted(target: &str) -> bool {
     mounted_on(&fs::read_to_string("/proc/self/mounts").unwrap_or_default(), target)
@@ -106,5 +125,16 @@ mod tests {
         assert!(mounted_on(table, "/cache"));
         assert!(!mounted_on(table, "/ca"));
         assert!(!mounted_on(table, "/dev/sdb"));
+    }
+
+    #[test]
+    fn devices_are_known_by_number() {
+        let table = "22 1 253:0 / / ro - squashfs /dev/dm-0 ro\n\
+            30 22 0:25 / /cache-disks rw - tmpfs tmpfs rw\n\
+            31 22 8:16 / /cache rw,noatime - xfs /dev/sdb rw\n\
+            32 30 8:32 / /cache-disks/aa rw shared:7 - xfs /dev/sdc rw\n\
+            33 31 8:48 / /cache rw - xfs /dev/sdd rw\nbroken\n";
+        let expected = [("/", "253:0"), ("/cache-disks/aa", "8:32"), ("/cache", "8:48")];
+        assert_eq!(on_devices(table), expected);
     }
 }

@@ -4,7 +4,7 @@ use std::{io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys;
+use crate::{disks::Disk, sys};
 
 /// PID 1's file.
 pub(crate) const MACHINE: &str = "/run/tidegate/machine.json";
@@ -23,10 +23,16 @@ pub(crate) struct MachineState {
     pub(crate) timezone: String,
     /// What keeps the clock right, in words.
     pub(crate) clock: String,
-    /// The cache disk, in words: what it is, or why there is none and what to do.
+    /// The cache disks, in words: what they are, or why there are none and what to do.
     pub(crate) cache: String,
-    /// Whether the cache disk is mounted.
+    /// Whether the primary cache disk is mounted.
     pub(crate) cache_mounted: bool,
+    /// What else is not as it should be with the cache disks, and what to do.
+    pub(crate) cache_warnings: Vec<String>,
+    /// Disks that are attached.
+    pub(crate) disks: Vec<Disk>,
+    /// UUIDs of this appliance's cache disks that are not attached.
+    pub(crate) missing_disks: Vec<String>,
     /// What went wrong at the boot and was worked around.
     pub(crate) problems: Vec<String>,
     /// Services that are not as they should be, in words.

@@ -20,7 +20,11 @@ use nix::{
     unistd::{Group, User, setsid, write},
 };
 
-use crate::{cgroup, confine, disks, journald, seed, time};
+use crate::{
+    cgroup, confine,
+    disks::{Mounted, Report},
+    journald, seed, time,
+};
 
 /// This program, in the root file system.
 pub(crate) const INIT: &str = "/usr/sbin/init";
@@ -118,17 +122,16 @@ impl Service {
         }
     }
 
-    /// How it is started.
-    pub(crate) fn command(self) -> Command {
+    /// How it is started; the gateway with these cache disks besides the primary one.
+    pub(crate) fn command(self, further: &[Mounted]) -> Command {
         let mut command = match self {
             Self::Journald => Command::new(journald::PROGRAM),
             Self::Network => with_arguments(INIT, &["network"]),
             Self::Chrony => with_arguments("/usr/sbin/chronyd", &["-n", "-f", time::CHRONY_CONF]),
             Self::Gateway => {
-                let mut command = with_arguments(
-                    INIT,
-                    &["exec-gateway", "serve", "--state", GATEWAY_STATE, "--cache", disks::CACHE],
-                );
+                let mut command =
+                    with_arguments(INIT, &["exec-gateway", "serve", "--state", GATEWAY_STATE]);
+                command.args(Report::gateway_arguments(further));
                 if Path::new(seed::GATEWAY_SEED).exists() {
                     command.args(["--settings", seed::GATEWAY_SEED]);
                 }

@@ -4,7 +4,7 @@
 //! that a disk is blank does not format it.
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::claim;
+use crate::claim::{self, Mark};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -29,6 +29,8 @@ pub(crate) enum Content {
     /// A claim of ours: formatting it was begun and not ended, and nothing else of it counts. The UUID
     /// of the XFS file system on it, if there is one.
     Claimed(Option<String>),
+    /// A mark of ours: it was a cache disk, and was given back when nothing on it was missed.
+    Released,
     /// Something else of a known kind.
     Known(&'static str),
     /// Bytes that are not zero, of no known kind.
@@ -76,11 +78,15 @@ const MAGICS: &[(u64, &[u8], &str)] = &[
 pub(crate) fn probe(disk: &mut (impl Read + Seek), size: u64) -> io::Result<Content> {
     let start = read_at(disk, 0, END_BYTES.min(size))?;
     let known = known(&start);
-    if claim::is_claimed(disk, size)? {
-        return Ok(Content::Claimed(match known {
-            Some(Content::Xfs { uuid, .. }) => Some(uuid),
-            Some(_) | None => None,
-        }));
+    match claim::mark_of(disk, size)? {
+        Some(Mark::Claimed) => {
+            return Ok(Content::Claimed(match known {
+                Some(Content::Xfs { uuid, .. }) => Some(uuid),
+                Some(_) | None => None,
+            }));
+        }
+        Some(Mark::Released) => return Ok(Content::Released),
+        None => {}
     }
     if let Some(found) = known {
         return Ok(found);
@@ -204,10 +210,10 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_makes_everything_else_worthless() {
+    fn a_mark_makes_everything_else_worthless() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(SIZE).unwrap();
-        claim::claim(file.path(), SIZE).unwrap();
+        claim::mark(file.path(), SIZE, Mark::Claimed).unwrap();
         assert_eq!(probe(&mut file, SIZE).unwrap(), Content::Claimed(None));
         let mut block = vec![0; 512];
         block[..4].copy_from_slice(b"XFSB");
@@ -215,7 +221,9 @@ mod tests {
         file.seek(SeekFrom::Start(0)).unwrap();
         file.write_all(&block).unwrap();
         assert_eq!(probe(&mut file, SIZE).unwrap(), Content::Claimed(Some("ab".repeat(16))));
-        claim::release(file.path(), SIZE).unwrap();
+        claim::mark(file.path(), SIZE, Mark::Released).unwrap();
+        assert_eq!(probe(&mut file, SIZE).unwrap(), Content::Released);
+        claim::unmark(file.path(), SIZE).unwrap();
         assert!(matches!(probe(&mut file, SIZE).unwrap(), Content::Xfs { .. }));
     }
 

@@ -11,6 +11,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 /// Time to die of SIGABRT.
 const ABORT_TIME: Duration = Duration::from_secs(10);
+/// Time to end when it is told to.
+pub(crate) const STOP_TIME: Duration = Duration::from_secs(30);
 /// Exit code that says: do not start again, an operator is needed.
 pub(crate) const EXIT_NEEDS_OPERATOR: i32 = 3;
 
@@ -29,6 +31,11 @@ pub(crate) enum State {
         alive: Duration,
         /// Whether it was aborted for its silence.
         aborted: bool,
+    },
+    /// Was told to end, and is not started again until it is wanted again.
+    Stopping {
+        /// When it was told, or killed.
+        since: Duration,
     },
     /// Starts again at.
     Waiting {
@@ -57,8 +64,10 @@ pub(crate) enum Action {
     Start,
     /// It hangs: SIGABRT; its end leads to a new start.
     Abort,
-    /// It did not even die of that: SIGKILL.
+    /// It did not even die of that, or did not end when it was told to: SIGKILL.
     Kill,
+    /// It is to end: SIGTERM.
+    Terminate,
 }
 
 impl Supervised {
@@ -81,7 +90,25 @@ impl Supervised {
     pub(crate) fn want(&mut self) -> Action {
         match self.state {
             State::Off => Action::Start,
-            State::Running { .. } | State::Waiting { .. } | State::GivenUp(_) => Action::Nothing,
+            State::Running { .. }
+            | State::Stopping { .. }
+            | State::Waiting { .. }
+            | State::GivenUp(_) => Action::Nothing,
+        }
+    }
+
+    /// It is not wanted any more, until [`Self::want`].
+    pub(crate) fn stop(&mut self, now: Duration) -> Action {
+        match self.state {
+            State::Running { .. } => {
+                self.state = State::Stopping { since: now };
+                Action::Terminate
+            }
+            State::Stopping { .. } => Action::Nothing,
+            State::Off | State::Waiting { .. } | State::GivenUp(_) => {
+                self.state = State::Off;
+                Action::Nothing
+            }
         }
     }
 
@@ -118,6 +145,11 @@ impl Supervised {
         {
             self.pause = PAUSE_MIN;
         }
+        if let State::Stopping { .. } = self.state {
+            self.state = State::Off;
+            self.pause = PAUSE_MIN;
+            return;
+        }
         if code == Some(EXIT_NEEDS_OPERATOR) {
             self.state = State::GivenUp("it needs an operator; see the log".to_owned());
             return;
@@ -150,6 +182,10 @@ impl Supervised {
             (State::Running { alive, aborted: true, .. }, _) if *alive + ABORT_TIME < now => {
                 // Its end, which SIGKILL cannot fail to bring, changes the state.
                 self.note_abort(now);
+                Action::Kill
+            }
+            (State::Stopping { since }, _) if *since + STOP_TIME < now => {
+                self.state = State::Stopping { since: now };
                 Action::Kill
             }
             _ => Action::Nothing,
@@ -192,6 +228,30 @@ mod tests {
         assert!(matches!(service.state(), State::GivenUp(_)));
         assert_eq!(service.tick(seconds(1000)), Action::Nothing);
         assert_eq!(service.want(), Action::Nothing);
+    }
+
+    #[test]
+    fn a_service_that_is_stopped_starts_when_it_is_wanted_again_and_not_before() {
+        let mut service = Supervised::new(true, Some(seconds(60)));
+        assert_eq!(service.stop(seconds(0)), Action::Nothing);
+        service.started(seconds(1));
+        assert_eq!(service.stop(seconds(2)), Action::Terminate);
+        assert_eq!(service.stop(seconds(3)), Action::Nothing, "it was told already");
+        assert_eq!(service.want(), Action::Nothing, "it runs still");
+        assert_eq!(service.tick(seconds(32)), Action::Nothing);
+        assert_eq!(service.tick(seconds(33)), Action::Kill);
+        assert_eq!(service.tick(seconds(34)), Action::Nothing, "once is enough for a while");
+        service.ended(seconds(35), None);
+        assert_eq!(*service.state(), State::Off);
+        assert_eq!(service.tick(seconds(1000)), Action::Nothing);
+        assert_eq!(service.want(), Action::Start);
+        // One that waits, or that was given up, is off at once.
+        for code in [Some(1), Some(EXIT_NEEDS_OPERATOR)] {
+            service.started(seconds(1000));
+            service.ended(seconds(1001), code);
+            assert_eq!(service.stop(seconds(1002)), Action::Nothing);
+            assert_eq!(*service.state(), State::Off);
+        }
     }
 
     #[test]

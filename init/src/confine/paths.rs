@@ -40,7 +40,7 @@ pub(super) const GATEWAY: Paths = Paths {
         "/sys/fs/cgroup",
         "/dev/urandom",
     ],
-    write: &["/cache", "/config/gateway", "/run/gateway", "/dev/null"],
+    write: &["/cache", "/cache-disks", "/config/gateway", "/run/gateway", "/dev/null"],
 };
 
 /// Restricts this process to no file and no TCP port at all, as far as the kernel does that. What is

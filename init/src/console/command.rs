@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use gateway_api::{Secret, Settings, ShareName, connection::ConnectionTest};
 
 use super::view::View;
-use crate::{machine::Machine, shutdown::Ending};
+use crate::{disks::Order, gateway_disks::Verb, machine::Machine, shutdown::Ending};
 
 /// Something that takes time or rights.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +45,10 @@ pub(super) enum Command {
     ClockState,
     /// Set the clock right at once.
     StepClock,
+    /// Have something done about the disks.
+    Disks(Order),
+    /// Ask the gateway something about the further cache disk with this UUID.
+    GatewayDisk { verb: Verb, uuid: String },
     /// A command of the gateway console.
     Tool(Tool),
     /// Collect a support bundle and store it in the bucket of a share.
@@ -186,6 +190,12 @@ impl Command {
             Self::TestNetwork(_) => ("Test Network Connectivity", "Testing"),
             Self::ClockState => ("System Time", "Asking chrony"),
             Self::StepClock => ("Synchronize System Time", "Setting the clock"),
+            Self::Disks(Order::Look) => ("Look for changes", "Looking through the disks"),
+            Self::Disks(Order::Allocate { .. }) => ("Allocate a disk", "Making the file system"),
+            Self::Disks(Order::Adopt { .. }) => ("Adopt a cache disk", "Taking it over"),
+            Self::Disks(Order::Wipe { .. }) => ("Wipe a cache disk", "Wiping it"),
+            Self::Disks(Order::Forget { .. }) => ("Forget a cache disk", "Forgetting it"),
+            Self::GatewayDisk { .. } => ("Cache disk", "Telling the gateway"),
             Self::Tool(_) => ("Gateway Console", "Asking"),
         }
     }

@@ -13,9 +13,11 @@ use super::{
     command::{Command, Finished},
     grid::Size,
     keys::Key,
-    view::{AttachedDisk, Resources, View},
+    view::{Resources, View},
 };
 use crate::{
+    disks::{Disk, Role},
+    gateway_disks::{DiskState, GatewayDisk},
     machine::Machine,
     observed::{AdapterState, MachineState, NetworkState},
 };
@@ -114,6 +116,18 @@ impl Operator {
     }
 }
 
+/// A disk of VMware's.
+pub(super) fn disk(name: &str, gib: u64, role: Role, holds: &str) -> Disk {
+    Disk {
+        name: name.to_owned(),
+        size: ByteSize(gib * GIB),
+        model: "Virtual disk".to_owned(),
+        role,
+        uuid: None,
+        holds: holds.to_owned(),
+    }
+}
+
 /// A machine as it should be.
 pub(super) fn story() -> View {
     let share = ShareStatus {
@@ -164,6 +178,13 @@ pub(super) fn story() -> View {
             clock: "follows NTP: 10.0.2.2".to_owned(),
             cache: "150 GiB on /dev/sdb".to_owned(),
             cache_mounted: true,
+            disks: vec![
+                disk("sda", 2, Role::System, "the appliance itself"),
+                Disk {
+                    uuid: Some("1f".repeat(16)),
+                    ..disk("sdb", 150, Role::Primary, "a cache disk of this appliance")
+                },
+            ],
             ..MachineState::default()
         },
         network: NetworkState {
@@ -204,18 +225,16 @@ pub(super) fn story() -> View {
                           files restricted, memory at most 2.0 GiB"
                 .to_owned(),
         },
-        disks: vec![
-            AttachedDisk {
-                name: "sda".to_owned(),
-                size: ByteSize(GIB * 2),
-                model: "Virtual disk".to_owned(),
-            },
-            AttachedDisk {
-                name: "sdb".to_owned(),
-                size: ByteSize(150 * GIB),
-                model: "Virtual disk".to_owned(),
-            },
-        ],
+        gateway_disks: Ok(vec![GatewayDisk {
+            name: "primary".to_owned(),
+            primary: true,
+            state: DiskState::InUse,
+            total: ByteSize(149 * GIB),
+            free: ByteSize(140 * GIB),
+            cached: ByteSize(8 * GIB),
+            dirty: ByteSize(0),
+            files: 1204,
+        }]),
         routes: vec![
             "default via 10.0.2.2 on eth0, metric 100".to_owned(),
             "10.0.2.0/24 on eth0, metric 0".to_owned(),

@@ -16,6 +16,7 @@ use gateway_api::{
 use super::routes;
 use crate::{
     confine, control, disks,
+    gateway_disks::{self, GatewayDisk},
     gateway_tool::{self, GatewayTool},
     machine::Machine,
     memory,
@@ -53,8 +54,8 @@ pub(super) struct View {
     /// What `date` says.
     pub(super) clock: String,
     pub(super) resources: Resources,
-    /// Disks that are attached.
-    pub(super) disks: Vec<AttachedDisk>,
+    /// What the gateway says of its cache disks, or why it does not.
+    pub(super) gateway_disks: Result<Vec<GatewayDisk>, String>,
     /// The kernel's routes.
     pub(super) routes: Vec<String>,
     /// Regions of the tz database with their cities.
@@ -76,14 +77,6 @@ pub(super) struct Resources {
     pub(super) confinement: String,
 }
 
-/// A disk, as the kernel names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct AttachedDisk {
-    pub(super) name: String,
-    pub(super) size: ByteSize,
-    pub(super) model: String,
-}
-
 impl View {
     /// Before the first look.
     pub(super) fn unseen() -> Self {
@@ -99,7 +92,7 @@ impl View {
             stored_settings: Err(unseen()),
             clock: String::new(),
             resources: Resources::default(),
-            disks: Vec::new(),
+            gateway_disks: Err(unseen()),
             routes: Vec::new(),
             zones: Arc::default(),
             now: Duration::ZERO,
@@ -117,6 +110,10 @@ pub(super) fn look() -> View {
         Err(why) => Err(why.clone()),
     };
     let stored_settings = stored_settings(gateway_settings.is_ok());
+    let gateway_disks = match &gateway {
+        Ok(_) => gateway_disks::list(),
+        Err(why) => Err(why.clone()),
+    };
     let (settings, settings_revision, password_set) = match control::settings() {
         Ok((settings, revision, set)) => (Ok(settings), revision, Ok(set)),
         Err(why) => (Err(why.clone()), 0, Err(why)),
@@ -132,7 +129,7 @@ pub(super) fn look() -> View {
         stored_settings,
         clock: output("/usr/bin/date", &["+%Y-%m-%d %H:%M:%S %Z (%z)"]),
         resources: resources(),
-        disks: attached_disks(),
+        gateway_disks,
         routes: routes(),
         zones: Arc::clone(ZONES.get_or_init(|| Arc::new(zones(Path::new(time::ZONES))))),
         now: sys::since_boot(),
@@ -215,29 +212,6 @@ pub(super) fn routes() -> Vec<String> {
     // Without IPv6 there is no such file, and without routes nothing to show.
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     routes::all(&read("/proc/net/route"), &read("/proc/net/ipv6_route"))
-}
-
-/// Every disk that can hold something, those that the kernel makes for itself left out.
-fn attached_disks() -> Vec<AttachedDisk> {
-    let Ok(entries) = fs::read_dir("/sys/block") else { return Vec::new() };
-    let mut found: Vec<AttachedDisk> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let path = entry.path();
-            let virtual_disk = ["loop", "ram", "dm-", "sr", "fd", "zram"];
-            if virtual_disk.iter().any(|kind| name.starts_with(kind))
-                || sys::read_line(path.join("hidden")) == "1"
-            {
-                return None;
-            }
-            let sectors: u64 = sys::read_line(path.join("size")).parse().ok()?;
-            let model = sys::read_line(path.join("device/model"));
-            Some(AttachedDisk { name, size: ByteSize(sectors.saturating_mul(512)), model })
-        })
-        .collect();
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    found
 }
 
 /// What a program prints, or why it does not.

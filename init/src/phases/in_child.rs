@@ -9,12 +9,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use super::Boot;
-use crate::{disks, modules::Modules, service};
+use crate::{disks, modules::Modules};
 
 /// Mounts the config partition.
 pub(super) const CONFIG: &str = "config-partition";
-/// Finds, if need be formats, and mounts the cache disk. Leaves [`disks::CacheDisk`].
-pub(super) const CACHE: &str = "cache-disk";
 
 /// Has a child do a phase.
 ///
@@ -33,14 +31,8 @@ pub(super) fn run(boot: &mut Boot, phase: &str, limit: Duration) -> Result<Value
 pub(crate) fn print_phase(name: &str) -> Result<()> {
     let outcome = match name {
         CONFIG => disks::mount_config(&mut Modules::open()).map(|()| Value::Null),
-        CACHE => cache_disk(),
         _ => bail!("there is no phase {name}"),
     };
     let outcome = outcome.map_err(|error| format!("{error:#}"));
     Ok(io::stdout().write_all(&serde_json::to_vec(&outcome)?)?)
-}
-
-fn cache_disk() -> Result<Value> {
-    let disk = disks::mount_cache(&mut Modules::open(), service::user("gateway")?)?;
-    Ok(serde_json::to_value(disk)?)
 }

@@ -21,8 +21,7 @@ pub(crate) use self::in_child::print_phase;
 use crate::{
     cgroup,
     children::{Entries, OwnEntries},
-    disks::{self, CacheDisk},
-    journald, kernel_settings,
+    disks, journald, kernel_settings,
     machine::Machine,
     modules::Modules,
     mounts,
@@ -38,8 +37,6 @@ pub(crate) const MACHINE_FILE: &str = "/config/machine.toml";
 const CONFIG_LIMIT: Duration = Duration::from_secs(120);
 /// Every source of a seed: CDs that spin up, a host that does not answer.
 const SEED_LIMIT: Duration = Duration::from_secs(60);
-/// Making the cache's file system, or replaying its journal.
-const CACHE_LIMIT: Duration = Duration::from_secs(300);
 
 /// What the phases work on and leave behind.
 #[derive(Debug)]
@@ -48,8 +45,6 @@ pub(crate) struct Boot {
     pub(crate) modules: Modules,
     pub(crate) machine: Machine,
     pub(crate) state: MachineState,
-    /// Name of the mounted cache disk: `sdb`.
-    pub(crate) cache_device: String,
     /// How long each phase took, in seconds.
     pub(crate) took: Vec<(&'static str, f64)>,
     /// What is for the journal, once there is one.
@@ -65,7 +60,6 @@ impl Default for Boot {
             modules: Modules::default(),
             machine: Machine::default(),
             state: MachineState::default(),
-            cache_device: String::new(),
             took: Vec::new(),
             notes: Vec::new(),
             entries: Box::new(OwnEntries),
@@ -110,7 +104,8 @@ const fn in_child(
     Phase { name, work: Work::InChild(limit, run), on_failure: OnFailure::Say }
 }
 
-/// All phases before the services, in order.
+/// All phases before the services, in order. The cache disks come after them (`pid1/disks.rs`): nothing
+/// but the gateway waits for them.
 pub(crate) const PHASES: &[Phase] = &[
     here("mounts", mount_everything),
     Phase {
@@ -126,7 +121,6 @@ pub(crate) const PHASES: &[Phase] = &[
     here("time zone", set_zone),
     here("network settings", plan_network),
     here("journal", |_| journald::prepare()),
-    in_child("cache disk", CACHE_LIMIT, mount_cache_within),
 ];
 
 /// Runs phases in their order.
@@ -257,28 +251,4 @@ pub(crate) fn set_zone(boot: &mut Boot) -> Result<()> {
 /// Tells the network service what is set. It looks at its start and on SIGHUP.
 pub(crate) fn plan_network(boot: &mut Boot) -> Result<()> {
     observed::write(observed::NETWORK_PLAN, &boot.machine.network).context(observed::NETWORK_PLAN)
-}
-
-/// Mounts the cache disk; why there is none is for the status page, not a failure of the boot.
-pub(crate) fn mount_cache(boot: &mut Boot) -> Result<()> {
-    mount_cache_within(boot, CACHE_LIMIT)
-}
-
-fn mount_cache_within(boot: &mut Boot, limit: Duration) -> Result<()> {
-    let outcome: Result<CacheDisk> = in_child::run(boot, in_child::CACHE, limit)
-        .and_then(|disk| serde_json::from_value(disk).context("what was mounted"));
-    match outcome {
-        Ok(disk) => {
-            boot.state.cache = format!("{} on {}", disk.size, disk.device);
-            boot.state.cache_mounted = true;
-            disk.device.trim_start_matches("/dev/").clone_into(&mut boot.cache_device);
-            sys::say(&format!("cache disk {} mounted", boot.state.cache));
-        }
-        Err(error) => {
-            boot.state.cache = format!("{error:#}");
-            boot.state.cache_mounted = false;
-            sys::say(&format!("no cache disk: {error:#}"));
-        }
-    }
-    Ok(())
 }

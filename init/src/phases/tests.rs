@@ -43,35 +43,12 @@ fn what_can_hang_is_done_by_children() {
             Work::InChild(limit, _) => Some((phase.name, limit)),
         })
         .collect();
-    let expected =
-        [("config partition", CONFIG_LIMIT), ("seed", SEED_LIMIT), ("cache disk", CACHE_LIMIT)];
+    let expected = [("config partition", CONFIG_LIMIT), ("seed", SEED_LIMIT)];
     assert_eq!(limits, expected);
     // The settings are read before the seed changes them, and used after it.
     let at = |name| PHASES.iter().position(|phase| phase.name == name).unwrap();
-    let order =
-        ["mounts", "config partition", "machine settings", "seed", "host name", "cache disk"];
+    let order = ["mounts", "config partition", "machine settings", "seed", "host name"];
     assert!(order.map(at).is_sorted());
-}
-
-#[test]
-fn the_cache_disk_s_fate_is_on_the_status_page() {
-    let disk = br#"{"Ok":{"device":"/dev/sdb","size":161061273600}}"#.to_vec();
-    let refused = br#"{"Err":"no blank disk is attached: add one"}"#.to_vec();
-    for (answer, words, mounted) in [
-        (Ok(disk), "150 GiB on /dev/sdb", true),
-        (Ok(refused), "no blank disk is attached: add one", false),
-        (Ok(b"{}".to_vec()), "its outcome", false),
-        (Ok(br#"{"Ok":null}"#.to_vec()), "what was mounted", false),
-        (Err(ChildError::TooLong(CACHE_LIMIT)), "was given up after 300 s", false),
-    ] {
-        let (mut boot, asked) = boot(vec![answer]);
-        mount_cache(&mut boot).unwrap();
-        assert!(boot.state.cache.contains(words), "{}", boot.state.cache);
-        assert_eq!(boot.state.cache_mounted, mounted);
-        assert_eq!(boot.cache_device, if mounted { "sdb" } else { "" });
-        let entry = vec!["phase".to_owned(), "cache-disk".to_owned()];
-        assert_eq!(*asked.borrow(), [(entry, CACHE_LIMIT)]);
-    }
 }
 
 #[test]

@@ -70,6 +70,7 @@ impl Running {
             Request::GatewayTool { tool } => {
                 return errand::send(&Errand::GatewayTool { tool }, stream).map(drop);
             }
+            Request::Disks { order } => return self.order_disks(order, stream),
             Request::End { how } => {
                 self.ending = Some(how);
                 Answer::Done
@@ -125,7 +126,10 @@ impl Running {
             note("network", phases::plan_network(&mut self.boot));
             self.signal(Service::Network, Signal::SIGHUP);
         }
-        // chrony and the disks are followed with every tick.
+        if before.cache_disks != self.boot.machine.cache_disks {
+            self.disks.look_at(sys::since_boot());
+        }
+        // chrony is followed with every tick.
         tracing::info!("other machine settings are in use");
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
     }

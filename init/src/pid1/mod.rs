@@ -3,6 +3,7 @@
 //! One thread, one poll loop: children that end, services that notify, requests of the console,
 //! hardware that comes and goes, the power button, and a tick every second.
 mod changes;
+mod disks;
 
 use std::{
     collections::HashMap,
@@ -28,6 +29,7 @@ use nix::{
     unistd::Pid,
 };
 
+use self::disks::Disks;
 use crate::{
     control::Control,
     log,
@@ -35,7 +37,7 @@ use crate::{
     phases::{self, Boot},
     service::{self, Service},
     shutdown::{self, Ending},
-    supervisor::{Action, State, Supervised},
+    supervisor::{Action, STOP_TIME, State, Supervised},
     sys, time,
     trial::Trial,
     uevents::Uevents,
@@ -44,10 +46,6 @@ use crate::{
 const TICK_MS: u16 = 1000;
 /// Time for journald to become ready before the rest starts without it.
 const JOURNALD_TIME: Duration = Duration::from_secs(20);
-/// Quiet time after the last disk that came or went.
-const DISKS_SETTLE: Duration = Duration::from_secs(2);
-/// Time for a service to stop.
-const STOP_TIME: Duration = Duration::from_secs(30);
 /// Kernel messages up to this level still reach the consoles once the menu owns them: emergencies.
 const QUIET_PRINTK: &str = "1";
 /// `struct input_event` on 64-bit Linux.
@@ -91,8 +89,7 @@ struct Running {
     uevents: Uevents,
     power_buttons: Vec<File>,
     ntp: Option<Vec<String>>,
-    /// When the disks are to be looked at again.
-    disks_due: Option<Duration>,
+    disks: Disks,
     shown: Option<MachineState>,
     ending: Option<Ending>,
     /// Settings that nobody has confirmed yet.
@@ -104,7 +101,8 @@ struct Running {
 }
 
 impl Running {
-    fn new(boot: Boot) -> Result<Self> {
+    fn new(mut boot: Boot) -> Result<Self> {
+        disks::LOOKED_FOR.clone_into(&mut boot.state.cache);
         let mut mask = SigSet::empty();
         for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT] {
             mask.add(signal);
@@ -130,8 +128,7 @@ impl Running {
             uevents: Uevents::open()?,
             power_buttons: power_buttons(),
             ntp: None,
-            // One may have come after the boot looked and before anybody listened.
-            disks_due: Some(sys::since_boot()),
+            disks: Disks::due(sys::since_boot()),
             shown: None,
             ending: None,
             trial: Trial::none(),
@@ -145,6 +142,8 @@ impl Running {
     }
 
     fn start_services(&mut self) {
+        // The cache disks are looked for while the rest starts.
+        self.look_at_disks(sys::since_boot());
         self.act(Service::Journald, Action::Start);
         let limit = sys::since_boot() + JOURNALD_TIME;
         while !self.supervised(Service::Journald).is_ready() && sys::since_boot() < limit {
@@ -161,7 +160,6 @@ impl Running {
             tracing::info!("{note}");
         }
         self.want(Service::Network);
-        self.want_gateway();
         if sys::is_vmware() {
             self.want(Service::VmTools);
         }
@@ -181,12 +179,6 @@ impl Running {
     fn want(&mut self, service: Service) {
         let action = self.supervised(service).want();
         self.act(service, action);
-    }
-
-    fn want_gateway(&mut self) {
-        if self.boot.state.cache_mounted {
-            self.want(Service::Gateway);
-        }
     }
 
     /// Waits for what happens until somebody wants the end.
@@ -219,7 +211,7 @@ impl Running {
         let now = sys::since_boot();
         match action {
             Action::Nothing => {}
-            Action::Start => match service.command().spawn() {
+            Action::Start => match service.command(&self.disks.further).spawn() {
                 Ok(child) => {
                     let pid = i32::try_from(child.id()).expect("pids are positive i32");
                     self.pids.insert(pid, service);
@@ -246,6 +238,7 @@ impl Running {
                 self.signal(service, Signal::SIGABRT);
             }
             Action::Kill => self.signal(service, Signal::SIGKILL),
+            Action::Terminate => self.signal(service, Signal::SIGTERM),
         }
     }
 
@@ -299,7 +292,11 @@ impl Running {
                 let name = service.name();
                 tracing::warn!(service = name, "{name} ended ({code:?})");
                 self.supervised(service).ended(sys::since_boot(), code);
-            } else {
+                if service == Service::Gateway {
+                    // It may have ended for want of a disk, or so that one can be taken away.
+                    self.disks.look_at(sys::since_boot());
+                }
+            } else if !self.disks.ended(pid.as_raw(), code) {
                 self.errand_ended(pid.as_raw(), code);
             }
         }
@@ -320,6 +317,10 @@ impl Running {
                 match line {
                     "READY=1" => {
                         self.supervised(service).notified_ready(now);
+                        if service == Service::Gateway {
+                            // It knows now which disks are being given back.
+                            self.disks.look_at(now);
+                        }
                         sys::say(&format!("{} is ready", service.name()));
                     }
                     "WATCHDOG=1" => self.supervised(service).notified_alive(now),
@@ -336,32 +337,12 @@ impl Running {
             {
                 self.boot.modules.load_alias(alias);
             }
-            if !event.concerns_disks() {
-                continue;
+            match (event.concerns_disks(), event.action.as_str()) {
+                // Clients wait while the gateway does not run; without a disk they would get errors.
+                (true, "remove") => self.disks.look_at(sys::since_boot()),
+                (true, _) => self.disks.changed(sys::since_boot()),
+                (false, _) => {}
             }
-            // Several may come one after another: they are judged together.
-            self.disks_due = Some(sys::since_boot() + DISKS_SETTLE);
-            if event.action == "remove" && self.boot.cache_device == event.device {
-                tracing::error!("the cache disk {} was removed", event.device);
-                self.boot.state.cache =
-                    "removed while in use: attach it again and reboot. It may hold \
-                                         files that are not in the bucket yet"
-                        .to_owned();
-            }
-        }
-    }
-
-    /// Looks for the cache disk again when disks have come or gone.
-    fn follow_disks(&mut self, now: Duration) {
-        if self.disks_due.is_none_or(|due| now < due) {
-            return;
-        }
-        self.disks_due = None;
-        if !self.boot.state.cache_mounted {
-            if let Err(error) = phases::mount_cache(&mut self.boot) {
-                tracing::error!("cache disk: {error}");
-            }
-            self.want_gateway();
         }
     }
 
@@ -413,7 +394,7 @@ impl Running {
                     state.services.push(format!("{name} ended, starting again"))
                 }
                 State::GivenUp(why) => state.services.push(format!("{name} stopped: {why}")),
-                State::Off | State::Running { .. } => {}
+                State::Off | State::Running { .. } | State::Stopping { .. } => {}
             }
         }
         if self.shown.as_ref() == Some(&state) {

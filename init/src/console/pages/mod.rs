@@ -19,6 +19,8 @@ mod system_time;
 pub(super) mod trial;
 
 #[cfg(test)]
+mod disks_goldens;
+#[cfg(test)]
 mod goldens;
 #[cfg(test)]
 mod network_goldens;

@@ -101,8 +101,12 @@ fn cache_disk(view: &View) -> Check {
     let what = "Cache disk";
     let found = view.machine.cache.clone();
     if !view.machine.cache_mounted {
-        let advice = "attach a blank disk of 150 GiB or more to the virtual machine";
+        let advice = "attach a blank disk of 150 GiB or more, or see Cache Disks";
         return Check { what, verdict: Verdict::Fail, found, advice };
+    }
+    if !view.machine.cache_warnings.is_empty() {
+        let found = view.machine.cache_warnings.join("; ");
+        return Check { what, verdict: Verdict::Warning, found, advice: "see Cache Disks" };
     }
     let enough = CACHE_RECOMMENDED.0 / 100 * FILE_SYSTEM_SHARE_PERCENT;
     let total = view.gateway.as_ref().map_or(0, |status| status.cache.total.0);

@@ -252,11 +252,8 @@ fn what_a_form_has_no_field_for_stays() {
 }
 
 #[test]
-fn disks_and_documents_are_shown() {
-    let mut operator = at("Cache Disks");
-    operator.sees_golden("disks");
-    operator.types("x");
-    operator.choose("Settings Export");
+fn documents_are_shown() {
+    let mut operator = at("Settings Export");
     operator.sees_golden("export-menu");
     operator.choose("View");
     operator.sees_golden("export");
@@ -274,9 +271,6 @@ fn disks_and_documents_are_shown() {
     operator.view.machine.cache = "no blank disk is attached".to_owned();
     operator.view.gateway = Err("it is being started".to_owned());
     operator.view.gateway_settings = Err("it is being started".to_owned());
-    operator.choose("Cache Disks");
-    operator.sees_golden("disks-none");
-    operator.types("x");
     operator.choose("File Shares");
     operator.sees_golden("shares-no-gateway");
 }

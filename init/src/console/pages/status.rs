@@ -55,6 +55,9 @@ pub(super) fn summary(view: &View) -> Vec<Line> {
         Err(why) if view.machine.cache_mounted => lines.extend(field("Gateway", why)),
         Err(_) => lines.extend(field("Gateway", "waits for the cache disk")),
     }
+    for warning in &view.machine.cache_warnings {
+        lines.extend(field("Cache disks", warning));
+    }
     for problem in view.machine.problems.iter().chain(&view.machine.services) {
         lines.extend(field("Problem", problem));
     }

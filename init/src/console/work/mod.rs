@@ -3,6 +3,7 @@
 //! A thread looks at everything again and again; each command has a thread of its own, and a few at
 //! once at most; the journal is a child of its own for as long as it is watched. All of them send
 //! events and ring a bell, which the key loop waits for beside the keyboard.
+mod disks;
 mod dns;
 mod journal;
 mod network_test;
@@ -192,6 +193,8 @@ fn run(command: Command, report: &dyn Fn(StepReport)) -> Result<Finished, String
             other => Err(format!("PID 1 answers {other:?}")),
         },
         Command::Import { machine, gateway } => import(machine, gateway),
+        Command::Disks(order) => disks::order(order),
+        Command::GatewayDisk { verb, uuid } => disks::ask_gateway(verb, &uuid),
         Command::Tool(tool) => tools::run(&tool).map(Finished::Said),
     }
 }

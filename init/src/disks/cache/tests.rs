@@ -1,0 +1,185 @@
+//! Goal: the report says what is, and what is mounted wrongly is known. Method: looks at invented disks.
+use super::{super::CACHE_LABEL, *};
+use crate::disks::file_system::Present;
+
+fn uuids(uuids: &[&str]) -> Vec<String> {
+    uuids.iter().map(|uuid| (*uuid).to_owned()).collect()
+}
+
+fn place(target: &str, device: &str, uuid: &str) -> Place {
+    let disk = Some(Present { device: device.to_owned(), uuid: uuid.to_owned() });
+    Place { target: target.to_owned(), disk }
+}
+
+fn lost(target: &str) -> Place {
+    Place { target: target.to_owned(), disk: None }
+}
+
+fn disk(device: &str, content: Content) -> Attached {
+    Attached {
+        device: device.to_owned(),
+        size: ByteSize(150 << 30),
+        model: "Virtual disk".to_owned(),
+        is_system: device == "/dev/sda",
+        content: Ok(content),
+    }
+}
+
+fn cache(device: &str, uuid: &str) -> Attached {
+    disk(device, Content::Xfs { label: CACHE_LABEL.to_owned(), uuid: uuid.to_owned() })
+}
+
+fn look() -> Look {
+    Look {
+        record: Record {
+            primary: Some("aa".to_owned()),
+            further: uuids(&["cc", "bb"]),
+            released: uuids(&["dd"]),
+        },
+        places: vec![
+            place("/cache", "/dev/sdb", "aa"),
+            place("/cache-disks/bb", "/dev/sdc", "bb"),
+            place("/cache-disks/cc", "/dev/sdd", "cc"),
+        ],
+        ..Look::default()
+    }
+}
+
+#[test]
+fn what_is_mounted_and_must_not_be_is_known() {
+    let look = look();
+    for right in &look.places {
+        assert!(!is_stale(right, &look.record), "{right:?}");
+    }
+    for wrong in [
+        lost("/cache"),
+        lost("/cache-disks/bb"),
+        place("/cache", "/dev/sdb", "bb"),
+        place("/cache-disks/dd", "/dev/sde", "dd"),
+        place("/cache-disks/aa", "/dev/sdb", "aa"),
+    ] {
+        assert!(is_stale(&wrong, &look.record), "{wrong:?}");
+    }
+    let record = of_places(&look.places);
+    assert!(look.places.iter().all(|place| !is_stale(place, &record)), "{record:?}");
+    assert!(is_stale(&lost("/cache"), &of_places(&[lost("/cache")])));
+}
+
+#[test]
+fn while_the_gateway_runs_nothing_is_unmounted() {
+    let mut look = look();
+    look.unmount_stale(Gateway::Runs);
+    assert!(!look.gateway_must_end);
+    look.places[0] = lost("/cache");
+    look.unmount_stale(Gateway::Runs);
+    assert!(look.gateway_must_end);
+    let report = look.report();
+    assert!(report.gateway_must_end && report.primary.is_none());
+    assert!(report.problem.contains("was removed while in use"), "{}", report.problem);
+}
+
+fn known(name: &str, state: DiskState, files: u64) -> GatewayDisk {
+    GatewayDisk {
+        name: name.to_owned(),
+        primary: name == "primary",
+        state,
+        total: ByteSize(0),
+        free: ByteSize(0),
+        cached: ByteSize(0),
+        dirty: ByteSize(0),
+        files,
+    }
+}
+
+#[test]
+fn what_the_gateway_says_of_its_disks_is_followed() {
+    let mut look = look();
+    look.disks = vec![cache("/dev/sde", "ee"), cache("/dev/sdf", "ff")];
+    let said = [
+        known("primary", DiskState::InUse, 5),
+        known("bb", DiskState::Empty, 0),
+        known("cc", DiskState::Draining, 3),
+        known("dd", DiskState::Missing, 0),
+        known("ee", DiskState::Missing, 9),
+        known("ff", DiskState::Missing, 0),
+        known("gg", DiskState::Missing, 7),
+    ];
+    let forgotten = std::cell::RefCell::new(Vec::new());
+    look.hear_gateway(&said, |name| {
+        forgotten.borrow_mut().push(name.to_owned());
+        if name == "gg" { Err("7 files are only there".to_owned()) } else { Ok(()) }
+    });
+    assert!(look.draining);
+    assert_eq!(look.record.further, ["cc", "ee"], "bb is empty, and ee came with the primary one");
+    assert_eq!(look.record.released, ["dd", "bb"]);
+    assert_eq!(forgotten.into_inner(), ["dd", "ff", "gg"]);
+    assert_eq!(look.missing, ["gg"]);
+    assert_eq!(look.warnings, ["cache disk gg: 7 files are only there"]);
+    // Of the record's own ones that are missing none is forgotten.
+    let mut look = self::look();
+    let missing = [known("bb", DiskState::Missing, 0)];
+    look.hear_gateway(&missing, |name| panic!("{name} is not to be forgotten"));
+    assert_eq!(look.record, self::look().record);
+}
+
+#[test]
+fn the_report_has_the_disks_in_the_order_of_the_record() {
+    let report = look().report();
+    assert_eq!(report.primary.unwrap().device, "/dev/sdb");
+    let further: Vec<String> = report.further.into_iter().map(|disk| disk.uuid).collect();
+    assert_eq!(further, ["cc", "bb"]);
+    assert!(!report.gateway_must_end && report.problem.is_empty() && report.missing.is_empty());
+}
+
+#[test]
+fn without_the_primary_disk_the_failure_is_the_problem_and_with_it_a_warning() {
+    let error = || anyhow::anyhow!("no space left").context("noting the cache disks");
+    let mut running = look();
+    running.warn(&error());
+    let report = running.report();
+    assert!(report.problem.is_empty());
+    assert_eq!(report.warnings, ["noting the cache disks: no space left"]);
+    let mut ended = Look { places: Vec::new(), ..look() };
+    ended.warn(&error());
+    let report = ended.report();
+    assert_eq!(report.problem, "noting the cache disks: no space left");
+    assert_eq!(report.missing, ["aa"]);
+    assert!(report.warnings.is_empty());
+}
+
+#[test]
+fn each_disk_has_one_role() {
+    let record = look().record;
+    let other = Content::Xfs { label: "data".to_owned(), uuid: "aa".to_owned() };
+    for (disk, role, holds) in [
+        (disk("/dev/sda", Content::Known("partitions")), Role::System, "the appliance itself"),
+        (cache("/dev/sdb", "aa"), Role::Primary, "a cache disk of this appliance"),
+        (cache("/dev/sdb", "bb"), Role::Further, "a cache disk of this appliance"),
+        (cache("/dev/sdb", "ee"), Role::OtherCache, "a cache disk of another appliance"),
+        (disk("/dev/sdb", Content::Blank), Role::Blank, "blank"),
+        (disk("/dev/sdb", Content::Released), Role::Blank, "blank: a released cache disk"),
+        (
+            disk("/dev/sdb", Content::Claimed(Some("ee".to_owned()))),
+            Role::Blank,
+            "blank: formatting it was begun and not ended",
+        ),
+        (
+            disk("/dev/sdb", Content::Claimed(Some("bb".to_owned()))),
+            Role::Further,
+            "a cache disk of this appliance",
+        ),
+        (disk("/dev/sdb", other), Role::Foreign, "holds an XFS file system"),
+        (disk("/dev/sdb", Content::Data), Role::Foreign, "holds data"),
+    ] {
+        let described = described(&disk, &record);
+        assert_eq!((described.role, described.holds.as_str()), (role, holds));
+        assert!(!described.name.contains('/'));
+    }
+}
+
+#[test]
+fn of_copies_none_is_the_one() {
+    let mut disks = [cache("/dev/sdb", "aa"), cache("/dev/sdc", "bb"), cache("/dev/sdd", "bb")];
+    assert_eq!(only(&mut disks, "aa").unwrap().device, "/dev/sdb");
+    assert!(only(&mut disks, "bb").is_none() && only(&mut disks, "cc").is_none());
+}

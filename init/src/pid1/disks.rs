@@ -1,0 +1,278 @@
+//! The cache disks while the machine runs: children look through them, and the gateway runs with those
+//! that they report.
+//!
+//! A look is due when disks come, go or change, when the gateway has started or ended, when the policy
+//! changes, and from time to time while a disk is being emptied. PID 1 waits for none of it.
+use std::{
+    os::unix::{net::UnixStream, process::CommandExt},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+
+use super::Running;
+use crate::{
+    disks::{self, Gateway, Mounted, Order, Report, Task},
+    errand::{self, Errand},
+    observed, service,
+    service::Service,
+    supervisor::State,
+    sys,
+};
+
+/// Quiet time after the last disk that came or went: several that come together are judged together.
+const SETTLE_TIME: Duration = Duration::from_secs(2);
+/// Making file systems, and replaying their journals.
+const LIMIT: Duration = Duration::from_secs(300);
+/// How often it is asked how far a disk is emptied.
+const DRAINING_INTERVAL: Duration = Duration::from_secs(10);
+/// Orders and looks under way at once: they take turns.
+const WORKS_MAX: usize = 4;
+
+/// What is said until the first report.
+pub(super) const LOOKED_FOR: &str = "is looked for";
+
+/// What PID 1 knows of the disks.
+#[derive(Debug, Default)]
+pub(super) struct Disks {
+    /// When they are to be looked at.
+    due: Option<Duration>,
+    works: Vec<Work>,
+    /// Whether a work has ended whose report was not read yet.
+    reported: bool,
+    /// Works that came to no good end, in words.
+    failed: Option<String>,
+    /// Further cache disks that the gateway is started with.
+    pub(super) further: Vec<Mounted>,
+}
+
+/// A child that looks through the disks, or carries out an order.
+#[derive(Debug)]
+struct Work {
+    pid: i32,
+    /// When it is given up; none once it was.
+    until: Option<Duration>,
+}
+
+/// What becomes of the gateway after a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It runs, or is to run, with the disks that it has.
+    Run,
+    /// It has to end: for now, or to come back with other disks.
+    Stop,
+}
+
+impl Disks {
+    /// To be looked at from `now` on.
+    pub(super) fn due(now: Duration) -> Self {
+        Self { due: Some(now), ..Self::default() }
+    }
+
+    /// A look is due at once.
+    pub(super) fn look_at(&mut self, now: Duration) {
+        self.due = Some(now);
+    }
+
+    /// A disk came, or has another size.
+    pub(super) fn changed(&mut self, now: Duration) {
+        self.due = Some(now + SETTLE_TIME);
+    }
+
+    /// A child has ended; whether it was one of these.
+    pub(super) fn ended(&mut self, pid: i32, code: Option<i32>) -> bool {
+        let Some(at) = self.works.iter().position(|work| work.pid == pid) else { return false };
+        let work = self.works.swap_remove(at);
+        if work.until.is_some() {
+            self.reported = true;
+            // An order that is refused ends with a code, too, and has left its report.
+            self.failed = code.is_none().then(|| "looking at the disks broke off".to_owned());
+        }
+        true
+    }
+
+    fn add(&mut self, pid: u32, now: Duration) -> Result<()> {
+        let pid = i32::try_from(pid).context("a pid is a positive i32")?;
+        self.works.push(Work { pid, until: Some(now + LIMIT) });
+        Ok(())
+    }
+
+    /// Gives up what takes too long. One that waits for a disk for ever ends some day, or never.
+    fn give_up(&mut self, now: Duration) {
+        for work in &mut self.works {
+            if work.until.is_some_and(|until| until < now) {
+                work.until = None;
+                self.reported = true;
+                self.failed =
+                    Some(format!("looking at the disks took more than {} s", LIMIT.as_secs()));
+                // It may have ended in this moment.
+                let _gone = killpg(Pid::from_raw(work.pid), Signal::SIGKILL);
+            }
+        }
+    }
+
+    /// Whether anything is at work that is not given up.
+    fn are_busy(&self) -> bool {
+        self.works.iter().any(|work| work.until.is_some())
+    }
+}
+
+impl Running {
+    /// Follows what has come of the last look, and looks again when it is time.
+    pub(super) fn follow_disks(&mut self, now: Duration) {
+        self.disks.give_up(now);
+        if self.disks.are_busy() {
+            return;
+        }
+        if std::mem::take(&mut self.disks.reported) {
+            self.follow_report(now);
+        }
+        if self.disks.due.is_some_and(|due| due <= now) {
+            self.look_at_disks(now);
+        }
+    }
+
+    /// Has a child look through the disks.
+    pub(super) fn look_at_disks(&mut self, now: Duration) {
+        self.disks.due = None;
+        let begun = serde_json::to_string(&self.task()).context("the task").and_then(|task| {
+            let mut command = Command::new(service::INIT);
+            command.args(["disks", &task]).env_clear().env("PATH", "/usr/sbin:/usr/bin");
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            service::unblock_signals(command.process_group(0));
+            command.spawn().context("looking at the disks")
+        });
+        if let Err(error) = begun.and_then(|child| self.disks.add(child.id(), now)) {
+            tracing::error!("{error:#}");
+            self.disks.due = Some(now + DRAINING_INTERVAL);
+        }
+    }
+
+    /// Has a child carry out an operator's order and answer it.
+    pub(super) fn order_disks(&mut self, order: Order, stream: UnixStream) -> Result<()> {
+        if self.disks.works.len() >= WORKS_MAX {
+            let why = "the disks are being worked on: try again in a moment".to_owned();
+            return Ok(crate::control::Answer::Refused { why }.write(&stream)?);
+        }
+        tracing::info!("an order about the disks: {order:?}");
+        let child = errand::send(&Errand::Disks { order, task: self.task() }, stream)?;
+        self.disks.add(child.id(), sys::since_boot())
+    }
+
+    fn task(&self) -> Task {
+        let gateway = match self.services[&Service::Gateway].state() {
+            State::Off => Gateway::Ended,
+            // It may come back at any moment.
+            State::Running { .. }
+            | State::Stopping { .. }
+            | State::Waiting { .. }
+            | State::GivenUp(_) => Gateway::Runs,
+        };
+        Task { policy: self.boot.machine.cache_disks, gateway }
+    }
+
+    fn follow_report(&mut self, now: Duration) {
+        let mut report: Report = observed::read(disks::REPORT);
+        if report.primary.is_none() && report.problem.is_empty() {
+            // There is no report: none has come to its end.
+            report.problem = self.disks.failed.take().unwrap_or_else(|| LOOKED_FOR.to_owned());
+        }
+        let state = &mut self.boot.state;
+        state.cache_warnings.clone_from(&report.warnings);
+        state.cache_warnings.extend(self.disks.failed.take());
+        for warning in &state.cache_warnings {
+            tracing::warn!("cache disks: {warning}");
+        }
+        let words = report.in_words();
+        if state.cache != words {
+            sys::say(&format!("cache disk: {words}"));
+            state.cache = words;
+        }
+        state.cache_mounted = report.primary.is_some();
+        state.disks.clone_from(&report.disks);
+        state.missing_disks.clone_from(&report.missing);
+        if report.draining {
+            self.disks.due = Some(self.disks.due.unwrap_or(now + DRAINING_INTERVAL));
+        }
+        let running = !matches!(self.services[&Service::Gateway].state(), State::Off);
+        match verdict(&report, running.then_some(self.disks.further.as_slice())) {
+            Verdict::Run => {
+                self.disks.further = report.further;
+                self.want(Service::Gateway);
+            }
+            Verdict::Stop if running => {
+                tracing::info!("the gateway ends because its cache disks change");
+                let action = self.supervised(Service::Gateway).stop(now);
+                self.act(Service::Gateway, action);
+                if matches!(self.services[&Service::Gateway].state(), State::Off) {
+                    self.disks.due = Some(now);
+                }
+            }
+            Verdict::Stop => {}
+        }
+    }
+}
+
+/// What becomes of the gateway, which runs with these further disks if it does.
+fn verdict(report: &Report, running_with: Option<&[Mounted]>) -> Verdict {
+    let uuids =
+        |disks: &[Mounted]| -> Vec<String> { disks.iter().map(|disk| disk.uuid.clone()).collect() };
+    if report.primary.is_none() || report.gateway_must_end {
+        return Verdict::Stop;
+    }
+    match running_with {
+        Some(disks) if uuids(disks) != uuids(&report.further) => Verdict::Stop,
+        Some(_) | None => Verdict::Run,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mounted(uuid: &str) -> Mounted {
+        Mounted { uuid: uuid.to_owned(), ..Mounted::default() }
+    }
+
+    #[test]
+    fn the_gateway_runs_with_the_disks_that_are_there() {
+        let report = Report {
+            primary: Some(mounted("aa")),
+            further: vec![mounted("bb")],
+            ..Report::default()
+        };
+        assert_eq!(verdict(&report, None), Verdict::Run);
+        assert_eq!(verdict(&report, Some(&[mounted("bb")])), Verdict::Run);
+        for other in [vec![], vec![mounted("cc")], vec![mounted("bb"), mounted("cc")]] {
+            assert_eq!(verdict(&report, Some(&other)), Verdict::Stop, "it comes back with others");
+        }
+        let lost = Report { primary: None, ..report.clone() };
+        assert_eq!(verdict(&lost, Some(&[mounted("bb")])), Verdict::Stop);
+        assert_eq!(verdict(&lost, None), Verdict::Stop);
+        let held = Report { gateway_must_end: true, ..report };
+        assert_eq!(verdict(&held, Some(&[mounted("bb")])), Verdict::Stop);
+    }
+
+    #[test]
+    fn works_that_hang_are_given_up_and_said() {
+        let at = Duration::from_secs;
+        let mut disks = Disks::due(at(0));
+        // No process group has this number: it is above the kernel's limit of pids.
+        let (hangs, ends) = (5_000_000, 5_000_001);
+        disks.add(hangs, at(0)).unwrap();
+        disks.add(ends, at(10)).unwrap();
+        assert!(!disks.ended(77, Some(0)), "another child");
+        assert!(disks.ended(5_000_001, Some(0)) && disks.failed.is_none());
+        disks.give_up(at(300));
+        assert!(disks.are_busy());
+        disks.give_up(at(301));
+        assert!(!disks.are_busy(), "the others do not wait for it");
+        assert!(disks.failed.as_ref().unwrap().contains("more than 300 s"));
+        assert!(disks.ended(5_000_000, None) && disks.failed.is_some());
+    }
+}
