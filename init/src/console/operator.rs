@@ -226,13 +226,15 @@ pub(super) fn story() -> View {
                 .to_owned(),
         },
         gateway_disks: Ok(vec![GatewayDisk {
-            name: "primary".to_owned(),
+            name: "primary".parse().unwrap(),
+            path: "/cache".to_owned(),
             primary: true,
             state: DiskState::InUse,
             total: ByteSize(149 * GIB),
             free: ByteSize(140 * GIB),
-            cached: ByteSize(8 * GIB),
-            dirty: ByteSize(0),
+            cached_bytes: ByteSize(8 * GIB),
+            dirty_bytes: ByteSize(0),
+            dirty_files: 0,
             files: 1204,
         }]),
         routes: vec![

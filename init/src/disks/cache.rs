@@ -88,7 +88,7 @@ impl Look {
     /// misses come with a primary one that was adopted, or were given back before.
     fn hear_gateway(&mut self, known: &[GatewayDisk], forget: impl Fn(&str) -> Result<(), String>) {
         for disk in known.iter().filter(|disk| !disk.primary) {
-            let name = &disk.name;
+            let name = &disk.name.to_string();
             let is_ours = self.record.further.contains(name);
             match disk.state {
                 DiskState::Draining => self.draining = true,

@@ -127,7 +127,7 @@ fn to_adopt(
         bail!("this appliance has further cache disks: release them first");
     }
     match known.as_deref() {
-        Ok([disk]) if disk.primary && disk.files == 0 && disk.dirty.0 == 0 => Ok(device),
+        Ok([disk]) if disk.primary && disk.files == 0 && disk.dirty_bytes.0 == 0 => Ok(device),
         Ok(_) => bail!("files are on the cache disk of this appliance: it keeps that one"),
         Err(why) => bail!("whether the cache disk of this appliance is empty is not known: {why}"),
     }

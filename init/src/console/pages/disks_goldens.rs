@@ -31,13 +31,15 @@ fn operator() -> Operator {
     ]);
     operator.view.machine.cache = "150 GiB on /dev/sdb, 200 GiB on /dev/sdc".to_owned();
     operator.view.gateway_disks.as_mut().unwrap().push(GatewayDisk {
-        name: uuid("2a"),
+        name: uuid("2a").parse().unwrap(),
+        path: format!("/cache-disks/{}", uuid("2a")),
         primary: false,
         state: DiskState::InUse,
         total: ByteSize(199 * GIB),
         free: ByteSize(100 * GIB),
-        cached: ByteSize(90 * GIB),
-        dirty: ByteSize(9 * GIB),
+        cached_bytes: ByteSize(90 * GIB),
+        dirty_bytes: ByteSize(9 * GIB),
+        dirty_files: 100,
         files: 31_000,
     });
     operator.choose("Cache Disks");
@@ -122,8 +124,8 @@ fn releasing_a_disk_is_asked_followed_and_taken_back() {
     let known = further(&mut operator);
     known.state = DiskState::Draining;
     known.files = 120;
-    known.dirty = ByteSize(3 << 20);
-    known.cached = ByteSize(0);
+    known.dirty_bytes = ByteSize(3 << 20);
+    known.cached_bytes = ByteSize(0);
     known.free = ByteSize(198 * GIB);
     operator.sees_golden("disk-draining");
     operator.choose("Keep after all");

@@ -11,7 +11,8 @@ use crate::{
 pub(super) fn order(order: Order) -> Result<Finished, String> {
     let mut said = Vec::new();
     if let Order::Forget { uuid } = &order
-        && gateway_disks::list().is_ok_and(|disks| disks.iter().any(|disk| disk.name == *uuid))
+        && gateway_disks::list()
+            .is_ok_and(|disks| disks.iter().any(|disk| disk.name.as_str() == uuid))
     {
         let lost = gateway_disks::give_up(uuid)?;
         said.push(format!("{lost} files were only there and are lost."));

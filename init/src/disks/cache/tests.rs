@@ -80,13 +80,15 @@ fn while_the_gateway_runs_nothing_is_unmounted() {
 
 fn known(name: &str, state: DiskState, files: u64) -> GatewayDisk {
     GatewayDisk {
-        name: name.to_owned(),
+        name: name.parse().unwrap(),
+        path: String::new(),
         primary: name == "primary",
         state,
         total: ByteSize(0),
         free: ByteSize(0),
-        cached: ByteSize(0),
-        dirty: ByteSize(0),
+        cached_bytes: ByteSize(0),
+        dirty_bytes: ByteSize(0),
+        dirty_files: 0,
         files,
     }
 }

@@ -72,13 +72,15 @@ fn without_its_primary_disk_an_appliance_takes_no_further_one() {
 
 fn gateway_disk(files: u64, dirty: u64) -> GatewayDisk {
     GatewayDisk {
-        name: "primary".to_owned(),
+        name: "primary".parse().unwrap(),
+        path: "/cache".to_owned(),
         primary: true,
         state: DiskState::InUse,
         total: SIZE,
         free: SIZE,
-        cached: ByteSize(0),
-        dirty: ByteSize(dirty),
+        cached_bytes: ByteSize(0),
+        dirty_bytes: ByteSize(dirty),
+        dirty_files: dirty.min(1),
         files,
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         view::View,
     },
     disks::{Disk, Order, Role},
-    gateway_disks::{DiskState, GatewayDisk, Verb},
+    gateway_disks::{DiskState, GatewayDisk, Verb, words_of},
 };
 
 const CONFIRM: &str = "Confirm";
@@ -45,10 +45,10 @@ fn lines(view: &View, disk: &Disk) -> Vec<Line> {
     }
     let known = of_gateway(view, disk);
     if let Some(known) = known {
-        lines.extend(field("State", known.state.words()));
+        lines.extend(field("State", words_of(known.state)));
         lines.extend(field("Free", &format!("{} of {}", known.free, known.total)));
-        lines.extend(field("To upload", &known.dirty.to_string()));
-        lines.extend(field("Cached", &known.cached.to_string()));
+        lines.extend(field("To upload", &known.dirty_bytes.to_string()));
+        lines.extend(field("Cached", &known.cached_bytes.to_string()));
         lines.extend(field("Files", &known.files.to_string()));
     } else if let (Role::Primary | Role::Further, Err(why)) = (disk.role, &view.gateway_disks) {
         lines.extend(field("State", &format!("the gateway does not tell: {why}")));

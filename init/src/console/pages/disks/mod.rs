@@ -12,7 +12,7 @@ use crate::{
         view::View,
     },
     disks::{Disk, Order, Role},
-    gateway_disks::GatewayDisk,
+    gateway_disks::{GatewayDisk, words_of},
     machine::CacheDisks,
 };
 
@@ -71,7 +71,7 @@ fn label(view: &View, disk: &Disk) -> String {
     let state = match of_gateway(view, disk) {
         Some(known) => {
             let used = gateway_api::ByteSize(known.total.0.saturating_sub(known.free.0));
-            format!("{}, {used} of {} used", known.state.words(), known.total)
+            format!("{}, {used} of {} used", words_of(known.state), known.total)
         }
         None => disk.holds.clone(),
     };
@@ -84,7 +84,9 @@ fn of_gateway<'a>(view: &'a View, disk: &Disk) -> Option<&'a GatewayDisk> {
     let known = view.gateway_disks.as_ref().ok()?;
     match disk.role {
         Role::Primary => known.iter().find(|known| known.primary),
-        Role::Further => known.iter().find(|known| Some(&known.name) == disk.uuid.as_ref()),
+        Role::Further => {
+            known.iter().find(|known| Some(known.name.as_str()) == disk.uuid.as_deref())
+        }
         Role::System | Role::Blank | Role::OtherCache | Role::Foreign => None,
     }
 }
