@@ -1,5 +1,8 @@
 //! Test suites that nobody here wrote, run on the mounted share by a stock Linux client: pjdfstest for
-//! POSIX semantics, fsx for the bytes, and two clients for what one sees of the other's changes.
+//! POSIX semantics, fsx for the bytes, a project tree for what people do, and two clients for what one sees of
+//! the other's changes.
+mod project;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -189,7 +192,7 @@ fn check(outcome: Result<()>) {
 }
 
 mod in_a_vm {
-    use super::check;
+    use super::{check, project::project};
 
     #[test]
     fn pjdfstest() {
@@ -199,6 +202,11 @@ mod in_a_vm {
     #[test]
     fn fsx_with_10_000_operations() {
         check(super::fsx(10_000));
+    }
+
+    #[test]
+    fn a_project_tree_larger_than_the_cache_is_copied_linted_archived_and_compared_twice() {
+        check(project());
     }
 
     #[test]
