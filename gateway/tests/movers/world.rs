@@ -447,13 +447,12 @@ impl World {
 
     /// Takes listings for stale after so many seconds, from here on; 0 is never.
     pub(crate) fn stale_after(&mut self, seconds: u32) {
+        let mut settings = self.share.settings.clone();
+        settings.cache_stale_timeout_seconds = seconds;
         let share = Share {
             id: self.share.id,
             root: self.share.root,
-            settings: ShareSettings {
-                cache_stale_timeout_seconds: seconds,
-                ..self.share.settings.clone()
-            },
+            settings,
             store: Arc::clone(&self.share.store),
             health: ShareHealth::new(self.share.settings.name.clone(), self.events.clone()),
             gateway_id: self.share.gateway_id.clone(),
@@ -513,12 +512,11 @@ impl World {
 
     pub(crate) async fn create(&self, dir: Ino, name: &str, kind: NewKind) -> Ino {
         let now = self.clock.now();
-        let mode = 0o640;
         let new = NewInode {
             parent: dir,
             name: name.to_owned(),
             kind,
-            mode,
+            mode: 0o640,
             uid: 1000,
             gid: 1001,
             atime: now,
