@@ -61,6 +61,25 @@ pub enum DiskError {
         /// Its name.
         name: String,
     },
+    /// The primary disk would be one of the others.
+    #[error(
+        "{} is a further cache disk (it has {MARK_FILE}) and cannot be the primary one: its files are known to the catalog \
+         on its own primary disk. Give that one as --cache, and this one as --cache-disk", dir.display()
+    )]
+    NotPrimary {
+        /// Where.
+        dir: PathBuf,
+    },
+    /// There are cache files, and nothing that knows of what.
+    #[error(
+        "{} holds cache files and no {CATALOG_FILE}: a new catalog would know none of them, and what is not in S3 is \
+         there alone. Put the catalog back; or, if nothing there is needed any more, remove {}/data", dir.display(),
+        dir.display()
+    )]
+    NoCatalog {
+        /// Where.
+        dir: PathBuf,
+    },
     /// Somebody else's files are there.
     #[error(
         "{} holds a cache already and cannot become cache disk {name:?}: give an empty directory", dir.display()
@@ -102,6 +121,45 @@ struct Mark {
     /// The catalog's number, in hexadecimal digits.
     installation: String,
     name: String,
+}
+
+/// Whether a catalog may be opened, or made, at `cache`: not over the files of another one.
+///
+/// # Errors
+/// [`DiskError`]: do not start.
+pub(super) fn check_primary(cache: &Path) -> Result<(), DiskError> {
+    let dir = cache.to_owned();
+    if cache.join(MARK_FILE).exists() {
+        return Err(DiskError::NotPrimary { dir });
+    }
+    if !cache.join(CATALOG_FILE).exists() && has_cache_files(&cache.join("data"))? {
+        return Err(DiskError::NoCatalog { dir });
+    }
+    Ok(())
+}
+
+/// Whether a file is in one of the folders in `data`.
+fn has_cache_files(data: &Path) -> Result<bool, DiskError> {
+    for shard in entries(data)? {
+        if !entries(&shard)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What is in a folder; nothing in one that is none.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, DiskError> {
+    let at = |source| DiskError::Io { path: dir.to_owned(), source };
+    match fs::read_dir(dir) {
+        Ok(entries) => entries.map(|entry| Ok(entry.map_err(at)?.path())).collect(),
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(at(error)),
+    }
 }
 
 /// The disks that are given, as the cache takes them: the primary at `cache` first. All are looked at before the

@@ -140,6 +140,8 @@ impl RunError {
                 DiskError::Foreign { .. }
                 | DiskError::OtherName { .. }
                 | DiskError::NotThere { .. }
+                | DiskError::NotPrimary { .. }
+                | DiskError::NoCatalog { .. }
                 | DiskError::InUse { .. }
                 | DiskError::Mark { .. }
                 | DiskError::Arguments(_),
@@ -176,6 +178,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
     std::fs::create_dir_all(&args.cache)
         .map_err(|source| RunError::CacheDirectory { path: args.cache.clone(), source })?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    disks::check_primary(&args.cache)?;
     let catalog = Catalog::open(&args.cache)?;
     let disks = disks::open(&catalog, &args.cache, &args.cache_disk, || disk(&args)).await?;
     let cache = CacheStore::open_all(disks)?;

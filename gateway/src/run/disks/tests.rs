@@ -76,3 +76,22 @@ async fn what_is_not_ours_is_refused_and_nothing_is_touched() {
     }
     assert!(names(b.path()).is_empty());
 }
+
+/// Goal: a catalog is never made over the files of another one, which would take them for nobody's.
+#[tokio::test]
+async fn a_primary_disk_has_its_own_catalog_or_nothing() {
+    let new = || tempfile::tempdir().unwrap();
+    let (primary, further, lost) = (new(), new(), new());
+    check_primary(primary.path()).unwrap();
+    let catalog = Catalog::open(primary.path()).unwrap();
+    open(&catalog, primary.path(), &[arg("a", further.path())], host).await.unwrap();
+    check_primary(primary.path()).unwrap();
+    let refused = check_primary(further.path()).unwrap_err();
+    assert!(matches!(refused, DiskError::NotPrimary { .. }), "{refused}");
+    fs::create_dir_all(lost.path().join("data/0a")).unwrap();
+    check_primary(lost.path()).unwrap();
+    fs::write(lost.path().join("data/0a/17"), "bytes").unwrap();
+    let refused = check_primary(lost.path()).unwrap_err();
+    assert!(matches!(refused, DiskError::NoCatalog { .. }), "{refused}");
+    assert_eq!(names(lost.path()), ["data"]);
+}
