@@ -15,6 +15,8 @@ use std::{
 pub(crate) const RESERVED_BYTES: u64 = 1 << 20;
 /// A mark fills a block of the largest sector size in use.
 const BLOCK_BYTES: usize = 4096;
+/// What is cleared at the start of a device that is to hold nothing: every superblock is in there.
+pub(crate) const CLEARED_BYTES: usize = 1 << 20;
 const MAGIC_BYTES: usize = 32;
 
 /// Why what is on a device is worth nothing.
@@ -88,7 +90,7 @@ pub(crate) fn unmark(device: &Path, size: u64) -> io::Result<()> {
 /// # Errors
 /// The device cannot be written.
 pub(crate) fn clear_start(device: &Path) -> io::Result<()> {
-    write_at(device, 0, &vec![0; 1 << 20])
+    write_at(device, 0, &vec![0; CLEARED_BYTES])
 }
 
 fn write_at(device: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {

@@ -4,7 +4,10 @@
 //! that a disk is blank does not format it.
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::claim::{self, Mark};
+use crate::{
+    claim::{self, Mark},
+    disks::CACHE_LABEL,
+};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -78,15 +81,19 @@ const MAGICS: &[(u64, &[u8], &str)] = &[
 pub(crate) fn probe(disk: &mut (impl Read + Seek), size: u64) -> io::Result<Content> {
     let start = read_at(disk, 0, END_BYTES.min(size))?;
     let known = known(&start);
-    match claim::mark_of(disk, size)? {
-        Some(Mark::Claimed) => {
-            return Ok(Content::Claimed(match known {
-                Some(Content::Xfs { uuid, .. }) => Some(uuid),
-                Some(_) | None => None,
-            }));
+    // A mark speaks of what we left. Others write at the start, and may leave the mark as it is.
+    let ours = match &known {
+        Some(Content::Xfs { uuid, .. }) => Some(Some(uuid.clone())),
+        None if is_zero(&start[..start.len().min(claim::CLEARED_BYTES)]) => Some(None),
+        Some(_) | None => None,
+    };
+    match (claim::mark_of(disk, size)?, ours) {
+        (Some(Mark::Claimed), Some(uuid)) => return Ok(Content::Claimed(uuid)),
+        (Some(Mark::Released), Some(None)) => return Ok(Content::Released),
+        (Some(Mark::Released), Some(Some(_))) if is_cache(known.as_ref()) => {
+            return Ok(Content::Released);
         }
-        Some(Mark::Released) => return Ok(Content::Released),
-        None => {}
+        (Some(_) | None, _) => {}
     }
     if let Some(found) = known {
         return Ok(found);
@@ -109,6 +116,10 @@ pub(crate) fn probe(disk: &mut (impl Read + Seek), size: u64) -> io::Result<Cont
         }
     }
     Ok(Content::Blank)
+}
+
+fn is_cache(known: Option<&Content>) -> bool {
+    matches!(known, Some(Content::Xfs { label, .. }) if label == CACHE_LABEL)
 }
 
 /// Where file systems keep copies of their superblock: what is left when only the start of a disk was
@@ -210,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_makes_everything_else_worthless() {
+    fn a_mark_makes_what_we_left_worthless() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(SIZE).unwrap();
         claim::mark(file.path(), SIZE, Mark::Claimed).unwrap();
@@ -218,12 +229,37 @@ mod tests {
         let mut block = vec![0; 512];
         block[..4].copy_from_slice(b"XFSB");
         block[32..48].copy_from_slice(&[0xab; 16]);
+        block[108..115].copy_from_slice(b"TGCACHE");
         file.seek(SeekFrom::Start(0)).unwrap();
         file.write_all(&block).unwrap();
         assert_eq!(probe(&mut file, SIZE).unwrap(), Content::Claimed(Some("ab".repeat(16))));
         claim::mark(file.path(), SIZE, Mark::Released).unwrap();
         assert_eq!(probe(&mut file, SIZE).unwrap(), Content::Released);
         claim::unmark(file.path(), SIZE).unwrap();
+        assert!(matches!(probe(&mut file, SIZE).unwrap(), Content::Xfs { .. }));
+    }
+
+    /// Makers of file systems write at the start, and leave our mark where it is.
+    #[test]
+    fn what_others_have_written_since_counts_whatever_mark_is_there() {
+        for mark in [Mark::Released, Mark::Claimed] {
+            for (at, bytes) in [(0x438, &[0x53, 0xef][..]), (0x218, b"LVM2 001"), (4096, b"rows")] {
+                let mut file = tempfile::NamedTempFile::new().unwrap();
+                file.as_file().set_len(SIZE).unwrap();
+                claim::mark(file.path(), SIZE, mark).unwrap();
+                file.seek(SeekFrom::Start(at)).unwrap();
+                file.write_all(bytes).unwrap();
+                let found = probe(&mut file, SIZE).unwrap();
+                assert!(matches!(found, Content::Known(_) | Content::Data), "{mark:?}: {found:?}");
+            }
+        }
+        let mut block = vec![0; 512];
+        block[..4].copy_from_slice(b"XFSB");
+        block[108..112].copy_from_slice(b"home");
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(SIZE).unwrap();
+        claim::mark(file.path(), SIZE, Mark::Released).unwrap();
+        file.write_all(&block).unwrap();
         assert!(matches!(probe(&mut file, SIZE).unwrap(), Content::Xfs { .. }));
     }
 

@@ -3,7 +3,7 @@
 //!
 //! Level-triggered: it compares and does the difference, whatever has happened since the last time. What
 //! the gateway may hold is not unmounted; the report says that the gateway must end first.
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use gateway_api::ByteSize;
 
 use super::{
@@ -67,12 +67,16 @@ impl Look {
             // One that is only starting does not answer yet; it is asked again when it is ready.
             let before = self.record.clone();
             self.hear_gateway(&known, gateway_disks::forget);
-            if self.record != before {
-                self.record.store()?;
+            if self.record != before
+                && let Err(error) = self.record.store()
+            {
+                // What is not noted does not hold: the gateway is not ended for it.
+                self.record = before;
+                self.warn(&error);
             }
         }
         self.unmount_stale(task.gateway);
-        self.wipe_released()?;
+        self.wipe_released();
         if !self.places.iter().any(Place::is_primary) {
             self.take_primary(task)?;
         }
@@ -134,10 +138,11 @@ impl Look {
 
     /// Disks that were given back hold nothing once they are not mounted any more. One that is not
     /// attached at this moment is left as it is, whenever it comes: it may be an older copy.
-    fn wipe_released(&mut self) -> Result<()> {
-        if self.record.released.is_empty() {
-            return Ok(());
-        }
+    ///
+    /// The gateway's word that it was empty is older than the gateway's end: files that came after it make
+    /// the disk one of ours again.
+    fn wipe_released(&mut self) {
+        let before = self.record.clone();
         let (mut mounted, mut failed) = (Vec::new(), Vec::new());
         for uuid in std::mem::take(&mut self.record.released) {
             if self.place_of(&uuid).is_some() {
@@ -145,8 +150,18 @@ impl Look {
                 continue;
             }
             let Some(disk) = only(&mut self.disks, &uuid) else { continue };
-            match file_system::wipe(&disk.device) {
-                Ok(()) => disk.content = Ok(Content::Released),
+            match file_system::look_into(&disk.device) {
+                Ok(found) if found.has_files => {
+                    failed.push(anyhow!(
+                        "{} got files while it was given back, and is used again: release it once more",
+                        disk.device
+                    ));
+                    self.record.adopt(&uuid);
+                }
+                Ok(_) => match file_system::wipe(&disk.device) {
+                    Ok(()) => disk.content = Ok(Content::Released),
+                    Err(error) => failed.push(error),
+                },
                 Err(error) => failed.push(error),
             }
         }
@@ -154,7 +169,11 @@ impl Look {
             self.warn(error);
         }
         self.record.released = mounted;
-        self.record.store()
+        if self.record != before
+            && let Err(error) = self.record.store()
+        {
+            self.warn(&error);
+        }
     }
 
     fn take_primary(&mut self, task: Task) -> Result<()> {

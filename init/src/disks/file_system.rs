@@ -6,12 +6,12 @@ use std::{
         fd::AsRawFd,
         unix::fs::{DirBuilderExt, chown},
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
 use gateway_api::ByteSize;
-use nix::mount::{MntFlags, mount, umount2};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::{CACHE, CACHE_LABEL, FURTHER, MOUNT_FLAGS, run, size_of};
 use crate::{
@@ -19,6 +19,10 @@ use crate::{
     mounts, sys,
 };
 
+/// Where a disk is mounted for a look, by one process at a time.
+const LOOK: &str = "/run/tidegate/look";
+/// The gateway's catalog, on the primary disk.
+const CATALOG: &str = "catalog.db";
 /// Growth below this is not worth the asking: XFS wants room for an allocation group.
 const GROWTH_BYTES_MIN: u64 = 16 << 20;
 
@@ -140,6 +144,49 @@ pub(super) fn wipe(device: &str) -> Result<()> {
         .with_context(|| format!("wiping {device}"))
 }
 
+/// What is found on a cache disk that is not mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// A catalog: it is a primary disk.
+    pub(super) has_catalog: bool,
+    /// Files of a cache.
+    pub(super) has_files: bool,
+}
+
+/// Looks what is on a cache disk that is not mounted.
+///
+/// # Errors
+/// It cannot be mounted or read.
+pub(super) fn look_into(device: &str) -> Result<Found> {
+    fs::create_dir_all(LOOK).context(LOOK)?;
+    mount(Some(device), LOOK, Some("xfs"), MOUNT_FLAGS | MsFlags::MS_RDONLY, None::<&str>)
+        .with_context(|| format!("looking into {device}"))?;
+    let found = found_in(Path::new(LOOK)).with_context(|| format!("looking into {device}"));
+    umount2(LOOK, MntFlags::empty()).with_context(|| format!("unmounting {LOOK}"))?;
+    found
+}
+
+/// The gateway has a file's bytes in `data/XX/`.
+fn found_in(root: &Path) -> io::Result<Found> {
+    let mut has_files = false;
+    for shard in entries(&root.join("data"))? {
+        has_files = has_files || !entries(&shard)?.is_empty();
+    }
+    Ok(Found { has_catalog: root.join(CATALOG).try_exists()?, has_files })
+}
+
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Mounts a cache disk and gives it to the gateway, whose user and group are `owner`.
 ///
 /// # Errors
@@ -240,6 +287,20 @@ mod tests {
         assert_eq!(std::mem::size_of::<Geometry>(), 112);
         assert_eq!(std::mem::offset_of!(Geometry, data_blocks), 32);
         assert_eq!(std::mem::offset_of!(Geometry, uuid), 64);
+    }
+
+    #[test]
+    fn files_and_a_catalog_are_found_and_empty_folders_are_not() {
+        let root = tempfile::tempdir().unwrap();
+        let found = |has_catalog, has_files| Found { has_catalog, has_files };
+        assert_eq!(found_in(root.path()).unwrap(), found(false, false));
+        fs::create_dir_all(root.path().join("data/0a")).unwrap();
+        fs::write(root.path().join("disk.toml"), "").unwrap();
+        assert_eq!(found_in(root.path()).unwrap(), found(false, false));
+        fs::write(root.path().join("data/0a/17"), "bytes").unwrap();
+        assert_eq!(found_in(root.path()).unwrap(), found(false, true));
+        fs::write(root.path().join(CATALOG), "").unwrap();
+        assert_eq!(found_in(root.path()).unwrap(), found(true, true));
     }
 
     #[test]

@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// Label of cache disks.
-const CACHE_LABEL: &str = "TGCACHE";
+pub(crate) const CACHE_LABEL: &str = "TGCACHE";
 /// Where the primary cache disk is mounted: catalog and data.
 pub(crate) const CACHE: &str = "/cache";
 /// Below it each further one is mounted, under its UUID.

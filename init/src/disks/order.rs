@@ -1,6 +1,6 @@
 //! What an operator may have done about the disks. Each order is checked against what is on them at that
 //! moment: a disk may have another name by then.
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use gateway_api::ByteSize;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +68,12 @@ pub(super) fn carry_out(order: &Order) -> Result<String> {
         Order::Adopt { uuid } => {
             let known = gateway_disks::list();
             let device = to_adopt(&survey::all(), &record, uuid, &known)?;
+            if !file_system::look_into(&device)?.has_catalog {
+                bail!(
+                    "{device} is a further cache disk of another appliance: adopt that one's primary disk, and \
+                     attach this one beside it"
+                );
+            }
             record = Record { primary: Some(uuid.clone()), ..Record::default() };
             record.store()?;
             Ok(format!("{device} is the cache disk of this appliance from now on."))
@@ -79,8 +85,21 @@ pub(super) fn carry_out(order: &Order) -> Result<String> {
         }
         Order::Forget { uuid } => {
             forget(&survey::all(), &mut record, uuid)?;
+            // Only of a disk that is certainly not there are files given up. A gateway that runs forgets it
+            // first: it must not wait for it.
+            let is_known = gateway_disks::list()
+                .is_ok_and(|disks| disks.iter().any(|disk| disk.name.as_str() == uuid));
+            let lost = match is_known {
+                true => gateway_disks::give_up(uuid).map_err(|why| anyhow!(why))?,
+                false => 0,
+            };
             record.store()?;
-            Ok("The disk is forgotten.".to_owned())
+            Ok(match lost {
+                0 => "The disk is forgotten.".to_owned(),
+                lost => {
+                    format!("The disk is forgotten. {lost} files were only there and are lost.")
+                }
+            })
         }
     }
 }

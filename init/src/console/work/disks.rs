@@ -7,23 +7,9 @@ use crate::{
     gateway_disks::{self, Verb},
 };
 
-/// Has an order carried out. A gateway that runs forgets a disk first: it must not wait for it.
+/// Has an order carried out.
 pub(super) fn order(order: Order) -> Result<Finished, String> {
-    let mut said = Vec::new();
-    if let Order::Forget { uuid } = &order
-        && gateway_disks::list()
-            .is_ok_and(|disks| disks.iter().any(|disk| disk.name.as_str() == uuid))
-    {
-        let lost = gateway_disks::give_up(uuid)?;
-        said.push(format!("{lost} files were only there and are lost."));
-    }
-    match text(&Request::Disks { order })? {
-        Finished::Said(words) => {
-            said.extend(words);
-            Ok(Finished::Said(said))
-        }
-        other => Ok(other),
-    }
+    text(&Request::Disks { order })
 }
 
 /// Asks the gateway, and has PID 1 follow what becomes of it.
