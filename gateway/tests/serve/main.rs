@@ -14,6 +14,7 @@ mod process;
 #[expect(dead_code, clippy::unwrap_used, reason = "shared with the protocol's own tests")]
 mod raw;
 mod stored;
+mod two;
 
 use gateway_api::status::FileState;
 use mount::Mount;
