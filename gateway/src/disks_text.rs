@@ -12,6 +12,10 @@ pub fn render(status: &DisksStatus) -> String {
 
 fn state(disk: &DiskStatus) -> String {
     match disk.state {
+        DiskState::Missing if disk.problem.is_some() => {
+            let problem = disk.problem.as_deref().unwrap_or_default();
+            format!("missing with {} dirty files: {problem}", disk.dirty_files)
+        }
         DiskState::InUse if disk.primary => "in use, has the catalog".to_owned(),
         DiskState::Missing if disk.dirty_files > 0 => {
             format!("missing with {} dirty files: attach it again", disk.dirty_files)
@@ -70,7 +74,11 @@ mod tests {
             dirty_bytes: ByteSize(5),
             dirty_files: 2,
             files: 2,
+            problem: None,
         };
+        let refused = DiskStatus { problem: Some("is another's".to_owned()), ..disk.clone() };
+        let text = render(&DisksStatus { disks: vec![refused] });
+        assert!(text.starts_with("d1: missing with 2 dirty files: is another's"), "{text}");
         let text = render(&DisksStatus { disks: vec![disk] });
         assert!(text.starts_with("d1: missing with 2 dirty files: attach it again"), "{text}");
         let lost = LostFile { share: None, path: "a".to_owned(), size: ByteSize(5) };

@@ -56,6 +56,7 @@ pub fn init(workspace: &Workspace) -> Result<PathBuf> {
 /// # Errors
 /// When something does not compile, or a Debian package cannot be had.
 pub fn image(workspace: &Workspace, progress: &mut dyn Progress) -> Result<BuildReport> {
+    let _building = workspace.building()?;
     progress.step("gateway: compiling");
     let gateway = gateway(workspace)?;
     progress.step("init: compiling");

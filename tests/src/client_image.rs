@@ -171,6 +171,7 @@ impl ClientImage {
     /// # Errors
     /// When a package cannot be had.
     pub fn build(workspace: &Workspace, progress: &mut dyn image::Progress) -> Result<Self> {
+        let _building = workspace.building()?;
         let (folder, package_cache) = (workspace.out().join("client"), workspace.package_cache());
         let pins = lock::parse(PINS)?;
         let debs = Debs::open(&package_cache, None)?.obtain(

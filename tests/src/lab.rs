@@ -70,6 +70,7 @@ impl Parts {
 /// # Errors
 /// When the outcome of the trial cannot be kept.
 pub fn choose_accelerator(workspace: &Workspace, kernel: &Path) -> Result<Accelerator> {
+    let _building = workspace.building()?;
     Accelerator::choose(kernel, &workspace.out().join("kvm"))
 }
 

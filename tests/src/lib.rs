@@ -35,5 +35,6 @@ pub mod switch;
 pub mod terminal;
 pub mod test_count;
 pub mod uplink;
+pub mod vm_tests;
 pub mod wait;
 pub mod workspace;

@@ -43,6 +43,7 @@ impl Suite {
     pub fn program(&self, workspace: &Workspace) -> Result<PathBuf> {
         let root = workspace.out().join("suites").join(format!("{}-{}", self.name, self.version));
         let program = root.join("bin").join(self.name);
+        let _building = workspace.building()?;
         if program.exists() {
             return Ok(program);
         }

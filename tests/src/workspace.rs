@@ -1,5 +1,14 @@
 //! Where things are: the repository and what is built below it.
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+/// The right to build in `out`, until it is dropped.
+#[derive(Debug)]
+pub struct Building(#[expect(dead_code, reason = "holds the lock")] File);
 
 /// The repository that this crate was compiled from.
 #[derive(Clone, Debug)]
@@ -23,6 +32,19 @@ impl Workspace {
     /// What builds and runs leave behind; not under version control.
     pub fn out(&self) -> PathBuf {
         self.root.join("out")
+    }
+
+    /// Waits until no other process builds in [`Workspace::out`]: tests run side by side, and what the first one
+    /// builds the others find.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be made.
+    pub fn building(&self) -> Result<Building> {
+        fs::create_dir_all(self.out()).context("the folder of what is built")?;
+        let lock =
+            File::create(self.out().join("build.lock")).context("the lock of what is built")?;
+        lock.lock().context("waiting for another build")?;
+        Ok(Building(lock))
     }
 
     /// Debian packages and what is unpacked of them.

@@ -87,6 +87,9 @@ pub struct DiskStatus {
     pub dirty_files: u64,
     /// Files of which bytes are cached on it.
     pub files: u64,
+    /// Why it is missing although it was given, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// How a cache disk stands.

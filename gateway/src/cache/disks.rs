@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -63,6 +63,8 @@ pub struct CacheDisk {
     recency: Mutex<Recency>,
     draining: AtomicBool,
     empty: AtomicBool,
+    /// Bytes that S3 does not have, found when it was last looked at while it was being emptied.
+    left: AtomicU64,
 }
 
 impl CacheDisk {
@@ -88,6 +90,7 @@ impl CacheDisk {
             recency: Mutex::default(),
             draining: AtomicBool::new(draining),
             empty: AtomicBool::new(false),
+            left: AtomicU64::new(0),
             id,
             name,
             dir,
@@ -130,6 +133,7 @@ impl CacheDisk {
     /// Changes whether it takes new files. The catalog must know already.
     pub fn set_draining(&self, draining: bool) {
         self.empty.store(false, Ordering::Release);
+        self.left.store(0, Ordering::Release);
         self.draining.store(draining, Ordering::Release);
     }
 
@@ -141,6 +145,16 @@ impl CacheDisk {
     /// Notes what a look at all of it has found.
     pub fn note_empty(&self, empty: bool) {
         self.empty.store(empty, Ordering::Release);
+    }
+
+    /// Notes how many bytes that S3 does not have a look at all of it has found.
+    pub fn note_left(&self, dirty_bytes: u64) {
+        self.left.store(dirty_bytes, Ordering::Release);
+    }
+
+    /// Bytes that S3 does not have, on a disk that takes no new files; 0 before it was looked at.
+    pub fn left_bytes(&self) -> u64 {
+        if self.is_draining() { self.left.load(Ordering::Acquire) } else { 0 }
     }
 
     pub(super) fn path(&self, ino: Ino) -> PathBuf {
@@ -173,6 +187,9 @@ impl CacheDisk {
     }
 }
 
+/// Disks that do not open, by name.
+pub type Unopened = Vec<(String, CacheError)>;
+
 /// All disks.
 #[derive(Debug)]
 pub(super) struct Disks {
@@ -183,15 +200,21 @@ pub(super) struct Disks {
 }
 
 impl Disks {
-    /// Opens the primary, which is the first, and the others. Blocks.
-    pub(super) fn open(disks: Vec<DiskAt>) -> Result<Self, CacheError> {
-        let all = disks.into_iter().map(CacheDisk::open).collect::<Result<Vec<_>, _>>()?;
-        assert!((1..=DISKS_MAX).contains(&all.len()), "the caller counts disks");
-        Ok(Self {
-            all,
-            places: Places::default(),
-            turns: std::array::from_fn(|_| Mutex::default()),
-        })
+    /// Opens the primary, which is the first, and the others; tells by name which of these do not open. Blocks.
+    pub(super) fn open(disks: Vec<DiskAt>) -> Result<(Self, Unopened), CacheError> {
+        assert!((1..=DISKS_MAX).contains(&disks.len()), "the caller counts disks");
+        let (mut all, mut unopened) = (Vec::new(), Vec::new());
+        for at in disks {
+            let name = at.name.clone();
+            match CacheDisk::open(at) {
+                Ok(disk) => all.push(disk),
+                // Without the primary there is nothing.
+                Err(error) if all.is_empty() => return Err(error),
+                Err(error) => unopened.push((name, error)),
+            }
+        }
+        let (places, turns) = (Places::default(), std::array::from_fn(|_| Mutex::default()));
+        Ok((Self { all, places, turns }, unopened))
     }
 
     /// All of them, the primary first.
@@ -295,6 +318,11 @@ impl Disks {
             }
         }
         failure.map_or(Ok(None), Err)
+    }
+
+    /// Where the file is is not known from here on.
+    pub(super) fn forget_place(&self, ino: Ino) {
+        self.places.forget(ino);
     }
 
     /// Removes the file wherever it is. Blocks.

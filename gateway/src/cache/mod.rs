@@ -36,7 +36,7 @@ use bytes::Bytes;
 use tokio::task::{self, JoinError};
 
 pub use disk::{DiskIo, DiskSpace, HostDisk};
-pub use disks::{CacheDisk, DISKS_MAX, DiskAt};
+pub use disks::{CacheDisk, DISKS_MAX, DiskAt, Unopened};
 pub use overlay::Overlay;
 pub use space::{Space, Spaces};
 
@@ -153,17 +153,28 @@ impl CacheStore {
     /// The same of several disks, [`DISKS_MAX`] at most, the primary first.
     ///
     /// # Errors
-    /// [`CacheError::Directory`].
+    /// [`CacheError::Directory`] of the first that does not open.
     pub fn open_all(disks: Vec<DiskAt>) -> Result<Self, CacheError> {
-        Ok(Self {
+        let (cache, unopened) = Self::open_those_that_open(disks)?;
+        unopened.into_iter().next().map_or(Ok(cache), |(_, error)| Err(error))
+    }
+
+    /// The same without further disks that do not open; tells which these are.
+    ///
+    /// # Errors
+    /// [`CacheError::Directory`] of the primary.
+    pub fn open_those_that_open(disks: Vec<DiskAt>) -> Result<(Self, Unopened), CacheError> {
+        let (disks, unopened) = Disks::open(disks)?;
+        let cache = Self {
             inner: Arc::new(Inner {
-                disks: Disks::open(disks)?,
+                disks,
                 reach: OutOfReach::default(),
                 open: Mutex::default(),
                 overlay: Overlay::default(),
                 buffers: Buffers::default(),
             }),
-        })
+        };
+        Ok((cache, unopened))
     }
 
     /// What has been written and not committed.

@@ -49,26 +49,31 @@ impl CacheStore {
         Some(&self.disks()[slot])
     }
 
-    /// Copies `ranges` of the file to the disk `to`, durably. Call with the inode locked exclusively and
+    /// Copies `ranges` of the file from one disk to the other, durably. Call with the inode locked exclusively and
     /// nothing uncommitted. The file is still where it was.
     ///
     /// # Errors
     /// [`CacheError::Disk`]; `to` may have a part of it then.
-    pub async fn copy_to(&self, ino: Ino, ranges: RangeSet, to: DiskId) -> Result<(), CacheError> {
+    pub async fn copy_to(
+        &self,
+        ino: Ino,
+        ranges: RangeSet,
+        (from, to): (DiskId, DiskId),
+    ) -> Result<(), CacheError> {
         self.blocking(ino, "move", move |inner| {
-            let missing = || io::Error::from(io::ErrorKind::NotFound);
-            let to = inner.disk(to)?;
-            let from = inner.existing(ino)?.ok_or_else(missing)?;
+            let (from, to) = (inner.disk(from)?, inner.disk(to)?);
+            // Of this disk, whatever is thought of where the file is.
+            let from = from.io.open(&from.path(ino), false)?;
             let copy = to.io.open(&to.path(ino), true)?;
             copy.set_len(0)?;
-            copy.set_len(from.file.size()?)?;
+            copy.set_len(from.size()?)?;
             let mut buffer = vec![0; PIECE_BYTES];
             for range in ranges.iter() {
                 let mut at = range.start;
                 while at < range.end {
                     let left = usize::try_from(range.end - at).unwrap_or(usize::MAX);
                     let piece = &mut buffer[..left.min(PIECE_BYTES)];
-                    if from.file.read_at(piece, at)? < piece.len() {
+                    if from.read_at(piece, at)? < piece.len() {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
                     copy.write_all_at(piece, at)?;
@@ -100,6 +105,20 @@ impl CacheStore {
             }
         }
         self.remove_on(from, ino).await
+    }
+
+    /// The file is on the disk `is`, whatever was thought of it; what `old` has under its name is removed. Call with
+    /// the inode locked exclusively and nothing uncommitted.
+    ///
+    /// # Errors
+    /// [`CacheError::Disk`]: the old copy could not be removed.
+    pub async fn only_on(&self, ino: Ino, (old, is): (DiskId, DiskId)) -> Result<(), CacheError> {
+        self.inner.lock_open().remove(&ino);
+        match self.inner.disks.slot(is) {
+            Some(slot) => self.inner.disks.set_place(ino, slot),
+            None => self.inner.disks.forget_place(ino),
+        }
+        self.remove_on(old, ino).await
     }
 
     /// Removes what the disk has under the name of this file, which is on another or nowhere.

@@ -1,13 +1,11 @@
 //! The cache disks as the admin API sees them: how they stand, releasing, keeping, forgetting.
-use std::collections::BTreeMap;
-
 use gateway_api::{
     ByteSize,
     disks::{DiskName, DiskState, DiskStatus, DisksStatus, ForgetReport, ForgetRequest, LostFile},
     status::HealthEventKind,
 };
 
-use super::shares::Parts;
+use super::{disk_counts::Counts, disks::LeftOut, shares::Parts};
 use crate::{
     admin::ControlError,
     cache::{CacheDisk, DiskSpace},
@@ -30,24 +28,30 @@ fn failed(error: &CatalogError) -> ControlError {
 
 /// All disks.
 pub(super) async fn status(parts: &Parts) -> Result<DisksStatus, ControlError> {
-    let counts = parts.catalog.disk_counts().await.map_err(|error| failed(&error))?;
+    let counts = parts.disk_counts.counts(&parts.catalog, &parts.cache).await;
+    let counts = counts.map_err(|error| failed(&error))?;
     let rows = parts.catalog.disks().await.map_err(|error| failed(&error))?;
+    let mut new: Vec<&DiskName> = parts.disks_left_out.keys().collect();
+    new.retain(|name| !rows.iter().any(|row| row.name == name.as_str()));
     let mut disks = Vec::with_capacity(rows.len() + 1);
     let primary = parts.cache.disk(DiskId::PRIMARY);
     disks.extend(primary.map(|disk| in_use(disk, &counts)).transpose()?);
     for row in rows {
         disks.push(match parts.cache.disk(row.id) {
             Some(disk) => in_use(disk, &counts)?,
-            None => missing(row, &counts)?,
+            None => missing(row, &counts, &parts.disks_left_out)?,
         });
+    }
+    for name in new {
+        let (state, counts) = (DiskState::Missing, DiskCounts::default());
+        let problem = parts.disks_left_out.get(name).cloned();
+        let disk = told(false, name.as_str(), String::new(), state, counts)?;
+        disks.push(DiskStatus { problem, ..disk });
     }
     Ok(DisksStatus { disks })
 }
 
-fn in_use(
-    disk: &CacheDisk,
-    counts: &BTreeMap<DiskId, DiskCounts>,
-) -> Result<DiskStatus, ControlError> {
+fn in_use(disk: &CacheDisk, counts: &Counts) -> Result<DiskStatus, ControlError> {
     // One that fails must not hide the others.
     let space = disk.space().now().unwrap_or_else(|error| {
         tracing::error!("cache disk {} does not tell its space: {error}", disk.name());
@@ -61,19 +65,19 @@ fn in_use(
     };
     let path = disk.dir().display().to_string();
     let (total, free) = (ByteSize(space.total), ByteSize(space.available));
-    Ok(DiskStatus { total, free, ..told(disk.id(), disk.name(), path, state, counts)? })
+    let is_primary = disk.id() == DiskId::PRIMARY;
+    Ok(DiskStatus { total, free, ..told(is_primary, disk.name(), path, state, counts)? })
 }
 
-fn missing(
-    row: DiskRow,
-    counts: &BTreeMap<DiskId, DiskCounts>,
-) -> Result<DiskStatus, ControlError> {
+fn missing(row: DiskRow, counts: &Counts, left_out: &LeftOut) -> Result<DiskStatus, ControlError> {
     let counts = counts.get(&row.id).copied().unwrap_or_default();
-    told(row.id, &row.name, row.path, DiskState::Missing, counts)
+    let disk = told(false, &row.name, row.path, DiskState::Missing, counts)?;
+    let problem = left_out.get(&disk.name).cloned();
+    Ok(DiskStatus { problem, ..disk })
 }
 
 fn told(
-    id: DiskId,
+    primary: bool,
     name: &str,
     path: String,
     state: DiskState,
@@ -85,7 +89,7 @@ fn told(
     Ok(DiskStatus {
         name,
         path,
-        primary: id == DiskId::PRIMARY,
+        primary,
         state,
         total: ByteSize(0),
         free: ByteSize(0),
@@ -93,6 +97,7 @@ fn told(
         dirty_bytes: ByteSize(counts.dirty_bytes),
         dirty_files: counts.dirty_files,
         files: counts.files,
+        problem: None,
     })
 }
 

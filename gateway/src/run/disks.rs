@@ -2,6 +2,7 @@
 //!
 //! Each disk besides the primary has `disk.toml`, written at its first use: whose it is and what it is called.
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -20,47 +21,9 @@ use crate::{
 /// The disk's word on whose it is.
 const MARK_FILE: &str = "disk.toml";
 
-/// Why a cache disk is not taken. Nothing on it has been touched.
+/// Why the gateway does not start with these cache disks. Nothing on them has been touched.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
-    /// It is another gateway's, or a former life's of this one.
-    #[error(
-        "{} is the cache disk {name:?} of another installation ({found}; this one is {own}). Give it back to that \
-         one; or, if nothing on it is needed any more, empty it and start again", dir.display()
-    )]
-    Foreign {
-        /// Where it is.
-        dir: PathBuf,
-        /// Its name there.
-        name: String,
-        /// Whose it is.
-        found: String,
-        /// Who this is.
-        own: String,
-    },
-    /// It has another name than it was given.
-    #[error(
-        "{} was given as cache disk {given:?}, but is {found:?}: give it under that name", dir.display()
-    )]
-    OtherName {
-        /// Where it is.
-        dir: PathBuf,
-        /// What it was called.
-        given: String,
-        /// What it is called.
-        found: String,
-    },
-    /// It was used before, and what is there now is not it.
-    #[error(
-        "{} is not cache disk {name:?}, which was used before: it has no {MARK_FILE}. Is the disk mounted? Leave it out \
-         to start without it", dir.display()
-    )]
-    NotThere {
-        /// Where it should be.
-        dir: PathBuf,
-        /// Its name.
-        name: String,
-    },
     /// The primary disk would be one of the others.
     #[error(
         "{} is a further cache disk (it has {MARK_FILE}) and cannot be the primary one: its files are known to the catalog \
@@ -80,25 +43,7 @@ pub enum DiskError {
         /// Where.
         dir: PathBuf,
     },
-    /// Somebody else's files are there.
-    #[error(
-        "{} holds a cache already and cannot become cache disk {name:?}: give an empty directory", dir.display()
-    )]
-    InUse {
-        /// Where.
-        dir: PathBuf,
-        /// The name given.
-        name: String,
-    },
-    /// Its mark cannot be read.
-    #[error("{}: {problem}", path.display())]
-    Mark {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// It cannot be looked at.
+    /// The primary disk cannot be looked at.
     #[error("{}: {source}", path.display())]
     Io {
         /// What.
@@ -112,6 +57,36 @@ pub enum DiskError {
     /// The catalog does not tell.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+}
+
+/// Why a further cache disk is not taken. Nothing on it has been touched.
+#[derive(Debug, thiserror::Error)]
+enum NotTaken {
+    /// It is another gateway's, or a former life's of this one.
+    #[error(
+        "{} is the cache disk {name:?} of another installation ({found}; this one is {own}). Give it back to that \
+         one; or, if nothing on it is needed any more, empty it and start again", dir.display()
+    )]
+    Foreign { dir: PathBuf, name: String, found: String, own: String },
+    /// It has another name than it was given.
+    #[error("{} was given as cache disk {given:?}, but is {found:?}: give it under that name", dir.display())]
+    OtherName { dir: PathBuf, given: String, found: String },
+    /// It was used before, and what is there now is not it.
+    #[error(
+        "{} is not cache disk {name:?}, which was used before: it has no {MARK_FILE}. Is the disk mounted?", dir.display()
+    )]
+    NotThere { dir: PathBuf, name: String },
+    /// Somebody else's files are there.
+    #[error(
+        "{} holds a cache already and cannot become cache disk {name:?}: give an empty directory", dir.display()
+    )]
+    InUse { dir: PathBuf, name: String },
+    /// Its mark cannot be read.
+    #[error("{}: {problem}", path.display())]
+    Mark { path: PathBuf, problem: String },
+    /// It cannot be looked at.
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
 }
 
 /// What [`MARK_FILE`] holds.
@@ -162,68 +137,97 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, DiskError> {
     }
 }
 
-/// The disks that are given, as the cache takes them: the primary at `cache` first. All are looked at before the
-/// first is changed.
+/// The given disks.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    /// Those that can be used, the primary first.
+    pub(super) disks: Vec<DiskAt>,
+    /// Why others are left out.
+    pub(super) left_out: LeftOut,
+}
+
+/// Why disks that were given are not used, by their names. Nothing on them has been touched.
+pub(super) type LeftOut = BTreeMap<DiskName, String>;
+
+/// The disks that are given, as the cache takes them: the primary at `cache` first. A further one that cannot be
+/// taken is left out, as if it were missing.
 ///
 /// # Errors
-/// [`DiskError`]: do not start.
+/// [`DiskError::Arguments`], [`DiskError::Catalog`], and of the primary: do not start.
 pub(super) async fn open(
     catalog: &Catalog,
     cache: &Path,
     given: &[DiskArg],
     io: impl Fn() -> Arc<dyn DiskIo>,
-) -> Result<Vec<DiskAt>, DiskError> {
-    check_arguments(cache, given)?;
+) -> Result<Given, DiskError> {
+    let mut left_out = LeftOut::new();
+    let given = check_arguments(cache, given, &mut left_out)?;
     let known = catalog.disks().await?;
     let own = format!("{:016x}", catalog.generation());
-    let mut unmarked = Vec::new();
-    for disk in given {
-        if !is_marked(disk, &own, &known)? {
-            unmarked.push(disk);
-        }
-    }
-    for disk in unmarked {
-        let path = disk.dir.join(MARK_FILE);
-        let mark = Mark { installation: own.clone(), name: disk.name.as_str().to_owned() };
-        let at = |source| DiskError::Io { path: path.clone(), source };
-        let text = toml::to_string(&mark).map_err(|error| at(io::Error::other(error)))?;
-        replace_file(&disk.dir, &path, text.as_bytes()).map_err(at)?;
-    }
     let mut disks = vec![DiskAt::primary(io(), cache)];
     for disk in given {
+        if let Err(error) = take(disk, &own, &known) {
+            left_out.insert(disk.name.clone(), error.to_string());
+            continue;
+        }
         let path = disk.dir.display().to_string();
         let DiskRow { id, name, draining, .. } =
             catalog.ensure_disk(disk.name.as_str(), &path).await?;
         disks.push(DiskAt { id, name, dir: disk.dir.clone(), io: io(), draining });
     }
-    Ok(disks)
+    Ok(Given { disks, left_out })
 }
 
-fn check_arguments(cache: &Path, given: &[DiskArg]) -> Result<(), DiskError> {
+/// Makes sure that the disk is ours: a blank one becomes it.
+fn take(disk: &DiskArg, own: &str, known: &[DiskRow]) -> Result<(), NotTaken> {
+    if is_marked(disk, own, known)? {
+        return Ok(());
+    }
+    let path = disk.dir.join(MARK_FILE);
+    let mark = Mark { installation: own.to_owned(), name: disk.name.as_str().to_owned() };
+    let at = |source| NotTaken::Io { path: path.clone(), source };
+    let text = toml::to_string(&mark).map_err(|error| at(io::Error::other(error)))?;
+    replace_file(&disk.dir, &path, text.as_bytes()).map_err(at)
+}
+
+/// Those that can be found. Nothing is left out of what does not fit together: that is a mistake to mend.
+fn check_arguments<'a>(
+    cache: &Path,
+    given: &'a [DiskArg],
+    left_out: &mut LeftOut,
+) -> Result<Vec<&'a DiskArg>, DiskError> {
     let wrong = |words: String| Err(DiskError::Arguments(words));
     if given.len() >= DISKS_MAX {
         return wrong(format!("{DISKS_MAX} cache disks at most, the primary among them"));
     }
-    let place = |path: &Path| {
-        fs::canonicalize(path).map_err(|source| DiskError::Io { path: path.to_owned(), source })
-    };
-    let (mut names, mut places) = (vec![PRIMARY], vec![place(cache)?]);
-    for DiskArg { name, dir } in given {
+    let primary = fs::canonicalize(cache)
+        .map_err(|source| DiskError::Io { path: cache.to_owned(), source })?;
+    let (mut names, mut places) = (vec![PRIMARY], vec![primary]);
+    let mut found = Vec::new();
+    for disk @ DiskArg { name, dir } in given {
         if names.contains(&name.as_str()) {
             return wrong(format!("two cache disks are called {name}"));
         }
-        let at = place(dir)?;
+        names.push(name.as_str());
+        let at = match fs::canonicalize(dir) {
+            Ok(at) => at,
+            Err(source) => {
+                let why = NotTaken::Io { path: dir.clone(), source };
+                left_out.insert(name.clone(), why.to_string());
+                continue;
+            }
+        };
         if places.contains(&at) {
             return wrong(format!("{} is given as two cache disks", dir.display()));
         }
-        names.push(name.as_str());
         places.push(at);
+        found.push(disk);
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Whether the disk is ours already; `false`: it is blank and may become so.
-fn is_marked(disk: &DiskArg, own: &str, known: &[DiskRow]) -> Result<bool, DiskError> {
+fn is_marked(disk: &DiskArg, own: &str, known: &[DiskRow]) -> Result<bool, NotTaken> {
     let DiskArg { name, dir } = disk;
     let path = dir.join(MARK_FILE);
     let text = match fs::read_to_string(&path) {
@@ -231,29 +235,29 @@ fn is_marked(disk: &DiskArg, own: &str, known: &[DiskRow]) -> Result<bool, DiskE
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return check_blank(name, dir, known).map(|()| false);
         }
-        Err(source) => return Err(DiskError::Io { path, source }),
+        Err(source) => return Err(NotTaken::Io { path, source }),
     };
     let mark: Mark = toml::from_str(&text)
-        .map_err(|error| DiskError::Mark { path, problem: error.to_string() })?;
+        .map_err(|error| NotTaken::Mark { path, problem: error.to_string() })?;
     let dir = dir.clone();
     if mark.installation != own {
         let (found, own) = (mark.installation, own.to_owned());
-        return Err(DiskError::Foreign { dir, name: mark.name, found, own });
+        return Err(NotTaken::Foreign { dir, name: mark.name, found, own });
     }
     if mark.name != name.as_str() {
         let given = name.as_str().to_owned();
-        return Err(DiskError::OtherName { dir, given, found: mark.name });
+        return Err(NotTaken::OtherName { dir, given, found: mark.name });
     }
     Ok(true)
 }
 
-fn check_blank(name: &DiskName, dir: &Path, known: &[DiskRow]) -> Result<(), DiskError> {
+fn check_blank(name: &DiskName, dir: &Path, known: &[DiskRow]) -> Result<(), NotTaken> {
     let (dir, name) = (dir.to_owned(), name.as_str().to_owned());
     if known.iter().any(|disk| disk.name == name) {
-        return Err(DiskError::NotThere { dir, name });
+        return Err(NotTaken::NotThere { dir, name });
     }
     if dir.join(CATALOG_FILE).exists() || dir.join("data").exists() {
-        return Err(DiskError::InUse { dir, name });
+        return Err(NotTaken::InUse { dir, name });
     }
     Ok(())
 }

@@ -215,7 +215,7 @@ impl Control for Gateway {
             serving: self.serving.load(Ordering::Relaxed),
             settings_problem: match state
                 .problem()
-                .or_else(|| status::missing_disks(&parts.cache))
+                .or_else(|| status::missing_disks(&parts.cache, &parts.disks_left_out))
                 .or_else(|| self.metrics_problem())
                 .or_else(|| parts.bandwidth.problem())
             {

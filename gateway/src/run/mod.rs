@@ -7,6 +7,7 @@
 mod bandwidth;
 mod credentials;
 mod disk_control;
+mod disk_counts;
 mod disks;
 mod gateway;
 mod machine;
@@ -19,6 +20,7 @@ mod status;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use gateway_api::status::HealthEventKind;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -137,13 +139,8 @@ impl RunError {
             Self::Disk(DiskError::Catalog(error)) => catalog(error),
             Self::Disk(DiskError::Io { .. }) => false,
             Self::Disk(
-                DiskError::Foreign { .. }
-                | DiskError::OtherName { .. }
-                | DiskError::NotThere { .. }
-                | DiskError::NotPrimary { .. }
+                DiskError::NotPrimary { .. }
                 | DiskError::NoCatalog { .. }
-                | DiskError::InUse { .. }
-                | DiskError::Mark { .. }
                 | DiskError::Arguments(_),
             ) => true,
             Self::Identity(IdentityError::Damaged { .. }) | Self::NoListener => true,
@@ -180,13 +177,24 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     disks::check_primary(&args.cache)?;
     let catalog = Catalog::open(&args.cache)?;
-    let disks = disks::open(&catalog, &args.cache, &args.cache_disk, || disk(&args)).await?;
-    let cache = CacheStore::open_all(disks)?;
+    let disks::Given { disks, mut left_out } =
+        disks::open(&catalog, &args.cache, &args.cache_disk, || disk(&args)).await?;
+    let (cache, unopened) = CacheStore::open_those_that_open(disks)?;
+    left_out.extend(
+        unopened
+            .into_iter()
+            .filter_map(|(name, error)| Some((name.parse().ok()?, error.to_string()))),
+    );
     let recovered = recovery::recover(&catalog, &cache, clock.as_ref()).await?;
     tracing::info!("catalog and cache are in order: {recovered}");
     let events = Events::new(Arc::clone(&clock));
     for event in recovered.events {
         events.add(event.kind, event.share, event.message);
+    }
+    for (name, why) in &left_out {
+        let message = format!("the cache disk {name} is not used: {why}");
+        tracing::error!("{message}");
+        events.add(HealthEventKind::CacheDiskMissing, None, message);
     }
 
     let locks = InodeLocks::default();
@@ -216,6 +224,8 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
         bandwidth: Arc::clone(&bandwidth),
         orphaned_upload_days: Arc::default(),
         credentials: S3Credentials::new(&settings.current().settings.s3),
+        disks_left_out: Arc::new(left_out),
+        disk_counts: Arc::default(),
     });
     let lanes = nfs::Lanes::new().map_err(RunError::Runtime)?;
     let server = nfs::Server::new(exports, handles, Limits::default()).on_lanes(lanes);

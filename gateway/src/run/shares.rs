@@ -23,7 +23,10 @@ use tokio::sync::Mutex;
 
 use super::{
     bandwidth::Bandwidth,
-    credentials, machine,
+    credentials,
+    disk_counts::Counted,
+    disks::LeftOut,
+    machine,
     orphans::{self, Sweeps},
     probe::{Asked, Probe},
     rounds::{Rounds, keep},
@@ -71,6 +74,8 @@ pub(super) struct Parts {
     /// Age of uploads in parts that nobody goes on with; 0: none is aborted.
     pub(super) orphaned_upload_days: Arc<AtomicU32>,
     pub(super) credentials: S3Credentials,
+    pub(super) disks_left_out: Arc<LeftOut>,
+    pub(super) disk_counts: Arc<Counted>,
 }
 
 /// One running share.

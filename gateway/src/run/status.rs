@@ -7,6 +7,7 @@ use gateway_api::{
     status::{CacheStatus, RenameStatus, ShareState, ShareStatus, Shutdown, UploadStatus},
 };
 
+use super::disks::LeftOut;
 use crate::{
     cache::CacheStore,
     catalog::{Catalog, CatalogError, PendingCounts, RenameProgress},
@@ -106,13 +107,15 @@ pub(super) fn cache(cache: &CacheStore) -> CacheStatus {
     }
 }
 
-/// Which cache disks with bytes that S3 does not have are missing, in words for the operator.
-pub(super) fn missing_disks(cache: &CacheStore) -> Option<String> {
+/// Which cache disks with bytes that S3 does not have are missing, and which that were given are not used, in
+/// words for the operator.
+pub(super) fn missing_disks(cache: &CacheStore, left_out: &LeftOut) -> Option<String> {
     let missing = cache.missing_disks();
     let each = missing.iter().map(|(disk, files)| {
         format!("cache disk {disk} with {files} dirty files is missing: attach it again")
     });
-    let words = each.collect::<Vec<_>>().join("; ");
+    let unused = left_out.iter().map(|(name, why)| format!("cache disk {name} is not used: {why}"));
+    let words = each.chain(unused).collect::<Vec<_>>().join("; ");
     (!words.is_empty()).then_some(words)
 }
 

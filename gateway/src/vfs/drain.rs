@@ -22,30 +22,48 @@ pub struct Drained {
     pub left: u64,
 }
 
+/// What came of a file on such a disk.
+enum Left {
+    /// It is on another disk, or nowhere.
+    Gone,
+    /// It is there for now: so many bytes that S3 does not have.
+    Stays { dirty_bytes: u64 },
+}
+
 impl WriteBack {
-    /// One round over all disks that are to be emptied. A file that cannot leave is left for the next.
+    /// One round over all disks that are to be emptied. A file that cannot leave is left for the next, and a
+    /// disk that fails keeps no other from being emptied.
     ///
     /// # Errors
-    /// Of a disk or the catalog; what has left stays away.
+    /// Of the first disk that failed, or of the catalog; what has left stays away.
     pub async fn drain(&self) -> Result<Drained, FsError> {
-        let mut all = Drained::default();
+        let mut all = Ok(Drained::default());
         for disk in self.cache.disks().iter().filter(|disk| disk.is_draining()) {
-            let one = self.drain_disk(disk).await?;
-            all = Drained { gone: all.gone + one.gone, left: all.left + one.left };
+            let one = self.drain_disk(disk).await;
+            all = match (all, one) {
+                (Ok(all), Ok(one)) => {
+                    Ok(Drained { gone: all.gone + one.gone, left: all.left + one.left })
+                }
+                (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+            };
         }
-        Ok(all)
+        all
     }
 
     async fn drain_disk(&self, disk: &CacheDisk) -> Result<Drained, FsError> {
         let mut drained = Drained::default();
+        let mut bytes = 0_u64;
         for shard in 0..=u8::MAX {
             for ino in self.cache.list(disk.id(), shard).await? {
                 if !disk.is_draining() {
                     return Ok(drained);
                 }
                 match self.drain_file(disk.id(), ino).await {
-                    Ok(true) => drained.gone += 1,
-                    Ok(false) => drained.left += 1,
+                    Ok(Left::Gone) => drained.gone += 1,
+                    Ok(Left::Stays { dirty_bytes }) => {
+                        drained.left += 1;
+                        bytes = bytes.saturating_add(dirty_bytes);
+                    }
                     Err(error) => {
                         tracing::warn!(ino = ino.0, "stays on {} for now: {error}", disk.name());
                         drained.left += 1;
@@ -53,6 +71,7 @@ impl WriteBack {
                 }
             }
         }
+        disk.note_left(bytes);
         let empty = drained.gone + drained.left == 0;
         if empty && !disk.is_empty() {
             tracing::info!("cache disk {} is empty: it can be taken away", disk.name());
@@ -61,8 +80,7 @@ impl WriteBack {
         Ok(drained)
     }
 
-    /// Whether the file has left the disk.
-    async fn drain_file(&self, disk: DiskId, ino: Ino) -> Result<bool, FsError> {
+    async fn drain_file(&self, disk: DiskId, ino: Ino) -> Result<Left, FsError> {
         let _held = self.locks.exclusive(ino).await;
         if self.cache.overlay().has(ino) {
             self.commit(ino).await?;
@@ -71,25 +89,29 @@ impl WriteBack {
             Ok(row) => row,
             Err(CatalogError::Gone(_)) => {
                 self.cache.remove_on(disk, ino).await?;
-                return Ok(true);
+                return Ok(Left::Gone);
             }
             Err(error) => return Err(error.into()),
         };
         if self.catalog.with_bytes_on(disk, vec![ino]).await?.is_empty() {
-            // Nothing of it means anything, or it is on another disk by now.
-            let elsewhere = self.cache.disk_of(ino).await?.id() != disk;
-            if elsewhere {
-                self.cache.remove_on(disk, ino).await?;
-            } else {
+            if self.catalog.ranges(ino).await?.is_empty() {
+                // None of it means anything, wherever it is.
                 self.cache.take_off(ino).await?;
+            } else {
+                // The catalog says which of two copies is the file, and this one is not.
+                let is = self.catalog.disk_of(ino).await?;
+                self.cache.only_on(ino, (disk, is)).await?;
             }
-            return Ok(true);
+            return Ok(Left::Gone);
         }
         if self.catalog.drop_ranges(ino).await? {
             self.cache.take_off(ino).await?;
-            return Ok(true);
+            return Ok(Left::Gone);
         }
-        self.move_file(disk, &row).await
+        if self.move_file(disk, &row).await? {
+            return Ok(Left::Gone);
+        }
+        Ok(Left::Stays { dirty_bytes: row.size })
     }
 
     /// Forgets what the cache has of a file of which the catalog knows nothing any more.
@@ -114,7 +136,7 @@ impl WriteBack {
             // Its upload comes, or somebody else's.
             return Ok(false);
         }
-        let copied = self.cache.copy_to(ino, ranges.clone(), to.id()).await;
+        let copied = self.cache.copy_to(ino, ranges.clone(), (from, to.id())).await;
         if let Err(error) = copied {
             self.cache.remove_on(to.id(), ino).await?;
             return Err(error.into());

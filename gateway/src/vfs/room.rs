@@ -122,6 +122,15 @@ impl WriteBack {
     /// # Errors
     /// Of the disk.
     pub fn look_at_pressure(&self) -> Result<(), FsError> {
+        let of = self.unsent_of_capacity()?;
+        if self.pacer.looked(self.clock.now(), of, self.catalog.progress()).is_high() {
+            self.events.add(HealthEventKind::CacheFull, None, NEARLY_FULL.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Bytes that S3 does not have on the disks that take files, and how many could be.
+    pub(super) fn unsent_of_capacity(&self) -> Result<(u64, u64), FsError> {
         let spaces = self.cache.space();
         let asked = spaces.now().and_then(|space| Ok((space, spaces.for_writers()?)));
         let (space, (capacity, _)) = asked.map_err(|error| {
@@ -129,13 +138,10 @@ impl WriteBack {
             FsError::Io
         })?;
         let used = space.total.saturating_sub(space.available);
-        // What is on a disk that is missing fills none of these.
-        let unsent = self.catalog.unsent_bytes().saturating_sub(self.cache.out_of_reach_bytes());
-        let dirty = unsent.saturating_add(self.cache.overlay().bytes()).min(used);
-        if self.pacer.looked(self.clock.now(), (dirty, capacity), self.catalog.progress()).is_high()
-        {
-            self.events.add(HealthEventKind::CacheFull, None, NEARLY_FULL.to_owned());
-        }
-        Ok(())
+        // What is on a disk that is missing, or that takes no new files, fills none of these.
+        let elsewhere = self.cache.disks().iter().map(CacheDisk::left_bytes).sum::<u64>();
+        let elsewhere = elsewhere.saturating_add(self.cache.out_of_reach_bytes());
+        let unsent = self.catalog.unsent_bytes().saturating_sub(elsewhere);
+        Ok((unsent.saturating_add(self.cache.overlay().bytes()).min(used), capacity))
     }
 }

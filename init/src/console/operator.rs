@@ -236,6 +236,7 @@ pub(super) fn story() -> View {
             dirty_bytes: ByteSize(0),
             dirty_files: 0,
             files: 1204,
+            problem: None,
         }]),
         routes: vec![
             "default via 10.0.2.2 on eth0, metric 100".to_owned(),

@@ -1,5 +1,5 @@
-//! `cargo verify`: every check and every test, one after another; stops at the first failure. Beside
-//! them only the fuzz targets are compiled.
+//! `cargo verify`: every check and every test; stops at the first failure. One step follows the other, but that
+//! the fuzz targets are compiled beside all of them, and that tests in virtual machines run side by side.
 use std::{
     io::{BufRead, BufReader},
     path::PathBuf,
@@ -15,6 +15,7 @@ use e2e::{
     host::{self, Need},
     moto::{self, Moto},
     test_count::TestCount,
+    vm_tests::{self, VM_TESTS, VmTest},
     workspace::Workspace,
 };
 
@@ -34,31 +35,9 @@ struct Arguments {
     ovf_schema: Option<PathBuf>,
 }
 
-/// Programs of e2e's tests; each test in them is in a module of this name.
-const VM_TESTS: &[&str] = &[
-    "trial",
-    "laptop",
-    "story",
-    "console",
-    "disks",
-    "settings",
-    "outside",
-    "support",
-    "network",
-    "clock",
-    "firmware",
-    "ova",
-    "appliance",
-    "outside",
-    "support",
-];
-/// One whose tests need only client machines, which are there by then: they run side by side, so that each
-/// processor has a machine to emulate.
-const CLIENTS_TEST: &str = "conformance";
 /// Against the schemas; the other checks of the OVA run again with it.
 const OVA_TESTS: [&str; 9] =
     ["test", "--release", "--workspace", TESTING[0], TESTING[1], "--test", "ova", "--", "schemas"];
-const VM_MODULE: &str = "in_a_vm::";
 
 /// The load generator of `cargo bench-nfs` is linted, too: that takes no libnfs.
 const LINTED: &str = "gateway/testing,e2e/libnfs";
@@ -173,7 +152,9 @@ impl Verify {
                 Ok(())
             })?;
         }
-        self.step("tests", |verify| verify.tests(&["--no-fail-fast", "--", "--skip", VM_MODULE]))?;
+        self.step("tests", |verify| {
+            verify.tests(&["--no-fail-fast", "--", "--skip", vm_tests::MODULE])
+        })?;
         match &arguments.ovf_schema {
             Some(folder) => self.step("the OVA's descriptor against its schemas", |verify| {
                 let folder = folder.canonicalize().context("the folder of the schemas")?;
@@ -194,24 +175,14 @@ impl Verify {
     }
 
     fn appliance(&mut self) -> Result<()> {
-        let before = self.count.passed;
-        let mut words: Vec<&str> = VM_TESTS.iter().flat_map(|name| ["--test", name]).collect();
-        words.extend(["--", VM_MODULE, "--nocapture", "--test-threads", "1"]);
-        self.tests(&words)?;
-        self.tests(&[
-            "--test",
-            CLIENTS_TEST,
-            "--",
-            VM_MODULE,
-            "--nocapture",
-            "--test-threads",
-            "2",
-        ])?;
-        let (ran, programs) = (self.count.passed - before, VM_TESTS.len() + 1);
-        anyhow::ensure!(
-            ran >= programs as u64,
-            "{ran} tests ran in virtual machines; there are {programs} programs of them"
-        );
+        let command = |test: &VmTest| {
+            let mut command = self.test_command()?;
+            command.args(test.words());
+            Ok(command)
+        };
+        let count = vm_tests::run(VM_TESTS, command, &self.workspace.out().join("vm"))?;
+        self.count.passed += count.passed;
+        self.count.failed += count.failed;
         Ok(())
     }
 
@@ -233,17 +204,21 @@ impl Verify {
         command
     }
 
-    /// Runs cargo's tests of the whole workspace, so that nothing is compiled with other features
-    /// than before, and adds up their summaries while showing their output.
-    fn tests(&mut self, words: &[&str]) -> Result<()> {
+    /// Cargo's tests of the whole workspace, so that nothing is compiled with other features than before.
+    fn test_command(&self) -> Result<Command> {
         let mut command = self.cargo(&["test", "--release", "--workspace", TESTING[0], TESTING[1]]);
         if let Some(moto) = &self.moto {
             command.env(moto::ENDPOINT, &moto.endpoint).env(moto::REQUIRED, "1");
         }
-        let mut running = command
+        command.env(GATEWAY_VARIABLE, built_gateway()?).env(CLIENTS_REQUIRED, "1");
+        Ok(command)
+    }
+
+    /// Runs cargo's tests, and adds up their summaries while showing their output.
+    fn tests(&mut self, words: &[&str]) -> Result<()> {
+        let mut running = self
+            .test_command()?
             .args(words)
-            .env(GATEWAY_VARIABLE, built_gateway()?)
-            .env(CLIENTS_REQUIRED, "1")
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot run cargo")?;

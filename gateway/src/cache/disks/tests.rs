@@ -133,7 +133,7 @@ async fn crash_a_moved_file_is_whole_on_its_new_disk() {
         f.store.sync(Ino(1)).await.unwrap();
         let ranges: RangeSet = [0..4096, (3 << 20)..(3 << 20) + 5000].into_iter().collect();
         assert_eq!(f.store.disk_instead_of(DiskId::PRIMARY).unwrap().id(), SECOND);
-        f.store.copy_to(Ino(1), ranges.clone(), SECOND).await.unwrap();
+        f.store.copy_to(Ino(1), ranges.clone(), (DiskId::PRIMARY, SECOND)).await.unwrap();
         assert_eq!(f.store.disk_of(Ino(1)).await.unwrap().id(), DiskId::PRIMARY);
         if seed % 2 == 0 {
             f.power_cut(seed);

@@ -41,6 +41,7 @@ fn operator() -> Operator {
         dirty_bytes: ByteSize(9 * GIB),
         dirty_files: 100,
         files: 31_000,
+        problem: None,
     });
     operator.choose("Cache Disks");
     operator

@@ -46,6 +46,7 @@ fn lines(view: &View, disk: &Disk) -> Vec<Line> {
     let known = of_gateway(view, disk);
     if let Some(known) = known {
         lines.extend(field("State", words_of(known.state)));
+        lines.extend(known.problem.iter().flat_map(|problem| field("Problem", problem)));
         lines.extend(field("Free", &format!("{} of {}", known.free, known.total)));
         lines.extend(field("To upload", &known.dirty_bytes.to_string()));
         lines.extend(field("Cached", &known.cached_bytes.to_string()));
