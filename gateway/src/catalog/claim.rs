@@ -26,6 +26,8 @@ const WAIT_MILLIS: u64 = 250;
 /// How long a file that is being written is left alone, in milliseconds: the commit of that sets a time, or
 /// has set it just now.
 const HELD_MILLIS: u64 = 1000;
+/// How long an operation that makes no sense is left alone, in milliseconds.
+const CORRUPT_MILLIS: u64 = 300_000;
 /// Files in one cycle of swapped keys that is looked for; longer ones wait and show in the status.
 const CYCLE_FILES_MAX: usize = 64;
 
@@ -87,33 +89,14 @@ impl Catalog {
     /// Of the database only.
     pub async fn claim_jobs(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, CatalogError> {
         self.write(move |txn| {
-            moves::step(txn, now)?;
-            let mut jobs = early::claim(txn, limit)?;
-            // Those that are decided otherwise are not out.
-            txn.state.claims.note_release();
-            for due in due_rows(txn, now, limit)? {
-                if jobs.len() >= limit {
-                    break;
-                }
-                if txn.state.claims.has(due.op) {
-                    continue;
-                }
-                match decide(txn, &due, now)? {
-                    Decision::Claim(job, keys) => {
-                        let keys = keys.into_iter().map(|key| (due.share, key)).collect();
-                        let uploads = due.ino.filter(|_| due.kind == KIND_SYNC);
-                        txn.state.claims.claim(due.op, keys, uploads);
-                        jobs.push(job);
-                    }
-                    Decision::Wait(millis) => {
-                        txn.db
-                            .prepare_cached("UPDATE journal SET not_before = ?2 WHERE op = ?1")?
-                            .execute(params![due.op.0, now.plus_millis(millis).as_nanos()])?;
-                    }
-                    Decision::Busy => {}
-                }
+            let out = txn.state.claims.clone();
+            let claimed = claim_due(txn, now, limit);
+            if claimed.is_err() {
+                // Nobody gets them.
+                txn.state.claims = out;
+                txn.state.claims.note_release();
             }
-            Ok(jobs)
+            claimed
         })
         .await
     }
@@ -157,6 +140,52 @@ impl Catalog {
     }
 }
 
+fn claim_due(txn: &mut Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Job>, CatalogError> {
+    moves::step(txn, now)?;
+    let mut jobs = early::claim(txn, limit)?;
+    // Those that are decided otherwise are not out.
+    txn.state.claims.note_release();
+    for due in due_rows(txn, now, limit)? {
+        if jobs.len() >= limit {
+            break;
+        }
+        if txn.state.claims.has(due.op) {
+            continue;
+        }
+        match decide(txn, &due, now) {
+            Ok(Decision::Claim(job, keys)) => {
+                let keys = keys.into_iter().map(|key| (due.share, key)).collect();
+                let uploads = due.ino.filter(|_| due.kind == KIND_SYNC);
+                txn.state.claims.claim(due.op, keys, uploads);
+                jobs.push(job);
+            }
+            Ok(Decision::Wait(millis)) => wait(txn, &due, now.plus_millis(millis))?,
+            Ok(Decision::Busy) => {}
+            // Of this row alone: the others are not to wait for it.
+            Err(CatalogError::Corrupt(why)) => {
+                tracing::error!(
+                    op = due.op.0,
+                    "the journal has an operation that cannot be done: {why}"
+                );
+                txn.db
+                    .prepare_cached("UPDATE journal SET last_error = ?2 WHERE op = ?1")?
+                    .execute(params![due.op.0, why])?;
+                wait(txn, &due, now.plus_millis(CORRUPT_MILLIS))?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(jobs)
+}
+
+/// The row is not looked at before `until`.
+fn wait(txn: &Txn<'_>, due: &Due, until: Timestamp) -> Result<(), CatalogError> {
+    txn.db
+        .prepare_cached("UPDATE journal SET not_before = ?2 WHERE op = ?1")?
+        .execute(params![due.op.0, until.as_nanos()])?;
+    Ok(())
+}
+
 /// What [`due_row`] reads.
 macro_rules! due_columns {
     () => {
@@ -166,7 +195,9 @@ macro_rules! due_columns {
 }
 
 fn due_rows(txn: &Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Due>, CatalogError> {
-    let rows_max = limit + txn.state.claims.len() + LOOK_AHEAD_ROWS;
+    // Of a key that a job works on, its deletion and two files may wait: they hide nobody.
+    let claims = &txn.state.claims;
+    let rows_max = limit + claims.len() + 3 * claims.keys() + LOOK_AHEAD_ROWS;
     let mut query = txn.db.prepare_cached(concat!(
         "SELECT ",
         due_columns!(),

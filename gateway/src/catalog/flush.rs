@@ -1,7 +1,7 @@
 //! Waiting for S3 to have everything: what is journalled now is made due, and watched.
 use rusqlite::params;
 
-use super::{Catalog, error::CatalogError, types::OpId};
+use super::{Catalog, error::CatalogError, journal::NEVER, types::OpId};
 use crate::clock::Timestamp;
 
 /// Operations that a flush waits for.
@@ -32,7 +32,29 @@ impl Catalog {
         Ok(watermark)
     }
 
-    /// How many operations up to the watermark are not done, and the latest failure among them.
+    /// The clock was set back from `before` to `now`: what waits does so for as long as was left then.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn clock_set_back(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        self.write(move |txn| {
+            txn.db.execute(
+                "UPDATE journal SET not_before = max(?1, not_before - (?2 - ?1))
+                 WHERE not_before > ?1 AND not_before < ?3",
+                params![now.as_nanos(), before.as_nanos(), NEVER.as_nanos()],
+            )?;
+            txn.state.journal_changed = true;
+            Ok(())
+        })
+        .await
+    }
+
+    /// How many operations up to the watermark are not done, and the latest failure among them. What is only
+    /// tidied up in the bucket, uploads in parts that nobody goes on with, counts for nothing.
     ///
     /// # Errors
     /// Of the database only.
@@ -42,10 +64,11 @@ impl Catalog {
     ) -> Result<(u64, Option<String>), CatalogError> {
         self.read(move |db| {
             let left = db
-                .prepare_cached("SELECT count(*) FROM journal WHERE op <= ?1")?
+                .prepare_cached("SELECT count(*) FROM journal WHERE op <= ?1 AND kind <> 3")?
                 .query_row([watermark.0.0], |row| row.get(0))?;
             let mut failures = db.prepare_cached(
-                "SELECT last_error FROM journal WHERE op <= ?1 AND last_error IS NOT NULL
+                "SELECT last_error FROM journal
+                 WHERE op <= ?1 AND kind <> 3 AND last_error IS NOT NULL
                  ORDER BY failed_at DESC LIMIT 1",
             )?;
             let mut rows = failures.query(params![watermark.0.0])?;

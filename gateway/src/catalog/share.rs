@@ -92,7 +92,20 @@ fn retire(txn: &mut Txn<'_>, share: ShareRow) -> Result<(), CatalogError> {
             prefix: share.prefix,
         });
     }
+    // Nobody talks to the old bucket any more: what is left of uploads in parts is for the bucket's rules.
+    let left: u64 = txn
+        .db
+        .prepare_cached("SELECT count(*) FROM journal WHERE share = ?1")?
+        .query_row([share.id.0], |row| row.get(0))?;
+    if left > 0 {
+        tracing::warn!(
+            "{left} unfinished uploads in parts stay in the bucket {} below {:?}: let a lifecycle rule abort them",
+            share.bucket,
+            share.prefix
+        );
+    }
     for statement in [
+        "DELETE FROM journal WHERE share = ?1",
         "UPDATE share SET current = 0 WHERE id = ?1",
         "DELETE FROM range WHERE ino IN (SELECT ino FROM inode WHERE share = ?1)",
         "DELETE FROM sum WHERE ino IN (SELECT ino FROM inode WHERE share = ?1)",

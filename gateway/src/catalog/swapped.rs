@@ -49,6 +49,25 @@ impl Catalog {
         .await
     }
 
+    /// The object that [`Catalog::begin_aside`] has noted is deleted: the note goes, and the key is not part of the
+    /// claim any more. Nothing happens if it was not noted.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn aside_gone(&self, op: OpId, aside: &ObjectKey) -> Result<(), CatalogError> {
+        let aside = aside.clone();
+        self.write(move |txn| {
+            let Some(share) = txn.state.claims.share_of(op) else { return Ok(()) };
+            if let Some(note) = deletion_of(txn, share, &aside)? {
+                delete_op(txn.db, note)?;
+            }
+            txn.state.claims.no_longer(op, &(share, aside.as_str().to_owned()));
+            txn.state.journal_changed = true;
+            Ok(())
+        })
+        .await
+    }
+
     /// The object `from` of the claimed file has been copied to `to`, which is the file's object from here
     /// on; the deletion of `from` is journalled, so that the file that is to have its key takes it
     /// over. If the file has another object by now, or none, the copy goes instead. The claim ends.

@@ -1,5 +1,6 @@
 //! Transitions on the real SQLite; a crash is a catalog dropped without close and opened again.
 mod aliases;
+mod claiming;
 mod committing;
 mod depth;
 mod failing;

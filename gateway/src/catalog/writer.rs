@@ -112,6 +112,21 @@ impl Claims {
         self.released = true;
     }
 
+    /// The job has done with this key.
+    pub(super) fn no_longer(&mut self, op: OpId, key: &ShareKey) {
+        if let Some(claim) = self.by_op.get_mut(&op)
+            && let Some(at) = claim.keys.iter().position(|known| known == key)
+        {
+            claim.keys.swap_remove(at);
+            self.busy.remove(key);
+        }
+    }
+
+    /// How many keys jobs work on.
+    pub(super) fn keys(&self) -> usize {
+        self.busy.len()
+    }
+
     /// How many jobs are out.
     pub(super) fn len(&self) -> usize {
         self.by_op.len()

@@ -18,7 +18,7 @@ use crate::{
     ids::Ino,
     locks::InodeLocks,
     object::ETag,
-    share::Share,
+    share::{Right, Share},
     store::{StoreError, StoreErrorKind},
     sums::{self, BlockSums},
     tasks::Tasks,
@@ -289,7 +289,7 @@ impl Inner {
             Ok(bytes) => bytes,
             Err(error) => return Err(self.look(&inode, error).await),
         };
-        self.share.health.answered();
+        self.share.health.answered(Right::Read);
         let _held = self.locks.exclusive(ino).await;
         let (now, ranges) = self.catalog.inode_and_ranges(ino).await?;
         if now.etag != inode.etag {

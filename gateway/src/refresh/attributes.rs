@@ -4,7 +4,7 @@ use crate::{
     catalog::{CatalogError, ChangedObject, Inode},
     ids::{FileKind, Ino},
     object::ObjectKey,
-    share::metadata,
+    share::{Right, metadata},
     store::{ObjectMeta, StoreError, StoreErrorKind},
 };
 
@@ -59,7 +59,7 @@ impl Refresher {
                 return Err(error.into());
             }
         };
-        self.inner.share.health.answered();
+        self.inner.share.health.answered(Right::Read);
         match self.take_kind(&inode, &key, &head).await {
             // Told below, where the object's news are taken.
             Err(RefreshError::Catalog(error)) if matches!(*error, CatalogError::Changed) => {}

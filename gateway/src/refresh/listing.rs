@@ -5,7 +5,7 @@ use crate::{
     ids::Ino,
     object::ObjectKey,
     share::{
-        OddKeys,
+        OddKeys, Right,
         keymap::{self, Listed, Meant},
     },
     store::{ListPage, StoreError},
@@ -76,7 +76,7 @@ impl Inner {
     ) -> Result<ListPage, StoreError> {
         let page = self.share.store.list(prefix, token).await;
         let page = page.inspect_err(|error| self.failed(error))?;
-        self.share.health.answered();
+        self.share.health.answered(Right::Read);
         pages.check(prefix, &page).inspect_err(|error| self.failed(error))?;
         Ok(page)
     }

@@ -21,7 +21,7 @@ use crate::{
     catalog::{Catalog, CatalogError, Inode},
     clock::{Clock, Timestamp},
     ids::{FileKind, Ino},
-    share::Share,
+    share::{Right, Share},
     store::StoreError,
     tasks::Tasks,
 };
@@ -343,7 +343,7 @@ impl Inner {
         let failed_at = Timestamp::from_nanos(self.failed_at.load(Ordering::Relaxed));
         // A clock that was set back ends the pause.
         let pauses = now >= failed_at && now < failed_at.plus_millis(PAUSE_MS);
-        !pauses && self.share.health.blocked_until(now).is_none()
+        !pauses && self.share.health.blocked_until(Right::Read, now).is_none()
     }
 
     /// A request for a listing has failed.

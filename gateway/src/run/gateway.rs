@@ -268,7 +268,12 @@ impl Control for Gateway {
     }
 
     async fn flush(&self) -> Result<(), ControlError> {
-        let parts = self.state.lock().await.shares.parts().clone();
+        let parts = {
+            let state = self.state.lock().await;
+            // Whoever asks for a flush may have mended what was refused.
+            state.shares.try_again();
+            state.shares.parts().clone()
+        };
         let catalog = parts.catalog;
         parts.write_back.flush_all().await;
         for _ in 0..FLUSH_ROUNDS {

@@ -13,7 +13,7 @@ use super::{rounds::Rounds, shares::Parts};
 use crate::{
     clock::Timestamp,
     object::ObjectKey,
-    share::{Share, protection},
+    share::{Right, Share, protection},
     store::{KnownAbilities, PutOptions, S3Bucket, SCRATCH_NAME, StoreError, StoreErrorKind},
 };
 
@@ -104,7 +104,7 @@ async fn look(share: &Share, parts: &Parts) {
         return;
     }
     match share.store.probe(share.settings.prefix.as_str()).await {
-        Ok(()) => share.health.answered(),
+        Ok(()) => share.health.answered(Right::Read),
         Err(error) => share.health.refused(&error, parts.clock.now()),
     }
 }

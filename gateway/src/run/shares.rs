@@ -182,7 +182,7 @@ impl Shares {
             };
             if let Some(old) = self.running.iter().find(same) {
                 if renewed {
-                    old.share.health.credentials_renewed();
+                    old.share.health.try_again();
                 }
                 running.push(old.clone());
                 continue;
@@ -222,6 +222,11 @@ impl Shares {
         if renewed {
             self.hasten().await;
         }
+    }
+
+    /// What was refused may be tried again at once.
+    pub(super) fn try_again(&self) {
+        self.running.iter().for_each(|running| running.share.health.try_again());
     }
 
     /// Tries at once what waits for its next attempt.

@@ -18,8 +18,11 @@ use crate::{
 const EVENTS_MAX: usize = 100;
 /// Directories whose keys under an alias are counted one by one; beyond it the count is a lower bound.
 const ODD_DIRECTORIES_MAX: usize = 10_000;
-/// How long a share that was refused is left alone before the next attempt asks again.
+/// How long what was refused is left alone before the next attempt asks again.
 const PROBE_INTERVAL_MS: u64 = 10_000;
+/// How long a refusal counts for the share's state, if nothing of its kind was asked since: a job that was refused is
+/// tried again within a minute.
+const REFUSAL_SHOWN_MS: u64 = 120_000;
 
 /// The gateway's latest events. Cloning gives another handle to the same list.
 #[derive(Clone, Debug)]
@@ -90,12 +93,76 @@ impl OddKeys {
     }
 }
 
+/// What a key may be allowed to do in a bucket, one without the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// List and read.
+    Read,
+    /// Make objects.
+    Write,
+    /// Delete objects, and abort uploads in parts.
+    Delete,
+}
+
+impl Right {
+    /// The one that a request takes.
+    pub fn of(op: StoreOp) -> Self {
+        match op {
+            StoreOp::HeadObject
+            | StoreOp::GetObject
+            | StoreOp::ListObjects
+            | StoreOp::ListMultipartUploads
+            | StoreOp::ListParts => Self::Read,
+            StoreOp::PutObject
+            | StoreOp::CopyObject
+            | StoreOp::CreateMultipartUpload
+            | StoreOp::UploadPart
+            | StoreOp::UploadPartCopy
+            | StoreOp::CompleteMultipartUpload => Self::Write,
+            StoreOp::DeleteObject | StoreOp::AbortMultipartUpload => Self::Delete,
+        }
+    }
+}
+
+/// Why something is refused.
+#[derive(Clone, Debug)]
+struct Refusal {
+    reason: String,
+    at: Timestamp,
+    /// Until when it is not asked for again.
+    until: Option<Timestamp>,
+}
+
+/// What the bucket has answered.
+#[derive(Debug, Default)]
+struct State {
+    /// Whether it ever has.
+    known: bool,
+    /// Everything.
+    whole: Option<Refusal>,
+    /// What takes this right, by [`Right`].
+    denied: [Option<Refusal>; 3],
+}
+
+impl State {
+    /// The share as a whole. That nothing can be deleted keeps nobody from reading and writing.
+    fn shown(&self, now: Timestamp) -> ShareState {
+        let recent = |refusal: &&Refusal| now < refusal.at.plus_millis(REFUSAL_SHOWN_MS);
+        let of = |right: Right| self.denied[right as usize].as_ref().filter(recent);
+        match self.whole.as_ref().or(of(Right::Read)).or(of(Right::Write)) {
+            Some(refusal) => ShareState::Unavailable(refusal.reason.clone()),
+            None if self.known => ShareState::Available,
+            None => ShareState::default(),
+        }
+    }
+}
+
 /// One share's health.
 #[derive(Debug)]
 pub struct ShareHealth {
     name: ShareName,
     events: Events,
-    state: Mutex<(ShareState, Option<Timestamp>)>,
+    state: Mutex<State>,
     /// Per directory prefix, how many keys of its latest listing are shown under an alias.
     unrepresentable: Mutex<HashMap<String, u64>>,
 }
@@ -108,31 +175,37 @@ impl ShareHealth {
 
     /// How it is.
     pub fn state(&self) -> ShareState {
-        self.lock().0.clone()
+        self.lock().shown(self.events.clock.now())
     }
 
-    /// Until when no request should be tried, after a refusal that only the operator can mend.
-    pub fn blocked_until(&self, now: Timestamp) -> Option<Timestamp> {
-        self.lock().1.filter(|until| *until > now)
+    /// Until when no request that takes `right` should be tried, after a refusal that only the operator can mend.
+    pub fn blocked_until(&self, right: Right, now: Timestamp) -> Option<Timestamp> {
+        let state = self.lock();
+        let until = |refusal: &Option<Refusal>| refusal.as_ref().and_then(|one| one.until);
+        let until = until(&state.whole).max(until(&state.denied[right as usize]));
+        // A clock that was set back ends the pause.
+        let latest = now.plus_millis(PROBE_INTERVAL_MS);
+        until.filter(|until| *until > now && *until <= latest)
     }
 
-    /// The bucket has answered.
-    pub fn answered(&self) {
+    /// The bucket has done what takes `right`.
+    pub fn answered(&self, right: Right) {
+        let now = self.events.clock.now();
         let mut state = self.lock();
-        if state.0 != ShareState::Available {
+        let before = state.shown(now);
+        state.known = true;
+        state.whole = None;
+        state.denied[right as usize] = None;
+        if before != ShareState::Available && state.shown(now) == ShareState::Available {
             tracing::info!(share = %self.name, "the bucket of /{} answers", self.name);
-            *state = (ShareState::Available, None);
         }
     }
 
-    /// A request failed. What says something of the whole share changes its state.
+    /// A request failed. What says something of the whole share changes its state; one that is denied keeps
+    /// those waiting that take the same right.
     pub fn failed(&self, error: &StoreError, now: Timestamp) {
         let (event, advice, block) = match error.kind {
-            StoreErrorKind::Denied => (
-                HealthEventKind::AccessDenied,
-                "allow this key to list, read, write and delete under the prefix",
-                true,
-            ),
+            StoreErrorKind::Denied => return self.denied(error, now),
             StoreErrorKind::Credentials => (
                 HealthEventKind::CredentialsRejected,
                 "check access key, secret, session token and the clock",
@@ -154,7 +227,7 @@ impl ShareHealth {
             StoreErrorKind::NotFound | StoreErrorKind::Changed => return,
         };
         let until = block.then(|| now.plus_millis(PROBE_INTERVAL_MS));
-        self.unavailable(event, &format!("{} ({advice})", error.message), until);
+        self.unavailable(event, &format!("{} ({advice})", error.message), (now, until));
     }
 
     /// What says nothing of the share, and is told all the same: an upload has no client that waits for it.
@@ -200,9 +273,22 @@ impl ShareHealth {
         self.events.add_latest(HealthEventKind::ListingInvalid, &self.name, message);
     }
 
-    /// New credentials are there: what was refused may be tried again at once.
-    pub fn credentials_renewed(&self) {
-        self.lock().1 = None;
+    fn denied(&self, error: &StoreError, now: Timestamp) {
+        let advice = "allow this key to list, read, write and delete under the prefix";
+        let reason = format!("{} ({advice})", error.message);
+        let until = Some(now.plus_millis(PROBE_INTERVAL_MS));
+        let refusal = Refusal { reason: reason.clone(), at: now, until };
+        self.lock().denied[Right::of(error.op) as usize] = Some(refusal);
+        self.events.add(HealthEventKind::AccessDenied, Some(self.name.clone()), reason);
+    }
+
+    /// What was refused may be tried again at once: there are new credentials, or somebody wants to know.
+    pub fn try_again(&self) {
+        let mut state = self.lock();
+        let State { known: _, whole, denied } = &mut *state;
+        for refusal in whole.iter_mut().chain(denied.iter_mut().flatten()) {
+            refusal.until = None;
+        }
     }
 
     /// The probe of the bucket failed. Whatever the reason is, the share does not work.
@@ -217,14 +303,19 @@ impl ShareHealth {
                 let advice = "check endpoint, region, addressing and bucket";
                 let reason = format!("{} ({advice})", error.message);
                 let until = now.plus_millis(PROBE_INTERVAL_MS);
-                self.unavailable(HealthEventKind::AccessDenied, &reason, Some(until));
+                self.unavailable(HealthEventKind::AccessDenied, &reason, (now, Some(until)));
             }
             _ => self.failed(error, now),
         }
     }
 
-    fn unavailable(&self, event: HealthEventKind, reason: &str, until: Option<Timestamp>) {
-        *self.lock() = (ShareState::Unavailable(reason.to_owned()), until);
+    fn unavailable(
+        &self,
+        event: HealthEventKind,
+        reason: &str,
+        (at, until): (Timestamp, Option<Timestamp>),
+    ) {
+        self.lock().whole = Some(Refusal { reason: reason.to_owned(), at, until });
         self.events.add(event, Some(self.name.clone()), reason.to_owned());
     }
 
@@ -256,7 +347,7 @@ impl ShareHealth {
         );
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, (ShareState, Option<Timestamp>)> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -363,13 +454,43 @@ mod tests {
         let ShareState::Unavailable(reason) = health.state() else { panic!("not unavailable") };
         assert!(reason.contains("clock"), "{reason}");
         assert_eq!(events.list().len(), 1, "the same words once");
-        let until = health.blocked_until(now).expect("it is left alone");
-        assert_eq!(health.blocked_until(until), None);
-        health.credentials_renewed();
-        assert_eq!(health.blocked_until(now), None);
+        let until = health.blocked_until(Right::Write, now).expect("it is left alone");
+        assert_eq!(health.blocked_until(Right::Read, now), Some(until), "all of it");
+        assert_eq!(health.blocked_until(Right::Write, until), None);
+        let set_back = Timestamp::from_nanos(now.as_nanos() - 1);
+        assert_eq!(health.blocked_until(Right::Write, set_back), None);
+        health.try_again();
+        assert_eq!(health.blocked_until(Right::Write, now), None);
         assert_ne!(health.state(), ShareState::Available, "not before it answers");
-        health.answered();
-        assert_eq!((health.state(), health.blocked_until(now)), (ShareState::Available, None));
+        health.answered(Right::Read);
+        assert_eq!(health.state(), ShareState::Available);
+    }
+
+    #[test]
+    fn a_denied_right_keeps_only_those_waiting_who_need_it() {
+        let clock = Arc::new(ManualClock::default());
+        let events = Events::new(clock.clone());
+        let health = ShareHealth::new("sales".parse().unwrap(), events.clone());
+        let now = clock.now();
+        let denied = |op| StoreError { op, ..error(StoreErrorKind::Denied) };
+        health.answered(Right::Read);
+        health.failed(&denied(StoreOp::DeleteObject), now);
+        assert!(health.blocked_until(Right::Delete, now).is_some());
+        assert_eq!(health.blocked_until(Right::Write, now), None);
+        assert_eq!(health.state(), ShareState::Available, "it can be read and written");
+        assert_eq!(events.list()[0].kind, HealthEventKind::AccessDenied, "and it is told");
+        health.failed(&denied(StoreOp::UploadPart), now);
+        assert!(health.blocked_until(Right::Write, now).is_some());
+        assert_eq!(health.blocked_until(Right::Read, now), None);
+        health.answered(Right::Read);
+        assert_ne!(health.state(), ShareState::Available, "that it can be read is not enough");
+        health.answered(Right::Write);
+        assert_eq!(health.state(), ShareState::Available);
+        assert!(health.blocked_until(Right::Delete, now).is_some(), "that was not done yet");
+        // Nobody may want to write again: an old refusal is no state.
+        health.failed(&denied(StoreOp::PutObject), now);
+        clock.advance_millis(i64::try_from(REFUSAL_SHOWN_MS).unwrap());
+        assert_eq!(health.state(), ShareState::Available);
     }
 
     #[test]
@@ -380,7 +501,7 @@ mod tests {
             health.refused(&error(kind), Timestamp::default());
             let ShareState::Unavailable(reason) = health.state() else { panic!("not unavailable") };
             assert!(reason.contains("refused") && reason.contains("endpoint"), "{reason}");
-            health.answered();
+            health.answered(Right::Read);
         }
     }
 
@@ -409,7 +530,7 @@ mod tests {
     fn one_object_s_trouble_is_told_and_is_not_the_share_s() {
         let events = Events::new(Arc::new(ManualClock::default()));
         let health = ShareHealth::new("sales".parse().unwrap(), events.clone());
-        health.answered();
+        health.answered(Right::Read);
         for (kind, told) in [
             (StoreErrorKind::NotFound, None),
             (StoreErrorKind::Changed, None),

@@ -10,7 +10,7 @@ use std::{fmt, sync::Arc};
 
 use gateway_api::settings::ShareSettings;
 
-pub use health::{Events, OddKeys, ShareHealth};
+pub use health::{Events, OddKeys, Right, ShareHealth};
 pub use pins::Pins;
 
 use crate::{

@@ -15,7 +15,7 @@ use crate::{
     catalog::{CatalogError, ListedKind, SetAside, SyncJob},
     fetch::FetchError,
     ids::FileKind,
-    object::{ETag, ObjectKey},
+    object::{ETag, OBJECT_KEY_BYTES_MAX, ObjectKey},
     share::keymap,
     store::StoreError,
 };
@@ -73,7 +73,12 @@ async fn set_aside(
 ) -> Result<Outcome, JobError> {
     let there = look(tools, &job.key).await?;
     let now = tools.clock.now();
-    let name = aside_name(&job.inode.name, &tools.share.gateway_id, now.seconds());
+    let Some(name) = aside_name(job, &tools.share.gateway_id, now.seconds()) else {
+        // No name beside it: it stays where it is, and waits.
+        let reason = reason(&job.inode.name, &missing(tools, job).await?);
+        tools.catalog.park(job.op, job.inode.version, reason).await?;
+        return Ok(Outcome::Ended);
+    };
     let _held = tools.locks.exclusive(job.inode.ino).await;
     let missing = missing(tools, job).await?;
     let message = told(job, base.as_ref(), &name, &missing);
@@ -145,16 +150,27 @@ fn places(ranges: &[Range<u64>]) -> String {
     words
 }
 
-/// The name under which the file `name` is kept. No alias, and as long as a name may be.
-fn aside_name(name: &str, gateway_id: &str, seconds: i64) -> String {
-    let suffix = format!(".conflict-{gateway_id}-{seconds}.incomplete");
+/// The name under which the job's file is kept; `None`: its directory's key has no room for one.
+fn aside_name(job: &SyncJob, gateway_id: &str, seconds: i64) -> Option<String> {
+    let inode = &job.inode;
+    let part = inode.key_part.as_deref().unwrap_or(&inode.name);
+    let room = OBJECT_KEY_BYTES_MAX - job.key.as_str().len().saturating_sub(part.len());
+    name_beside(&inode.name, gateway_id, seconds, room)
+}
+
+/// A name beside `name`, of at most `room` bytes. No alias, and as long as a name may be.
+fn name_beside(name: &str, gateway_id: &str, seconds: i64, room: usize) -> Option<String> {
     let mut stem = name;
     while keymap::is_reserved(stem) {
         stem = stem.split_once('%').map_or("", |(_, rest)| rest);
     }
-    let room = keymap::NAME_BYTES_MAX.saturating_sub(suffix.len());
+    let room = room.min(keymap::NAME_BYTES_MAX);
+    let long = format!(".conflict-{gateway_id}-{seconds}.incomplete");
+    let short = format!("-{seconds:x}.incomplete");
+    let suffix = [long, short].into_iter().find(|suffix| suffix.len() < room)?;
+    let room = room - suffix.len();
     let end = (0..=room.min(stem.len())).rev().find(|end| stem.is_char_boundary(*end));
-    format!("{}{suffix}", &stem[..end.unwrap_or(0)])
+    Some(format!("{}{suffix}", &stem[..end.unwrap_or(0)]))
 }
 
 #[cfg(test)]
@@ -163,11 +179,24 @@ mod tests {
 
     #[test]
     fn the_name_says_what_it_is_and_is_a_name() {
+        let aside_name = |name: &str, gateway_id, seconds| {
+            name_beside(name, gateway_id, seconds, 1000).expect("there is room")
+        };
         assert_eq!(aside_name("report.doc", "gw1", 17), "report.doc.conflict-gw1-17.incomplete");
         for name in ["s3key%a", "s3dir%s3key%a%25", "s3key%", &"é".repeat(127)] {
             let aside = aside_name(name, "gw1", 1_800_000_000);
             assert!(keymap::is_file_name(&aside) && !keymap::is_reserved(&aside), "{aside}");
             assert!(aside.ends_with(".conflict-gw1-1800000000.incomplete"), "{aside}");
+        }
+    }
+
+    #[test]
+    fn beside_a_long_key_the_name_is_short() {
+        let seconds = 1_800_000_000;
+        for room in 0..60 {
+            let name = name_beside("report.doc", "gw1", seconds, room);
+            assert_eq!(name.is_some(), room > "-6b49d200.incomplete".len(), "{room}");
+            assert!(name.is_none_or(|name| name.len() <= room && name.ends_with(".incomplete")));
         }
     }
 

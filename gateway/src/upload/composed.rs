@@ -48,8 +48,10 @@ pub(super) async fn send(
             Err(error) => Err(of_copy(tools, &at, &made, error).await?),
             Ok(part) => Ok(part),
         };
-        if let Err(error) = store.delete(&at, None).await {
-            tracing::debug!(%at, "it is deleted when the upload has ended: {error}");
+        match store.delete(&at, None).await {
+            // A file has up to 10,000 of them: none may stay on the job's account.
+            Ok(()) => tools.catalog.aside_gone(job.op, &at).await?,
+            Err(error) => tracing::debug!(%at, "it is deleted when the upload has ended: {error}"),
         }
         copied
     })

@@ -22,7 +22,7 @@ use crate::{
     ids::Ino,
     locks::InodeLocks,
     object::ObjectKey,
-    share::Share,
+    share::{Right, Share},
     store::{StoreError, StoreErrorKind},
 };
 
@@ -84,7 +84,7 @@ impl Tools {
     /// Runs a claimed job and ends its claim, whatever happens.
     pub(super) async fn run(&self, job: Job) -> Ended {
         let op = job.op();
-        if let Some(until) = self.share.health.blocked_until(self.clock.now()) {
+        if let Some(until) = self.share.health.blocked_until(right(&job), self.clock.now()) {
             self.log(self.catalog.release_job(op, until).await);
             return Ended::default();
         }
@@ -136,7 +136,7 @@ impl Tools {
     async fn sync(&self, job: SyncJob) -> Result<(), JobError> {
         match publish(self, &job).await? {
             Outcome::Published(Sent { object, is_whole, upload }) => {
-                self.share.health.answered();
+                self.share.health.answered(Right::Write);
                 self.only(&job, upload).await?;
                 let (now, version) = (self.clock.now(), job.inode.version);
                 let end = if is_whole {
@@ -152,7 +152,7 @@ impl Tools {
                 Ok(())
             }
             Outcome::Earlier(Earlier { object, version, size, upload }) => {
-                self.share.health.answered();
+                self.share.health.answered(Right::Write);
                 self.only(&job, upload).await?;
                 let (now, made) = (self.clock.now(), (version, size));
                 self.catalog.finish_earlier(job.op, made, &job.key, object, now).await?;
@@ -221,7 +221,7 @@ impl Tools {
             self.kept(&job.key);
         }
         failpoint::passed(Point::UploadAfterDelete);
-        self.share.health.answered();
+        self.share.health.answered(Right::Delete);
         Ok(self.catalog.finish_delete(job.op).await?)
     }
 
@@ -236,6 +236,7 @@ impl Tools {
     async fn abort(&self, op: OpId, key: &ObjectKey, upload_id: &str) -> Result<(), JobError> {
         self.share.store.abort_multipart(key, upload_id).await?;
         failpoint::passed(Point::UploadAfterAbort);
+        self.share.health.answered(Right::Delete);
         Ok(self.catalog.finish_delete(op).await?)
     }
 
@@ -253,6 +254,14 @@ fn attempts(job: &Job) -> u32 {
         Job::Early(_) => 0,
         Job::Delete(job) => job.attempts,
         Job::Abort { attempts, .. } => *attempts,
+    }
+}
+
+/// What the job's requests take, but for reading.
+fn right(job: &Job) -> Right {
+    match job {
+        Job::Sync(_) | Job::Early(_) | Job::StepAside(_) => Right::Write,
+        Job::Delete(_) | Job::Abort { .. } => Right::Delete,
     }
 }
 

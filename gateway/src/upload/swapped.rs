@@ -10,6 +10,7 @@ use crate::{
     catalog::{CatalogError, SyncJob},
     failpoint::{self, Point},
     object::ObjectKey,
+    share::Right,
     store::{Expect, SCRATCH_NAME, StoreError, StoreErrorKind, StoreOp},
 };
 
@@ -53,7 +54,7 @@ pub(super) async fn step_aside(tools: &Tools, job: &SyncJob) -> Result<(), JobEr
         Err(error) => return Err(error),
     };
     failpoint::passed(Point::UploadAfterCopy);
-    tools.share.health.answered();
+    tools.share.health.answered(Right::Write);
     let (from, to) = ((from.clone(), etag.clone()), (aside, copied));
     Ok(tools.catalog.stepped_aside(job.op, from, to, tools.clock.now()).await?)
 }

@@ -229,7 +229,7 @@ async fn a_refused_share_is_left_alone_but_for_a_probe_now_and_then() {
     let mut w = World::new().await;
     w.halt().await;
     let refused = FaultAction::FailBefore { status: 403, code: "AccessDenied".to_owned() };
-    w.s3.faults().add(FaultRule::new(refused).times(8));
+    w.s3.faults().add(FaultRule::new(refused).operation("PutObject").times(8));
     for i in 0..50 {
         w.file(&format!("f{i:02}"), b"x").await;
     }

@@ -121,6 +121,22 @@ async fn what_goes_ahead_counts_with_its_bytes_and_when_it_is_put_off() {
     assert_eq!(ended.bytes + rest.bytes, 64 << 20, "four parts, each once");
 }
 
+/// Goal: that nothing may be deleted keeps no upload waiting, and the other way round.
+#[tokio::test]
+async fn a_denied_deletion_blocks_deletions_alone() {
+    let f = Fixture::new().await;
+    let denied = Fault::FailBefore(StoreErrorKind::Denied);
+    f.faults.add(FaultRule::new(denied).on(StoreOp::AbortMultipartUpload).times(2));
+    let (op, share) = (OpId(1 << 40), f.tools.share.id);
+    let key = ObjectKey::new("p/old".to_owned()).unwrap();
+    let abort = Job::Abort { op, share, key, upload_id: "u".to_owned(), attempts: 0 };
+    f.tools.run(abort.clone()).await;
+    f.tools.run(abort).await;
+    assert_eq!(f.faults.happened(), 1, "it is left alone");
+    f.file(true).await;
+    assert_eq!(f.run().await, Ended { bytes: SIZE, throttled: false });
+}
+
 #[tokio::test]
 async fn a_job_counts_for_the_bytes_that_the_store_took_whatever_became_of_it() {
     let f = Fixture::new().await;
