@@ -14,6 +14,9 @@ use crate::{
     ids::{Ino, ShareId},
 };
 
+/// What the journal has waits no longer than this after a start, in milliseconds.
+const WAIT_AFTER_START_MILLIS: u64 = 60_000;
+
 impl Catalog {
     /// What S3 does not have yet, of one share or of all.
     ///
@@ -163,6 +166,12 @@ impl Catalog {
             txn.db.execute(
                 "UPDATE journal SET not_before = ?1 WHERE kind = 0 AND not_before = ?2",
                 params![now.as_nanos(), journal::NEVER.as_nanos()],
+            )?;
+            // No wait is so long that a clock which was set back meanwhile may make it longer.
+            let latest = now.plus_millis(WAIT_AFTER_START_MILLIS).as_nanos();
+            txn.db.execute(
+                "UPDATE journal SET not_before = ?1 WHERE not_before > ?1 AND not_before < ?2",
+                params![latest, journal::NEVER.as_nanos()],
             )?;
             multipart::drop_parts_of_bursts(txn.db)?;
             // A burst that was only held shows nowhere: any file that waits for S3 may have had one.

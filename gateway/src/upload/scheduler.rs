@@ -84,6 +84,8 @@ struct Running {
     concurrency: Concurrency,
     /// When the uploader began: what is measured is measured from here.
     begun: Instant,
+    /// The clock, when it was last looked at.
+    latest: Timestamp,
 }
 
 /// Waits for a change of the journal and lets more of them gather: while clients fill a directory it
@@ -133,6 +135,7 @@ impl Uploader {
             ops: HashMap::new(),
             concurrency: Concurrency::default(),
             begun: Instant::now(),
+            latest: self.inner.clock.now(),
         };
         loop {
             journal.mark_unchanged();
@@ -184,6 +187,13 @@ impl Uploader {
         let jobs_max = running.concurrency.limit(options.jobs_max);
         let room = jobs_max.saturating_sub(running.tasks.len());
         let now = self.inner.clock.now();
+        let before = std::mem::replace(&mut running.latest, now);
+        if now < before {
+            tracing::warn!(
+                "the clock was set back; what waits for its upload does not wait for that"
+            );
+            self.inner.catalog.clock_set_back(before, now).await?;
+        }
         if room > 0 {
             for job in self.inner.catalog.claim_jobs(now, room).await? {
                 self.start(job, &options, running).await?;

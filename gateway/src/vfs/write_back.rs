@@ -303,8 +303,10 @@ impl WriteBack {
     pub async fn flush_idle(&self) -> usize {
         let quiet = self.upload_delay_ms.load(Ordering::Relaxed);
         let now = self.clock.now();
-        let is_quiet =
-            |pending: &Pending| pending.mtime.is_some_and(|last| last.plus_millis(quiet) <= now);
+        // A clock that was set back must not keep what nobody commits.
+        let is_over =
+            |last: Timestamp| last.plus_millis(quiet) <= now || last > now.plus_millis(quiet);
+        let is_quiet = |pending: &Pending| pending.mtime.is_some_and(is_over);
         self.flush(is_quiet, |this| this.clock.now()).await
     }
 

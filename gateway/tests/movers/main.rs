@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without fails the test")]
 mod answers;
 mod attempts;
+mod clock;
 mod conflict;
 mod copied;
 mod copies;

@@ -345,7 +345,7 @@ impl World {
     }
 
     /// Lets the uploader look at the clock again.
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         let movers = ShareMovers { share: Arc::clone(&self.share) };
         self.uploader.replace(vec![movers], self.options.clone());
     }

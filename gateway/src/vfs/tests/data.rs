@@ -92,6 +92,10 @@ async fn files_never_committed_are_committed_when_quiet() {
     assert!(due <= f.clock.now(), "it has been quiet for that long already");
     assert_eq!(f.shared.flush_idle().await, 0);
     f.write(file, 0, b"x", Stability::Unstable).await;
+    assert_eq!(f.shared.flush_idle().await, 0);
+    f.clock.advance_millis(-3_600_000);
+    assert_eq!(f.shared.flush_idle().await, 1, "the clock was set back");
+    f.write(file, 0, b"x", Stability::Unstable).await;
     assert_eq!(f.shared.flush_all().await, 1);
 }
 
