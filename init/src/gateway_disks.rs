@@ -2,11 +2,14 @@
 //! they are spoken of on its admin socket.
 use std::time::Duration;
 
-pub(crate) use gateway_api::disks::{DiskState, DiskStatus as GatewayDisk};
 use gateway_api::{
     admin::{self, ADMIN_SOCKET},
     client::AdminClient,
     disks::{DiskNameError, DiskRequest, DisksStatus, ForgetReport, ForgetRequest},
+};
+pub(crate) use gateway_api::{
+    disks::{DiskState, DiskStatus as GatewayDisk},
+    status::Shutdown,
 };
 
 /// The gateway answers at once or not at all.
@@ -40,6 +43,16 @@ pub(crate) enum Verb {
 pub(crate) fn list() -> Result<Vec<GatewayDisk>, String> {
     let answer = client().request("GET", admin::DISKS, b"").map_err(words)?;
     serde_json::from_slice(&answer).map(|known: DisksStatus| known.disks).map_err(words)
+}
+
+/// The same, and whether S3 has everything: names, attributes and empty files are on no disk, and may wait for S3
+/// all the same.
+///
+/// # Errors
+/// It does not tell; why.
+pub(crate) fn list_with_word() -> Result<(Vec<GatewayDisk>, Shutdown), String> {
+    let disks = list()?;
+    Ok((disks, client().status().map_err(words)?.shutdown))
 }
 
 /// Asks something about one of them.

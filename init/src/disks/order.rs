@@ -10,7 +10,7 @@ use super::{
     record::{FURTHER_MAX, Record},
     survey::{self, Attached},
 };
-use crate::gateway_disks::{self, GatewayDisk};
+use crate::gateway_disks::{self, GatewayDisk, Shutdown};
 
 /// An order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +66,7 @@ pub(super) fn carry_out(order: &Order) -> Result<String> {
             Ok(format!("{device} is a cache disk of this appliance from now on."))
         }
         Order::Adopt { uuid } => {
-            let known = gateway_disks::list();
+            let known = gateway_disks::list_with_word();
             let device = to_adopt(&survey::all(), &record, uuid, &known)?;
             if !file_system::look_into(&device)?.has_catalog {
                 bail!(
@@ -133,7 +133,7 @@ fn to_adopt(
     disks: &[Attached],
     record: &Record,
     uuid: &str,
-    known: &Result<Vec<GatewayDisk>, String>,
+    known: &Result<(Vec<GatewayDisk>, Shutdown), String>,
 ) -> Result<String> {
     let device = other_cache(disks, record, uuid)?;
     let Some(primary) = &record.primary else { return Ok(device) };
@@ -145,8 +145,15 @@ fn to_adopt(
     if !record.further.is_empty() {
         bail!("this appliance has further cache disks: release them first");
     }
-    match known.as_deref() {
-        Ok([disk]) if disk.primary && disk.files == 0 && disk.dirty_bytes.0 == 0 => Ok(device),
+    let is_empty = |disk: &GatewayDisk| disk.primary && disk.files == 0 && disk.dirty_bytes.0 == 0;
+    match known {
+        Ok((disks, word)) if matches!(&disks[..], [disk] if is_empty(disk)) => match word {
+            Shutdown::Safe => Ok(device),
+            Shutdown::Uploading | Shutdown::Stuck => bail!(
+                "changes of names or attributes, or empty files, are not in the bucket yet: wait until the \
+                 appliance may be shut down"
+            ),
+        },
         Ok(_) => bail!("files are on the cache disk of this appliance: it keeps that one"),
         Err(why) => bail!("whether the cache disk of this appliance is empty is not known: {why}"),
     }

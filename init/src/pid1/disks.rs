@@ -2,7 +2,7 @@
 //! that they report.
 //!
 //! A look is due when disks come, go or change, when the gateway has started or ended, when the policy
-//! changes, and from time to time while a disk is being emptied. PID 1 waits for none of it.
+//! changes, and from time to time: not everything that happens to a disk is told. PID 1 waits for none of it.
 use std::{
     os::unix::{net::UnixStream, process::CommandExt},
     process::{Command, Stdio},
@@ -31,6 +31,10 @@ const SETTLE_TIME: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_secs(300);
 /// How often it is asked how far a disk is emptied.
 const DRAINING_INTERVAL: Duration = Duration::from_secs(10);
+/// How often it is tried again what did not work.
+const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+/// How often it is looked for what nobody tells: a file system that has shut itself down.
+const ROUTINE_INTERVAL: Duration = Duration::from_secs(300);
 /// Orders and looks under way at once: they take turns.
 const WORKS_MAX: usize = 4;
 
@@ -183,11 +187,12 @@ impl Running {
             report.problem = self.disks.failed.take().unwrap_or_else(|| LOOKED_FOR.to_owned());
         }
         let state = &mut self.boot.state;
-        state.cache_warnings.clone_from(&report.warnings);
-        state.cache_warnings.extend(self.disks.failed.take());
-        for warning in &state.cache_warnings {
+        let mut warnings = report.warnings.clone();
+        warnings.extend(self.disks.failed.take());
+        for warning in warnings.iter().filter(|warning| !state.cache_warnings.contains(warning)) {
             tracing::warn!("cache disks: {warning}");
         }
+        state.cache_warnings = warnings;
         let words = report.in_words();
         if state.cache != words {
             sys::say(&format!("cache disk: {words}"));
@@ -196,9 +201,8 @@ impl Running {
         state.cache_mounted = report.primary.is_some();
         state.disks.clone_from(&report.disks);
         state.missing_disks.clone_from(&report.missing);
-        if report.draining {
-            self.disks.due = Some(self.disks.due.unwrap_or(now + DRAINING_INTERVAL));
-        }
+        let pause = pause(&report, !state.cache_warnings.is_empty());
+        self.disks.due = Some(self.disks.due.unwrap_or(now + pause));
         let running = !matches!(self.services[&Service::Gateway].state(), State::Off);
         match verdict(&report, running.then_some(self.disks.further.as_slice())) {
             Verdict::Run => {
@@ -215,6 +219,17 @@ impl Running {
             }
             Verdict::Stop => {}
         }
+    }
+}
+
+/// When to look again, if nothing happens.
+fn pause(report: &Report, warned: bool) -> Duration {
+    if report.draining {
+        DRAINING_INTERVAL
+    } else if warned || !report.problem.is_empty() {
+        RETRY_INTERVAL
+    } else {
+        ROUTINE_INTERVAL
     }
 }
 
@@ -256,6 +271,20 @@ mod tests {
         assert_eq!(verdict(&lost, None), Verdict::Stop);
         let held = Report { gateway_must_end: true, ..report };
         assert_eq!(verdict(&held, Some(&[mounted("bb")])), Verdict::Stop);
+    }
+
+    #[test]
+    fn what_did_not_work_is_tried_again_and_what_nobody_tells_is_looked_for() {
+        let well = Report { primary: Some(mounted("aa")), ..Report::default() };
+        assert_eq!(pause(&well, false), ROUTINE_INTERVAL);
+        assert_eq!(
+            pause(&well, true),
+            RETRY_INTERVAL,
+            "such as a further disk that was not mounted"
+        );
+        let problem = "not mounted yet".to_owned();
+        assert_eq!(pause(&Report { problem, ..Report::default() }, false), RETRY_INTERVAL);
+        assert_eq!(pause(&Report { draining: true, ..well }, true), DRAINING_INTERVAL);
     }
 
     #[test]

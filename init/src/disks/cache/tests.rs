@@ -90,6 +90,7 @@ fn known(name: &str, state: DiskState, files: u64) -> GatewayDisk {
         dirty_bytes: ByteSize(0),
         dirty_files: 0,
         files,
+        problem: None,
     }
 }
 

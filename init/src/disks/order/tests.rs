@@ -82,6 +82,7 @@ fn gateway_disk(files: u64, dirty: u64) -> GatewayDisk {
         dirty_bytes: ByteSize(dirty),
         dirty_files: dirty.min(1),
         files,
+        problem: None,
     }
 }
 
@@ -93,13 +94,22 @@ fn another_appliance_s_disk_is_adopted_only_where_nothing_is_lost() {
     let none = record(None, &[]);
     assert_eq!(adopt(&none, silent()).unwrap(), "/dev/sdc", "there is no gateway to ask");
     let own = record(Some("aa"), &[]);
-    assert_eq!(adopt(&own, Ok(vec![gateway_disk(0, 0)])).unwrap(), "/dev/sdc");
-    refused(adopt(&own, Ok(vec![gateway_disk(1, 0)])), "files are on the cache disk");
-    refused(adopt(&own, Ok(vec![gateway_disk(0, 7)])), "files are on the cache disk");
-    refused(adopt(&own, Ok(Vec::new())), "files are on the cache disk");
+    assert_eq!(adopt(&own, Ok((vec![gateway_disk(0, 0)], Shutdown::Safe))).unwrap(), "/dev/sdc");
+    refused(
+        adopt(&own, Ok((vec![gateway_disk(1, 0)], Shutdown::Safe))),
+        "files are on the cache disk",
+    );
+    refused(
+        adopt(&own, Ok((vec![gateway_disk(0, 7)], Shutdown::Safe))),
+        "files are on the cache disk",
+    );
+    refused(adopt(&own, Ok((Vec::new(), Shutdown::Safe))), "files are on the cache disk");
+    for word in [Shutdown::Uploading, Shutdown::Stuck] {
+        refused(adopt(&own, Ok((vec![gateway_disk(0, 0)], word))), "are not in the bucket yet");
+    }
     refused(adopt(&own, silent()), "not known: it is being started");
     let two = record(Some("aa"), &["bb"]);
-    refused(adopt(&two, Ok(vec![gateway_disk(0, 0)])), "release them first");
+    refused(adopt(&two, Ok((vec![gateway_disk(0, 0)], Shutdown::Safe))), "release them first");
     refused(adopt(&record(Some("ee"), &[]), silent()), "or forget it first");
     refused(adopt(&record(Some("cc"), &[]), silent()), "is a cache disk of this appliance");
     refused(to_adopt(&disks, &none, "dd", &silent()), "not attached any more");
