@@ -472,7 +472,9 @@ fn resolve_owner(
             None => return Ok(Decision::Wait(WAIT_MILLIS)),
             Some(next) if next.ino != inode.ino => at = next,
             Some(_) => {
-                let has_all = inode.kind == FileKind::File && !inode.content_dirty;
+                // What is not known to be a link or a marker alone has to be asked for first.
+                let has_all =
+                    (inode.kind == FileKind::File || inode.needs_head) && !inode.content_dirty;
                 // One that is sent as a whole anyway needs its object no more.
                 if !has_all && journal::detach(txn, inode, now)? {
                     return Ok(Decision::Wait(WAIT_MILLIS));

@@ -520,6 +520,8 @@ pub struct RenameProgress {
     pub to: Option<String>,
     /// Objects found to move so far.
     pub objects: u64,
+    /// Of those, objects of which nothing but the listing was known: S3 is asked for their metadata first.
+    pub asked: u64,
     /// Whether these are all.
     pub all_found: bool,
     /// Of those found, how many still wait for their copy; 100,000 stands for that many or more.

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod health;
 pub mod keymap;
+mod link;
 pub mod metadata;
 mod pins;
 
@@ -11,6 +12,7 @@ use std::{fmt, sync::Arc};
 use gateway_api::settings::ShareSettings;
 
 pub use health::{Events, OddKeys, Right, ShareHealth};
+pub use link::Form;
 pub use pins::Pins;
 
 use crate::{

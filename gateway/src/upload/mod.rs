@@ -7,6 +7,7 @@
 //! while the request is under way.
 mod aside;
 mod assemble;
+mod attributes;
 mod composed;
 mod concurrency;
 mod conflict;

@@ -7,6 +7,7 @@ use gateway_api::status::HealthEventKind;
 
 use super::{
     aside, assemble,
+    attributes::{self, Asked},
     conflict::keep_theirs,
     job::{JobError, Tools},
     landed::{Earlier, done_before, landed},
@@ -62,6 +63,18 @@ pub(super) async fn publish(tools: &Tools, job: &SyncJob) -> Result<Outcome, Job
         tools.catalog.settle(job.op).await?;
         return Ok(Outcome::AskAgain);
     }
+    let told;
+    let job = if attributes::are_unknown(job) {
+        match attributes::ask(tools, job).await? {
+            Asked::Told(inode) => {
+                told = SyncJob { inode: *inode, ..job.clone() };
+                &told
+            }
+            Asked::Otherwise(outcome) => return Ok(outcome),
+        }
+    } else {
+        job
+    };
     let options = tools.share.put_options(&job.inode);
     match send(tools, job, &options).await {
         Ok(sent) => Ok(Outcome::Published(sent)),
@@ -248,14 +261,16 @@ pub(super) async fn lost_source(
 
 /// Another writer has replaced the object at `at`, of which only the name or the attributes were
 /// changed here: its bytes become the file's. Cached bytes are of the old object and go (I6).
-async fn take_over(
+pub(super) async fn take_over(
     tools: &Tools,
     job: &SyncJob,
     at: &ObjectKey,
     head: ObjectMeta,
 ) -> Result<Outcome, JobError> {
+    // A marker's bytes are not its directory's.
+    let is_directory = job.inode.kind == FileKind::Directory;
     let is = ChangedObject {
-        size: head.size,
+        size: if is_directory { job.inode.size } else { head.size },
         etag: head.etag,
         last_modified: head.last_modified,
         now: tools.clock.now(),

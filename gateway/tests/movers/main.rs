@@ -15,6 +15,7 @@ mod forms;
 mod heads;
 mod keys;
 mod listing;
+mod moved;
 mod multipart;
 mod pages;
 mod parallel;
