@@ -41,6 +41,8 @@ struct Due {
     etag: Option<ETag>,
     uncertain: bool,
     taken_over: Option<(String, String)>,
+    /// It was found there, and is not this file's to delete.
+    is_seen: bool,
     sent_key: Option<String>,
     sent_version: Option<u64>,
     attempts: u32,
@@ -66,6 +68,7 @@ fn due_row(row: &Row<'_>) -> rusqlite::Result<Due> {
         upload_key: row.get(12)?,
         sent_version: row.get(13)?,
         is_incomplete: row.get(14)?,
+        is_seen: row.get(15)?,
     })
 }
 
@@ -190,7 +193,7 @@ fn wait(txn: &Txn<'_>, due: &Due, until: Timestamp) -> Result<(), CatalogError> 
 macro_rules! due_columns {
     () => {
         "op, kind, share, ino, key, etag, uncertain, expect_key, expect_etag, sent_key, attempts,
-         upload_id, upload_key, sent_version, incomplete"
+         upload_id, upload_key, sent_version, incomplete, expect_seen"
     };
 }
 
@@ -307,19 +310,23 @@ fn decide_sync(
         return resolve_owner(txn, due, (&inode, object), &owner, now);
     }
     let mut taken_over = due.taken_over.clone().filter(|(taken, _)| *taken == key);
+    let mut is_seen = due.is_seen && taken_over.is_some();
     match take_over_delete(txn, due.share, &key)? {
         Takeover::Nothing => {}
-        Takeover::Tag(etag) => taken_over = Some((key.clone(), etag.as_str().to_owned())),
+        Takeover::Tag(etag) => {
+            taken_over = Some((key.clone(), etag.as_str().to_owned()));
+            is_seen = false;
+        }
         Takeover::MustRunFirst => return Ok(Decision::Wait(WAIT_MILLIS)),
     }
     let (expect_key, expect_etag) = taken_over.clone().unzip();
     txn.db
         .prepare_cached(
             "UPDATE journal SET expect_key = ?2, expect_etag = ?3, sent_key = ?4,
-                 sent_version = coalesce(sent_version, ?5)
+                 sent_version = coalesce(sent_version, ?5), expect_seen = ?6
              WHERE op = ?1",
         )?
-        .execute(params![due.op.0, expect_key, expect_etag, key, inode.version])?;
+        .execute(params![due.op.0, expect_key, expect_etag, key, inode.version, is_seen])?;
     let moved_from = moved_from.zip(inode.etag.clone());
     let mut keys = vec![key.clone()];
     keys.extend(moved_from.iter().map(|(from, _)| from.as_str().to_owned()));
@@ -375,7 +382,7 @@ fn settle_first(
 }
 
 /// The inode has been renamed since an earlier attempt: what that attempt had taken over, or may
-/// have left at another key, is journalled for deletion.
+/// have left at another key, is journalled for deletion. What it has found there stays.
 fn leave_old_keys(
     txn: &mut Txn<'_>,
     due: &Due,
@@ -383,7 +390,9 @@ fn leave_old_keys(
     key: &str,
     now: Timestamp,
 ) -> Result<(), CatalogError> {
-    if let Some((taken, etag)) = due.taken_over.as_ref().filter(|(taken, _)| taken != key) {
+    if let Some((taken, etag)) = due.taken_over.as_ref().filter(|(taken, _)| taken != key)
+        && !due.is_seen
+    {
         let uncertain = due.sent_key.as_ref() == Some(taken);
         let etag = ETag::new(etag.as_str());
         enqueue_delete(txn, due.share, taken, Some(&etag), uncertain, now)?;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    ids::{Ino, ShareId},
+    ids::{FileKind, Ino, ShareId},
     object::{ETag, ObjectKey, Stored, VersionId},
 };
 
@@ -104,24 +104,27 @@ pub(super) fn enqueue_move(
     Ok(())
 }
 
-/// Takes the inode's upload out of the journal because the inode is going. Answers the key at which
-/// an attempt may have landed.
+/// Takes the inode's upload out of the journal because the inode is going. What it had taken over is to be
+/// deleted again; what it has found stays. Answers the key at which an attempt may have landed.
 pub(super) fn drop_sync(
     txn: &mut Txn<'_>,
     inode: &Inode,
     due: Timestamp,
 ) -> Result<Option<String>, CatalogError> {
-    type Row = (u64, Option<String>, Option<String>, Option<String>);
+    type Row = (u64, Option<String>, Option<String>, Option<String>, bool);
     let row: Option<Row> = txn
         .db
         .prepare_cached(
-            "SELECT op, sent_key, expect_key, expect_etag FROM journal WHERE kind = 0 AND ino = ?1",
+            "SELECT op, sent_key, expect_key, expect_etag, expect_seen FROM journal
+             WHERE kind = 0 AND ino = ?1",
         )?
-        .query_row([inode.ino.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+        .query_row([inode.ino.0], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+        })
         .optional()?;
-    let Some((op, sent, expect_key, expect_etag)) = row else { return Ok(None) };
+    let Some((op, sent, expect_key, expect_etag, is_seen)) = row else { return Ok(None) };
     abandon(txn, OpId(op))?;
-    if let Some(key) = expect_key {
+    if let Some(key) = expect_key.filter(|_| !is_seen) {
         let uncertain = sent.as_deref() == Some(key.as_str());
         let etag = expect_etag.map(ETag::new);
         enqueue_delete(txn, inode.share, &key, etag.as_ref(), uncertain, due)?;
@@ -331,7 +334,8 @@ impl Catalog {
 
     /// The object that a publish was to replace, or that is to be moved, is not what the catalog
     /// believes: takes over what HEAD says (`None`: it is gone), so that the next attempt expects
-    /// that. Call it only when nothing of anybody else would be lost by it.
+    /// that. Call it only when nothing of anybody else would be lost by it. What was found is not the
+    /// file's before it is replaced: a file that leaves the key before that leaves it there.
     ///
     /// # Errors
     /// [`CatalogError::NoEntry`] when the operation is gone.
@@ -346,28 +350,27 @@ impl Catalog {
             let ino = ino_of(txn.db, op)?.ok_or(CatalogError::NoEntry)?;
             let etag = found.as_ref().map(ETag::as_str);
             let inode = inode::get(txn.db, ino)?;
-            // Bytes that are only in the object that the file came from must never be taken from
-            // another one.
-            let is_here = !inode.content_dirty
-                || range::of(txn.db, ino)?.covers(&(0..inode.size));
             txn.db
                 .prepare_cached(
                     "UPDATE journal SET expect_key = CASE WHEN ?3 IS NULL THEN NULL ELSE ?2 END,
-                         expect_etag = ?3
+                         expect_etag = ?3, expect_seen = ?3 IS NOT NULL
                      WHERE op = ?1 AND (expect_key = ?2 OR (?3 IS NOT NULL AND expect_key IS NULL))",
                 )?
                 .execute(params![op.0, key.as_str(), etag])?;
-            if found.is_some() && !is_here {
-                return Ok(());
+            // Bytes that are only in the object that the file came from must never be taken from
+            // another one.
+            let is_here = inode.kind != FileKind::File
+                || range::of(txn.db, ino)?.covers(&(0..inode.size));
+            if inode.object_key.as_ref() == Some(&key) && (found.is_none() || is_here) {
+                changed::forget_base(txn.db, ino)?;
+                txn.db
+                    .prepare_cached(
+                        "UPDATE inode SET etag = NULL, object_key = NULL, needs_head = 0,
+                             content_version = version
+                         WHERE ino = ?1",
+                    )?
+                    .execute([ino.0])?;
             }
-            txn.db
-                .prepare_cached(
-                    "UPDATE inode SET etag = ?3,
-                         object_key = CASE WHEN ?3 IS NULL THEN NULL ELSE object_key END,
-                         content_version = CASE WHEN ?3 IS NULL THEN version ELSE content_version END
-                     WHERE ino = ?1 AND object_key = ?2",
-                )?
-                .execute(params![ino.0, key.as_str(), etag])?;
             Ok(())
         })
         .await
@@ -470,9 +473,7 @@ pub(super) fn detach(
     inode: &Inode,
     now: Timestamp,
 ) -> Result<bool, CatalogError> {
-    if inode.kind == crate::ids::FileKind::File
-        && !range::of(txn.db, inode.ino)?.covers(&(0..inode.size))
-    {
+    if inode.kind == FileKind::File && !range::of(txn.db, inode.ino)?.covers(&(0..inode.size)) {
         return Ok(false);
     }
     if let Some(key) = &inode.object_key {
