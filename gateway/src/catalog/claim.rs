@@ -43,6 +43,7 @@ struct Due {
     taken_over: Option<(String, String)>,
     /// It was found there, and is not this file's to delete.
     is_seen: bool,
+    not_before: Timestamp,
     sent_key: Option<String>,
     sent_version: Option<u64>,
     attempts: u32,
@@ -69,12 +70,13 @@ fn due_row(row: &Row<'_>) -> rusqlite::Result<Due> {
         sent_version: row.get(13)?,
         is_incomplete: row.get(14)?,
         is_seen: row.get(15)?,
+        not_before: Timestamp::from_nanos(row.get(16)?),
     })
 }
 
 /// What is to become of a due row.
 enum Decision {
-    /// Hand it out; it works on these keys.
+    /// Hand it out; it works on these keys. It may be another file's, which is in the way.
     Claim(Job, Vec<String>),
     /// Something else must be done first: look again after so many milliseconds.
     Wait(u64),
@@ -158,9 +160,13 @@ fn claim_due(txn: &mut Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Job>
         match decide(txn, &due, now) {
             Ok(Decision::Claim(job, keys)) => {
                 let keys = keys.into_iter().map(|key| (due.share, key)).collect();
-                let uploads = due.ino.filter(|_| due.kind == KIND_SYNC);
-                txn.state.claims.claim(due.op, keys, uploads);
+                let is_own = job.op() == due.op;
+                let uploads = due.ino.filter(|_| is_own && due.kind == KIND_SYNC);
+                txn.state.claims.claim(job.op(), keys, uploads);
                 jobs.push(job);
+                if !is_own {
+                    wait(txn, &due, now.plus_millis(WAIT_MILLIS))?;
+                }
             }
             Ok(Decision::Wait(millis)) => wait(txn, &due, now.plus_millis(millis))?,
             Ok(Decision::Busy) => {}
@@ -193,7 +199,7 @@ fn wait(txn: &Txn<'_>, due: &Due, until: Timestamp) -> Result<(), CatalogError> 
 macro_rules! due_columns {
     () => {
         "op, kind, share, ino, key, etag, uncertain, expect_key, expect_etag, sent_key, attempts,
-         upload_id, upload_key, sent_version, incomplete, expect_seen"
+         upload_id, upload_key, sent_version, incomplete, expect_seen, not_before"
     };
 }
 
@@ -221,6 +227,16 @@ fn others_at(db: &Connection, due: &Due, key: &str) -> Result<Vec<Due>, CatalogE
     ))?;
     let rows = query.query_map(params![due.share.0, key, due.op.0], due_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The row of the file's upload.
+fn sync_of(db: &Connection, ino: Ino) -> Result<Option<Due>, CatalogError> {
+    let mut query = db.prepare_cached(concat!(
+        "SELECT ",
+        due_columns!(),
+        " FROM journal WHERE kind = 0 AND ino = ?1"
+    ))?;
+    Ok(query.query_row([ino.0], due_row).optional()?)
 }
 
 fn decide(txn: &mut Txn<'_>, due: &Due, now: Timestamp) -> Result<Decision, CatalogError> {
@@ -466,7 +482,8 @@ pub(super) fn other_owner(
 }
 
 /// The key of `inode`, `object`, still holds `owner`'s object. Usually that moves away soon; when the two
-/// (or a longer ring) wait for each other, one object steps aside.
+/// (or a longer ring) wait for each other, or the last of those who wait is kept from moving, one object
+/// steps aside.
 fn resolve_owner(
     txn: &mut Txn<'_>,
     due: &Due,
@@ -476,36 +493,77 @@ fn resolve_owner(
 ) -> Result<Decision, CatalogError> {
     let mut at = owner.clone();
     for _ in 0..CYCLE_FILES_MAX {
+        if journal::op_of(txn.db, at.ino)?.is_some_and(|op| txn.state.claims.has(op)) {
+            return Ok(Decision::Wait(WAIT_MILLIS));
+        }
         let wants = inode::key_of(txn.db, &at)?;
         match other_owner(txn.db, due.share, &wants, at.ino)? {
-            None => return Ok(Decision::Wait(WAIT_MILLIS)),
+            None => return make_room(txn, at, &wants, now),
             Some(next) if next.ino != inode.ino => at = next,
-            Some(_) => {
-                // What is not known to be a link or a marker alone has to be asked for first.
-                let has_all =
-                    (inode.kind == FileKind::File || inode.needs_head) && !inode.content_dirty;
-                // One that is sent as a whole anyway needs its object no more.
-                if !has_all && journal::detach(txn, inode, now)? {
-                    return Ok(Decision::Wait(WAIT_MILLIS));
-                }
-                let job = SyncJob {
-                    op: due.op,
-                    expect: Expected::Absent,
-                    key: object,
-                    moved_from: inode.object_key.clone().zip(inode.etag.clone()),
-                    sent_before: false,
-                    sent_version: None,
-                    is_elsewhere: false,
-                    is_incomplete: due.is_incomplete,
-                    multipart: None,
-                    changed: None,
-                    attempts: due.attempts,
-                    inode: inode.clone(),
-                };
-                let key = inode.object_key.iter().map(|key| key.as_str().to_owned()).collect();
-                return Ok(Decision::Claim(Job::StepAside(Box::new(job)), key));
-            }
+            Some(_) => return step_aside(txn, due, inode, object, now),
         }
     }
     Ok(Decision::Wait(WAIT_MILLIS))
+}
+
+/// Brings `inode`'s object out of the way of another file, or does without it.
+fn step_aside(
+    txn: &mut Txn<'_>,
+    due: &Due,
+    inode: &Inode,
+    object: ObjectKey,
+    now: Timestamp,
+) -> Result<Decision, CatalogError> {
+    // What is not known to be a link or a marker alone has to be asked for first.
+    let has_all = (inode.kind == FileKind::File || inode.needs_head) && !inode.content_dirty;
+    // One that is sent as a whole anyway needs its object no more.
+    if !has_all && journal::detach(txn, inode, now)? {
+        return Ok(Decision::Wait(WAIT_MILLIS));
+    }
+    Ok(stepping_aside(due, inode, object))
+}
+
+fn stepping_aside(due: &Due, inode: &Inode, object: ObjectKey) -> Decision {
+    let job = SyncJob {
+        op: due.op,
+        expect: Expected::Absent,
+        key: object,
+        moved_from: inode.object_key.clone().zip(inode.etag.clone()),
+        sent_before: false,
+        sent_version: None,
+        is_elsewhere: false,
+        is_incomplete: due.is_incomplete,
+        multipart: None,
+        changed: None,
+        attempts: due.attempts,
+        inode: inode.clone(),
+    };
+    let key = inode.object_key.iter().map(|key| key.as_str().to_owned()).collect();
+    Decision::Claim(Job::StepAside(Box::new(job)), key)
+}
+
+/// Nothing is in the way of `owner`, whose object is in the way of others. It moves when it is due; while
+/// somebody goes on writing it, its object steps aside: that touches none of its bytes.
+fn make_room(
+    txn: &mut Txn<'_>,
+    owner: Inode,
+    wants: &str,
+    now: Timestamp,
+) -> Result<Decision, CatalogError> {
+    let wait = Decision::Wait(WAIT_MILLIS);
+    let (Some(row), Some(at)) = (sync_of(txn.db, owner.ino)?, owner.object_key.as_ref()) else {
+        return Ok(wait);
+    };
+    let is_put_off = row.attempts == 0 && row.not_before > now.plus_millis(HELD_MILLIS);
+    let is_kept = owner.writing || is_put_off || txn.state.held.is_held(owner.ino);
+    let is_busy = txn.state.claims.is_busy(&(owner.share, at.as_str().to_owned()));
+    if owner.kind != FileKind::File || !is_kept || is_busy {
+        return Ok(wait);
+    }
+    let wants = ObjectKey::new(wants)
+        .ok_or_else(|| CatalogError::Corrupt(format!("inode {} has key {wants:?}", owner.ino.0)))?;
+    match unsettled(&row, &owner, &wants).cloned() {
+        Some(at) => settle_first(txn, &row, owner, at),
+        None => Ok(stepping_aside(&row, &owner, wants)),
+    }
 }

@@ -6,6 +6,7 @@ mod depth;
 mod failing;
 mod listing;
 mod movers;
+mod owners;
 mod unsent;
 mod writing;
 

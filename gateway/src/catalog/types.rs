@@ -301,7 +301,8 @@ pub enum Job {
         /// Failures so far.
         attempts: u32,
     },
-    /// Two files have swapped keys: neither copy can go first. Copy the object of this one, which is at
+    /// Two files have swapped keys: neither copy can go first. Or another file waits for this one's key, and
+    /// this one cannot go, as it is being written. Copy the object of this one, which is at
     /// [`SyncJob::moved_from`], to a key that is nobody's
     /// ([`begin_aside`](super::Catalog::begin_aside)), then call
     /// [`stepped_aside`](super::Catalog::stepped_aside).
