@@ -6,7 +6,9 @@ use super::{
     Catalog, changed, early,
     error::CatalogError,
     inode,
-    journal::{self, KIND_ABORT, KIND_DELETE, KIND_SYNC, NEVER, delete_op, enqueue_delete},
+    journal::{
+        self, Deletion, KIND_ABORT, KIND_DELETE, KIND_SYNC, NEVER, delete_op, enqueue_delete,
+    },
     moves, multipart,
     namespace::has_sync,
     types::{DeleteJob, Expected, Inode, Job, OpId, SyncJob},
@@ -284,6 +286,7 @@ fn decide_delete(txn: &mut Txn<'_>, due: &Due, key: &str) -> Result<Decision, Ca
         key: object,
         etag: due.etag.clone(),
         uncertain: due.uncertain,
+        sent_by: due.ino,
         attempts: due.attempts,
     };
     Ok(Decision::Claim(Job::Delete(job), vec![key.to_owned()]))
@@ -409,14 +412,16 @@ fn leave_old_keys(
     if let Some((taken, etag)) = due.taken_over.as_ref().filter(|(taken, _)| taken != key)
         && !due.is_seen
     {
-        let uncertain = due.sent_key.as_ref() == Some(taken);
+        let may_have_sent = due.sent_key.as_ref() == Some(taken);
         let etag = ETag::new(etag.as_str());
-        enqueue_delete(txn, due.share, taken, Some(&etag), uncertain, now)?;
+        let taken = Deletion::of(taken, Some(&etag));
+        let taken = taken.or_left_by(may_have_sent.then_some(inode.ino));
+        enqueue_delete(txn, due.share, taken, now)?;
     }
     if let Some(sent) = due.sent_key.as_ref().filter(|sent| *sent != key)
         && inode.object_key.as_ref().is_none_or(|at| at.as_str() != sent)
     {
-        enqueue_delete(txn, due.share, sent, None, true, now)?;
+        enqueue_delete(txn, due.share, Deletion::left_by(inode.ino, sent), now)?;
     }
     if due.upload_key.as_ref().is_some_and(|upload_key| upload_key != key) {
         multipart::abandon(txn, due.op)?;

@@ -65,24 +65,58 @@ pub(super) fn enqueue(
     Ok(())
 }
 
-/// Journals the deletion of an object.
+/// An object to be deleted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deletion<'a> {
+    key: &'a str,
+    etag: Option<&'a ETag>,
+    sent_by: Option<Ino>,
+}
+
+impl<'a> Deletion<'a> {
+    /// Of the object at `key` that has this tag.
+    pub(super) fn of(key: &'a str, etag: Option<&'a ETag>) -> Self {
+        Self { key, etag, sent_by: None }
+    }
+
+    /// Of whatever an upload of `ino` may have left at `key`.
+    pub(super) fn left_by(ino: Ino, key: &'a str) -> Self {
+        Self { key, etag: None, sent_by: Some(ino) }
+    }
+
+    /// And of what an upload of this inode, if it is one, may have put in its place.
+    pub(super) fn or_left_by(self, ino: Option<Ino>) -> Self {
+        Self { sent_by: ino, ..self }
+    }
+}
+
+/// Journals the deletion of an object. One key has one row: where uploads of two inodes may have left
+/// something, it does not tell them apart.
 pub(super) fn enqueue_delete(
     txn: &mut Txn<'_>,
     share: ShareId,
-    key: &str,
-    etag: Option<&ETag>,
-    uncertain: bool,
+    object: Deletion<'_>,
     due: Timestamp,
 ) -> Result<(), CatalogError> {
+    let Deletion { key, etag, sent_by } = object;
     txn.db
         .prepare_cached(
-            "INSERT INTO journal (kind, share, key, etag, uncertain, not_before)
-             VALUES (1, ?1, ?2, ?3, ?4, ?5)
+            "INSERT INTO journal (kind, share, key, etag, uncertain, ino, not_before)
+             VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (share, key) WHERE kind = 1 DO UPDATE SET
                  etag = coalesce(excluded.etag, etag),
+                 ino = CASE WHEN excluded.uncertain = 0 THEN ino
+                            WHEN uncertain = 0 OR ino = excluded.ino THEN excluded.ino END,
                  uncertain = max(uncertain, excluded.uncertain)",
         )?
-        .execute(params![share.0, key, etag.map(ETag::as_str), uncertain, due.as_nanos()])?;
+        .execute(params![
+            share.0,
+            key,
+            etag.map(ETag::as_str),
+            sent_by.is_some(),
+            sent_by.map(|ino| ino.0),
+            due.as_nanos()
+        ])?;
     txn.state.journal_changed = true;
     Ok(())
 }
@@ -125,9 +159,11 @@ pub(super) fn drop_sync(
     let Some((op, sent, expect_key, expect_etag, is_seen)) = row else { return Ok(None) };
     abandon(txn, OpId(op))?;
     if let Some(key) = expect_key.filter(|_| !is_seen) {
-        let uncertain = sent.as_deref() == Some(key.as_str());
+        let may_have_sent = sent.as_deref() == Some(key.as_str());
         let etag = expect_etag.map(ETag::new);
-        enqueue_delete(txn, inode.share, &key, etag.as_ref(), uncertain, due)?;
+        let taken = Deletion::of(&key, etag.as_ref());
+        let taken = taken.or_left_by(may_have_sent.then_some(inode.ino));
+        enqueue_delete(txn, inode.share, taken, due)?;
     }
     delete_op(txn.db, OpId(op))?;
     Ok(sent)
@@ -243,7 +279,8 @@ impl Catalog {
                 None => {
                     // Removed while the upload ran: what has landed must go again (F42).
                     let key = done.key.as_str();
-                    enqueue_delete(txn, share, key, Some(&done.object.etag), false, done.now)?;
+                    let landed = Deletion::of(key, Some(&done.object.etag));
+                    enqueue_delete(txn, share, landed, done.now)?;
                     txn.db
                         .prepare_cached(
                             "UPDATE journal SET uncertain = 0, not_before = ?3
@@ -423,7 +460,8 @@ fn published(
 ) -> Result<Finish, CatalogError> {
     let before = inode::get(txn.db, ino)?;
     if let Some(old) = before.object_key.as_ref().filter(|old| **old != done.key) {
-        enqueue_delete(txn, before.share, old.as_str(), before.etag.as_ref(), false, done.now)?;
+        let moved = Deletion::of(old.as_str(), before.etag.as_ref());
+        enqueue_delete(txn, before.share, moved, done.now)?;
     }
     let seq = next_seq(txn.db)?;
     txn.db
@@ -477,7 +515,8 @@ pub(super) fn detach(
         return Ok(false);
     }
     if let Some(key) = &inode.object_key {
-        enqueue_delete(txn, inode.share, key.as_str(), inode.etag.as_ref(), false, now)?;
+        let object = Deletion::of(key.as_str(), inode.etag.as_ref());
+        enqueue_delete(txn, inode.share, object, now)?;
     }
     txn.db
         .prepare_cached("UPDATE inode SET object_key = NULL, etag = NULL WHERE ino = ?1")?

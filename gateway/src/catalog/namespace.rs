@@ -277,13 +277,16 @@ fn bury(txn: &mut Txn<'_>, entry: &Inode, stamp: Stamp) -> Result<(), CatalogErr
     let sent = journal::drop_sync(txn, entry, stamp.due)?;
     if let Some(key) = &entry.object_key {
         let etag = entry.etag.as_ref();
-        let uncertain = sent.as_deref() == Some(key.as_str());
-        journal::enqueue_delete(txn, entry.share, key.as_str(), etag, uncertain, stamp.due)?;
+        let may_have_sent = sent.as_deref() == Some(key.as_str());
+        let object = journal::Deletion::of(key.as_str(), etag);
+        let object = object.or_left_by(may_have_sent.then_some(entry.ino));
+        journal::enqueue_delete(txn, entry.share, object, stamp.due)?;
     }
     if let Some(key) = sent
         && entry.object_key.as_ref().is_none_or(|object| object.as_str() != key)
     {
-        journal::enqueue_delete(txn, entry.share, &key, None, true, stamp.due)?;
+        let left = journal::Deletion::left_by(entry.ino, &key);
+        journal::enqueue_delete(txn, entry.share, left, stamp.due)?;
     }
     range::clear(txn.db, entry.ino)?;
     txn.db.prepare_cached("DELETE FROM inode WHERE ino = ?1")?.execute([entry.ino.0])?;

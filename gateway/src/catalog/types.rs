@@ -273,6 +273,9 @@ pub struct DeleteJob {
     /// Whether an upload of ours may have replaced (or made) the object after `etag` was known:
     /// HEAD; delete it with its current tag if it has `etag` or its generation is ours.
     pub uncertain: bool,
+    /// Whose uploads those were; `None`: of any inode of this catalog. Others may have copied an object of
+    /// another one of ours there, with its generation.
+    pub sent_by: Option<Ino>,
     /// Failures so far.
     pub attempts: u32,
 }

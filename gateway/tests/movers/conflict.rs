@@ -257,3 +257,31 @@ async fn an_object_of_others_stays_where_it_is_when_our_file_leaves_the_name() {
         assert_eq!(theirs.size, 6, "{case}");
     }
 }
+
+/// The same where our attempt has come to nothing and the file has been renamed since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_another_client_made_is_not_taken_for_what_a_renamed_file_has_left() {
+    let mut w = World::new().await;
+    w.file("f", b"published").await;
+    w.drain().await;
+    w.file("g", b"ours").await;
+    let refused = FaultAction::FailBefore { status: 503, code: "SlowDown".to_owned() };
+    w.s3.faults().add(FaultRule::new(refused).operation("PutObject").times(u64::MAX));
+    w.until("it is refused", || async { w.catalog.pending(None).await.unwrap().failing > 0 }).await;
+    w.halt().await;
+    w.s3.faults().clear();
+    w.rename("g", "h").await;
+    let store = w.store();
+    let key = |key: &str| gateway::object::ObjectKey::new(key).unwrap();
+    let head = store.head(&key("p/f")).await.unwrap();
+    let options = gateway::store::PutOptions { user: head.user, ..Default::default() };
+    let absent = gateway::store::Expect::Absent;
+    store.copy(&key("p/f"), &head.etag, &key("p/g"), &options, &absent).await.unwrap();
+    w.start();
+    w.drain().await;
+    assert_eq!(w.keys(), ["p/f", "p/g", "p/h"]);
+    assert_eq!(
+        (w.object("p/g").body, w.object("p/h").body),
+        (b"published".to_vec(), b"ours".to_vec())
+    );
+}
