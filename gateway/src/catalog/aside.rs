@@ -121,17 +121,20 @@ fn step_out(
         )?
         .execute(params![inode.ino.0, aside.name, aside.now.as_nanos()])?;
     depth::came(txn.db, inode.parent, depth::bytes(&aside.name, false))?;
-    // What it had replaced, or was to replace, is what the bucket has: it stays.
+    leave_replaced(txn.db, op)?;
     txn.db
-        .prepare_cached(
-            "UPDATE journal SET expect_key = NULL, expect_etag = NULL, sent_key = NULL,
-                 sent_version = NULL
-             WHERE op = ?1",
-        )?
+        .prepare_cached("UPDATE journal SET sent_key = NULL, sent_version = NULL WHERE op = ?1")?
         .execute([op.0])?;
     let moved = inode::get(txn.db, inode.ino)?;
     let is_long = inode::key_of(txn.db, &moved)?.len() > OBJECT_KEY_BYTES_MAX;
     if is_long { Err(CatalogError::KeyTooLong) } else { Ok(()) }
+}
+
+/// What the file had replaced, or was to replace, is what the bucket has: it stays.
+pub(super) fn leave_replaced(db: &Connection, op: OpId) -> Result<(), CatalogError> {
+    db.prepare_cached("UPDATE journal SET expect_key = NULL, expect_etag = NULL WHERE op = ?1")?
+        .execute([op.0])?;
+    Ok(())
 }
 
 /// The object that the file came from has another key than the file: the directory of that key is listed

@@ -262,7 +262,11 @@ pub(super) fn touch(db: &Connection, dir: Ino, now: Timestamp) -> Result<(), Cat
 
 /// A directory that exists in S3 only by what is below it would vanish with its last entry: it gets
 /// a marker object of its own.
-fn keep_directory(txn: &mut Txn<'_>, dir: Ino, stamp: Stamp) -> Result<(), CatalogError> {
+pub(super) fn keep_directory(
+    txn: &mut Txn<'_>,
+    dir: Ino,
+    stamp: Stamp,
+) -> Result<(), CatalogError> {
     let row = inode::get(txn.db, dir)?;
     let is_root = row.parent == row.ino;
     if !is_root && row.object_key.is_none() && !row.dirty && !inode::has_child(txn.db, dir)? {

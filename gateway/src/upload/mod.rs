@@ -13,6 +13,7 @@ mod concurrency;
 mod conflict;
 mod copy;
 mod early;
+mod gone;
 mod job;
 mod landed;
 mod multipart;

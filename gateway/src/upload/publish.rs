@@ -9,6 +9,7 @@ use super::{
     aside, assemble,
     attributes::{self, Asked},
     conflict::keep_theirs,
+    gone::let_go,
     job::{JobError, Tools},
     landed::{Earlier, done_before, landed},
     multipart,
@@ -221,8 +222,15 @@ async fn gone(tools: &Tools, job: &SyncJob, refusal: StoreError) -> Result<Outco
             aside::without_base(tools, job, refusal).await
         }
         Expected::Tag(_) => {
+            let own = job.inode.object_key.as_ref().zip(job.inode.etag.as_ref());
+            let own = own.filter(|(at, _)| **at == job.key);
+            if let Some(own) = own.filter(|_| !job.inode.content_dirty)
+                && let Some(ended) = let_go(tools, job, own, &refusal).await?
+            {
+                return Ok(ended);
+            }
             // Another file's object was to be replaced, whose deletion may have been done unheard.
-            if job.inode.object_key.as_ref() == Some(&job.key) {
+            if own.is_some() {
                 let message = format!(
                     "{} was deleted in the bucket while it was changed here; it is put back",
                     job.key
@@ -251,6 +259,9 @@ pub(super) async fn lost_source(
         Some(head) if head.etag == *believed => Err(refusal.into()),
         Some(head) => take_over(tools, job, from, head).await,
         None => {
+            if let Some(ended) = let_go(tools, job, (from, believed), &refusal).await? {
+                return Ok(ended);
+            }
             let message = format!("{from} was deleted in the bucket while it was changed here");
             tools.share.health.event(HealthEventKind::Conflict, message);
             tools.catalog.adopt_object(job.op, from, None).await?;

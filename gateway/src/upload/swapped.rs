@@ -70,7 +70,12 @@ pub(super) async fn step_aside(tools: &Tools, job: &SyncJob) -> Result<(), JobEr
 /// The object is not what it was. Without it, a file that lacks bytes is set aside (ADR 19).
 async fn lost(tools: &Tools, job: &SyncJob, refusal: StoreError) -> Result<(), JobError> {
     if !job.inode.content_dirty {
-        return lost_source(tools, job, refusal).await.and(Err(JobError::Superseded));
+        return match lost_source(tools, job, refusal).await? {
+            Outcome::Ended => Ok(()),
+            Outcome::AskAgain | Outcome::Published(_) | Outcome::Earlier(_) => {
+                Err(JobError::Superseded)
+            }
+        };
     }
     match without_base(tools, job, refusal.clone()).await? {
         Outcome::Ended => Ok(()),

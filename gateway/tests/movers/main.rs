@@ -12,6 +12,7 @@ mod copies;
 mod disks;
 mod fetch;
 mod forms;
+mod gone;
 mod heads;
 mod keys;
 mod listing;
