@@ -30,8 +30,8 @@ const WAIT_MILLIS: u64 = 250;
 const HELD_MILLIS: u64 = 1000;
 /// How long an operation that makes no sense is left alone, in milliseconds.
 const CORRUPT_MILLIS: u64 = 300_000;
-/// Files in one cycle of swapped keys that is looked for; longer ones wait and show in the status.
-const CYCLE_FILES_MAX: usize = 64;
+/// Files that wait for each other that are looked at in one step; the next step goes on from there.
+const WALK_FILES: usize = 64;
 
 /// A journal row that is due.
 struct Due {
@@ -46,6 +46,8 @@ struct Due {
     /// It was found there, and is not this file's to delete.
     is_seen: bool,
     not_before: Timestamp,
+    /// How far the walk over those that it waits for has come: the next file, and the least one so far.
+    walk: Option<(Ino, Ino)>,
     sent_key: Option<String>,
     sent_version: Option<u64>,
     attempts: u32,
@@ -73,6 +75,10 @@ fn due_row(row: &Row<'_>) -> rusqlite::Result<Due> {
         is_incomplete: row.get(14)?,
         is_seen: row.get(15)?,
         not_before: Timestamp::from_nanos(row.get(16)?),
+        walk: row
+            .get::<_, Option<u64>>(17)?
+            .zip(row.get::<_, Option<u64>>(18)?)
+            .map(|(at, least)| (Ino(at), Ino(least))),
     })
 }
 
@@ -201,7 +207,8 @@ fn wait(txn: &Txn<'_>, due: &Due, until: Timestamp) -> Result<(), CatalogError> 
 macro_rules! due_columns {
     () => {
         "op, kind, share, ino, key, etag, uncertain, expect_key, expect_etag, sent_key, attempts,
-         upload_id, upload_key, sent_version, incomplete, expect_seen, not_before"
+         upload_id, upload_key, sent_version, incomplete, expect_seen, not_before,
+         walk_at, walk_least"
     };
 }
 
@@ -488,7 +495,8 @@ pub(super) fn other_owner(
 
 /// The key of `inode`, `object`, still holds `owner`'s object. Usually that moves away soon; when the two
 /// (or a longer ring) wait for each other, or the last of those who wait is kept from moving, one object
-/// steps aside.
+/// steps aside. Which of them are a ring is found out in steps; of a long one the least steps aside, so
+/// that it is one.
 fn resolve_owner(
     txn: &mut Txn<'_>,
     due: &Due,
@@ -496,8 +504,17 @@ fn resolve_owner(
     owner: &Inode,
     now: Timestamp,
 ) -> Result<Decision, CatalogError> {
-    let mut at = owner.clone();
-    for _ in 0..CYCLE_FILES_MAX {
+    let reached = match due.walk {
+        Some((at, least)) => inode::find(txn.db, at)?.map(|at| (at, least)),
+        None => None,
+    };
+    let is_long = reached.is_some();
+    let (mut at, mut least) = reached.unwrap_or_else(|| (owner.clone(), inode.ino));
+    if due.walk.is_some() {
+        note_walk(txn, due, None)?;
+    }
+    for _ in 0..WALK_FILES {
+        least = least.min(at.ino);
         if journal::op_of(txn.db, at.ino)?.is_some_and(|op| txn.state.claims.has(op)) {
             return Ok(Decision::Wait(WAIT_MILLIS));
         }
@@ -505,10 +522,20 @@ fn resolve_owner(
         match other_owner(txn.db, due.share, &wants, at.ino)? {
             None => return make_room(txn, at, &wants, now),
             Some(next) if next.ino != inode.ino => at = next,
+            Some(_) if is_long && least != inode.ino => return Ok(Decision::Wait(WAIT_MILLIS)),
             Some(_) => return step_aside(txn, due, inode, object, now),
         }
     }
+    note_walk(txn, due, Some((at.ino, least)))?;
     Ok(Decision::Wait(WAIT_MILLIS))
+}
+
+fn note_walk(txn: &Txn<'_>, due: &Due, walk: Option<(Ino, Ino)>) -> Result<(), CatalogError> {
+    let (at, least) = walk.map(|(at, least)| (at.0, least.0)).unzip();
+    txn.db
+        .prepare_cached("UPDATE journal SET walk_at = ?2, walk_least = ?3 WHERE op = ?1")?
+        .execute(params![due.op.0, at, least])?;
+    Ok(())
 }
 
 /// Brings `inode`'s object out of the way of another file, or does without it.

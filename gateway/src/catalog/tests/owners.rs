@@ -100,3 +100,54 @@ async fn an_object_of_unknown_outcome_is_settled_before_it_steps_aside() {
     assert_eq!(aside(&jobs), log);
     f.verify().await;
 }
+
+/// Files, all of whose names are shifted by one.
+async fn ring(f: &Fixture, files: u32) {
+    let root = f.share.root;
+    let name = |n: u32| format!("f{n:03}");
+    for n in 0..files {
+        let file = f.file(root, &name(n)).await;
+        f.write(file, 3).await;
+    }
+    f.drain().await;
+    f.rename((root, &name(0)), (root, "t")).await;
+    for n in 1..files {
+        f.rename((root, &name(n)), (root, &name(n - 1))).await;
+    }
+    f.rename((root, "t"), (root, &name(files - 1))).await;
+}
+
+#[tokio::test]
+async fn a_ring_of_any_length_ends() {
+    for files in [3, 66] {
+        let f = Fixture::new().await;
+        ring(&f, files).await;
+        let done = f.drain().await;
+        let aside = done.iter().filter(|step| step.starts_with("aside")).count();
+        assert!((1..=8).contains(&aside), "{aside} of {files} have stepped aside");
+        for row in f.catalog.children(f.share.root, Ino(0), 1000).await.unwrap() {
+            let own = format!("p/{}", row.name);
+            assert_eq!(row.object_key.as_ref().map(|key| key.as_str()), Some(own.as_str()));
+        }
+        f.verify().await;
+    }
+}
+
+/// A long row of files that move on by one name is no ring: each goes when the one before has gone.
+#[tokio::test]
+async fn nobody_steps_aside_in_a_long_row() {
+    let f = Fixture::new().await;
+    let (root, name) = (f.share.root, |n: u32| format!("log.{n}"));
+    for n in 0..100 {
+        f.file(root, &name(n)).await;
+    }
+    f.drain().await;
+    for n in (0..70).rev() {
+        f.rename((root, &name(n)), (root, &name(n + 1))).await;
+    }
+    let done = f.drain().await;
+    let moved = |step: &&String| step.starts_with("put");
+    assert_eq!(done.iter().filter(moved).count(), 70, "{done:?}");
+    assert_eq!(done.len(), 71, "and one deletion: {done:?}");
+    f.verify().await;
+}
