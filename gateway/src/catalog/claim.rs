@@ -45,6 +45,8 @@ struct Due {
     taken_over: Option<(String, String)>,
     /// It was found there, and is not this file's to delete.
     is_seen: bool,
+    /// Its bytes are another file's, elsewhere.
+    is_moved: bool,
     not_before: Timestamp,
     /// How far the walk over those that it waits for has come: the next file, and the least one so far.
     walk: Option<(Ino, Ino)>,
@@ -79,6 +81,7 @@ fn due_row(row: &Row<'_>) -> rusqlite::Result<Due> {
             .get::<_, Option<u64>>(17)?
             .zip(row.get::<_, Option<u64>>(18)?)
             .map(|(at, least)| (Ino(at), Ino(least))),
+        is_moved: row.get(19)?,
     })
 }
 
@@ -208,7 +211,7 @@ macro_rules! due_columns {
     () => {
         "op, kind, share, ino, key, etag, uncertain, expect_key, expect_etag, sent_key, attempts,
          upload_id, upload_key, sent_version, incomplete, expect_seen, not_before,
-         walk_at, walk_least"
+         walk_at, walk_least, moved"
     };
 }
 
@@ -337,11 +340,12 @@ fn decide_sync(
     }
     let mut taken_over = due.taken_over.clone().filter(|(taken, _)| *taken == key);
     let mut is_seen = due.is_seen && taken_over.is_some();
+    let mut is_moved = due.is_moved && taken_over.is_some();
     match take_over_delete(txn, due.share, &key)? {
         Takeover::Nothing => {}
-        Takeover::Tag(etag) => {
+        Takeover::Tag(etag, moved) => {
             taken_over = Some((key.clone(), etag.as_str().to_owned()));
-            is_seen = false;
+            (is_seen, is_moved) = (false, moved);
         }
         Takeover::MustRunFirst => return Ok(Decision::Wait(WAIT_MILLIS)),
     }
@@ -349,10 +353,18 @@ fn decide_sync(
     txn.db
         .prepare_cached(
             "UPDATE journal SET expect_key = ?2, expect_etag = ?3, sent_key = ?4,
-                 sent_version = coalesce(sent_version, ?5), expect_seen = ?6
+                 sent_version = coalesce(sent_version, ?5), expect_seen = ?6, moved = ?7
              WHERE op = ?1",
         )?
-        .execute(params![due.op.0, expect_key, expect_etag, key, inode.version, is_seen])?;
+        .execute(params![
+            due.op.0,
+            expect_key,
+            expect_etag,
+            key,
+            inode.version,
+            is_seen,
+            is_moved
+        ])?;
     let moved_from = moved_from.zip(inode.etag.clone());
     let mut keys = vec![key.clone()];
     keys.extend(moved_from.iter().map(|(from, _)| from.as_str().to_owned()));
@@ -421,7 +433,7 @@ fn leave_old_keys(
     {
         let may_have_sent = due.sent_key.as_ref() == Some(taken);
         let etag = ETag::new(etag.as_str());
-        let taken = Deletion::of(taken, Some(&etag));
+        let taken = Deletion::of(taken, Some(&etag)).moved(due.is_moved);
         let taken = taken.or_left_by(may_have_sent.then_some(inode.ino));
         enqueue_delete(txn, due.share, taken, now)?;
     }
@@ -448,7 +460,8 @@ fn leave_old_keys(
 
 enum Takeover {
     Nothing,
-    Tag(ETag),
+    /// The object's tag, and whether its bytes are elsewhere.
+    Tag(ETag, bool),
     MustRunFirst,
 }
 
@@ -458,18 +471,21 @@ fn take_over_delete(
     share: ShareId,
     key: &str,
 ) -> Result<Takeover, CatalogError> {
-    let row: Option<(u64, Option<String>, bool)> = txn
+    let row: Option<(u64, Option<String>, bool, bool)> = txn
         .db
         .prepare_cached(
-            "SELECT op, etag, uncertain FROM journal WHERE kind = 1 AND share = ?1 AND key = ?2",
+            "SELECT op, etag, uncertain, moved FROM journal
+             WHERE kind = 1 AND share = ?1 AND key = ?2",
         )?
-        .query_row(params![share.0, key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .query_row(params![share.0, key], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })
         .optional()?;
     match row {
         None => Ok(Takeover::Nothing),
-        Some((op, Some(etag), false)) => {
+        Some((op, Some(etag), false, moved)) => {
             delete_op(txn.db, OpId(op))?;
-            Ok(Takeover::Tag(ETag::new(etag)))
+            Ok(Takeover::Tag(ETag::new(etag), moved))
         }
         // Nobody knows what is there: find out and delete it before the key is used again.
         Some(_) => Ok(Takeover::MustRunFirst),

@@ -71,22 +71,28 @@ pub(super) struct Deletion<'a> {
     key: &'a str,
     etag: Option<&'a ETag>,
     sent_by: Option<Ino>,
+    is_moved: bool,
 }
 
 impl<'a> Deletion<'a> {
     /// Of the object at `key` that has this tag.
     pub(super) fn of(key: &'a str, etag: Option<&'a ETag>) -> Self {
-        Self { key, etag, sent_by: None }
+        Self { key, etag, sent_by: None, is_moved: false }
     }
 
     /// Of whatever an upload of `ino` may have left at `key`.
     pub(super) fn left_by(ino: Ino, key: &'a str) -> Self {
-        Self { key, etag: None, sent_by: Some(ino) }
+        Self { key, etag: None, sent_by: Some(ino), is_moved: false }
     }
 
     /// And of what an upload of this inode, if it is one, may have put in its place.
     pub(super) fn or_left_by(self, ino: Option<Ino>) -> Self {
         Self { sent_by: ino, ..self }
+    }
+
+    /// Its bytes are a file's that does not need it any more.
+    pub(super) fn moved(self, is_moved: bool) -> Self {
+        Self { is_moved, ..self }
     }
 }
 
@@ -98,13 +104,14 @@ pub(super) fn enqueue_delete(
     object: Deletion<'_>,
     due: Timestamp,
 ) -> Result<(), CatalogError> {
-    let Deletion { key, etag, sent_by } = object;
+    let Deletion { key, etag, sent_by, is_moved } = object;
     txn.db
         .prepare_cached(
-            "INSERT INTO journal (kind, share, key, etag, uncertain, ino, not_before)
-             VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)
+            "INSERT INTO journal (kind, share, key, etag, uncertain, ino, not_before, moved)
+             VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7)
              ON CONFLICT (share, key) WHERE kind = 1 DO UPDATE SET
                  etag = coalesce(excluded.etag, etag),
+                 moved = CASE WHEN excluded.etag IS NULL THEN moved ELSE excluded.moved END,
                  ino = CASE WHEN excluded.uncertain = 0 THEN ino
                             WHEN uncertain = 0 OR ino = excluded.ino THEN excluded.ino END,
                  uncertain = max(uncertain, excluded.uncertain)",
@@ -115,7 +122,8 @@ pub(super) fn enqueue_delete(
             etag.map(ETag::as_str),
             sent_by.is_some(),
             sent_by.map(|ino| ino.0),
-            due.as_nanos()
+            due.as_nanos(),
+            is_moved
         ])?;
     txn.state.journal_changed = true;
     Ok(())
@@ -145,23 +153,23 @@ pub(super) fn drop_sync(
     inode: &Inode,
     due: Timestamp,
 ) -> Result<Option<String>, CatalogError> {
-    type Row = (u64, Option<String>, Option<String>, Option<String>, bool);
+    type Row = (u64, Option<String>, Option<String>, Option<String>, bool, bool);
     let row: Option<Row> = txn
         .db
         .prepare_cached(
-            "SELECT op, sent_key, expect_key, expect_etag, expect_seen FROM journal
+            "SELECT op, sent_key, expect_key, expect_etag, expect_seen, moved FROM journal
              WHERE kind = 0 AND ino = ?1",
         )?
         .query_row([inode.ino.0], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
         })
         .optional()?;
-    let Some((op, sent, expect_key, expect_etag, is_seen)) = row else { return Ok(None) };
+    let Some((op, sent, expect_key, expect_etag, is_seen, is_moved)) = row else { return Ok(None) };
     abandon(txn, OpId(op))?;
     if let Some(key) = expect_key.filter(|_| !is_seen) {
         let may_have_sent = sent.as_deref() == Some(key.as_str());
         let etag = expect_etag.map(ETag::new);
-        let taken = Deletion::of(&key, etag.as_ref());
+        let taken = Deletion::of(&key, etag.as_ref()).moved(is_moved);
         let taken = taken.or_left_by(may_have_sent.then_some(inode.ino));
         enqueue_delete(txn, inode.share, taken, due)?;
     }
@@ -460,7 +468,7 @@ fn published(
 ) -> Result<Finish, CatalogError> {
     let before = inode::get(txn.db, ino)?;
     if let Some(old) = before.object_key.as_ref().filter(|old| **old != done.key) {
-        let moved = Deletion::of(old.as_str(), before.etag.as_ref());
+        let moved = Deletion::of(old.as_str(), before.etag.as_ref()).moved(true);
         enqueue_delete(txn, before.share, moved, done.now)?;
     }
     let seq = next_seq(txn.db)?;
@@ -515,7 +523,7 @@ pub(super) fn detach(
         return Ok(false);
     }
     if let Some(key) = &inode.object_key {
-        let object = Deletion::of(key.as_str(), inode.etag.as_ref());
+        let object = Deletion::of(key.as_str(), inode.etag.as_ref()).moved(true);
         enqueue_delete(txn, inode.share, object, now)?;
     }
     txn.db

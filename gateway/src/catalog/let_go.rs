@@ -25,7 +25,8 @@ pub struct LetGo {
 }
 
 impl Catalog {
-    /// Takes a file out of the tree whose object is gone. What it was to replace stays; what its own attempts may have left is journalled for deletion. Its cache
+    /// Takes a file out of the tree whose object is gone. What it was to replace stays, unless the bytes
+    /// of that are elsewhere; what its own attempts may have left is journalled for deletion. Its cache
     /// file is nobody's any more. The claim ends. Call with the inode's exclusive lock held.
     ///
     /// # Errors
@@ -43,7 +44,7 @@ impl Catalog {
             if !is_same || has_bytes {
                 return Err(CatalogError::Changed);
             }
-            aside::leave_replaced(txn.db, op)?;
+            aside::give_back(txn, op, entry.share, going.now)?;
             let sent = journal::drop_sync(txn, &entry, going.now)?;
             if let Some(key) = sent
                 && entry.object_key.as_ref().is_none_or(|object| object.as_str() != key)

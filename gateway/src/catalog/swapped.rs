@@ -94,7 +94,7 @@ impl Catalog {
             match owner {
                 Some(inode) => {
                     delete_op(txn.db, note)?;
-                    let moved = Deletion::of(from.0.as_str(), Some(&from.1));
+                    let moved = Deletion::of(from.0.as_str(), Some(&from.1)).moved(true);
                     enqueue_delete(txn, share, moved, now)?;
                     txn.db
                         .prepare_cached(

@@ -159,3 +159,24 @@ async fn swapped_files_whose_other_bytes_are_gone_are_both_kept_aside() {
         assert_eq!(w.conflicts(), 2, "{of_a:?} {of_b:?}");
     }
 }
+
+/// Goal: of a file that is kept aside, as bytes of it are gone, the object that it was to replace does not stay as
+/// a second copy: it is at its own new key. Method: `b` steps aside first; then `a`, which was written in part,
+/// loses its object.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_file_was_to_replace_is_not_left_twice() {
+    let (mut w, a, b) = two().await;
+    for (from, to) in [("b", "t"), ("a", "b"), ("t", "a")] {
+        w.rename(from, to).await;
+    }
+    w.write(a, 0, b"ours of a").await;
+    Others::Delete.change(&w, "p/a");
+    w.start();
+    is_at_rest(&w, [a, b]).await;
+    assert!(w.catalog.standing(a).await.unwrap().is_incomplete);
+    assert_eq!(w.keys(), ["p/a"]);
+    assert!(w.object("p/a").body == pattern(BYTES, 2));
+    w.refresher.now(w.share.root).await.unwrap();
+    let names = w.names().await;
+    assert!(names.len() == 2 && names[0] == "a" && names[1].ends_with(".incomplete"), "{names:?}");
+}

@@ -5,5 +5,8 @@ ALTER TABLE journal ADD COLUMN expect_seen INTEGER NOT NULL DEFAULT 0;
 -- come to, and the least one that it has met.
 ALTER TABLE journal ADD COLUMN walk_at INTEGER;
 ALTER TABLE journal ADD COLUMN walk_least INTEGER;
+-- delete: the bytes of the object are a file's that has another object of them by now, or has them here.
+-- sync: the same of `expect_etag`.
+ALTER TABLE journal ADD COLUMN moved INTEGER NOT NULL DEFAULT 0;
 -- move: of the objects that it has found, those whose metadata S3 has to be asked for.
 ALTER TABLE journal ADD COLUMN asked INTEGER NOT NULL DEFAULT 0;
