@@ -3,19 +3,20 @@
 //!
 //! Such a file gives its place to what the bucket has, keeps what is here under a name that says so, and
 //! is not sent before somebody has written the rest.
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     Catalog, changed, claim, depth,
     error::CatalogError,
     inode,
-    journal::{self, NEVER},
+    journal::{self, Deletion, NEVER},
     listing, multipart, namespace, range,
     types::{Inode, ListDefaults, ListedKind, OpId},
     writer::Txn,
 };
 use crate::{
     clock::Timestamp,
+    ids::ShareId,
     object::{ETag, OBJECT_KEY_BYTES_MAX, ObjectKey},
 };
 
@@ -58,8 +59,12 @@ impl Catalog {
                 return Err(CatalogError::Changed);
             }
             let key = inode::key_of(txn.db, &inode)?;
-            step_out(txn, op, &inode, &aside)?;
-            if let Some(there) = &aside.there
+            let leaves = step_out(txn, op, &inode, &aside)?;
+            let stays = |there: &&ListedKind| match (there, &leaves) {
+                (ListedKind::File { etag, .. }, Some((at, tag))) => *at != key || etag != tag,
+                (ListedKind::File { .. } | ListedKind::Directory, _) => true,
+            };
+            if let Some(there) = aside.there.as_ref().filter(stays)
                 && claim::other_owner(txn.db, inode.share, &key, ino)?.is_none()
             {
                 let (seq, defaults, now) = (journal::next_seq(txn.db)?, aside.defaults, aside.now);
@@ -101,13 +106,14 @@ impl Catalog {
     }
 }
 
-/// Gives the file its new name, without an object.
+/// Gives the file its new name, without an object. Answers the object that is deleted after all, as its bytes
+/// are elsewhere.
 fn step_out(
     txn: &mut Txn<'_>,
     op: OpId,
     inode: &Inode,
     aside: &SetAside,
-) -> Result<(), CatalogError> {
+) -> Result<Option<(String, ETag)>, CatalogError> {
     if inode::child(txn.db, inode.parent, &aside.name)?.is_some() {
         return Err(CatalogError::Exists);
     }
@@ -121,17 +127,39 @@ fn step_out(
         )?
         .execute(params![inode.ino.0, aside.name, aside.now.as_nanos()])?;
     depth::came(txn.db, inode.parent, depth::bytes(&aside.name, false))?;
-    // What it had replaced, or was to replace, is what the bucket has: it stays.
+    let leaves = give_back(txn, op, inode.share, aside.now)?;
     txn.db
-        .prepare_cached(
-            "UPDATE journal SET expect_key = NULL, expect_etag = NULL, sent_key = NULL,
-                 sent_version = NULL
-             WHERE op = ?1",
-        )?
+        .prepare_cached("UPDATE journal SET sent_key = NULL, sent_version = NULL WHERE op = ?1")?
         .execute([op.0])?;
     let moved = inode::get(txn.db, inode.ino)?;
     let is_long = inode::key_of(txn.db, &moved)?.len() > OBJECT_KEY_BYTES_MAX;
-    if is_long { Err(CatalogError::KeyTooLong) } else { Ok(()) }
+    if is_long { Err(CatalogError::KeyTooLong) } else { Ok(leaves) }
+}
+
+/// What the file had replaced, or was to replace, is what the bucket has: it stays. But if that is an object
+/// of which the bytes are elsewhere by now, its deletion is journalled again, and its key and tag are
+/// answered.
+pub(super) fn give_back(
+    txn: &mut Txn<'_>,
+    op: OpId,
+    share: ShareId,
+    now: Timestamp,
+) -> Result<Option<(String, ETag)>, CatalogError> {
+    let moved: Option<(String, String)> = txn
+        .db
+        .prepare_cached(
+            "SELECT expect_key, expect_etag FROM journal
+             WHERE op = ?1 AND expect_key IS NOT NULL AND expect_seen = 0 AND moved = 1",
+        )?
+        .query_row([op.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    txn.db
+        .prepare_cached("UPDATE journal SET expect_key = NULL, expect_etag = NULL WHERE op = ?1")?
+        .execute([op.0])?;
+    let Some((key, etag)) = moved else { return Ok(None) };
+    let etag = ETag::new(etag);
+    journal::enqueue_delete(txn, share, Deletion::of(&key, Some(&etag)).moved(true), now)?;
+    Ok(Some((key, etag)))
 }
 
 /// The object that the file came from has another key than the file: the directory of that key is listed

@@ -6,7 +6,9 @@ use super::{
     Catalog, changed, early,
     error::CatalogError,
     inode,
-    journal::{self, KIND_ABORT, KIND_DELETE, KIND_SYNC, NEVER, delete_op, enqueue_delete},
+    journal::{
+        self, Deletion, KIND_ABORT, KIND_DELETE, KIND_SYNC, NEVER, delete_op, enqueue_delete,
+    },
     moves, multipart,
     namespace::has_sync,
     types::{DeleteJob, Expected, Inode, Job, OpId, SyncJob},
@@ -28,8 +30,8 @@ const WAIT_MILLIS: u64 = 250;
 const HELD_MILLIS: u64 = 1000;
 /// How long an operation that makes no sense is left alone, in milliseconds.
 const CORRUPT_MILLIS: u64 = 300_000;
-/// Files in one cycle of swapped keys that is looked for; longer ones wait and show in the status.
-const CYCLE_FILES_MAX: usize = 64;
+/// Files that wait for each other that are looked at in one step; the next step goes on from there.
+const WALK_FILES: usize = 64;
 
 /// A journal row that is due.
 struct Due {
@@ -41,6 +43,13 @@ struct Due {
     etag: Option<ETag>,
     uncertain: bool,
     taken_over: Option<(String, String)>,
+    /// It was found there, and is not this file's to delete.
+    is_seen: bool,
+    /// Its bytes are another file's, elsewhere.
+    is_moved: bool,
+    not_before: Timestamp,
+    /// How far the walk over those that it waits for has come: the next file, and the least one so far.
+    walk: Option<(Ino, Ino)>,
     sent_key: Option<String>,
     sent_version: Option<u64>,
     attempts: u32,
@@ -66,12 +75,19 @@ fn due_row(row: &Row<'_>) -> rusqlite::Result<Due> {
         upload_key: row.get(12)?,
         sent_version: row.get(13)?,
         is_incomplete: row.get(14)?,
+        is_seen: row.get(15)?,
+        not_before: Timestamp::from_nanos(row.get(16)?),
+        walk: row
+            .get::<_, Option<u64>>(17)?
+            .zip(row.get::<_, Option<u64>>(18)?)
+            .map(|(at, least)| (Ino(at), Ino(least))),
+        is_moved: row.get(19)?,
     })
 }
 
 /// What is to become of a due row.
 enum Decision {
-    /// Hand it out; it works on these keys.
+    /// Hand it out; it works on these keys. It may be another file's, which is in the way.
     Claim(Job, Vec<String>),
     /// Something else must be done first: look again after so many milliseconds.
     Wait(u64),
@@ -155,9 +171,13 @@ fn claim_due(txn: &mut Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Job>
         match decide(txn, &due, now) {
             Ok(Decision::Claim(job, keys)) => {
                 let keys = keys.into_iter().map(|key| (due.share, key)).collect();
-                let uploads = due.ino.filter(|_| due.kind == KIND_SYNC);
-                txn.state.claims.claim(due.op, keys, uploads);
+                let is_own = job.op() == due.op;
+                let uploads = due.ino.filter(|_| is_own && due.kind == KIND_SYNC);
+                txn.state.claims.claim(job.op(), keys, uploads);
                 jobs.push(job);
+                if !is_own {
+                    wait(txn, &due, now.plus_millis(WAIT_MILLIS))?;
+                }
             }
             Ok(Decision::Wait(millis)) => wait(txn, &due, now.plus_millis(millis))?,
             Ok(Decision::Busy) => {}
@@ -190,7 +210,8 @@ fn wait(txn: &Txn<'_>, due: &Due, until: Timestamp) -> Result<(), CatalogError> 
 macro_rules! due_columns {
     () => {
         "op, kind, share, ino, key, etag, uncertain, expect_key, expect_etag, sent_key, attempts,
-         upload_id, upload_key, sent_version, incomplete"
+         upload_id, upload_key, sent_version, incomplete, expect_seen, not_before,
+         walk_at, walk_least, moved"
     };
 }
 
@@ -218,6 +239,16 @@ fn others_at(db: &Connection, due: &Due, key: &str) -> Result<Vec<Due>, CatalogE
     ))?;
     let rows = query.query_map(params![due.share.0, key, due.op.0], due_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The row of the file's upload.
+fn sync_of(db: &Connection, ino: Ino) -> Result<Option<Due>, CatalogError> {
+    let mut query = db.prepare_cached(concat!(
+        "SELECT ",
+        due_columns!(),
+        " FROM journal WHERE kind = 0 AND ino = ?1"
+    ))?;
+    Ok(query.query_row([ino.0], due_row).optional()?)
 }
 
 fn decide(txn: &mut Txn<'_>, due: &Due, now: Timestamp) -> Result<Decision, CatalogError> {
@@ -265,6 +296,7 @@ fn decide_delete(txn: &mut Txn<'_>, due: &Due, key: &str) -> Result<Decision, Ca
         key: object,
         etag: due.etag.clone(),
         uncertain: due.uncertain,
+        sent_by: due.ino,
         attempts: due.attempts,
     };
     Ok(Decision::Claim(Job::Delete(job), vec![key.to_owned()]))
@@ -307,19 +339,32 @@ fn decide_sync(
         return resolve_owner(txn, due, (&inode, object), &owner, now);
     }
     let mut taken_over = due.taken_over.clone().filter(|(taken, _)| *taken == key);
+    let mut is_seen = due.is_seen && taken_over.is_some();
+    let mut is_moved = due.is_moved && taken_over.is_some();
     match take_over_delete(txn, due.share, &key)? {
         Takeover::Nothing => {}
-        Takeover::Tag(etag) => taken_over = Some((key.clone(), etag.as_str().to_owned())),
+        Takeover::Tag(etag, moved) => {
+            taken_over = Some((key.clone(), etag.as_str().to_owned()));
+            (is_seen, is_moved) = (false, moved);
+        }
         Takeover::MustRunFirst => return Ok(Decision::Wait(WAIT_MILLIS)),
     }
     let (expect_key, expect_etag) = taken_over.clone().unzip();
     txn.db
         .prepare_cached(
             "UPDATE journal SET expect_key = ?2, expect_etag = ?3, sent_key = ?4,
-                 sent_version = coalesce(sent_version, ?5)
+                 sent_version = coalesce(sent_version, ?5), expect_seen = ?6, moved = ?7
              WHERE op = ?1",
         )?
-        .execute(params![due.op.0, expect_key, expect_etag, key, inode.version])?;
+        .execute(params![
+            due.op.0,
+            expect_key,
+            expect_etag,
+            key,
+            inode.version,
+            is_seen,
+            is_moved
+        ])?;
     let moved_from = moved_from.zip(inode.etag.clone());
     let mut keys = vec![key.clone()];
     keys.extend(moved_from.iter().map(|(from, _)| from.as_str().to_owned()));
@@ -375,7 +420,7 @@ fn settle_first(
 }
 
 /// The inode has been renamed since an earlier attempt: what that attempt had taken over, or may
-/// have left at another key, is journalled for deletion.
+/// have left at another key, is journalled for deletion. What it has found there stays.
 fn leave_old_keys(
     txn: &mut Txn<'_>,
     due: &Due,
@@ -383,15 +428,19 @@ fn leave_old_keys(
     key: &str,
     now: Timestamp,
 ) -> Result<(), CatalogError> {
-    if let Some((taken, etag)) = due.taken_over.as_ref().filter(|(taken, _)| taken != key) {
-        let uncertain = due.sent_key.as_ref() == Some(taken);
+    if let Some((taken, etag)) = due.taken_over.as_ref().filter(|(taken, _)| taken != key)
+        && !due.is_seen
+    {
+        let may_have_sent = due.sent_key.as_ref() == Some(taken);
         let etag = ETag::new(etag.as_str());
-        enqueue_delete(txn, due.share, taken, Some(&etag), uncertain, now)?;
+        let taken = Deletion::of(taken, Some(&etag)).moved(due.is_moved);
+        let taken = taken.or_left_by(may_have_sent.then_some(inode.ino));
+        enqueue_delete(txn, due.share, taken, now)?;
     }
     if let Some(sent) = due.sent_key.as_ref().filter(|sent| *sent != key)
         && inode.object_key.as_ref().is_none_or(|at| at.as_str() != sent)
     {
-        enqueue_delete(txn, due.share, sent, None, true, now)?;
+        enqueue_delete(txn, due.share, Deletion::left_by(inode.ino, sent), now)?;
     }
     if due.upload_key.as_ref().is_some_and(|upload_key| upload_key != key) {
         multipart::abandon(txn, due.op)?;
@@ -411,7 +460,8 @@ fn leave_old_keys(
 
 enum Takeover {
     Nothing,
-    Tag(ETag),
+    /// The object's tag, and whether its bytes are elsewhere.
+    Tag(ETag, bool),
     MustRunFirst,
 }
 
@@ -421,18 +471,21 @@ fn take_over_delete(
     share: ShareId,
     key: &str,
 ) -> Result<Takeover, CatalogError> {
-    let row: Option<(u64, Option<String>, bool)> = txn
+    let row: Option<(u64, Option<String>, bool, bool)> = txn
         .db
         .prepare_cached(
-            "SELECT op, etag, uncertain FROM journal WHERE kind = 1 AND share = ?1 AND key = ?2",
+            "SELECT op, etag, uncertain, moved FROM journal
+             WHERE kind = 1 AND share = ?1 AND key = ?2",
         )?
-        .query_row(params![share.0, key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .query_row(params![share.0, key], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })
         .optional()?;
     match row {
         None => Ok(Takeover::Nothing),
-        Some((op, Some(etag), false)) => {
+        Some((op, Some(etag), false, moved)) => {
             delete_op(txn.db, OpId(op))?;
-            Ok(Takeover::Tag(ETag::new(etag)))
+            Ok(Takeover::Tag(ETag::new(etag), moved))
         }
         // Nobody knows what is there: find out and delete it before the key is used again.
         Some(_) => Ok(Takeover::MustRunFirst),
@@ -457,7 +510,9 @@ pub(super) fn other_owner(
 }
 
 /// The key of `inode`, `object`, still holds `owner`'s object. Usually that moves away soon; when the two
-/// (or a longer ring) wait for each other, one object steps aside.
+/// (or a longer ring) wait for each other, or the last of those who wait is kept from moving, one object
+/// steps aside. Which of them are a ring is found out in steps; of a long one the least steps aside, so
+/// that it is one.
 fn resolve_owner(
     txn: &mut Txn<'_>,
     due: &Due,
@@ -465,36 +520,98 @@ fn resolve_owner(
     owner: &Inode,
     now: Timestamp,
 ) -> Result<Decision, CatalogError> {
-    let mut at = owner.clone();
-    for _ in 0..CYCLE_FILES_MAX {
+    let reached = match due.walk {
+        Some((at, least)) => inode::find(txn.db, at)?.map(|at| (at, least)),
+        None => None,
+    };
+    let is_long = reached.is_some();
+    let (mut at, mut least) = reached.unwrap_or_else(|| (owner.clone(), inode.ino));
+    if due.walk.is_some() {
+        note_walk(txn, due, None)?;
+    }
+    for _ in 0..WALK_FILES {
+        least = least.min(at.ino);
+        if journal::op_of(txn.db, at.ino)?.is_some_and(|op| txn.state.claims.has(op)) {
+            return Ok(Decision::Wait(WAIT_MILLIS));
+        }
         let wants = inode::key_of(txn.db, &at)?;
         match other_owner(txn.db, due.share, &wants, at.ino)? {
-            None => return Ok(Decision::Wait(WAIT_MILLIS)),
+            None => return make_room(txn, at, &wants, now),
             Some(next) if next.ino != inode.ino => at = next,
-            Some(_) => {
-                let has_all = inode.kind == FileKind::File && !inode.content_dirty;
-                // One that is sent as a whole anyway needs its object no more.
-                if !has_all && journal::detach(txn, inode, now)? {
-                    return Ok(Decision::Wait(WAIT_MILLIS));
-                }
-                let job = SyncJob {
-                    op: due.op,
-                    expect: Expected::Absent,
-                    key: object,
-                    moved_from: inode.object_key.clone().zip(inode.etag.clone()),
-                    sent_before: false,
-                    sent_version: None,
-                    is_elsewhere: false,
-                    is_incomplete: due.is_incomplete,
-                    multipart: None,
-                    changed: None,
-                    attempts: due.attempts,
-                    inode: inode.clone(),
-                };
-                let key = inode.object_key.iter().map(|key| key.as_str().to_owned()).collect();
-                return Ok(Decision::Claim(Job::StepAside(Box::new(job)), key));
-            }
+            Some(_) if is_long && least != inode.ino => return Ok(Decision::Wait(WAIT_MILLIS)),
+            Some(_) => return step_aside(txn, due, inode, object, now),
         }
     }
+    note_walk(txn, due, Some((at.ino, least)))?;
     Ok(Decision::Wait(WAIT_MILLIS))
+}
+
+fn note_walk(txn: &Txn<'_>, due: &Due, walk: Option<(Ino, Ino)>) -> Result<(), CatalogError> {
+    let (at, least) = walk.map(|(at, least)| (at.0, least.0)).unzip();
+    txn.db
+        .prepare_cached("UPDATE journal SET walk_at = ?2, walk_least = ?3 WHERE op = ?1")?
+        .execute(params![due.op.0, at, least])?;
+    Ok(())
+}
+
+/// Brings `inode`'s object out of the way of another file, or does without it.
+fn step_aside(
+    txn: &mut Txn<'_>,
+    due: &Due,
+    inode: &Inode,
+    object: ObjectKey,
+    now: Timestamp,
+) -> Result<Decision, CatalogError> {
+    // What is not known to be a link or a marker alone has to be asked for first.
+    let has_all = (inode.kind == FileKind::File || inode.needs_head) && !inode.content_dirty;
+    // One that is sent as a whole anyway needs its object no more.
+    if !has_all && journal::detach(txn, inode, now)? {
+        return Ok(Decision::Wait(WAIT_MILLIS));
+    }
+    Ok(stepping_aside(due, inode, object))
+}
+
+fn stepping_aside(due: &Due, inode: &Inode, object: ObjectKey) -> Decision {
+    let job = SyncJob {
+        op: due.op,
+        expect: Expected::Absent,
+        key: object,
+        moved_from: inode.object_key.clone().zip(inode.etag.clone()),
+        sent_before: false,
+        sent_version: None,
+        is_elsewhere: false,
+        is_incomplete: due.is_incomplete,
+        multipart: None,
+        changed: None,
+        attempts: due.attempts,
+        inode: inode.clone(),
+    };
+    let key = inode.object_key.iter().map(|key| key.as_str().to_owned()).collect();
+    Decision::Claim(Job::StepAside(Box::new(job)), key)
+}
+
+/// Nothing is in the way of `owner`, whose object is in the way of others. It moves when it is due; while
+/// somebody goes on writing it, its object steps aside: that touches none of its bytes.
+fn make_room(
+    txn: &mut Txn<'_>,
+    owner: Inode,
+    wants: &str,
+    now: Timestamp,
+) -> Result<Decision, CatalogError> {
+    let wait = Decision::Wait(WAIT_MILLIS);
+    let (Some(row), Some(at)) = (sync_of(txn.db, owner.ino)?, owner.object_key.as_ref()) else {
+        return Ok(wait);
+    };
+    let is_put_off = row.attempts == 0 && row.not_before > now.plus_millis(HELD_MILLIS);
+    let is_kept = owner.writing || is_put_off || txn.state.held.is_held(owner.ino);
+    let is_busy = txn.state.claims.is_busy(&(owner.share, at.as_str().to_owned()));
+    if owner.kind != FileKind::File || !is_kept || is_busy {
+        return Ok(wait);
+    }
+    let wants = ObjectKey::new(wants)
+        .ok_or_else(|| CatalogError::Corrupt(format!("inode {} has key {wants:?}", owner.ino.0)))?;
+    match unsettled(&row, &owner, &wants).cloned() {
+        Some(at) => settle_first(txn, &row, owner, at),
+        None => Ok(stepping_aside(&row, &owner, wants)),
+    }
 }

@@ -197,7 +197,7 @@ impl Catalog {
     }
 
     /// Takes the attributes that HEAD told. For a directory `None` says that it has no marker
-    /// object. Whatever has been set here meanwhile stays.
+    /// object. Whatever has been set here meanwhile stays, and so do the times of bytes that were written here.
     ///
     /// # Errors
     /// [`CatalogError::Changed`] when a file's object is not the one that was asked about
@@ -229,7 +229,9 @@ impl Catalog {
                 Some((stored, attr)) => {
                     txn.db
                         .prepare_cached(
-                            "UPDATE inode SET mode = ?2, uid = ?3, gid = ?4, atime = ?5, mtime = ?6
+                            "UPDATE inode SET mode = ?2, uid = ?3, gid = ?4,
+                                 atime = CASE WHEN ?7 THEN atime ELSE ?5 END,
+                                 mtime = CASE WHEN ?7 THEN mtime ELSE ?6 END
                              WHERE ino = ?1",
                         )?
                         .execute(params![
@@ -238,7 +240,8 @@ impl Catalog {
                             attr.uid,
                             attr.gid,
                             attr.atime.as_nanos(),
-                            attr.mtime.as_nanos()
+                            attr.mtime.as_nanos(),
+                            before.content_dirty
                         ])?;
                     (Some(stored), key)
                 }

@@ -19,7 +19,7 @@ impl Catalog {
                 // A burst of writes that is still open is nothing acknowledged as stable: it keeps
                 // the time that its commit will set.
                 txn.db.execute(
-                    "UPDATE journal SET not_before = ?1 WHERE not_before > ?1 AND (ino IS NULL OR ino IN
+                    "UPDATE journal SET not_before = ?1 WHERE not_before > ?1 AND (kind <> 0 OR ino IN
                          (SELECT ino FROM inode WHERE writing = 0))",
                     [now.as_nanos()],
                 )?;

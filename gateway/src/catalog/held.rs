@@ -51,6 +51,11 @@ impl Held {
         true
     }
 
+    /// Whether somebody keeps the inode's upload away.
+    pub(super) fn is_held(&self, ino: Ino) -> bool {
+        self.lock().held.contains_key(&ino)
+    }
+
     /// Notes that an upload of the inode begins although it is being written; `false` while it is held.
     pub(super) fn attempt(&self, ino: Ino) -> bool {
         let mut state = self.lock();

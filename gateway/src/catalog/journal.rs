@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    ids::{Ino, ShareId},
+    ids::{FileKind, Ino, ShareId},
     object::{ETag, ObjectKey, Stored, VersionId},
 };
 
@@ -65,24 +65,66 @@ pub(super) fn enqueue(
     Ok(())
 }
 
-/// Journals the deletion of an object.
+/// An object to be deleted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deletion<'a> {
+    key: &'a str,
+    etag: Option<&'a ETag>,
+    sent_by: Option<Ino>,
+    is_moved: bool,
+}
+
+impl<'a> Deletion<'a> {
+    /// Of the object at `key` that has this tag.
+    pub(super) fn of(key: &'a str, etag: Option<&'a ETag>) -> Self {
+        Self { key, etag, sent_by: None, is_moved: false }
+    }
+
+    /// Of whatever an upload of `ino` may have left at `key`.
+    pub(super) fn left_by(ino: Ino, key: &'a str) -> Self {
+        Self { key, etag: None, sent_by: Some(ino), is_moved: false }
+    }
+
+    /// And of what an upload of this inode, if it is one, may have put in its place.
+    pub(super) fn or_left_by(self, ino: Option<Ino>) -> Self {
+        Self { sent_by: ino, ..self }
+    }
+
+    /// Its bytes are a file's that does not need it any more.
+    pub(super) fn moved(self, is_moved: bool) -> Self {
+        Self { is_moved, ..self }
+    }
+}
+
+/// Journals the deletion of an object. One key has one row: where uploads of two inodes may have left
+/// something, it does not tell them apart.
 pub(super) fn enqueue_delete(
     txn: &mut Txn<'_>,
     share: ShareId,
-    key: &str,
-    etag: Option<&ETag>,
-    uncertain: bool,
+    object: Deletion<'_>,
     due: Timestamp,
 ) -> Result<(), CatalogError> {
+    let Deletion { key, etag, sent_by, is_moved } = object;
     txn.db
         .prepare_cached(
-            "INSERT INTO journal (kind, share, key, etag, uncertain, not_before)
-             VALUES (1, ?1, ?2, ?3, ?4, ?5)
+            "INSERT INTO journal (kind, share, key, etag, uncertain, ino, not_before, moved)
+             VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7)
              ON CONFLICT (share, key) WHERE kind = 1 DO UPDATE SET
                  etag = coalesce(excluded.etag, etag),
+                 moved = CASE WHEN excluded.etag IS NULL THEN moved ELSE excluded.moved END,
+                 ino = CASE WHEN excluded.uncertain = 0 THEN ino
+                            WHEN uncertain = 0 OR ino = excluded.ino THEN excluded.ino END,
                  uncertain = max(uncertain, excluded.uncertain)",
         )?
-        .execute(params![share.0, key, etag.map(ETag::as_str), uncertain, due.as_nanos()])?;
+        .execute(params![
+            share.0,
+            key,
+            etag.map(ETag::as_str),
+            sent_by.is_some(),
+            sent_by.map(|ino| ino.0),
+            due.as_nanos(),
+            is_moved
+        ])?;
     txn.state.journal_changed = true;
     Ok(())
 }
@@ -104,27 +146,32 @@ pub(super) fn enqueue_move(
     Ok(())
 }
 
-/// Takes the inode's upload out of the journal because the inode is going. Answers the key at which
-/// an attempt may have landed.
+/// Takes the inode's upload out of the journal because the inode is going. What it had taken over is to be
+/// deleted again; what it has found stays. Answers the key at which an attempt may have landed.
 pub(super) fn drop_sync(
     txn: &mut Txn<'_>,
     inode: &Inode,
     due: Timestamp,
 ) -> Result<Option<String>, CatalogError> {
-    type Row = (u64, Option<String>, Option<String>, Option<String>);
+    type Row = (u64, Option<String>, Option<String>, Option<String>, bool, bool);
     let row: Option<Row> = txn
         .db
         .prepare_cached(
-            "SELECT op, sent_key, expect_key, expect_etag FROM journal WHERE kind = 0 AND ino = ?1",
+            "SELECT op, sent_key, expect_key, expect_etag, expect_seen, moved FROM journal
+             WHERE kind = 0 AND ino = ?1",
         )?
-        .query_row([inode.ino.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+        .query_row([inode.ino.0], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+        })
         .optional()?;
-    let Some((op, sent, expect_key, expect_etag)) = row else { return Ok(None) };
+    let Some((op, sent, expect_key, expect_etag, is_seen, is_moved)) = row else { return Ok(None) };
     abandon(txn, OpId(op))?;
-    if let Some(key) = expect_key {
-        let uncertain = sent.as_deref() == Some(key.as_str());
+    if let Some(key) = expect_key.filter(|_| !is_seen) {
+        let may_have_sent = sent.as_deref() == Some(key.as_str());
         let etag = expect_etag.map(ETag::new);
-        enqueue_delete(txn, inode.share, &key, etag.as_ref(), uncertain, due)?;
+        let taken = Deletion::of(&key, etag.as_ref()).moved(is_moved);
+        let taken = taken.or_left_by(may_have_sent.then_some(inode.ino));
+        enqueue_delete(txn, inode.share, taken, due)?;
     }
     delete_op(txn.db, OpId(op))?;
     Ok(sent)
@@ -240,7 +287,8 @@ impl Catalog {
                 None => {
                     // Removed while the upload ran: what has landed must go again (F42).
                     let key = done.key.as_str();
-                    enqueue_delete(txn, share, key, Some(&done.object.etag), false, done.now)?;
+                    let landed = Deletion::of(key, Some(&done.object.etag));
+                    enqueue_delete(txn, share, landed, done.now)?;
                     txn.db
                         .prepare_cached(
                             "UPDATE journal SET uncertain = 0, not_before = ?3
@@ -331,7 +379,8 @@ impl Catalog {
 
     /// The object that a publish was to replace, or that is to be moved, is not what the catalog
     /// believes: takes over what HEAD says (`None`: it is gone), so that the next attempt expects
-    /// that. Call it only when nothing of anybody else would be lost by it.
+    /// that. Call it only when nothing of anybody else would be lost by it. What was found is not the
+    /// file's before it is replaced: a file that leaves the key before that leaves it there.
     ///
     /// # Errors
     /// [`CatalogError::NoEntry`] when the operation is gone.
@@ -346,28 +395,27 @@ impl Catalog {
             let ino = ino_of(txn.db, op)?.ok_or(CatalogError::NoEntry)?;
             let etag = found.as_ref().map(ETag::as_str);
             let inode = inode::get(txn.db, ino)?;
-            // Bytes that are only in the object that the file came from must never be taken from
-            // another one.
-            let is_here = !inode.content_dirty
-                || range::of(txn.db, ino)?.covers(&(0..inode.size));
             txn.db
                 .prepare_cached(
                     "UPDATE journal SET expect_key = CASE WHEN ?3 IS NULL THEN NULL ELSE ?2 END,
-                         expect_etag = ?3
+                         expect_etag = ?3, expect_seen = ?3 IS NOT NULL
                      WHERE op = ?1 AND (expect_key = ?2 OR (?3 IS NOT NULL AND expect_key IS NULL))",
                 )?
                 .execute(params![op.0, key.as_str(), etag])?;
-            if found.is_some() && !is_here {
-                return Ok(());
+            // Bytes that are only in the object that the file came from must never be taken from
+            // another one.
+            let is_here = inode.kind != FileKind::File
+                || range::of(txn.db, ino)?.covers(&(0..inode.size));
+            if inode.object_key.as_ref() == Some(&key) && (found.is_none() || is_here) {
+                changed::forget_base(txn.db, ino)?;
+                txn.db
+                    .prepare_cached(
+                        "UPDATE inode SET etag = NULL, object_key = NULL, needs_head = 0,
+                             content_version = version
+                         WHERE ino = ?1",
+                    )?
+                    .execute([ino.0])?;
             }
-            txn.db
-                .prepare_cached(
-                    "UPDATE inode SET etag = ?3,
-                         object_key = CASE WHEN ?3 IS NULL THEN NULL ELSE object_key END,
-                         content_version = CASE WHEN ?3 IS NULL THEN version ELSE content_version END
-                     WHERE ino = ?1 AND object_key = ?2",
-                )?
-                .execute(params![ino.0, key.as_str(), etag])?;
             Ok(())
         })
         .await
@@ -420,7 +468,8 @@ fn published(
 ) -> Result<Finish, CatalogError> {
     let before = inode::get(txn.db, ino)?;
     if let Some(old) = before.object_key.as_ref().filter(|old| **old != done.key) {
-        enqueue_delete(txn, before.share, old.as_str(), before.etag.as_ref(), false, done.now)?;
+        let moved = Deletion::of(old.as_str(), before.etag.as_ref()).moved(true);
+        enqueue_delete(txn, before.share, moved, done.now)?;
     }
     let seq = next_seq(txn.db)?;
     txn.db
@@ -470,13 +519,12 @@ pub(super) fn detach(
     inode: &Inode,
     now: Timestamp,
 ) -> Result<bool, CatalogError> {
-    if inode.kind == crate::ids::FileKind::File
-        && !range::of(txn.db, inode.ino)?.covers(&(0..inode.size))
-    {
+    if inode.kind == FileKind::File && !range::of(txn.db, inode.ino)?.covers(&(0..inode.size)) {
         return Ok(false);
     }
     if let Some(key) = &inode.object_key {
-        enqueue_delete(txn, inode.share, key.as_str(), inode.etag.as_ref(), false, now)?;
+        let object = Deletion::of(key.as_str(), inode.etag.as_ref()).moved(true);
+        enqueue_delete(txn, inode.share, object, now)?;
     }
     txn.db
         .prepare_cached("UPDATE inode SET object_key = NULL, etag = NULL WHERE ino = ?1")?

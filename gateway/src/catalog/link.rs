@@ -9,7 +9,8 @@ use crate::{
 
 impl Catalog {
     /// Takes the entry for what its object is: a symlink to `target`, or a file. Its attributes are
-    /// still to come ([`Catalog::apply_head`]). What has been settled meanwhile stays.
+    /// still to come ([`Catalog::apply_head`]). What has been settled meanwhile stays, and so do bytes that
+    /// were written here.
     ///
     /// # Errors
     /// [`CatalogError::Changed`] when the object is not the one with `etag`; [`CatalogError::Gone`];
@@ -26,7 +27,7 @@ impl Catalog {
             if row.kind == FileKind::Directory {
                 return Err(CatalogError::IsDirectory);
             }
-            if !row.needs_head || row.dirty {
+            if !row.needs_head || row.content_dirty {
                 return Ok(());
             }
             if row.etag.as_ref() != Some(&etag) {

@@ -273,7 +273,8 @@ fn synced_seq(db: &Connection, ino: Ino) -> Result<u64, CatalogError> {
 }
 
 /// Whether a listed key must not become an entry: it is being deleted or moved away, or was after
-/// the listing began. Of a directory's prefix that holds for any key below it.
+/// the listing began, or an upload may have left it there whose file has another name by now. Of a
+/// directory's prefix that holds for any key below it.
 fn is_hidden(txn: &Txn<'_>, merge: &Merge<'_>, key: &str) -> Result<bool, CatalogError> {
     let share: ShareId = merge.dir.share;
     let prefix = key.ends_with('/');
@@ -285,6 +286,8 @@ fn is_hidden(txn: &Txn<'_>, merge: &Merge<'_>, key: &str) -> Result<bool, Catalo
                             WHERE kind = 1 AND share = ?1 AND key >= ?2 AND key < ?3)
                  OR EXISTS (SELECT 1 FROM journal
                             WHERE share = ?1 AND expect_key >= ?2 AND expect_key < ?3)
+                 OR EXISTS (SELECT 1 FROM journal
+                            WHERE share = ?1 AND sent_key >= ?2 AND sent_key < ?3)
                  OR EXISTS (SELECT 1 FROM inode
                             WHERE share = ?1 AND object_key >= ?2 AND object_key < ?3)
                  OR EXISTS (SELECT 1 FROM journal

@@ -93,13 +93,14 @@ fn walk_on(
             inode::from_row,
         )?
         .collect::<Result<_, _>>()?;
-    let mut found = 0;
+    let (mut found, mut asked) = (0, 0);
     for inode in &below {
         let key = inode::key_of(txn.db, inode)?;
         if inode.object_key.as_ref().is_some_and(|at| at.as_str() == key) {
             continue;
         }
         found += 1;
+        asked += u64::from(inode.needs_head);
         if !has_sync(txn.db, inode.ino)? {
             mark_dirty(txn, inode.ino, Touches::Metadata, now)?;
         }
@@ -107,8 +108,10 @@ fn walk_on(
     let last = below.last().and_then(|last| last.object_key.as_ref());
     let cursor = last.filter(|_| below.len() == STEP_ROWS).map(|key| key.as_str());
     txn.db
-        .prepare_cached("UPDATE journal SET cursor = ?2, total = total + ?3 WHERE op = ?1")?
-        .execute(params![walk.op.0, cursor, found])?;
+        .prepare_cached(
+            "UPDATE journal SET cursor = ?2, total = total + ?3, asked = asked + ?4 WHERE op = ?1",
+        )?
+        .execute(params![walk.op.0, cursor, found, asked])?;
     failpoint::passed(Point::RenameAfterStep);
     Ok(())
 }
@@ -158,8 +161,8 @@ impl Catalog {
     pub async fn renames(&self) -> Result<Vec<RenameProgress>, CatalogError> {
         self.read(move |db| {
             let mut query = db.prepare_cached(
-                "SELECT share, ino, key, cursor IS NULL, total FROM journal INDEXED BY journal_moves
-                 WHERE kind = 2 ORDER BY op LIMIT ?1",
+                "SELECT share, ino, key, cursor IS NULL, total, asked
+                 FROM journal INDEXED BY journal_moves WHERE kind = 2 ORDER BY op LIMIT ?1",
             )?;
             let mut rows = query.query([TOLD_MAX])?;
             let mut renames = Vec::new();
@@ -180,6 +183,7 @@ impl Catalog {
                     to,
                     all_found: row.get(3)?,
                     objects: row.get(4)?,
+                    asked: row.get(5)?,
                 });
             }
             Ok(renames)

@@ -262,7 +262,11 @@ pub(super) fn touch(db: &Connection, dir: Ino, now: Timestamp) -> Result<(), Cat
 
 /// A directory that exists in S3 only by what is below it would vanish with its last entry: it gets
 /// a marker object of its own.
-fn keep_directory(txn: &mut Txn<'_>, dir: Ino, stamp: Stamp) -> Result<(), CatalogError> {
+pub(super) fn keep_directory(
+    txn: &mut Txn<'_>,
+    dir: Ino,
+    stamp: Stamp,
+) -> Result<(), CatalogError> {
     let row = inode::get(txn.db, dir)?;
     let is_root = row.parent == row.ino;
     if !is_root && row.object_key.is_none() && !row.dirty && !inode::has_child(txn.db, dir)? {
@@ -277,13 +281,16 @@ fn bury(txn: &mut Txn<'_>, entry: &Inode, stamp: Stamp) -> Result<(), CatalogErr
     let sent = journal::drop_sync(txn, entry, stamp.due)?;
     if let Some(key) = &entry.object_key {
         let etag = entry.etag.as_ref();
-        let uncertain = sent.as_deref() == Some(key.as_str());
-        journal::enqueue_delete(txn, entry.share, key.as_str(), etag, uncertain, stamp.due)?;
+        let may_have_sent = sent.as_deref() == Some(key.as_str());
+        let object = journal::Deletion::of(key.as_str(), etag);
+        let object = object.or_left_by(may_have_sent.then_some(entry.ino));
+        journal::enqueue_delete(txn, entry.share, object, stamp.due)?;
     }
     if let Some(key) = sent
         && entry.object_key.as_ref().is_none_or(|object| object.as_str() != key)
     {
-        journal::enqueue_delete(txn, entry.share, &key, None, true, stamp.due)?;
+        let left = journal::Deletion::left_by(entry.ino, &key);
+        journal::enqueue_delete(txn, entry.share, left, stamp.due)?;
     }
     range::clear(txn.db, entry.ino)?;
     txn.db.prepare_cached("DELETE FROM inode WHERE ino = ?1")?.execute([entry.ino.0])?;

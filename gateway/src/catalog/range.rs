@@ -282,8 +282,12 @@ impl Catalog {
                 return Ok(false);
             }
             clear(txn.db, ino)?;
-            // Its parts, if any were copied, are of the object that is gone.
+            // Its parts, if any were copied, are of the object that is gone. So is what an attempt before
+            // may have made, or may yet make: it is no earlier state of what the file has from here on.
             multipart::abandon(txn, op)?;
+            txn.db
+                .prepare_cached("UPDATE journal SET sent_version = NULL WHERE op = ?1")?
+                .execute([op.0])?;
             txn.db
                 .prepare_cached(
                     "UPDATE inode SET size = ?2, etag = ?3, mtime = ?4, ctime = ?5,

@@ -9,7 +9,7 @@ use super::{
     Catalog, changed,
     error::CatalogError,
     inode,
-    journal::{KIND_DELETE, delete_op, enqueue_delete, ino_of},
+    journal::{Deletion, KIND_DELETE, delete_op, enqueue_delete, ino_of},
     types::OpId,
     writer::Txn,
 };
@@ -35,13 +35,13 @@ impl Catalog {
     ) -> Result<(), CatalogError> {
         let aside = aside.clone();
         self.write(move |txn| {
-            ino_of(txn.db, op)?.ok_or(CatalogError::NoEntry)?;
+            let ino = ino_of(txn.db, op)?.ok_or(CatalogError::NoEntry)?;
             let share = txn.state.claims.share_of(op).ok_or(CatalogError::NoEntry)?;
             let key = (share, aside.as_str().to_owned());
             if txn.state.claims.is_busy(&key) {
                 return Err(CatalogError::Changed);
             }
-            enqueue_delete(txn, share, aside.as_str(), None, true, due)?;
+            enqueue_delete(txn, share, Deletion::left_by(ino, aside.as_str()), due)?;
             delete_at(txn, share, &aside, due)?;
             txn.state.claims.also(op, key);
             Ok(())
@@ -94,7 +94,8 @@ impl Catalog {
             match owner {
                 Some(inode) => {
                     delete_op(txn.db, note)?;
-                    enqueue_delete(txn, share, from.0.as_str(), Some(&from.1), false, now)?;
+                    let moved = Deletion::of(from.0.as_str(), Some(&from.1)).moved(true);
+                    enqueue_delete(txn, share, moved, now)?;
                     txn.db
                         .prepare_cached(
                             "UPDATE inode SET object_key = ?2, etag = ?3 WHERE ino = ?1",

@@ -6,6 +6,7 @@ mod depth;
 mod failing;
 mod listing;
 mod movers;
+mod owners;
 mod unsent;
 mod writing;
 
@@ -119,7 +120,7 @@ impl Fixture {
     pub(super) async fn drain(&self) -> Vec<String> {
         let mut done = Vec::new();
         let mut now = at(SOON);
-        for round in 0..200 {
+        for round in 0..1000 {
             let jobs = self.catalog.claim_jobs(now, 100).await.unwrap();
             for job in jobs {
                 done.push(self.perform(job, round).await);

@@ -273,6 +273,9 @@ pub struct DeleteJob {
     /// Whether an upload of ours may have replaced (or made) the object after `etag` was known:
     /// HEAD; delete it with its current tag if it has `etag` or its generation is ours.
     pub uncertain: bool,
+    /// Whose uploads those were; `None`: of any inode of this catalog. Others may have copied an object of
+    /// another one of ours there, with its generation.
+    pub sent_by: Option<Ino>,
     /// Failures so far.
     pub attempts: u32,
 }
@@ -301,7 +304,8 @@ pub enum Job {
         /// Failures so far.
         attempts: u32,
     },
-    /// Two files have swapped keys: neither copy can go first. Copy the object of this one, which is at
+    /// Two files have swapped keys: neither copy can go first. Or another file waits for this one's key, and
+    /// this one cannot go, as it is being written. Copy the object of this one, which is at
     /// [`SyncJob::moved_from`], to a key that is nobody's
     /// ([`begin_aside`](super::Catalog::begin_aside)), then call
     /// [`stepped_aside`](super::Catalog::stepped_aside).
@@ -520,6 +524,8 @@ pub struct RenameProgress {
     pub to: Option<String>,
     /// Objects found to move so far.
     pub objects: u64,
+    /// Of those, objects of which nothing but the listing was known: S3 is asked for their metadata first.
+    pub asked: u64,
     /// Whether these are all.
     pub all_found: bool,
     /// Of those found, how many still wait for their copy; 100,000 stands for that many or more.

@@ -4,12 +4,9 @@ use crate::{
     catalog::{CatalogError, ChangedObject, Inode},
     ids::{FileKind, Ino},
     object::ObjectKey,
-    share::{Right, metadata},
+    share::{Form, Right, metadata},
     store::{ObjectMeta, StoreError, StoreErrorKind},
 };
-
-/// Longest target of a symlink in bytes (Linux PATH_MAX without its NUL).
-const TARGET_BYTES_MAX: u64 = 4095;
 
 impl Refresher {
     /// Asks S3 for the attributes of an entry that has only defaults from a listing, unless somebody
@@ -76,16 +73,10 @@ impl Refresher {
         key: &ObjectKey,
         head: &ObjectMeta,
     ) -> Result<(), RefreshError> {
-        let is_symlink =
-            metadata::is_symlink(&head.user) && (1..=TARGET_BYTES_MAX).contains(&head.size);
-        let target = match (inode.kind, is_symlink) {
-            (FileKind::Directory, _) | (FileKind::File, false) => return Ok(()),
-            (FileKind::Symlink, false) => None,
-            (FileKind::File | FileKind::Symlink, true) => {
-                let target = self.inner.share.store.get(key, 0..head.size, &head.etag).await?;
-                // What cannot be a path is shown as what it is, bytes.
-                Some(target.to_vec()).filter(|target| !target.contains(&0))
-            }
+        let target = match self.inner.share.form_of(inode.kind, key, head).await? {
+            Form::AsKnown => return Ok(()),
+            Form::File => None,
+            Form::Link(target) => Some(target),
         };
         Ok(self.inner.catalog.take_link(inode.ino, &head.etag, target).await?)
     }

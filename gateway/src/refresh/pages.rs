@@ -28,8 +28,7 @@ impl Pages {
     /// # Errors
     /// [`StoreErrorKind::Invalid`]: nothing may be concluded from this listing.
     pub(super) fn check(&mut self, prefix: &str, page: &ListPage) -> Result<(), StoreError> {
-        let keys = page.objects.iter().map(|object| &object.key).chain(&page.prefixes);
-        if let Some(key) = keys.into_iter().find(|key| !key.starts_with(prefix)) {
+        if let Some(key) = page.stray(prefix) {
             return Err(refusal(format!("a listing of {prefix:?} shows {key:?}")));
         }
         let Some(token) = &page.next else { return Ok(()) };

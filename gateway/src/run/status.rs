@@ -15,7 +15,8 @@ use crate::{
     ids::ShareId,
 };
 
-/// S3 requests that one object's move takes: a copy and a deletion.
+/// S3 requests that one object's move takes: a copy and a deletion. A question for its metadata comes on top,
+/// where that is not known.
 const REQUESTS_PER_MOVE: u64 = 2;
 
 /// What is still to be uploaded, by share.
@@ -132,7 +133,7 @@ pub(super) async fn renames(
             objects: rename.objects,
             all_found: rename.all_found,
             objects_left: rename.objects_left,
-            requests: rename.objects * REQUESTS_PER_MOVE,
+            requests: rename.objects * REQUESTS_PER_MOVE + rename.asked,
         })
     };
     Ok(catalog.renames().await?.into_iter().filter_map(told).collect())

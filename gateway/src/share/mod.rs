@@ -3,6 +3,7 @@
 pub mod access;
 pub mod health;
 pub mod keymap;
+mod link;
 pub mod metadata;
 mod pins;
 
@@ -11,12 +12,14 @@ use std::{fmt, sync::Arc};
 use gateway_api::settings::ShareSettings;
 
 pub use health::{Events, OddKeys, Right, ShareHealth};
+pub use link::Form;
 pub use pins::Pins;
 
 use crate::{
     catalog::{Inode, ListDefaults},
     ids::{FileKind, Ino, ShareId},
-    store::{ObjectStore, PutOptions, UserMeta},
+    object::ObjectKey,
+    store::{ObjectStore, PutOptions, StoreError, StoreErrorKind, StoreOp, UserMeta},
 };
 
 /// One share as its movers see it: an immutable snapshot of its settings with its bucket.
@@ -63,6 +66,21 @@ impl Share {
             uid: self.settings.owner_id,
             gid: self.settings.group_id,
         }
+    }
+
+    /// Whether a listing shows the object `key`: it would be the first of those that begin with it (S3
+    /// ListObjectsV2).
+    ///
+    /// # Errors
+    /// Of the store; [`StoreErrorKind::Invalid`] for a page that cannot be of that listing.
+    pub async fn shows(&self, key: &ObjectKey) -> Result<bool, StoreError> {
+        let page = self.store.list(key.as_str(), None).await?;
+        if let Some(stray) = page.stray(key.as_str()) {
+            let message = format!("a listing of {:?} shows {stray:?}", key.as_str());
+            let (op, kind) = (StoreOp::ListObjects, StoreErrorKind::Invalid);
+            return Err(StoreError { op, key: None, kind, request_id: None, message });
+        }
+        Ok(page.objects.iter().any(|listed| listed.key == key.as_str()))
     }
 
     /// How the object of `inode` is stored: metadata, type and class (I11).

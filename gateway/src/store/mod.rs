@@ -88,6 +88,15 @@ pub struct ListPage {
     pub next: Option<String>,
 }
 
+impl ListPage {
+    /// A key that is not below `prefix`, which was asked for: nothing may be concluded from such a page.
+    pub fn stray(&self, prefix: &str) -> Option<&str> {
+        let objects = self.objects.iter().map(|object| object.key.as_str());
+        let keys = objects.chain(self.prefixes.iter().map(String::as_str));
+        keys.into_iter().find(|key| !key.starts_with(prefix))
+    }
+}
+
 /// What must hold of the key for a publish to happen (S3 `If-None-Match: *`, `If-Match`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expect {

@@ -62,7 +62,7 @@ pub(super) async fn without_any(tools: &Tools, job: &SyncJob) -> Result<Outcome,
     Ok(Outcome::Ended)
 }
 
-async fn missing(tools: &Tools, job: &SyncJob) -> Result<Vec<Range<u64>>, CatalogError> {
+pub(super) async fn missing(tools: &Tools, job: &SyncJob) -> Result<Vec<Range<u64>>, CatalogError> {
     Ok(tools.catalog.ranges(job.inode.ino).await?.missing(0..job.inode.size))
 }
 

@@ -23,7 +23,7 @@ use crate::{
     locks::InodeLocks,
     object::ObjectKey,
     share::{Right, Share},
-    store::{StoreError, StoreErrorKind},
+    store::{ObjectMeta, StoreError, StoreErrorKind},
 };
 
 /// First pause after a failure; doubles with each.
@@ -210,7 +210,7 @@ impl Tools {
         };
         if refused && job.uncertain {
             match store.head(&job.key).await {
-                Ok(head) if self.share.wrote(&head.user) => {
+                Ok(head) if self.has_sent(job, &head) => {
                     store.delete(&job.key, Some(&head.etag)).await?;
                 }
                 Ok(_) => self.kept(&job.key),
@@ -223,6 +223,14 @@ impl Tools {
         failpoint::passed(Point::UploadAfterDelete);
         self.share.health.answered(Right::Delete);
         Ok(self.catalog.finish_delete(job.op).await?)
+    }
+
+    /// Whether the object is one of those that an upload may have left where `job` deletes.
+    fn has_sent(&self, job: &DeleteJob, head: &ObjectMeta) -> bool {
+        match job.sent_by {
+            Some(ino) => self.share.wrote_of(&head.user, ino),
+            None => self.share.wrote(&head.user),
+        }
     }
 
     /// The object changed behind us before its deletion: it is not the one that was removed.

@@ -7,11 +7,13 @@
 //! while the request is under way.
 mod aside;
 mod assemble;
+mod attributes;
 mod composed;
 mod concurrency;
 mod conflict;
 mod copy;
 mod early;
+mod gone;
 mod job;
 mod landed;
 mod multipart;

@@ -7,7 +7,9 @@ use gateway_api::status::HealthEventKind;
 
 use super::{
     aside, assemble,
+    attributes::{self, Asked},
     conflict::keep_theirs,
+    gone::let_go,
     job::{JobError, Tools},
     landed::{Earlier, done_before, landed},
     multipart,
@@ -62,6 +64,18 @@ pub(super) async fn publish(tools: &Tools, job: &SyncJob) -> Result<Outcome, Job
         tools.catalog.settle(job.op).await?;
         return Ok(Outcome::AskAgain);
     }
+    let told;
+    let job = if attributes::are_unknown(job) {
+        match attributes::ask(tools, job).await? {
+            Asked::Told(inode) => {
+                told = SyncJob { inode: *inode, ..job.clone() };
+                &told
+            }
+            Asked::Otherwise(outcome) => return Ok(outcome),
+        }
+    } else {
+        job
+    };
     let options = tools.share.put_options(&job.inode);
     match send(tools, job, &options).await {
         Ok(sent) => Ok(Outcome::Published(sent)),
@@ -208,8 +222,15 @@ async fn gone(tools: &Tools, job: &SyncJob, refusal: StoreError) -> Result<Outco
             aside::without_base(tools, job, refusal).await
         }
         Expected::Tag(_) => {
+            let own = job.inode.object_key.as_ref().zip(job.inode.etag.as_ref());
+            let own = own.filter(|(at, _)| **at == job.key);
+            if let Some(own) = own.filter(|_| !job.inode.content_dirty)
+                && let Some(ended) = let_go(tools, job, own, &refusal).await?
+            {
+                return Ok(ended);
+            }
             // Another file's object was to be replaced, whose deletion may have been done unheard.
-            if job.inode.object_key.as_ref() == Some(&job.key) {
+            if own.is_some() {
                 let message = format!(
                     "{} was deleted in the bucket while it was changed here; it is put back",
                     job.key
@@ -238,6 +259,9 @@ pub(super) async fn lost_source(
         Some(head) if head.etag == *believed => Err(refusal.into()),
         Some(head) => take_over(tools, job, from, head).await,
         None => {
+            if let Some(ended) = let_go(tools, job, (from, believed), &refusal).await? {
+                return Ok(ended);
+            }
             let message = format!("{from} was deleted in the bucket while it was changed here");
             tools.share.health.event(HealthEventKind::Conflict, message);
             tools.catalog.adopt_object(job.op, from, None).await?;
@@ -248,14 +272,16 @@ pub(super) async fn lost_source(
 
 /// Another writer has replaced the object at `at`, of which only the name or the attributes were
 /// changed here: its bytes become the file's. Cached bytes are of the old object and go (I6).
-async fn take_over(
+pub(super) async fn take_over(
     tools: &Tools,
     job: &SyncJob,
     at: &ObjectKey,
     head: ObjectMeta,
 ) -> Result<Outcome, JobError> {
+    // A marker's bytes are not its directory's.
+    let is_directory = job.inode.kind == FileKind::Directory;
     let is = ChangedObject {
-        size: head.size,
+        size: if is_directory { job.inode.size } else { head.size },
         etag: head.etag,
         last_modified: head.last_modified,
         now: tools.clock.now(),

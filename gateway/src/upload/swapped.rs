@@ -2,6 +2,7 @@
 //! goes on from there. No byte of it comes here, and S3 has all of it at every moment.
 use super::{
     aside::without_base,
+    attributes::{self, Asked},
     copy::Whole,
     job::{JobError, Tools},
     publish::{Outcome, look, lost_source},
@@ -21,6 +22,13 @@ pub(super) const LEFT_MS: u64 = 60_000;
 /// Brings the object out of the way.
 pub(super) async fn step_aside(tools: &Tools, job: &SyncJob) -> Result<(), JobError> {
     let Some((from, etag)) = &job.moved_from else { return Err(JobError::Superseded) };
+    if attributes::are_unknown(job) {
+        return match attributes::ask(tools, job).await? {
+            Asked::Otherwise(Outcome::Ended) => Ok(()),
+            // It may be a link or have no object, which needs no copy.
+            Asked::Told(_) | Asked::Otherwise(_) => Err(JobError::Superseded),
+        };
+    }
     let error = |kind, message: &str| StoreError {
         op: StoreOp::CopyObject,
         key: Some(from.clone()),
@@ -62,7 +70,12 @@ pub(super) async fn step_aside(tools: &Tools, job: &SyncJob) -> Result<(), JobEr
 /// The object is not what it was. Without it, a file that lacks bytes is set aside (ADR 19).
 async fn lost(tools: &Tools, job: &SyncJob, refusal: StoreError) -> Result<(), JobError> {
     if !job.inode.content_dirty {
-        return lost_source(tools, job, refusal).await.and(Err(JobError::Superseded));
+        return match lost_source(tools, job, refusal).await? {
+            Outcome::Ended => Ok(()),
+            Outcome::AskAgain | Outcome::Published(_) | Outcome::Earlier(_) => {
+                Err(JobError::Superseded)
+            }
+        };
     }
     match without_base(tools, job, refusal.clone()).await? {
         Outcome::Ended => Ok(()),

@@ -80,6 +80,10 @@ impl Vfs {
         row: &Inode,
         set: &SetAttr,
     ) -> Result<Inode, FsError> {
+        if row.needs_head {
+            // Another object since they were asked for: what is not set here is still to come.
+            return Err(FsError::TryLater);
+        }
         let stamp = self.stamp(row, cx.request);
         let now = stamp.now;
         let size = set.size.filter(|size| *size != row.size);

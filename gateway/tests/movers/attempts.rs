@@ -5,7 +5,10 @@ use gateway::{
     clock::Clock,
     ids::{DiskId, Ino},
     object::ObjectKey,
-    store::Expect,
+    store::{
+        Expect, StoreOp,
+        fault::{Fault, FaultRule as PortRule, Gate},
+    },
 };
 use s3_store::{FaultAction, FaultRule};
 
@@ -130,6 +133,42 @@ async fn the_first_attempt_is_known_when_it_lands_after_the_second() {
     w.drain().await;
     assert_eq!((w.keys(), w.conflicts()), (vec!["p/f".to_owned()], 0));
     assert!(w.object("p/f").body == expected);
+}
+
+/// Goal: a copy of an object that others have replaced since, done late, does not pass for a copy of theirs.
+/// Method: the first copy is given up; others replace the object; the second attempt takes theirs over; the
+/// first copy lands right before the second one is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_what_others_have_replaced_is_not_taken_for_a_copy_of_theirs() {
+    let mut w = World::new().await;
+    w.file("f", b"before").await;
+    w.drain().await;
+    w.halt().await;
+    w.rename("f", "g").await;
+    w.s3.faults().add(refuse("CopyObject"));
+    w.start();
+    until_it_fails(&w).await;
+    let mut w = w.restart().await;
+    w.s3.faults().clear();
+    let options = w.share.put_options(w.entry("g").await.unwrap().as_ref());
+    w.foreign("p/f", b"theirs");
+    let gate = Gate::default();
+    w.faults.add(PortRule::new(Fault::Hold(gate.clone())).on(StoreOp::CopyObject).nth(2));
+    w.start();
+    let copied = async {
+        gate.arrived(1).await;
+        true
+    };
+    let (arrived, ()) =
+        tokio::join!(copied, w.until("theirs is known", || async { w.conflicts() == 1 }));
+    assert!(arrived);
+    let key = ObjectKey::new("p/g").unwrap();
+    w.store().put(&key, Bytes::from_static(b"before"), &options, &Expect::Absent).await.unwrap();
+    gate.open();
+    w.drain().await;
+    assert_eq!((w.keys(), w.object("p/g").body), (vec!["p/g".to_owned()], b"theirs".to_vec()));
+    let ino = w.entry("g").await.unwrap().ino;
+    assert_eq!(w.read(ino, 0..6).await, b"theirs");
 }
 
 /// What is between this gateway and S3 may send a request again: the second answer is of an upload that is

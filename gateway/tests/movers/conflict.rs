@@ -1,6 +1,7 @@
 //! Other writers in the bucket: no version is lost, none is overwritten silently (I10).
 use std::time::UNIX_EPOCH;
 
+use gateway::catalog::NewKind;
 use s3_store::{FaultAction, FaultRule};
 
 use crate::world::{BUCKET, World};
@@ -189,4 +190,98 @@ async fn a_new_cache_disk_does_not_take_the_old_one_s_objects_for_its_uploads() 
     w.drain().await;
     assert_eq!(w.object("p/f").body, b"of the new disk");
     assert_eq!(w.object(&w.keys()[1]).body, b"of the old disk");
+}
+
+/// What was there before our file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    Nothing,
+    Ours,
+    OurLink,
+}
+
+/// Goal: what others put under a file's key is theirs for good once the file has left that key, even if it
+/// was about to be replaced there. Method: the conflict is found, the publish after that is refused, the file
+/// is renamed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_of_others_stays_where_it_is_when_our_file_leaves_the_name() {
+    for (before, removed) in [
+        (Before::Nothing, false),
+        (Before::Ours, false),
+        (Before::OurLink, false),
+        (Before::Nothing, true),
+    ] {
+        let case = format!("{before:?}, removed: {removed}");
+        let mut w = World::new().await;
+        let ino = match before {
+            Before::Nothing => None,
+            Before::Ours => Some(w.file("f", b"base").await),
+            Before::OurLink => {
+                Some(w.create(w.share.root, "f", NewKind::Symlink(b"ours".to_vec())).await)
+            }
+        };
+        w.drain().await;
+        w.halt().await;
+        match (before, ino) {
+            (Before::OurLink, Some(ino)) => w.chmod(ino, 0o700).await,
+            (_, Some(ino)) => w.write(ino, 0, b"ours").await,
+            (_, None) => {
+                w.file("f", b"ours").await;
+            }
+        }
+        w.foreign("p/f", b"theirs");
+        let refused = FaultAction::FailBefore { status: 503, code: "SlowDown".to_owned() };
+        let refused = FaultRule::new(refused).operation("PutObject").skip(1).times(u64::MAX);
+        w.s3.faults().add(refused);
+        w.start();
+        w.until("the conflict is known", || async {
+            w.conflicts() == 1 && w.catalog.pending(None).await.unwrap().failing > 0
+        })
+        .await;
+        w.halt().await;
+        w.s3.faults().clear();
+        if removed {
+            w.remove("f").await;
+        } else {
+            w.rename("f", "g").await;
+        }
+        w.start();
+        w.drain().await;
+        assert_eq!(w.object("p/f").body, b"theirs", "{case}: {:?}", w.keys());
+        if !removed {
+            assert!(w.object("p/g").body.starts_with(b"ours"), "{case}");
+        }
+        assert_eq!(w.catalog.verify().await.unwrap(), Vec::<String>::new(), "{case}");
+        w.refresher.now(w.share.root).await.unwrap();
+        let theirs = w.entry("f").await.unwrap_or_else(|| panic!("{case}: {:?}", w.keys()));
+        assert_eq!(theirs.size, 6, "{case}");
+    }
+}
+
+/// The same where our attempt has come to nothing and the file has been renamed since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_another_client_made_is_not_taken_for_what_a_renamed_file_has_left() {
+    let mut w = World::new().await;
+    w.file("f", b"published").await;
+    w.drain().await;
+    w.file("g", b"ours").await;
+    let refused = FaultAction::FailBefore { status: 503, code: "SlowDown".to_owned() };
+    w.s3.faults().add(FaultRule::new(refused).operation("PutObject").times(u64::MAX));
+    w.until("it is refused", || async { w.catalog.pending(None).await.unwrap().failing > 0 }).await;
+    w.halt().await;
+    w.s3.faults().clear();
+    w.rename("g", "h").await;
+    let store = w.store();
+    let key = |key: &str| gateway::object::ObjectKey::new(key).unwrap();
+    let head = store.head(&key("p/f")).await.unwrap();
+    let options = gateway::store::PutOptions { user: head.user, ..Default::default() };
+    let absent = gateway::store::Expect::Absent;
+    store.copy(&key("p/f"), &head.etag, &key("p/g"), &options, &absent).await.unwrap();
+    w.start();
+    w.drain().await;
+    assert_eq!(w.keys(), ["p/f", "p/g", "p/h"]);
+    assert_eq!(
+        (w.object("p/g").body, w.object("p/h").body),
+        (b"published".to_vec(), b"ours".to_vec())
+    );
 }

@@ -179,6 +179,8 @@ async fn the_content_type_is_that_of_the_key_and_not_of_its_alias() {
     let alias = keymap::alias(&part, keymap::PartKind::Object);
     assert!(!alias.contains(".html"), "{alias}");
     let ino = w.entry(&alias).await.unwrap().ino;
+    // As whoever changes attributes does.
+    w.refresher.load_attr(ino).await.unwrap();
     w.chmod(ino, 0o600).await;
     w.drain().await;
     let object = w.object(&format!("p/{part}"));

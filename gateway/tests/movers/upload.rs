@@ -296,3 +296,30 @@ async fn bytes_that_the_cache_disk_has_changed_are_not_uploaded() {
         assert!(w.object("p/f").body == body);
     }
 }
+
+/// A log that is rotated by a rename while its writer goes on: the new one is uploaded all the same, and the
+/// old one's object is never gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_name_a_file_had_that_is_still_written_is_uploaded() {
+    let w = World::new().await;
+    let old = w.file("log", b"old").await;
+    w.drain().await;
+    let burst = w.catalog.begin_write(old).await.unwrap();
+    w.rename("log", "log.1").await;
+    w.file("log", b"new").await;
+    w.until("the new one is there", || async {
+        w.s3.object(BUCKET, "p/log").is_some_and(|object| object.body == b"new")
+    })
+    .await;
+    assert_eq!(w.keys().len(), 2, "the old one's object is aside: {:?}", w.keys());
+    let row = w.catalog.inode(old).await.unwrap();
+    assert!(row.writing && row.version == burst.version + 1, "{row:?}");
+    w.write(old, 3, b" and more").await;
+    w.drain().await;
+    assert_eq!(w.keys(), ["p/log", "p/log.1"]);
+    assert_eq!(
+        (w.object("p/log").body, w.object("p/log.1").body),
+        (b"new".to_vec(), b"old and more".to_vec())
+    );
+    assert_eq!(w.conflicts(), 0);
+}

@@ -143,6 +143,43 @@ async fn the_old_prefix_of_a_renamed_directory_stays_hidden_until_it_is_empty() 
     f.verify().await;
 }
 
+/// An attempt of unknown outcome may be seen at the key that its file has left: it is nobody else's.
+#[tokio::test]
+async fn what_an_attempt_may_have_left_at_a_renamed_file_s_old_key_is_hidden() {
+    let f = Fixture::new().await;
+    let root = f.share.root;
+    let dir = f.mkdir(root, "d").await;
+    f.drain().await;
+    f.file(root, "f").await;
+    f.file(dir, "x").await;
+    let much_later = at(1000 * SOON);
+    for job in f.claim().await {
+        f.catalog.fail_job(job.op(), "no answer", much_later).await.unwrap();
+    }
+    f.rename((root, "f"), (root, "g")).await;
+    f.rename((root, "d"), (root, "e")).await;
+    let late = f.catalog.child(root, "g").await.unwrap().unwrap().ino;
+    let change = AttrChange { mode: Some(0o600), ..AttrChange::default() };
+    let stamp = Stamp { due: much_later, ..stamp(8) };
+    f.catalog.set_attr(late, change, stamp).await.unwrap();
+    assert_eq!(f.list(root, &["f", "d/", "e/"]).await.0.inserted, 0);
+    for round in 0..10 {
+        let jobs = f.catalog.claim_jobs(at(SOON).plus_millis(round * 2000), 100).await.unwrap();
+        for job in jobs {
+            f.perform(job, 0).await;
+        }
+    }
+    assert!(f.catalog.renames().await.unwrap().is_empty(), "the walk is at its end");
+    assert_eq!(f.list(root, &["f", "d/", "e/"]).await.0.inserted, 0);
+    f.drain().await;
+    assert_eq!(
+        f.list(root, &["f=theirs", "d/", "e/", "g"]).await.0.inserted,
+        2,
+        "then it is others'"
+    );
+    f.verify().await;
+}
+
 #[tokio::test]
 async fn a_listing_of_a_renamed_directory_is_not_merged() {
     let f = Fixture::new().await;
