@@ -122,7 +122,8 @@ fn step_out(
     txn.db
         .prepare_cached(
             "UPDATE inode SET name = ?2, key_part = NULL, object_key = NULL, etag = NULL,
-                 ctime = ?3, version = version + 1, content_version = version + 1
+                 ctime = ?3, version = next_version(version),
+                 content_version = next_version(version)
              WHERE ino = ?1",
         )?
         .execute(params![inode.ino.0, aside.name, aside.now.as_nanos()])?;

@@ -52,6 +52,7 @@ struct Due {
     walk: Option<(Ino, Ino)>,
     sent_key: Option<String>,
     sent_version: Option<u64>,
+    start_version: Option<u64>,
     attempts: u32,
     upload_id: Option<String>,
     upload_key: Option<String>,
@@ -75,6 +76,7 @@ fn due_row(row: &Row<'_>) -> rusqlite::Result<Due> {
         upload_key: row.get(12)?,
         sent_version: row.get(13)?,
         is_incomplete: row.get(14)?,
+        start_version: row.get(20)?,
         is_seen: row.get(15)?,
         not_before: Timestamp::from_nanos(row.get(16)?),
         walk: row
@@ -211,7 +213,7 @@ macro_rules! due_columns {
     () => {
         "op, kind, share, ino, key, etag, uncertain, expect_key, expect_etag, sent_key, attempts,
          upload_id, upload_key, sent_version, incomplete, expect_seen, not_before,
-         walk_at, walk_least, moved"
+         walk_at, walk_least, moved, start_version"
     };
 }
 
@@ -375,6 +377,7 @@ fn decide_sync(
         moved_from,
         sent_before: due.sent_key.is_some(),
         sent_version: due.sent_version.filter(|_| due.sent_key.as_deref() == Some(key.as_str())),
+        foreign: txn.state.epoch.foreign(due.start_version.unwrap_or(0)),
         is_elsewhere: false,
         is_incomplete: due.is_incomplete,
         multipart: multipart::of(txn.db, due.op)?,
@@ -409,6 +412,7 @@ fn settle_first(
         moved_from: None,
         sent_before: true,
         sent_version: due.sent_version,
+        foreign: txn.state.epoch.foreign(due.start_version.unwrap_or(0)),
         is_elsewhere: true,
         is_incomplete: due.is_incomplete,
         multipart: multipart::of(txn.db, due.op)?,
@@ -579,6 +583,7 @@ fn stepping_aside(due: &Due, inode: &Inode, object: ObjectKey) -> Decision {
         moved_from: inode.object_key.clone().zip(inode.etag.clone()),
         sent_before: false,
         sent_version: None,
+        foreign: 0..0,
         is_elsewhere: false,
         is_incomplete: due.is_incomplete,
         multipart: None,

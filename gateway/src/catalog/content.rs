@@ -44,9 +44,9 @@ pub(super) fn mark_dirty(
     // What a clean file has matches its sums: only a write from here on may leave it in doubt.
     txn.db
         .prepare_cached(
-            "UPDATE inode SET dirty = 1, version = version + 1,
+            "UPDATE inode SET dirty = 1, version = next_version(version),
                  unsure = CASE WHEN dirty = 1 THEN unsure ELSE 0 END,
-                 content_version = CASE WHEN ?2 THEN version + 1 ELSE content_version END
+                 content_version = CASE WHEN ?2 THEN next_version(version) ELSE content_version END
              WHERE ino = ?1",
         )?
         .execute(params![ino.0, content])?;
@@ -74,7 +74,8 @@ impl Catalog {
             txn.db
                 .prepare_cached("UPDATE inode SET writing = version WHERE ino = ?1")?
                 .execute([ino.0])?;
-            Ok(WriteBegun { version: before.version + 1, inode: before })
+            let version = txn.state.epoch.next(before.version);
+            Ok(WriteBegun { version, inode: before })
         })
         .await
     }

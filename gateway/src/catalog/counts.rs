@@ -173,6 +173,12 @@ impl Catalog {
                 "UPDATE journal SET not_before = ?1 WHERE not_before > ?1 AND not_before < ?2",
                 params![latest, journal::NEVER.as_nanos()],
             )?;
+            txn.db.execute(
+                "UPDATE journal SET start_version =
+                     (SELECT version FROM inode WHERE inode.ino = journal.ino)
+                 WHERE kind = 0",
+                [],
+            )?;
             multipart::drop_parts_of_bursts(txn.db)?;
             // A burst that was only held shows nowhere: any file that waits for S3 may have had one.
             let cut_off = !was_clean;

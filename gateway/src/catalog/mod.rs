@@ -21,6 +21,7 @@ mod depth;
 mod disk;
 mod done;
 mod early;
+mod epoch;
 mod error;
 mod flush;
 mod held;
@@ -83,6 +84,7 @@ pub use types::{
     SyncJob, WriteCommit,
 };
 
+use epoch::Epoch;
 use held::Held;
 use reader::Readers;
 use rows::{Rows, Touched};
@@ -155,6 +157,7 @@ impl Catalog {
             |row| row.get(0),
         )?;
         let done = done::load(&connection)?;
+        let epoch = Epoch::begin(&connection)?;
         let touched = Touched::watch(&connection)?;
         let unsent = Unsent::keep(&connection)?;
         let rows = Arc::new(Rows::default());
@@ -169,7 +172,7 @@ impl Catalog {
             sums: Arc::clone(&sums),
             unsent: unsent.clone(),
             journal: journal.clone(),
-            state: WriterState { held: held.clone(), ..WriterState::default() },
+            state: WriterState { held: held.clone(), epoch, ..WriterState::default() },
         }));
         let writes = Arc::clone(&writer);
         let thread = thread::Builder::new()

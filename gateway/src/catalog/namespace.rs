@@ -91,12 +91,17 @@ impl Catalog {
                 NewKind::Symlink(target) => (FileKind::Symlink, None, Some(target.clone()), None),
             };
             let size = target.as_ref().map_or(0, Vec::len);
+            let version = match kind {
+                // What is uploaded of one has another version, but for an empty one.
+                FileKind::File => 1,
+                FileKind::Directory | FileKind::Symlink => txn.state.epoch.next(0),
+            };
             txn.db
                 .prepare_cached(
                     "INSERT INTO inode (share, parent, name, kind, mode, uid, gid, size, atime,
                          mtime, ctime, target, verifier, dirty, version, content_version,
                          synced_version, listed_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 1, 1, 1, 0,
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 1, ?15, ?15, 0,
                          ?14)",
                 )?
                 .execute(params![
@@ -114,6 +119,7 @@ impl Catalog {
                     target,
                     verifier,
                     listed_at,
+                    version,
                 ])?;
             let ino = Ino(u64::try_from(txn.db.last_insert_rowid())
                 .map_err(|_| CatalogError::Corrupt("a negative ino".to_owned()))?);

@@ -291,7 +291,7 @@ impl Catalog {
             txn.db
                 .prepare_cached(
                     "UPDATE inode SET size = ?2, etag = ?3, mtime = ?4, ctime = ?5,
-                         version = version + 1
+                         version = next_version(version)
                      WHERE ino = ?1",
                 )?
                 .execute(params![
@@ -358,7 +358,8 @@ pub(super) fn replace_object(
     txn.db
         .prepare_cached(
             "UPDATE inode SET size = ?2, etag = ?3, mtime = ?4, ctime = ?5, needs_head = 1,
-                 version = version + 1, content_version = version + 1, synced_version = version + 1
+                 version = next_version(version), content_version = next_version(version),
+                 synced_version = next_version(version)
              WHERE ino = ?1",
         )?
         .execute(params![

@@ -227,6 +227,9 @@ pub struct SyncJob {
     /// The version of the first such attempt. What may have landed in one request is of that version or of
     /// one since: a request of which nothing was heard may be done after all, and after later ones.
     pub sent_version: Option<u64>,
+    /// Versions of the inode that this gateway has never given it: an object that has one was made before its disk
+    /// went back to a snapshot, or beside it, and is another writer's.
+    pub foreign: Range<u64>,
     /// The file has another key by now: find out whether that attempt has landed at `key`, and then call
     /// [`settle`](super::Catalog::settle). Nothing is to be published here.
     pub is_elsewhere: bool,

@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, watch};
 
 use super::{
+    epoch::Epoch,
     error::CatalogError,
     held::Held,
     rows::{Changes, Rows, Touched},
@@ -196,6 +197,8 @@ impl Listings {
 #[derive(Debug, Default)]
 pub(super) struct WriterState {
     pub(super) held: Held,
+    /// The versions that inodes get.
+    pub(super) epoch: Epoch,
     pub(super) claims: Claims,
     pub(super) listings: Listings,
     pub(super) offered: super::early::Offered,

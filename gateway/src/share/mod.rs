@@ -133,6 +133,13 @@ impl Share {
             .is_some_and(|(number, _)| number.parse() == Ok(ino.0))
     }
 
+    /// The version of the inode in the generation of an object of it, however that was made.
+    pub fn version_in(&self, user: &UserMeta, ino: Ino) -> Option<u64> {
+        let mut parts = self.generation_of(user)?.split(':');
+        let number: u64 = parts.next()?.parse().ok()?;
+        parts.next()?.parse().ok().filter(|_| number == ino.0)
+    }
+
     /// The version of the inode that the object with this `user` metadata was made of in one request;
     /// `None` for objects of anything else, and of uploads in parts.
     pub fn version_of(&self, user: &UserMeta, ino: Ino) -> Option<u64> {

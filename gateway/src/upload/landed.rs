@@ -61,6 +61,8 @@ pub(super) async fn landed(
     let since = job.sent_version.map(|first| first..=inode.version);
     let version = share.version_of(&head.user, inode.ino);
     let version = version.filter(|version| since.is_some_and(|since| since.contains(version)));
+    // Of a course of events that this disk knows nothing of.
+    let version = version.filter(|version| !job.foreign.contains(version));
     Ok(version.map(|version| earlier(head, version, None)))
 }
 

@@ -199,7 +199,9 @@ async fn settle(
         return aside::without_base(tools, job, refusal).await;
     }
     let empty_marker = job.inode.kind == FileKind::Directory && head.size == 0;
-    if !tools.share.wrote_of(&head.user, job.inode.ino) && !empty_marker {
+    let known = |version| !job.foreign.contains(&version);
+    let ours = tools.share.version_in(&head.user, job.inode.ino).is_some_and(known);
+    if !ours && !empty_marker {
         keep_theirs(tools, job, &head, options).await?;
     }
     tools.catalog.adopt_object(job.op, &job.key, Some(head.etag)).await?;

@@ -24,6 +24,7 @@ mod peers;
 mod quiet;
 mod refresh;
 mod settle;
+mod snapshot;
 mod stale;
 mod swaps;
 mod unreachable;

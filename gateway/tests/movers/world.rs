@@ -55,7 +55,7 @@ pub(crate) fn s3_settings(s3: &S3Store) -> S3Settings {
 }
 
 /// In memory where the machine has such a file system: syncs of the real one are not the subject here.
-fn directory() -> TempDir {
+pub(crate) fn directory() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() {
         tempfile::tempdir_in(memory).unwrap()
@@ -102,7 +102,7 @@ struct ExtraDisk {
 pub(crate) struct World {
     /// The embedded server. Asked by nobody where the line leads to another.
     pub(crate) s3: Arc<S3Store>,
-    line: Line,
+    pub(crate) line: Line,
     pub(crate) dir: Arc<TempDir>,
     /// The cache disks that are attached, besides that one.
     disks: Vec<Arc<ExtraDisk>>,
@@ -192,7 +192,7 @@ impl World {
     }
 
     /// A gateway on what the directory holds; its uploader does not run yet.
-    async fn open(
+    pub(crate) async fn open(
         s3: Arc<S3Store>,
         line: Line,
         dir: Arc<TempDir>,
@@ -333,15 +333,6 @@ impl World {
     pub(crate) async fn crash(mut self) -> Self {
         self.halt().await;
         self.reopen(None).await
-    }
-
-    /// Loses the cache disk: the same gateway on an empty one; its uploader does not run yet.
-    pub(crate) async fn with_new_disk(mut self) -> Self {
-        self.halt().await;
-        let (s3, clock) = (Arc::clone(&self.s3), Arc::clone(&self.clock));
-        let line = self.line.clone();
-        drop(self);
-        Self::open(s3, line, Arc::new(directory()), clock).await
     }
 
     /// Lets the uploader look at the clock again.

@@ -10,3 +10,5 @@ ALTER TABLE journal ADD COLUMN walk_least INTEGER;
 ALTER TABLE journal ADD COLUMN moved INTEGER NOT NULL DEFAULT 0;
 -- move: of the objects that it has found, those whose metadata S3 has to be asked for.
 ALTER TABLE journal ADD COLUMN asked INTEGER NOT NULL DEFAULT 0;
+-- sync: the inode's version when the gateway was started, if the row was there then.
+ALTER TABLE journal ADD COLUMN start_version INTEGER;

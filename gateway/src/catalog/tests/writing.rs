@@ -30,7 +30,7 @@ async fn a_new_file_is_held_without_a_transaction_and_not_uploaded_before_its_co
     f.catalog.commit_write(file, carrying(b"abc", None)).await.unwrap();
     drop(hold);
     let row = f.catalog.inode(file).await.unwrap();
-    assert_eq!((row.size, row.version), (3, version + 1));
+    assert!(row.size == 3 && row.version > version);
     assert_eq!(f.drain().await, ["put p/f"]);
     f.verify().await;
 }
