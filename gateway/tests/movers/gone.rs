@@ -51,6 +51,7 @@ async fn a_file_without_its_bytes_goes_with_its_object() {
             change.happens(&w).await;
             w.s3.delete(BUCKET, "p/f");
             w.start();
+            w.until("it is told", || async { w.conflicts() == 1 }).await;
             w.drain().await;
             assert_eq!(w.names().await, Vec::<String>::new(), "{case}");
             assert_eq!((w.keys(), w.conflicts()), (Vec::<String>::new(), 1), "{case}");
