@@ -35,6 +35,13 @@ fn main() -> ExitCode {
         eprintln!("gateway: TIDEGATE_FAILPOINT: {error}");
         return ExitCode::FAILURE;
     }
+    #[cfg(feature = "testing")]
+    if let Some(name) = std::env::var_os("TIDEGATE_DROP")
+        && let Err(error) = gateway::essential::drop_step(&name.to_string_lossy())
+    {
+        eprintln!("gateway: TIDEGATE_DROP: {error}");
+        return ExitCode::FAILURE;
+    }
     logging::install();
     let served = HandedSockets::take().map_err(RunError::Sockets).and_then(|sockets| {
         tokio::runtime::Builder::new_multi_thread()

@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
         "budget",
         "metrics",
         "failpoint",
+        "essential",
         "locks",
         "ids",
         "ranges",
