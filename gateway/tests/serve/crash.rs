@@ -187,21 +187,7 @@ fn work(gateway: &Gateway, store: &S3Store, told: &mut Told) {
 
 /// The files and directories of the share, as a client sees them.
 pub(crate) fn tree(share: &mut Mount) -> (BTreeMap<String, Vec<u8>>, BTreeSet<String>) {
-    let (mut files, mut dirs) = (BTreeMap::new(), BTreeSet::new());
-    let mut ahead = vec![String::new()];
-    while let Some(dir) = ahead.pop() {
-        for name in share.list(&dir) {
-            let path = if dir.is_empty() { name } else { format!("{dir}/{name}") };
-            if share.getattr(&path).mode & 0o7777 == 0o755 {
-                ahead.push(path.clone());
-                dirs.insert(path);
-            } else {
-                let content = share.read(&path).expect("what is listed can be read");
-                files.insert(path, content);
-            }
-        }
-    }
-    (files, dirs)
+    share.tree()
 }
 
 /// Whether the tree has these files and no other.

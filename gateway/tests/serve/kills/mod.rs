@@ -10,7 +10,6 @@ mod dice;
 
 use std::{
     any::Any,
-    collections::BTreeMap,
     panic::{self, AssertUnwindSafe},
     sync::{
         atomic::{AtomicBool, Ordering},
@@ -125,14 +124,9 @@ fn start_and_compare(
     at: &str,
 ) -> Gateway {
     let gateway = Gateway::start(home, &settings(store));
-    let (files, _) = tree(&mut Mount::new(gateway.port, "sales"));
+    let (files, dirs) = tree(&mut Mount::new(gateway.port, "sales"));
     for (number, manifest) in manifests.iter_mut().enumerate() {
-        let own = format!("c{number}/");
-        let found: BTreeMap<_, _> = files
-            .iter()
-            .filter(|(path, _)| path.starts_with(&own))
-            .map(|(path, content)| (path.clone(), content.clone()))
-            .collect();
+        let found = Manifest::part_of(number, &files, &dirs);
         manifest.settle(&found).unwrap_or_else(|why| panic!("{at}, client {number}: {why}"));
     }
     gateway
