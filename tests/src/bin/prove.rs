@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use e2e::workspace::Workspace;
+use e2e::{artifacts::GATEWAY_VARIABLE, workspace::Workspace};
 
 /// Runs the long form of one proof, shows how far it is, and keeps everything that was said in `out`.
 #[derive(Debug, Parser)]
@@ -30,6 +30,15 @@ enum Proof {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Cuts the power of the gateway's cache disk at any write, in a virtual machine: nothing acknowledged is lost.
+    PowerCuts {
+        /// How many.
+        #[arg(long, default_value_t = 10_000)]
+        points: u64,
+        /// Where the random choices begin.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
 }
 
 /// Lines of a proof that are shown.
@@ -46,20 +55,40 @@ fn main() -> ExitCode {
 }
 
 fn run(proof: Proof) -> Result<()> {
-    let Proof::Kills { times, seed } = proof;
     let workspace = Workspace::find();
     let out = workspace.root().join("out");
     fs::create_dir_all(&out).context("the folder of the log")?;
-    let log = out.join("prove-kills.log");
-    println!(
-        "{times} kills from the seed {seed}; everything that is said goes to {}",
-        log.display()
-    );
     let mut test = cargo(workspace.root());
-    test.args(["--test", "serve", "--", "--nocapture", "kills_at_any_moment"])
-        .env("TIDEGATE_KILLS", times.to_string())
-        .env("TIDEGATE_SEED", seed.to_string());
+    let (name, what) = match proof {
+        Proof::Kills { times, seed } => {
+            test.args(["--test", "serve", "--", "--nocapture", "kills_at_any_moment"])
+                .env("TIDEGATE_KILLS", times.to_string())
+                .env("TIDEGATE_SEED", seed.to_string());
+            ("kills", format!("{times} kills from the seed {seed}"))
+        }
+        Proof::PowerCuts { points, seed } => {
+            // `serve` is of the gateway's package: with it, cargo builds the gateway's program with its crash
+            // points and switches, which the test takes from beside this one.
+            build(workspace.root())?;
+            test.args(["--test", "power", "--", "--nocapture", "in_a_vm::"])
+                .env(GATEWAY_VARIABLE, std::env::current_exe()?.with_file_name("gateway"))
+                .env("TIDEGATE_POINTS", points.to_string())
+                .env("TIDEGATE_SEED", seed.to_string());
+            ("power-cuts", format!("{points} power cuts from the seed {seed}"))
+        }
+    };
+    let log = out.join(format!("prove-{name}.log"));
+    println!("{what}; everything that is said goes to {}", log.display());
     follow(test, &log)
+}
+
+/// Builds the gateway's program as its tests use it.
+fn build(root: &Path) -> Result<()> {
+    let status = cargo(root).args(["--no-run", "--test", "serve"]).status()?;
+    if !status.success() {
+        bail!("the gateway does not compile ({status})");
+    }
+    Ok(())
 }
 
 /// Cargo's tests with the features of every other run, so that nothing is compiled anew.

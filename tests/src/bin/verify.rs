@@ -46,6 +46,7 @@ const VM_TESTS: &[&str] = &[
     "support",
     "network",
     "clock",
+    "power",
     "firmware",
     "ova",
     "appliance",
