@@ -30,6 +30,7 @@ mod seed;
 mod service;
 mod shutdown;
 mod signatures;
+mod slot;
 mod stage1;
 mod supervisor;
 mod support;

@@ -82,9 +82,9 @@ mod tests {
 
     #[test]
     fn the_last_word_of_a_name_counts() {
-        let line = CommandLine::parse("quiet a=1 tidegate.root=PARTLABEL=root-a a=2");
+        let line = CommandLine::parse("quiet a=1 tidegate.verity=1:ab:cd a=2");
         assert_eq!(line.get("a"), Some("2"));
-        assert_eq!(line.get("tidegate.root"), Some("PARTLABEL=root-a"));
+        assert_eq!(line.get("tidegate.verity"), Some("1:ab:cd"));
         assert_eq!(line.get("quiet"), Some(""));
         assert_eq!(line.get("absent"), None);
     }
