@@ -130,6 +130,7 @@ pub fn archive(to: impl Write, parts: &UpdateParts<'_>, epoch: u32) -> Result<()
     ] {
         let mut header = tar::Header::new_ustar();
         header.set_size(u64::try_from(content.len())?);
+        header.set_entry_type(tar::EntryType::Regular);
         header.set_mode(0o644);
         header.set_mtime(u64::from(epoch));
         archive.append_data(&mut header, name, content)?;

@@ -38,6 +38,7 @@ mod sys;
 mod time;
 mod trial;
 mod uevents;
+mod update;
 mod verity;
 
 use std::{path::Path, process::ExitCode};
@@ -56,6 +57,8 @@ fn main() -> ExitCode {
     let done = match arguments.as_slice() {
         ["console", tty] => console::run(tty),
         ["network"] => network::run(),
+        ["write-update", device, rest @ ..] => update::write(device, rest),
+        ["keep-version"] => update::keep_version(),
         ["errand"] => errand::run(),
         ["disks", task] => disks::run_task(task),
         ["serve-bundle", name] => support::serve(name),

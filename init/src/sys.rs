@@ -62,7 +62,7 @@ impl CommandLine {
         Self::parse(&read_line("/proc/cmdline"))
     }
 
-    fn parse(line: &str) -> Self {
+    pub(crate) fn parse(line: &str) -> Self {
         let pair = |word: &str| match word.split_once('=') {
             Some((key, value)) => (key.to_owned(), value.to_owned()),
             None => (word.to_owned(), String::new()),

@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn a_tree_is_known_by_its_top_wherever_it_stands() {
-        let data: Vec<u8> = (0..300 * BLOCK_BYTES).map(|i| (i % 251) as u8).collect();
+        let data: Vec<u8> =
+            (0..300 * BLOCK_BYTES).map(|i| u8::try_from(i % 251).unwrap()).collect();
         let tree = image::verity::tree(&data).unwrap();
         let spec = |tree: &image::verity::VerityTree| {
             let text = format!("{}:{}:{}", tree.data_blocks, tree.root_hash_hex(), tree.salt_hex());

@@ -4,6 +4,7 @@
 //! hardware that comes and goes, the power button, and a tick every second.
 mod changes;
 mod disks;
+mod update;
 
 use std::{
     collections::HashMap,
@@ -29,7 +30,7 @@ use nix::{
     unistd::Pid,
 };
 
-use self::disks::Disks;
+use self::{disks::Disks, update::Update};
 use crate::{
     control::Control,
     log,
@@ -90,6 +91,7 @@ struct Running {
     power_buttons: Vec<File>,
     ntp: Option<Vec<String>>,
     disks: Disks,
+    update: Update,
     shown: Option<MachineState>,
     ending: Option<Ending>,
     /// Settings that nobody has confirmed yet.
@@ -117,6 +119,7 @@ impl Running {
                 notify.push(Notify { service, socket: notify_socket(service, path)? });
             }
         }
+        let update = Update::at_boot(&mut boot);
         let supervised = Service::ALL.map(|s| (s, Supervised::new(s.notifies(), s.watchdog())));
         Ok(Self {
             boot,
@@ -129,6 +132,7 @@ impl Running {
             power_buttons: power_buttons(),
             ntp: None,
             disks: Disks::due(sys::since_boot()),
+            update,
             shown: None,
             ending: None,
             trial: Trial::none(),
@@ -200,6 +204,7 @@ impl Running {
         }
         self.follow_trial(now);
         self.follow_disks(now);
+        self.follow_update(now);
         self.follow_ntp();
         if let Err(error) = self.follow_hostname() {
             tracing::error!("host name: {error:#}");
@@ -296,7 +301,9 @@ impl Running {
                     // It may have ended for want of a disk, or so that one can be taken away.
                     self.disks.look_at(sys::since_boot());
                 }
-            } else if !self.disks.ended(pid.as_raw(), code) {
+            } else if !self.disks.ended(pid.as_raw(), code)
+                && !self.update_ended(pid.as_raw(), code)
+            {
                 self.errand_ended(pid.as_raw(), code);
             }
         }
@@ -386,6 +393,7 @@ impl Running {
     /// Shows the console what is seen.
     fn show(&mut self) {
         let mut state = self.boot.state.clone();
+        state.update = self.update.state();
         state.trial_until = self.trial.until().map(|until| until.as_secs());
         for service in Service::ALL {
             let name = service.name();
