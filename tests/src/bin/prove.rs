@@ -30,6 +30,13 @@ enum Proof {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Updates the appliance in a virtual machine, by BIOS and by UEFI: a version is tried and kept, one that does not
+    /// come up gives way, and the power is cut while it is written.
+    Update {
+        /// How often the power is cut, on each firmware.
+        #[arg(long, default_value_t = 12)]
+        cuts: u64,
+    },
 }
 
 /// Lines of a proof that are shown.
@@ -46,19 +53,25 @@ fn main() -> ExitCode {
 }
 
 fn run(proof: Proof) -> Result<()> {
-    let Proof::Kills { times, seed } = proof;
     let workspace = Workspace::find();
     let out = workspace.root().join("out");
     fs::create_dir_all(&out).context("the folder of the log")?;
-    let log = out.join("prove-kills.log");
-    println!(
-        "{times} kills from the seed {seed}; everything that is said goes to {}",
-        log.display()
-    );
     let mut test = cargo(workspace.root());
-    test.args(["--test", "serve", "--", "--nocapture", "kills_at_any_moment"])
-        .env("TIDEGATE_KILLS", times.to_string())
-        .env("TIDEGATE_SEED", seed.to_string());
+    let (words, log) = match proof {
+        Proof::Kills { times, seed } => {
+            test.args(["--test", "serve", "--", "--nocapture", "kills_at_any_moment"])
+                .env("TIDEGATE_KILLS", times.to_string())
+                .env("TIDEGATE_SEED", seed.to_string());
+            (format!("{times} kills from the seed {seed}"), out.join("prove-kills.log"))
+        }
+        Proof::Update { cuts } => {
+            test.args(["--test", "update", "--", "--nocapture", "--test-threads", "1"])
+                .env("TIDEGATE_UPDATE_CUTS", cuts.to_string());
+            let words = format!("updates, and {cuts} power cuts, on each firmware");
+            (words, out.join("prove-update.log"))
+        }
+    };
+    println!("{words}; everything that is said goes to {}", log.display());
     follow(test, &log)
 }
 
