@@ -15,7 +15,7 @@ use e2e::{
     appliance_vm::{DiskBus, Firmware, Volume},
     artifacts, iso,
     lab::{Alone, Appliance, BOOT_LIMIT, Parts},
-    pages::{choose_on_serial, log_in_on_serial, page_on_serial},
+    pages::{choose_on_serial, log_in_on_serial, page_on_serial, status_on_serial},
     workspace::Workspace,
 };
 use image::{
@@ -66,6 +66,8 @@ fn build() -> Result<(Parts, PathBuf)> {
 }
 
 fn at_update(appliance: &mut Appliance) -> Result<()> {
+    // Who logs in before the console has looked at anything is told to wait.
+    status_on_serial(&appliance.serial, ":/sales /mnt/sales", BOOT_LIMIT)?;
     log_in_on_serial(&mut appliance.serial, BOOT_LIMIT)?;
     choose_on_serial(&mut appliance.serial, "Update", KEY_LIMIT)
 }
