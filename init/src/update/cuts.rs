@@ -196,10 +196,9 @@ const LOADERS: [(&str, Loader); 2] = [("UEFI", by_uefi), ("BIOS", by_bios)];
 fn settles(state: &State, loader: Loader) -> Option<Made> {
     let mut state = state.clone();
     for _ in 0..8 {
-        match loader(&mut state) {
-            Some((made, _, false)) => return Some(made),
-            // It came up and was reset, or did not even come up.
-            Some((_, _, true)) | None => {}
+        // Otherwise it came up and was reset, or did not even come up.
+        if let Some((made, _, false)) = loader(&mut state) {
+            return Some(made);
         }
     }
     None

@@ -131,13 +131,16 @@ impl Environment {
 mod tests {
     use super::*;
 
+    /// What a name is to be read as.
+    type Is<'a> = &'a dyn Fn(&str) -> Option<Image>;
+
     #[test]
     fn names_of_images_say_number_slot_and_tries() {
         let image = |number, slot, left| {
             move |name: &str| Some(Image { number, slot, left, name: name.to_owned() })
         };
         let none = |_: &str| None;
-        let cases: [(&str, &dyn Fn(&str) -> Option<Image>); 11] = [
+        let cases: [(&str, Is<'_>); 11] = [
             ("tidegate_0_a.efi", &image(0, Slot::A, None)),
             ("tidegate_12_b+3.efi", &image(12, Slot::B, Some(3))),
             ("tidegate_12_b+2-1.efi", &image(12, Slot::B, Some(2))),
