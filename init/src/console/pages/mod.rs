@@ -25,6 +25,8 @@ mod goldens;
 #[cfg(test)]
 mod network_goldens;
 #[cfg(test)]
+mod open_forms;
+#[cfg(test)]
 mod s3_goldens;
 #[cfg(test)]
 mod support_goldens;
