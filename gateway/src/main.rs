@@ -6,7 +6,7 @@ use gateway::{
     cli::{self, Cli, Command},
     logging,
     run::{self, RunError},
-    systemd::HandedSockets,
+    systemd::{self, HandedSockets},
 };
 
 /// Tells the supervisor that starting again would not help and an operator is needed.
@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         Err(error) => {
             tracing::error!("the gateway cannot go on: {error}");
             eprintln!("gateway: {error}");
+            systemd::ends_because(&error.to_string());
             if error.needs_operator() {
                 ExitCode::from(EXIT_NEEDS_OPERATOR)
             } else {

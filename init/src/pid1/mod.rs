@@ -48,6 +48,8 @@ const TICK_MS: u16 = 1000;
 const JOURNALD_TIME: Duration = Duration::from_secs(20);
 /// Kernel messages up to this level still reach the consoles once the menu owns them: emergencies.
 const QUIET_PRINTK: &str = "1";
+/// How a service says, over its notify socket, why it ends.
+const ENDS_BECAUSE: &str = "X_TIDEGATE_END=";
 /// `struct input_event` on 64-bit Linux.
 const INPUT_EVENT_BYTES: usize = 24;
 const EV_KEY: u16 = 1;
@@ -324,7 +326,11 @@ impl Running {
                         sys::say(&format!("{} is ready", service.name()));
                     }
                     "WATCHDOG=1" => self.supervised(service).notified_alive(now),
-                    _ => {}
+                    _ => {
+                        if let Some(words) = line.strip_prefix(ENDS_BECAUSE) {
+                            self.supervised(service).notified_end(words);
+                        }
+                    }
                 }
             }
         }
@@ -387,16 +393,9 @@ impl Running {
     fn show(&mut self) {
         let mut state = self.boot.state.clone();
         state.trial_until = self.trial.until().map(|until| until.as_secs());
-        for service in Service::ALL {
-            let name = service.name();
-            match self.services[&service].state() {
-                State::Waiting { .. } => {
-                    state.services.push(format!("{name} ended, starting again"))
-                }
-                State::GivenUp(why) => state.services.push(format!("{name} stopped: {why}")),
-                State::Off | State::Running { .. } | State::Stopping { .. } => {}
-            }
-        }
+        let now = sys::since_boot();
+        let troubles = Service::ALL.iter().filter_map(|s| self.services[s].trouble(s.name(), now));
+        state.services.extend(troubles);
         if self.shown.as_ref() == Some(&state) {
             return;
         }
