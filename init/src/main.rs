@@ -26,6 +26,8 @@ mod password;
 mod phases;
 mod pid1;
 mod power;
+#[cfg(test)]
+mod power_cut;
 mod seed;
 mod service;
 mod shutdown;

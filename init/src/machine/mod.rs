@@ -2,6 +2,8 @@
 //!
 //! Beside it stands the last one that was good: a broken file costs what was changed in it, not the
 //! network's addresses.
+#[cfg(test)]
+mod cut;
 mod network;
 
 use std::{

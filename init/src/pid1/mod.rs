@@ -37,7 +37,7 @@ use crate::{
     phases::{self, Boot},
     service::{self, Service},
     shutdown::{self, Ending},
-    supervisor::{Action, STOP_TIME, State, Supervised},
+    supervisor::{Action, STOP_TIME, Supervised},
     sys, time,
     trial::Trial,
     uevents::Uevents,
