@@ -32,6 +32,17 @@ const BOOT_LIMIT: Duration = Duration::from_secs(300);
 /// Name of the serial port; `guest/init.sh` looks for it.
 const PORT_NAME: &str = "tidegate.client";
 
+/// An NTP server that gives the client's own clock away, which is this machine's.
+const NTP_SERVER: &str = "cat > /tmp/chrony.conf <<'END'
+user root
+local stratum 8
+allow all
+cmdport 0
+pidfile /run/chronyd.pid
+driftfile /run/chrony.drift
+END
+chronyd -x -f /tmp/chrony.conf";
+
 /// What a script did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -118,6 +129,14 @@ impl ClientVm {
             bail!("in the client: {script}\nexit code {}:\n{}", answer.code, answer.output);
         }
         Ok(answer.output)
+    }
+
+    /// Makes the client an NTP server, at [`CLIENT_ADDRESS`].
+    ///
+    /// # Errors
+    /// When chronyd does not start.
+    pub fn serve_time(&mut self, limit: Duration) -> Result<()> {
+        self.sh(NTP_SERVER, limit).map(drop)
     }
 
     /// Runs a script again and again until it succeeds.
