@@ -1,5 +1,5 @@
-//! `cargo prove`: the long forms of the tests by which the cache's promises are proved; `cargo verify` runs their
-//! short forms.
+//! `cargo prove`: the long forms of the tests by which promises are proved; `cargo verify` runs their short
+//! forms.
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Write},
@@ -30,6 +30,16 @@ enum Proof {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Cuts the appliance's power at any moment of its first boot and of a change of its settings: they are
+    /// whole afterwards.
+    SettingsCuts {
+        /// How many times; a minute each.
+        #[arg(long, default_value_t = 40)]
+        times: u64,
+        /// Where the random choices begin.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
 }
 
 /// Lines of a proof that are shown.
@@ -46,20 +56,30 @@ fn main() -> ExitCode {
 }
 
 fn run(proof: Proof) -> Result<()> {
-    let Proof::Kills { times, seed } = proof;
+    let (name, what, test, times_variable, times, seed) = match proof {
+        Proof::Kills { times, seed } => {
+            let test = ["--test", "serve", "--", "--nocapture", "kills_at_any_moment"].as_slice();
+            ("kills", "kills", test, "TIDEGATE_KILLS", times, seed)
+        }
+        Proof::SettingsCuts { times, seed } => {
+            let test = ["--test", "cuts", "--", "--nocapture", "--ignored", "long::"].as_slice();
+            ("settings-cuts", "power cuts", test, "TIDEGATE_CUTS", times, seed)
+        }
+    };
     let workspace = Workspace::find();
     let out = workspace.root().join("out");
     fs::create_dir_all(&out).context("the folder of the log")?;
-    let log = out.join("prove-kills.log");
+    let log = out.join(format!("prove-{name}.log"));
     println!(
-        "{times} kills from the seed {seed}; everything that is said goes to {}",
+        "{times} {what} from the seed {seed}; everything that is said goes to {}",
         log.display()
     );
-    let mut test = cargo(workspace.root());
-    test.args(["--test", "serve", "--", "--nocapture", "kills_at_any_moment"])
-        .env("TIDEGATE_KILLS", times.to_string())
+    let mut command = cargo(workspace.root());
+    command
+        .args(test)
+        .env(times_variable, times.to_string())
         .env("TIDEGATE_SEED", seed.to_string());
-    follow(test, &log)
+    follow(command, &log)
 }
 
 /// Cargo's tests with the features of every other run, so that nothing is compiled anew.
