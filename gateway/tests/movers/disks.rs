@@ -145,7 +145,7 @@ async fn crash_a_move_that_is_cut_off_leaves_one_file() {
                 continue;
             }
             let ranges = world.catalog.ranges(*ino).await.unwrap();
-            world.cache.copy_to(*ino, ranges, DiskId::PRIMARY).await.unwrap();
+            world.cache.copy_to(*ino, ranges, (a, DiskId::PRIMARY)).await.unwrap();
             if catalog_knows {
                 world.catalog.move_to_disk(*ino, DiskId::PRIMARY).await.unwrap();
             }
