@@ -34,6 +34,8 @@ use dice::Dice;
 const CLIENTS: usize = 3;
 /// Kills of the short form.
 const KILLS: u64 = 6;
+/// Starts in a row that are killed, too, after one of ten kills.
+const STARTS_CUT: usize = 5;
 /// Most calls of a round before the kill.
 const CALLS: usize = 150;
 
@@ -179,8 +181,9 @@ fn kills_at_any_moment_lose_nothing_that_was_acknowledged() {
         seen.calls_cut += manifests_with(Manifest::is_asking);
         seen.with_unsure_bytes += u64::from(manifests_with(Manifest::is_unsure) > 0);
         seen.with_parts_under_way += u64::from(store.uploads_in_progress(BUCKET) > 0);
-        if dice.one_in(4) {
-            // Recovery is cut by itself.
+        // Recovery is cut by itself, now and then many times in a row.
+        let starts_cut = if round % 10 == 1 { STARTS_CUT } else { usize::from(dice.one_in(4)) };
+        for _ in 0..starts_cut {
             Gateway::start_and_kill(&home, &settings(&store), dice.below(60));
         }
         gateway = start_and_compare(&home, &store, &mut manifests, &at);
