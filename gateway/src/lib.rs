@@ -17,6 +17,7 @@ pub mod clock;
 pub mod connection;
 #[cfg(feature = "service")]
 pub mod disks_text;
+pub mod essential;
 pub mod failpoint;
 pub mod fetch;
 pub mod identity;

@@ -6,7 +6,7 @@ use gateway::{
     cli::{self, Cli, Command},
     logging,
     run::{self, RunError},
-    systemd::HandedSockets,
+    systemd::{self, HandedSockets},
 };
 
 /// Tells the supervisor that starting again would not help and an operator is needed.
@@ -35,6 +35,13 @@ fn main() -> ExitCode {
         eprintln!("gateway: TIDEGATE_FAILPOINT: {error}");
         return ExitCode::FAILURE;
     }
+    #[cfg(feature = "testing")]
+    if let Some(name) = std::env::var_os("TIDEGATE_DROP")
+        && let Err(error) = gateway::essential::drop_step(&name.to_string_lossy())
+    {
+        eprintln!("gateway: TIDEGATE_DROP: {error}");
+        return ExitCode::FAILURE;
+    }
     logging::install();
     let served = HandedSockets::take().map_err(RunError::Sockets).and_then(|sockets| {
         tokio::runtime::Builder::new_multi_thread()
@@ -48,6 +55,7 @@ fn main() -> ExitCode {
         Err(error) => {
             tracing::error!("the gateway cannot go on: {error}");
             eprintln!("gateway: {error}");
+            systemd::ends_because(&error.to_string());
             if error.needs_operator() {
                 ExitCode::from(EXIT_NEEDS_OPERATOR)
             } else {

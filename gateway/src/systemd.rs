@@ -65,6 +65,13 @@ pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
+/// Tells the supervisor why the process ends, in a variable of our own (sd_notify(3): names with `X_`).
+/// The appliance's console shows it.
+pub fn ends_because(why: &str) {
+    let line = why.replace('\n', " ");
+    tell(&[NotifyState::Custom(&format!("X_TIDEGATE_END={line}"))]);
+}
+
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!("the supervisor was not told: {error}");

@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
         "budget",
         "metrics",
         "failpoint",
+        "essential",
         "locks",
         "ids",
         "ranges",
@@ -267,4 +268,75 @@ fn the_top_level_is_what_was_agreed() {
         let name = name.to_string_lossy();
         assert!(name.starts_with('.') || allowed.contains(&&*name), "{name} at the top level");
     }
+}
+
+/// Where the sources of a program's tests are: what a path in docs/faults.md begins with, and the folder's path.
+/// Other programs are single tests of the gateway, or tests of the whole.
+const PROGRAMS: &[(&str, &str)] = &[("gateway", "gateway/src"), ("init", "init/src")];
+
+/// The names in backquotes that are paths of tests, such as `serve::flush::a_flush_ends`.
+fn named_tests(line: &str) -> Vec<&str> {
+    let quoted = line.split('`').skip(1).step_by(2);
+    quoted.filter(|name| name.contains("::") && !name.ends_with(':')).collect()
+}
+
+/// Whether the file at `path` of the workspace is where the modules of a test's path lead: those within a file
+/// may be among them.
+fn leads_to(modules: &[&str], path: &str) -> bool {
+    let program = modules[0];
+    let own = PROGRAMS.iter().find(|(name, _)| *name == program).map(|(_, folder)| *folder);
+    let folders = match own {
+        Some(folder) => vec![folder.to_owned()],
+        None => vec![format!("gateway/tests/{program}"), format!("tests/tests/{program}")],
+    };
+    folders.iter().any(|folder| {
+        let is_root = path == format!("{folder}.rs") || path == format!("{folder}/main.rs");
+        let within = path.strip_prefix(&format!("{folder}/")).and_then(|p| p.strip_suffix(".rs"));
+        let within = within.map(|p| p.trim_end_matches("/mod"));
+        let is_inline = |module: &&str| matches!(*module, "tests" | "in_a_vm");
+        (1..=modules.len())
+            .filter(|end| modules[*end..].iter().all(is_inline))
+            .any(|end| if end == 1 { is_root } else { within == Some(&*modules[1..end].join("/")) })
+    })
+}
+
+/// docs/faults.md: every test that it names is there, and every row says by which tests it is proved, or what is
+/// not.
+#[test]
+fn the_table_of_faults_names_tests_that_exist() {
+    let workspace = root().join("..").canonicalize().expect("the workspace is there");
+    let sources: Vec<(String, String)> = ["gateway", "init", "tests"]
+        .iter()
+        .flat_map(|folder| rust_files(&workspace.join(folder)))
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("a source file can be read");
+            let path = path.strip_prefix(&workspace).expect("found below it");
+            (path.to_string_lossy().into_owned(), text)
+        })
+        .collect();
+    let is_there = |name: &str| {
+        let parts: Vec<&str> = name.split("::").collect();
+        let (test, modules) = parts.split_last().expect("it has several");
+        let declared = format!("fn {test}(");
+        sources.iter().any(|(path, text)| leads_to(modules, path) && text.contains(&declared))
+    };
+    let table = fs::read_to_string(root().join("docs/faults.md")).expect("the table is there");
+    let (mut wrong, mut rows, mut named) = (Vec::new(), 0, 0);
+    for line in table.lines().filter(|line| line.starts_with("| ") && !line.contains("| state |")) {
+        rows += 1;
+        let row = &line[..line.len().min(40)];
+        let tests = named_tests(line);
+        named += tests.len();
+        let missing = tests.iter().filter(|name| !is_there(name));
+        wrong.extend(missing.map(|name| format!("{row}…: there is no {name}")));
+        if line.contains("| proved |") && tests.is_empty() {
+            wrong.push(format!("{row}…: proved by nothing"));
+        }
+        if line.contains("| in part |") && !line.contains("Not: ") && !line.contains(": all but ") {
+            wrong.push(format!("{row}…: does not say what is missing"));
+        }
+    }
+    assert!(rows > 40 && named > 150, "the test reads the table: {rows} rows, {named} tests");
+    assert!(!is_there("serve::flush::nothing_of_this_name") && !is_there("movers::flush::a_flush"));
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }

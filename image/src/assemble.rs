@@ -18,6 +18,7 @@ use crate::manifest::Manifest;
 use crate::packages::resolve_newest;
 use crate::plan::{self, Role, Slot};
 use crate::progress::{Progress, human};
+use crate::update::{self, UpdateParts};
 use crate::{esp, gpt, rootfs, squashfs, uki, verity};
 
 /// Times in the image when `SOURCE_DATE_EPOCH` is not set: 2025-01-01.
@@ -25,6 +26,13 @@ const DEFAULT_EPOCH: u32 = 1_735_689_600;
 /// Zero blocks of this size are left out of the sparse image.
 const SPARSE_BLOCK_BYTES: usize = 1 << 16;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The oldest version that may take this one's place, and that this one reads the settings of: raised by
+/// a version that mends a hole, or that writes what older ones do not read.
+pub const OLDEST: &str = "0.1.0";
+/// Public keys of whoever may sign updates, where a build names no others.
+const UPDATE_KEYS: &str = include_str!("../update-keys");
+/// A root file system beyond this size leaves too little of its slot for the next versions.
+const ROOT_BYTES_MAX: u64 = 60 << 20;
 
 /// What to build from, and where to.
 #[derive(Debug, Clone)]
@@ -41,6 +49,10 @@ pub struct BuildInputs {
     pub mirror: Option<String>,
     /// Fail when a pinned package has gone from the mirror, instead of taking a newer one.
     pub locked: bool,
+    /// What to call the version; the product's own without it.
+    pub version: Option<String>,
+    /// A file of public keys, as `image/update-keys`, which counts without it.
+    pub update_keys: Option<PathBuf>,
 }
 
 /// What was built.
@@ -50,6 +62,8 @@ pub struct BuildReport {
     pub image: PathBuf,
     /// The manifest, beside it.
     pub manifest: PathBuf,
+    /// The update to this version, beside it; unsigned.
+    pub update: PathBuf,
     /// SHA-256 of the image, hex.
     pub sha256: String,
     /// Whether the image was there already and nothing had changed.
@@ -72,10 +86,18 @@ pub fn build(inputs: &BuildInputs, progress: &mut dyn Progress) -> Result<BuildR
     let debs = store.obtain(&lock::shipped()?, policy, &resolve_newest, progress)?;
     let packages: Vec<lock::Package> = debs.iter().map(|deb| deb.package.clone()).collect();
 
-    let stamp = stamp(inputs, &packages, epoch)?;
+    let version = inputs.version.as_deref().unwrap_or(VERSION);
+    let update_keys = match &inputs.update_keys {
+        Some(file) => std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read {}", file.display()))?,
+        None => UPDATE_KEYS.to_owned(),
+    };
+    update::check_keys(&update_keys)?;
+    let stamp = stamp(inputs, &packages, epoch, version, &update_keys)?;
     let stamp_file = inputs.out.with_extension("img.stamp");
     let manifest_file = inputs.out.with_extension("manifest.json");
-    if let Some(report) = current(inputs, &stamp, &stamp_file, &manifest_file) {
+    let update_file = inputs.out.with_extension("update");
+    if let Some(report) = current(inputs, &stamp, &stamp_file, &manifest_file, &update_file) {
         progress.step(&format!("image: {} is current", inputs.out.display()));
         return Ok(report);
     }
@@ -92,7 +114,7 @@ pub fn build(inputs: &BuildInputs, progress: &mut dyn Progress) -> Result<BuildR
     progress.step("image: staging the root file system");
     let kernel = Kernel::open(&tree)?;
     let root = work.join("root");
-    let os_release = rootfs::os_release(VERSION);
+    let os_release = rootfs::os_release(version);
     let modules = kernel.modules.closure(ROOT_MODULES)?;
     rootfs::stage(
         &rootfs::Sources {
@@ -102,6 +124,8 @@ pub fn build(inputs: &BuildInputs, progress: &mut dyn Progress) -> Result<BuildR
             gateway: &inputs.gateway,
             modules: &modules,
             os_release: &os_release,
+            update_keys: &update_keys,
+            oldest: OLDEST,
         },
         &root,
     )?;
@@ -118,15 +142,22 @@ pub fn build(inputs: &BuildInputs, progress: &mut dyn Progress) -> Result<BuildR
         verity.root_hash_hex()
     ));
 
+    ensure!(
+        size(&root_image) + size(&verity.hashes) <= ROOT_BYTES_MAX,
+        "the root file system has {}, and {} are what its slot has room for",
+        human(size(&root_image) + size(&verity.hashes)),
+        human(ROOT_BYTES_MAX)
+    );
+
     progress.step("image: initramfs and kernel");
-    let initramfs = initramfs(&kernel, inputs, epoch)?;
+    let initramfs = initramfs(&kernel, inputs, version, epoch)?;
     let slot = Slot::A;
-    let cmdline = cmdline(slot, &verity);
+    let cmdline = cmdline(&verity);
     let boot = tree.join("usr/lib/systemd/boot/efi");
     let stub = read(&boot.join("linuxx64.efi.stub"))?;
     let unified = uki::build(&uki::Parts {
         stub: &stub,
-        os_release: &os_release,
+        os_release: &rootfs::boot_title(version),
         cmdline: &cmdline,
         uname: kernel.modules.release(),
         initrd: &initramfs,
@@ -137,7 +168,7 @@ pub fn build(inputs: &BuildInputs, progress: &mut dyn Progress) -> Result<BuildR
         kernel.modules.release(),
         human(size(&kernel.image)),
         human(size(&initramfs)),
-        human(size(&unified))
+        human(size(&unified.bytes))
     ));
 
     progress.step("image: boot loaders and partitions");
@@ -145,7 +176,7 @@ pub fn build(inputs: &BuildInputs, progress: &mut dyn Progress) -> Result<BuildR
     let letter = slot.letter();
     let mut esp_files = vec![
         ("EFI/BOOT/BOOTX64.EFI".to_owned(), read(&boot.join("systemd-bootx64.efi"))?),
-        (format!("EFI/Linux/tidegate-{letter}.efi"), unified),
+        (format!("EFI/Linux/tidegate_0_{letter}.efi"), unified.bytes.clone()),
         ("loader/loader.conf".to_owned(), b"timeout 0\neditor no\nconsole-mode keep\n".to_vec()),
         (format!("vmlinuz-{letter}"), kernel.image.clone()),
         (format!("initrd-{letter}"), initramfs),
@@ -165,11 +196,11 @@ pub fn build(inputs: &BuildInputs, progress: &mut dyn Progress) -> Result<BuildR
     )?;
     let sha256 = sha256_file(&partial)?;
     let manifest = Manifest {
-        version: VERSION.to_owned(),
+        version: version.to_owned(),
         image_sha256: sha256.clone(),
         source_date_epoch: epoch,
         kernel: kernel.modules.release().to_owned(),
-        cmdline,
+        cmdline: cmdline.clone(),
         root_hash: verity.root_hash_hex(),
         packages,
         files,
@@ -178,6 +209,19 @@ pub fn build(inputs: &BuildInputs, progress: &mut dyn Progress) -> Result<BuildR
         std::fs::remove_file(&stamp_file)?;
     }
     std::fs::write(&manifest_file, manifest.to_json()?)?;
+    update::write(
+        &update_file,
+        &UpdateParts {
+            version,
+            oldest: OLDEST,
+            root: &[root_image.as_slice(), verity.hashes.as_slice()].concat(),
+            efi: &unified.bytes,
+            kernel: unified.linux,
+            initrd: unified.initrd,
+            cmdline: &cmdline,
+        },
+        epoch,
+    )?;
     std::fs::rename(&partial, &inputs.out)?;
     std::fs::write(&stamp_file, format!("{stamp} {sha256}\n"))?;
     progress.note(&format!(
@@ -186,10 +230,11 @@ pub fn build(inputs: &BuildInputs, progress: &mut dyn Progress) -> Result<BuildR
         human(plan::disk_bytes())
     ));
     let image = inputs.out.clone();
-    Ok(BuildReport { image, manifest: manifest_file, sha256, was_current: false })
+    let (manifest, update) = (manifest_file, update_file);
+    Ok(BuildReport { image, manifest, update, sha256, was_current: false })
 }
 
-fn initramfs(kernel: &Kernel, inputs: &BuildInputs, epoch: u32) -> Result<Vec<u8>> {
+fn initramfs(kernel: &Kernel, inputs: &BuildInputs, version: &str, epoch: u32) -> Result<Vec<u8>> {
     let mut tree = Tree::new();
     for dir in ["dev", "proc", "sys", "run", "newroot"] {
         tree.dir(dir);
@@ -197,7 +242,7 @@ fn initramfs(kernel: &Kernel, inputs: &BuildInputs, epoch: u32) -> Result<Vec<u8
     tree.add("dev/console", Entry::CharDevice { mode: 0o600, major: 5, minor: 1 });
     tree.symlink("lib", "usr/lib");
     // Tells init that it is in stage 1 (os-release(5), initrd-release).
-    tree.file("etc/initrd-release", 0o644, rootfs::os_release(VERSION).into_bytes());
+    tree.file("etc/initrd-release", 0o644, rootfs::os_release(version).into_bytes());
     tree.file("init", 0o755, read(&inputs.init)?);
     for (path, content) in kernel.modules.closure(STAGE1_MODULES)?.files() {
         tree.file(&path, 0o644, content);
@@ -241,10 +286,19 @@ fn write_disk(path: &Path, boot_code: [u8; 440], contents: &[(Role, &[&Vec<u8>])
 }
 
 /// A hash of everything that decides the image's bytes.
-fn stamp(inputs: &BuildInputs, packages: &[lock::Package], epoch: u32) -> Result<String> {
+fn stamp(
+    inputs: &BuildInputs,
+    packages: &[lock::Package],
+    epoch: u32,
+    version: &str,
+    update_keys: &str,
+) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(env!("IMAGE_RECIPE_SHA256"));
-    hash.update(VERSION);
+    for text in [version, update_keys] {
+        hash.update(size(text.as_bytes()).to_le_bytes());
+        hash.update(text);
+    }
     hash.update(epoch.to_le_bytes());
     hash.update(lock::format(packages));
     for binary in [&inputs.gateway, &inputs.init] {
@@ -258,13 +312,15 @@ fn current(
     stamp: &str,
     stamp_file: &Path,
     manifest: &Path,
+    update: &Path,
 ) -> Option<BuildReport> {
     let text = std::fs::read_to_string(stamp_file).ok()?;
     let (built_from, sha256) = text.trim().split_once(' ')?;
     let is_whole = std::fs::metadata(&inputs.out).ok()?.len() == plan::disk_bytes();
-    (built_from == stamp && is_whole && manifest.exists()).then(|| BuildReport {
+    (built_from == stamp && is_whole && manifest.exists() && update.exists()).then(|| BuildReport {
         image: inputs.out.clone(),
         manifest: manifest.to_path_buf(),
+        update: update.to_path_buf(),
         sha256: sha256.to_owned(),
         was_current: true,
     })

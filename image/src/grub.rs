@@ -1,7 +1,9 @@
 //! Booting by BIOS: GRUB's boot sector and core image, and its configuration on the ESP.
 //!
 //! Does what grub-install does for a GPT disk, on plain files. The slot to boot stands in
-//! `grub/grubenv` (`slot=a`), each slot's kernel in `grub/slot-X.cfg`.
+//! `grub/grubenv` (`slot=a`), each slot's kernel in `grub/slot-X.cfg`. A version on trial stands there
+//! too (`trial=b`, `tries=3`): GRUB lowers the number and writes it back before each try, and boots
+//! `slot` when none is left.
 
 use std::path::Path;
 
@@ -11,7 +13,7 @@ use crate::host::{run, tree_command};
 use crate::plan::{self, Role, Slot};
 
 /// Modules built into the core image: all that [`config`] uses.
-const MODULES: [&str; 13] = [
+const MODULES: [&str; 14] = [
     "biosdisk",
     "part_gpt",
     "fat",
@@ -24,6 +26,7 @@ const MODULES: [&str; 13] = [
     "serial",
     "terminal",
     "reboot",
+    "sleep",
     "halt",
 ];
 /// The boot sector's code ends where the disk signature begins.
@@ -84,30 +87,60 @@ impl Grub {
 /// Files for the ESP: GRUB's configuration, environment and one slot.
 pub(crate) fn esp_files(slot: Slot, cmdline: &str) -> Vec<(String, Vec<u8>)> {
     let letter = slot.letter();
-    let mut environment = format!("# GRUB Environment Block\nslot={letter}\n").into_bytes();
-    environment.resize(ENVIRONMENT_BYTES, b'#');
     vec![
-        ("grub/grub.cfg".to_owned(), config().into_bytes()),
-        ("grub/grubenv".to_owned(), environment),
+        ("grub/grub.cfg".to_owned(), CONFIG.as_bytes().to_vec()),
+        ("grub/grubenv".to_owned(), environment(&format!("slot={letter}\n"))),
         (format!("grub/slot-{letter}.cfg"), slot_config(slot, cmdline).into_bytes()),
     ]
 }
 
-/// A machine without a serial port boots as well: the port is used only where it is found.
-fn config() -> String {
-    "if serial --unit=0 --speed=115200; then\n\
-     \x20 terminal_output console serial\n\
-     \x20 terminal_input console serial\n\
-     fi\n\
-     load_env -f $prefix/grubenv slot\n\
-     if [ -z \"$slot\" ]; then set slot=a; fi\n\
-     source $prefix/slot-$slot.cfg\n"
-        .to_owned()
+/// An environment block (GRUB manual §15.2) of these lines.
+#[must_use]
+pub fn environment(lines: &str) -> Vec<u8> {
+    let mut environment = format!("# GRUB Environment Block\n{lines}").into_bytes();
+    environment.resize(ENVIRONMENT_BYTES, b'#');
+    environment
 }
 
-fn slot_config(slot: Slot, cmdline: &str) -> String {
+/// A machine without a serial port boots as well: the port is used only where it is found. A version on
+/// trial is tried only when the lower number of tries could be written; whatever cannot be started at
+/// all gives way to the slot that is not on trial, and that to another attempt.
+pub const CONFIG: &str = r#"if serial --unit=0 --speed=115200; then
+  terminal_output console serial
+  terminal_input console serial
+fi
+load_env -f $prefix/grubenv slot trial tries
+if [ -z "$slot" ]; then set slot=a; fi
+set next=$slot
+if [ -n "$trial" ]; then
+  if [ "$tries" = 3 ]; then set left=2; fi
+  if [ "$tries" = 2 ]; then set left=1; fi
+  if [ "$tries" = 1 ]; then set left=0; fi
+  if [ -n "$left" ]; then
+    set tries=$left
+    if save_env -f $prefix/grubenv slot trial tries; then
+      set next=$trial
+      set mark=tidegate.trial
+    fi
+  fi
+fi
+source $prefix/slot-$next.cfg
+echo "Slot $next cannot be started."
+set mark=
+source $prefix/slot-$slot.cfg
+echo "Slot $slot cannot be started either; trying again."
+sleep 10
+reboot
+"#;
+
+/// How GRUB starts a slot: its kernel, its initramfs, and the word by which init knows of a trial.
+#[must_use]
+pub fn slot_config(slot: Slot, cmdline: &str) -> String {
     let letter = slot.letter();
-    format!("linux /vmlinuz-{letter} {cmdline}\ninitrd /initrd-{letter}\nboot\n")
+    format!(
+        "if linux /vmlinuz-{letter} {cmdline} $mark; then\n  \
+         if initrd /initrd-{letter}; then boot; fi\nfi\n"
+    )
 }
 
 #[cfg(test)]
@@ -127,6 +160,16 @@ mod tests {
         let files = esp_files(Slot::B, "root=x quiet");
         let (name, text) = &files[2];
         assert_eq!(name, "grub/slot-b.cfg");
-        assert_eq!(text, b"linux /vmlinuz-b root=x quiet\ninitrd /initrd-b\nboot\n");
+        let expected = "if linux /vmlinuz-b root=x quiet $mark; then\n  \
+                        if initrd /initrd-b; then boot; fi\nfi\n";
+        assert_eq!(String::from_utf8_lossy(text), expected);
+    }
+
+    /// A count that grows the block's used part beyond a sector could be torn by a power cut.
+    #[test]
+    fn what_changes_in_the_environment_block_is_in_its_first_sector() {
+        let longest = environment("slot=a\ntrial=b\ntries=3\n");
+        assert!(longest[512..].iter().all(|byte| *byte == b'#'));
+        assert!(environment("slot=a\n")[512..] == longest[512..]);
     }
 }

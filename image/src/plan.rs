@@ -82,9 +82,9 @@ impl Partition {
     }
 }
 
-/// (role, name, size in MiB). The ESP holds two unified kernel images (14 MiB each), two pairs of
-/// kernel and initramfs for BIOS (14 MiB each), and room to write a third before removing one;
-/// 64 MiB is also more than the 33 MiB that FAT32 needs. A root slot has room for growth.
+/// (role, name, size in MiB). The ESP holds two unified kernel images (14 MiB each) and two pairs of
+/// kernel and initramfs for BIOS (14 MiB each), and room for them to grow; 64 MiB is also more than the
+/// 33 MiB that FAT32 needs. A root slot has room for growth.
 const SIZES: [(Role, &str, u64); 5] = [
     (Role::BiosBoot, "bios-boot", 1),
     (Role::Esp, "esp", 80),

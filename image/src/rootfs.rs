@@ -141,6 +141,10 @@ pub(crate) struct Sources<'a> {
     pub(crate) modules: &'a ModuleSet,
     /// os-release text.
     pub(crate) os_release: &'a str,
+    /// Public keys of whoever may sign updates, as text.
+    pub(crate) update_keys: &'a str,
+    /// The oldest version that may follow this one.
+    pub(crate) oldest: &'a str,
 }
 
 /// Stages the tree in `root`, which is emptied first.
@@ -159,6 +163,8 @@ pub(crate) fn stage(sources: &Sources<'_>, root: &Path) -> Result<()> {
     }
     staging.write("usr/lib/os-release", sources.os_release.as_bytes())?;
     staging.write("usr/share/tidegate/packages", lock::format(sources.packages).as_bytes())?;
+    staging.write("usr/lib/tidegate/update-keys", sources.update_keys.as_bytes())?;
+    staging.write("usr/lib/tidegate/oldest-version", sources.oldest.as_bytes())?;
     let mke2fs_conf = "etc/mke2fs.conf";
     staging.copy(&sources.tree.join(mke2fs_conf), mke2fs_conf, 0o644)?;
     staging.certificates()?;
@@ -290,7 +296,13 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// os-release (freedesktop.org os-release(5)) for a version; also the title in the boot menu.
+/// os-release of a kernel image: the title in the boot menu. It has no version, because systemd-boot
+/// would put the highest one first; without it the names decide, which count updates.
+pub(crate) fn boot_title(version: &str) -> String {
+    format!("NAME=\"Tidegate\"\nID=tidegate\nPRETTY_NAME=\"Tidegate {version}\"\n")
+}
+
+/// os-release (freedesktop.org os-release(5)) for a version.
 pub(crate) fn os_release(version: &str) -> String {
     format!(
         "NAME=\"Tidegate\"\nID=tidegate\nID_LIKE=debian\nVERSION_ID={version}\n\

@@ -1,6 +1,8 @@
 //! The unified kernel image: systemd's EFI stub with kernel, initramfs and command line appended
 //! as PE sections (UAPI Group Specification UKI). One file that UEFI firmware can start.
 
+use std::ops::Range;
+
 use anyhow::{Context, Result, bail, ensure};
 
 /// Offset of `e_lfanew`, the position of the PE header (PE Format, MS-DOS Stub).
@@ -27,19 +29,30 @@ pub(crate) struct Parts<'a> {
     pub(crate) linux: &'a [u8],
 }
 
+/// A unified kernel image, and where in it GRUB's two files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unified {
+    /// The file.
+    pub(crate) bytes: Vec<u8>,
+    /// bzImage.
+    pub(crate) linux: Range<usize>,
+    /// Compressed initramfs.
+    pub(crate) initrd: Range<usize>,
+}
+
 /// Puts the parts together.
 ///
 /// # Errors
 /// When the stub is not a PE file with room for the section headers.
-pub(crate) fn build(parts: &Parts<'_>) -> Result<Vec<u8>> {
+pub(crate) fn build(parts: &Parts<'_>) -> Result<Unified> {
     let mut image = Image::open(parts.stub)?;
     image.append(".osrel", parts.os_release.as_bytes())?;
     image.append(".cmdline", parts.cmdline.as_bytes())?;
     image.append(".uname", parts.uname.as_bytes())?;
-    image.append(".initrd", parts.initrd)?;
+    let initrd = image.append(".initrd", parts.initrd)?;
     // Last, so that nothing follows it in memory.
-    image.append(".linux", parts.linux)?;
-    Ok(image.bytes)
+    let linux = image.append(".linux", parts.linux)?;
+    Ok(Unified { bytes: image.bytes, linux, initrd })
 }
 
 struct Image {
@@ -70,7 +83,8 @@ impl Image {
         })
     }
 
-    fn append(&mut self, name: &str, content: &[u8]) -> Result<()> {
+    /// Appends a section; where its content is in the file.
+    fn append(&mut self, name: &str, content: &[u8]) -> Result<Range<usize>> {
         let count = u16_at(&self.bytes, self.coff + 2)?;
         let optional_bytes = usize::from(u16_at(&self.bytes, self.coff + 16)?);
         let table = self.optional + optional_bytes;
@@ -104,7 +118,7 @@ impl Image {
         self.put(self.optional + 56, &image_size.to_le_bytes());
         // The checksum is optional for EFI programs; a stale one would be wrong.
         self.put(self.optional + 64, &[0; 4]);
-        Ok(())
+        Ok(raw_start..raw_start + content.len())
     }
 
     fn put(&mut self, offset: usize, bytes: &[u8]) {
@@ -158,7 +172,9 @@ mod tests {
 
     #[test]
     fn the_parts_can_be_read_back_as_sections() {
-        let image = build(&parts(&stub(5))).expect("there is room");
+        let Unified { bytes: image, linux, initrd } =
+            build(&parts(&stub(5))).expect("there is room");
+        assert_eq!((&image[linux], &image[initrd]), (&[7; 5000][..], &b"initrd"[..]));
         let table = 0x40 + 4 + COFF_HEADER_BYTES + 112;
         let mut previous_end = 0;
         let mut names = Vec::new();

@@ -10,6 +10,10 @@ use std::{
     path::Path,
 };
 
+#[cfg(test)]
+use crate::power_cut::{self, Operation};
+use crate::sys;
+
 /// What is left out of every file system that is made here: the place of the mark. `mkfs.xfs` and
 /// `mke2fs` overwrite both ends of the space they are given.
 pub(crate) const RESERVED_BYTES: u64 = 1 << 20;
@@ -17,6 +21,8 @@ pub(crate) const RESERVED_BYTES: u64 = 1 << 20;
 const BLOCK_BYTES: usize = 4096;
 /// What is cleared at the start of a device that is to hold nothing: every superblock is in there.
 pub(crate) const CLEARED_BYTES: usize = 1 << 20;
+/// The sector with the signature of the file systems that cache disks have (XFS).
+const SIGNATURE_BYTES: usize = 512;
 const MAGIC_BYTES: usize = 32;
 
 /// Why what is on a device is worth nothing.
@@ -87,17 +93,23 @@ pub(crate) fn unmark(device: &Path, size: u64) -> io::Result<()> {
 
 /// Makes the start of the device zero, where file systems have their signature; durable when it returns.
 ///
+/// The signature goes last: as long as it is there, the mark says that it does not count. Without it, what
+/// a power cut has left behind it would be bytes of no known kind, which nobody touches.
+///
 /// # Errors
 /// The device cannot be written.
 pub(crate) fn clear_start(device: &Path) -> io::Result<()> {
-    write_at(device, 0, &vec![0; CLEARED_BYTES])
+    write_at(device, SIGNATURE_BYTES as u64, &vec![0; CLEARED_BYTES - SIGNATURE_BYTES])?;
+    write_at(device, 0, &[0; SIGNATURE_BYTES])
 }
 
 fn write_at(device: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
     let mut file: File = OpenOptions::new().write(true).open(device)?;
     file.seek(SeekFrom::Start(at))?;
     file.write_all(bytes)?;
-    file.sync_all()
+    #[cfg(test)]
+    power_cut::note(|| Operation::WriteAt { path: device.to_owned(), at, bytes: bytes.to_owned() });
+    sys::sync(&file, device)
 }
 
 #[cfg(test)]

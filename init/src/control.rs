@@ -15,7 +15,9 @@ use std::{
 use gateway_api::Secret;
 use serde::{Deserialize, Serialize};
 
-use crate::{disks::Order, gateway_tool::GatewayTool, machine::Machine, shutdown::Ending};
+use crate::{
+    disks::Order, gateway_tool::GatewayTool, machine::Machine, shutdown::Ending, update::Wanted,
+};
 
 /// PID 1's socket.
 pub(crate) const SOCKET: &str = "/run/tidegate/control.sock";
@@ -76,6 +78,11 @@ pub(crate) enum Request {
     Disks {
         /// What.
         order: Order,
+    },
+    /// Have another version written or tried; the connection goes on as with a tool.
+    Update {
+        /// Which one.
+        wanted: Wanted,
     },
     /// End.
     End {
@@ -230,6 +237,8 @@ mod tests {
                 },
             },
             Request::Disks { order: Order::Forget { uuid: "aa".to_owned() } },
+            Request::Update { wanted: Wanted::Volume { older_too: true } },
+            Request::Update { wanted: Wanted::Other },
             Request::End { how: Ending::Reboot },
             Request::End { how: Ending::PowerOff },
         ] {

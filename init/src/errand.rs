@@ -21,6 +21,7 @@ use crate::{
     disks::{self, Order, Task},
     gateway_tool::{self, GatewayTool},
     password, seed, service,
+    update::{self, Wanted},
 };
 
 /// Longest errand, as text: far below what a pipe takes without a reader.
@@ -55,6 +56,13 @@ pub(crate) enum Errand {
         order: Order,
         /// What is to be known for it.
         task: Task,
+    },
+    /// Have another version written or tried.
+    Update {
+        /// Which one.
+        wanted: Wanted,
+        /// Whether the gateway serves: if so it has to serve after it, too.
+        gateway_ran: bool,
     },
     /// Ask chrony how it keeps the clock, after it has set it right at once if it is to.
     Clock {
@@ -108,6 +116,7 @@ pub(crate) fn run() -> Result<()> {
             seed::document_of_volume().map(|text| Answer::Text { text })
         }
         Errand::GatewayTool { tool } => gateway_tool::attend(&tool),
+        Errand::Update { wanted, gateway_ran } => update::attend(wanted, gateway_ran),
     };
     match outcome {
         Ok(answer) => answer.write(io::stdout()).context("answering the console"),

@@ -175,15 +175,23 @@ fn judge(status: ExitStatus, complaint: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// Words for the console: it failed, or PID 1 does not answer.
-pub(crate) fn ask(
-    tool: GatewayTool,
+pub(crate) fn ask(tool: GatewayTool, input: &[u8], each: impl FnMut(String)) -> Result<(), String> {
+    ask_for(&Request::GatewayTool { tool }, input, each)
+}
+
+/// Asks PID 1 for what answers as a tool does.
+///
+/// # Errors
+/// As [`ask`].
+pub(crate) fn ask_for(
+    request: &Request,
     input: &[u8],
     mut each: impl FnMut(String),
 ) -> Result<(), String> {
     let connected = UnixStream::connect(control::SOCKET);
     let stream = connected.map_err(|error| format!("PID 1 does not answer: {error}"))?;
-    talk(stream, &Request::GatewayTool { tool }, input, &mut each)
-        .unwrap_or_else(|error| Err(format!("the gateway's program breaks off: {error}")))
+    talk(stream, request, input, &mut each)
+        .unwrap_or_else(|error| Err(format!("the answer breaks off: {error}")))
 }
 
 fn talk(

@@ -26,10 +26,13 @@ mod password;
 mod phases;
 mod pid1;
 mod power;
+#[cfg(test)]
+mod power_cut;
 mod seed;
 mod service;
 mod shutdown;
 mod signatures;
+mod slot;
 mod stage1;
 mod supervisor;
 mod support;
@@ -37,6 +40,7 @@ mod sys;
 mod time;
 mod trial;
 mod uevents;
+mod update;
 mod verity;
 
 use std::{path::Path, process::ExitCode};
@@ -55,6 +59,8 @@ fn main() -> ExitCode {
     let done = match arguments.as_slice() {
         ["console", tty] => console::run(tty),
         ["network"] => network::run(),
+        ["write-update", device, rest @ ..] => update::write(device, rest),
+        ["keep-version"] => update::keep_version(),
         ["errand"] => errand::run(),
         ["disks", task] => disks::run_task(task),
         ["serve-bundle", name] => support::serve(name),

@@ -16,6 +16,9 @@ pub(crate) struct Mount {
     optional: bool,
 }
 
+/// Where the boot loaders' partition is mounted while its files are changed.
+pub(crate) const ESP: &str = "/run/tidegate/esp";
+
 const NSE: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC).union(MsFlags::MS_NODEV);
 const NSD: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 

@@ -4,7 +4,11 @@ use std::{io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{disks::Disk, sys};
+use crate::{
+    disks::Disk,
+    sys,
+    update::{Note, Standing},
+};
 
 /// PID 1's file.
 pub(crate) const MACHINE: &str = "/run/tidegate/machine.json";
@@ -39,6 +43,20 @@ pub(crate) struct MachineState {
     pub(crate) services: Vec<String>,
     /// When settings that nobody confirms are taken back, in seconds since boot; none if none wait.
     pub(crate) trial_until: Option<u64>,
+    /// What there is of updates.
+    pub(crate) update: UpdateState,
+}
+
+/// What PID 1 knows of updates.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct UpdateState {
+    /// What runs; none if that is not known.
+    pub(crate) running: Option<Standing>,
+    /// Whether it has to show yet that it is healthy.
+    pub(crate) on_trial: bool,
+    /// The last update.
+    pub(crate) note: Option<Note>,
 }
 
 /// What the network service sees.

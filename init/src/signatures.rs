@@ -82,12 +82,18 @@ pub(crate) fn probe(disk: &mut (impl Read + Seek), size: u64) -> io::Result<Cont
     let start = read_at(disk, 0, END_BYTES.min(size))?;
     let known = known(&start);
     // A mark speaks of what we left. Others write at the start, and may leave the mark as it is.
+    let cleared = &start[..start.len().min(claim::CLEARED_BYTES)];
     let ours = match &known {
         Some(Content::Xfs { uuid, .. }) => Some(Some(uuid.clone())),
-        None if is_zero(&start[..start.len().min(claim::CLEARED_BYTES)]) => Some(None),
+        None if is_zero(cleared) => Some(None),
         Some(_) | None => None,
     };
-    match (claim::mark_of(disk, size)?, ours) {
+    let mark = claim::mark_of(disk, size)?;
+    // A power cut may have left parts of what mkfs wrote, in any order.
+    if mark == Some(Mark::Claimed) && known.is_none() && is_part_of_xfs(cleared) {
+        return Ok(Content::Claimed(None));
+    }
+    match (mark, ours) {
         (Some(Mark::Claimed), Some(uuid)) => return Ok(Content::Claimed(uuid)),
         (Some(Mark::Released), Some(None)) => return Ok(Content::Released),
         (Some(Mark::Released), Some(Some(_))) if is_cache(known.as_ref()) => {
@@ -120,6 +126,20 @@ pub(crate) fn probe(disk: &mut (impl Read + Seek), size: u64) -> io::Result<Cont
 
 fn is_cache(known: Option<&Content>) -> bool {
     matches!(known, Some(Content::Xfs { label, .. }) if label == CACHE_LABEL)
+}
+
+/// Whether there is nothing but what `mkfs.xfs` writes at the start of a disk: headers in the first sectors,
+/// then blocks that begin with the magic of their kind. Source: XFS Algorithms & Data Structures, appendix
+/// of magic numbers.
+fn is_part_of_xfs(start: &[u8]) -> bool {
+    const SECTOR: usize = 512;
+    const BLOCK: usize = 4096;
+    const HEADERS: [&[u8]; 3] = [b"XAGF", b"XAGI", b"XAFL"];
+    const BLOCKS: [&[u8]; 7] = [b"AB3B", b"AB3C", b"IAB3", b"FIB3", b"RMB3", b"R3FC", b"IN"];
+    let (first, rest) = start.split_at(start.len().min(BLOCK));
+    let begins = |bytes: &[u8], magics: &[&[u8]]| magics.iter().any(|m| bytes.starts_with(m));
+    first.chunks(SECTOR).all(|sector| is_zero(sector) || begins(sector, &HEADERS))
+        && rest.chunks(BLOCK).all(|block| is_zero(block) || begins(block, &BLOCKS))
 }
 
 /// Where file systems keep copies of their superblock: what is left when only the start of a disk was

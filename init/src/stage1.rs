@@ -1,5 +1,10 @@
 //! Stage 1, in the initramfs: drivers for the disks, the verified root file system, and over to it.
-use std::{ffi::CString, fs, thread, time::Duration};
+use std::{
+    ffi::CString,
+    fs::{self, File},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use nix::{
@@ -11,6 +16,7 @@ use crate::{
     disks::{self, Partition},
     modules::Modules,
     mounts, shutdown,
+    slot::Slot,
     sys::{self, CommandLine},
     verity,
 };
@@ -38,10 +44,12 @@ fn to_root() -> Result<()> {
     for module in ["dm_mod", "dm_verity", "squashfs"] {
         modules.load(module);
     }
-    let partition = root_partition(&line, &mut modules)?;
-    disks::note_system_disk(&partition.disk).context("noting the system disk")?;
     let spec = line.get("tidegate.verity").context("the command line has no tidegate.verity")?;
-    let device = verity::open(&partition.device, &verity::Spec::parse(spec)?)?;
+    let spec = verity::Spec::parse(spec)?;
+    let (slot, partition) = root_partition(&spec, &mut modules)?;
+    disks::note_system_disk(&partition.disk).context("noting the system disk")?;
+    slot.note_running().context("noting the slot")?;
+    let device = verity::open(&partition.device, &spec)?;
     fs::create_dir_all("/newroot")?;
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV;
     mount(Some(device.as_str()), "/newroot", Some("squashfs"), flags, None::<&str>)
@@ -49,19 +57,29 @@ fn to_root() -> Result<()> {
     switch()
 }
 
-fn root_partition(line: &CommandLine, modules: &mut Modules) -> Result<Partition> {
-    let root = line.get("tidegate.root").context("the command line has no tidegate.root")?;
-    let Some(label) = root.strip_prefix("PARTLABEL=") else {
-        bail!("tidegate.root must be PARTLABEL=NAME");
-    };
+/// The partition that holds the version whose kernel this is. A disk that is slow to appear is waited
+/// for, also while another one holds other versions.
+fn root_partition(spec: &verity::Spec, modules: &mut Modules) -> Result<(Slot, Partition)> {
+    let mut seen = Vec::new();
     for _ in 0..ROOT_ATTEMPTS {
         modules.coldplug();
-        if let Some(partition) = disks::partitions(label).into_iter().next() {
-            return Ok(partition);
+        seen.clear();
+        for slot in Slot::ALL {
+            for partition in disks::partitions(slot.partition()) {
+                let holds = File::open(&partition.device).and_then(|file| spec.stands_on(&file));
+                match holds {
+                    Ok(true) => return Ok((slot, partition)),
+                    Ok(false) => seen.push(format!("{} holds another", partition.device)),
+                    Err(error) => seen.push(format!("{}: {error}", partition.device)),
+                }
+            }
         }
         thread::sleep(ROOT_PAUSE);
     }
-    bail!("no disk has a partition called {label}")
+    if seen.is_empty() {
+        bail!("no disk has a partition called root-a or root-b");
+    }
+    bail!("the version that this kernel belongs to is nowhere: {}", seen.join(", "))
 }
 
 /// Makes the root file system the root and becomes its PID 1.

@@ -13,6 +13,10 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 const ABORT_TIME: Duration = Duration::from_secs(10);
 /// Time to end when it is told to.
 pub(crate) const STOP_TIME: Duration = Duration::from_secs(30);
+/// From so many ends in a row on, a service is said to end again and again.
+const ENDS_WORTH_SAYING: u32 = 3;
+/// Most characters that are kept of what a service says of itself.
+const WORDS_CHARS_MAX: usize = 400;
 /// Exit code that says: do not start again, an operator is needed.
 pub(crate) const EXIT_NEEDS_OPERATOR: i32 = 3;
 
@@ -42,8 +46,8 @@ pub(crate) enum State {
         /// When.
         until: Duration,
     },
-    /// Not started again; why.
-    GivenUp(String),
+    /// Not started again: an operator is needed.
+    GivenUp,
 }
 
 /// One service's supervision.
@@ -55,6 +59,12 @@ pub(crate) struct Supervised {
     watchdog: Option<Duration>,
     /// Whether it says READY=1.
     notifies: bool,
+    /// Ends in a row, each before it counted as healthy.
+    ends: u32,
+    /// Why it ended last, in its own words; empty if it did not say.
+    words: String,
+    /// Whether it has said so since it was started.
+    has_said: bool,
 }
 
 /// What PID 1 has to do.
@@ -73,12 +83,37 @@ pub(crate) enum Action {
 impl Supervised {
     /// A service that is off.
     pub(crate) fn new(notifies: bool, watchdog: Option<Duration>) -> Self {
-        Self { state: State::Off, pause: PAUSE_MIN, watchdog, notifies }
+        let (state, pause, words) = (State::Off, PAUSE_MIN, String::new());
+        Self { state, pause, watchdog, notifies, ends: 0, words, has_said: false }
     }
 
     /// Where it stands.
     pub(crate) fn state(&self) -> &State {
         &self.state
+    }
+
+    /// What is not as it should be with it, and what to do; nothing if it is.
+    pub(crate) fn trouble(&self, name: &str, now: Duration) -> Option<String> {
+        let why = if self.words.is_empty() { String::new() } else { format!(": {}", self.words) };
+        let again_and_again = || {
+            let ends = self.ends;
+            format!("{name} has ended {ends} times in a row and is started again{why}. See Logs")
+        };
+        let is_worth_saying = self.ends >= ENDS_WORTH_SAYING;
+        match self.state {
+            State::GivenUp => {
+                Some(format!("{name} stopped and is not started again{why}. See Logs"))
+            }
+            State::Waiting { .. } if is_worth_saying => Some(again_and_again()),
+            State::Waiting { .. } => Some(format!("{name} ended, starting again{why}")),
+            // It may end any moment, as it did before.
+            State::Running { since, .. }
+                if is_worth_saying && now.saturating_sub(since) < HEALTHY_AFTER =>
+            {
+                Some(again_and_again())
+            }
+            State::Running { .. } | State::Off | State::Stopping { .. } => None,
+        }
     }
 
     /// Whether it runs and is ready.
@@ -93,7 +128,7 @@ impl Supervised {
             State::Running { .. }
             | State::Stopping { .. }
             | State::Waiting { .. }
-            | State::GivenUp(_) => Action::Nothing,
+            | State::GivenUp => Action::Nothing,
         }
     }
 
@@ -105,8 +140,9 @@ impl Supervised {
                 Action::Terminate
             }
             State::Stopping { .. } => Action::Nothing,
-            State::Off | State::Waiting { .. } | State::GivenUp(_) => {
+            State::Off | State::Waiting { .. } | State::GivenUp => {
                 self.state = State::Off;
+                self.ends = 0;
                 Action::Nothing
             }
         }
@@ -116,6 +152,7 @@ impl Supervised {
     pub(crate) fn started(&mut self, now: Duration) {
         self.state =
             State::Running { since: now, ready: !self.notifies, alive: now, aborted: false };
+        self.has_said = false;
     }
 
     /// It could not be started.
@@ -129,6 +166,14 @@ impl Supervised {
             *ready = true;
             *alive = now;
         }
+        self.words.clear();
+    }
+
+    /// It said why it ends. That may be heard a moment after its end.
+    pub(crate) fn notified_end(&mut self, words: &str) {
+        let plain = |c: char| if c.is_control() { ' ' } else { c };
+        self.words = words.chars().map(plain).take(WORDS_CHARS_MAX).collect();
+        self.has_said = true;
     }
 
     /// It said WATCHDOG=1.
@@ -140,20 +185,26 @@ impl Supervised {
 
     /// It ended, with this exit code or by a signal.
     pub(crate) fn ended(&mut self, now: Duration, code: Option<i32>) {
+        if !self.has_said {
+            self.words.clear();
+        }
         if let State::Running { since, .. } = self.state
             && now.saturating_sub(since) >= HEALTHY_AFTER
         {
             self.pause = PAUSE_MIN;
+            self.ends = 0;
         }
         if let State::Stopping { .. } = self.state {
             self.state = State::Off;
             self.pause = PAUSE_MIN;
+            self.ends = 0;
             return;
         }
         if code == Some(EXIT_NEEDS_OPERATOR) {
-            self.state = State::GivenUp("it needs an operator; see the log".to_owned());
+            self.state = State::GivenUp;
             return;
         }
+        self.ends = self.ends.saturating_add(1);
         self.wait(now);
     }
 
@@ -225,9 +276,53 @@ mod tests {
         let mut service = Supervised::new(true, None);
         service.started(seconds(1));
         service.ended(seconds(2), Some(EXIT_NEEDS_OPERATOR));
-        assert!(matches!(service.state(), State::GivenUp(_)));
+        assert_eq!(*service.state(), State::GivenUp);
         assert_eq!(service.tick(seconds(1000)), Action::Nothing);
         assert_eq!(service.want(), Action::Nothing);
+    }
+
+    #[test]
+    fn one_that_ends_in_a_loop_is_said_until_it_has_run_for_a_while() {
+        let mut service = Supervised::new(true, None);
+        assert_eq!(service.trouble("gateway", seconds(0)), None);
+        let mut now = seconds(10);
+        for (said, end) in [
+            (None, "gateway ended, starting again"),
+            (None, "gateway ended, starting again"),
+            (None, "gateway has ended 3 times in a row and is started again. See Logs"),
+            (
+                Some("the disk\nis full"),
+                "gateway has ended 4 times in a row and is started again: the disk is full. See Logs",
+            ),
+        ] {
+            service.started(now);
+            said.into_iter().for_each(|words| service.notified_end(words));
+            service.ended(now, Some(1));
+            assert_eq!(service.trouble("gateway", now).as_deref(), Some(end));
+            now += PAUSE_MAX;
+            assert_eq!(service.tick(now), Action::Start);
+        }
+        service.started(now);
+        let words =
+            "gateway has ended 4 times in a row and is started again: the disk is full. See Logs";
+        assert_eq!(service.trouble("gateway", now).as_deref(), Some(words), "it may end again");
+        service.notified_ready(now);
+        let words = "gateway has ended 4 times in a row and is started again. See Logs";
+        assert_eq!(service.trouble("gateway", now).as_deref(), Some(words), "what it said is over");
+        now += HEALTHY_AFTER;
+        assert_eq!(service.trouble("gateway", now), None);
+        service.ended(now, Some(1));
+        assert_eq!(service.trouble("gateway", now).unwrap(), "gateway ended, starting again");
+        service.notified_end("heard late");
+        service.started(now);
+        service.ended(now, Some(1));
+        assert_eq!(service.trouble("gateway", now).unwrap(), "gateway ended, starting again");
+        service.started(now);
+        service.notified_end(&"x".repeat(1000));
+        service.ended(now, Some(EXIT_NEEDS_OPERATOR));
+        let words = service.trouble("gateway", now).unwrap();
+        assert!(words.starts_with("gateway stopped and is not started again: xxx"), "{words}");
+        assert!(words.len() < 500, "{words}");
     }
 
     #[test]

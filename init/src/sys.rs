@@ -8,6 +8,9 @@ use std::{
 
 use nix::time::{ClockId, clock_gettime};
 
+#[cfg(test)]
+use crate::power_cut::{self, Operation};
+
 /// Time since the kernel started.
 pub(crate) fn since_boot() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
@@ -34,12 +37,35 @@ pub(crate) fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
     file.write_all(content)?;
+    #[cfg(test)]
+    power_cut::note(|| Operation::Write { path: temporary.clone(), content: content.to_owned() });
+    sync(&file, &temporary)?;
+    rename(&temporary, path)?;
+    path.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Makes what was written to the open file, or device, at `path` durable.
+#[cfg_attr(not(test), expect(unused_variables, reason = "tests record what is synced"))]
+pub(crate) fn sync(file: &File, path: &Path) -> io::Result<()> {
     file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    match path.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
+    #[cfg(test)]
+    power_cut::note(|| Operation::Sync { path: path.to_owned() });
+    Ok(())
+}
+
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    #[cfg(test)]
+    power_cut::note(|| Operation::Rename { from: from.to_owned(), to: to.to_owned() });
+    Ok(())
+}
+
+/// Makes the names in a folder durable.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()?;
+    #[cfg(test)]
+    power_cut::note(|| Operation::SyncFolder { path: path.to_owned() });
+    Ok(())
 }
 
 /// The content of a file under /sys or /proc without its final newline; empty if there is none.
@@ -62,7 +88,7 @@ impl CommandLine {
         Self::parse(&read_line("/proc/cmdline"))
     }
 
-    fn parse(line: &str) -> Self {
+    pub(crate) fn parse(line: &str) -> Self {
         let pair = |word: &str| match word.split_once('=') {
             Some((key, value)) => (key.to_owned(), value.to_owned()),
             None => (word.to_owned(), String::new()),
@@ -82,9 +108,9 @@ mod tests {
 
     #[test]
     fn the_last_word_of_a_name_counts() {
-        let line = CommandLine::parse("quiet a=1 tidegate.root=PARTLABEL=root-a a=2");
+        let line = CommandLine::parse("quiet a=1 tidegate.verity=1:ab:cd a=2");
         assert_eq!(line.get("a"), Some("2"));
-        assert_eq!(line.get("tidegate.root"), Some("PARTLABEL=root-a"));
+        assert_eq!(line.get("tidegate.verity"), Some("1:ab:cd"));
         assert_eq!(line.get("quiet"), Some(""));
         assert_eq!(line.get("absent"), None);
     }
@@ -97,5 +123,26 @@ mod tests {
         replace_file(&path, b"two", 0o600).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert!(!dir.path().join("file.new").exists());
+    }
+
+    #[test]
+    fn a_power_cut_at_any_moment_leaves_the_old_file_or_the_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file.toml");
+        for stale in [None, Some("left by an earlier cut")] {
+            fs::write(&path, "old").unwrap();
+            if let Some(stale) = stale {
+                fs::write(dir.path().join("file.new"), stale).unwrap();
+            }
+            let before = power_cut::tree(dir.path());
+            let operations = power_cut::record(|| replace_file(&path, b"new", 0o600).unwrap());
+            let states = power_cut::trees(&before, &operations);
+            assert!(states.len() > 8, "{}", states.len());
+            for (done, tree) in states {
+                let found = String::from_utf8(tree[&path].clone()).unwrap();
+                let whole = found == "new" || done < operations.len() && found == "old";
+                assert!(whole, "{found:?} after {:?}", &operations[..done]);
+            }
+        }
     }
 }

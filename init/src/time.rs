@@ -88,8 +88,8 @@ pub(crate) fn chrony_conf(servers: &[String], host_clock: bool) -> String {
 /// What keeps the clock right, for the console.
 pub(crate) fn keeper(servers: &[String], host_clock: bool) -> String {
     match (servers, host_clock) {
-        ([], false) => "not kept right: name NTP servers (DHCP option 42, or ntp_servers in the \
-                        seed); S3 refuses a clock that is 15 minutes off"
+        ([], false) => "not kept right: name NTP servers under System Time Management (or by DHCP \
+                        option 42, or in the seed); S3 refuses a clock that is 15 minutes off"
             .to_owned(),
         ([], true) => "follows the hypervisor's".to_owned(),
         (servers, _) => format!("follows NTP: {}", servers.join(", ")),

@@ -2,10 +2,12 @@
 //! what was built, or the kernel panics (`panic_on_corruption`).
 use std::{
     fs::{File, OpenOptions},
-    os::fd::AsRawFd,
+    io,
+    os::{fd::AsRawFd, unix::fs::FileExt},
 };
 
 use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
 
 /// `struct dm_ioctl` (linux/dm-ioctl.h): 312 bytes.
 const HEADER: usize = 312;
@@ -16,6 +18,7 @@ const DM_DEV_SUSPEND: u64 = 6;
 const DM_TABLE_LOAD: u64 = 9;
 const READ_ONLY: u32 = 1;
 const BLOCK_SECTORS: u64 = 8;
+const BLOCK_BYTES: usize = 4096;
 
 /// `DATA_BLOCKS:ROOT_HASH:SALT` of the kernel command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +40,31 @@ impl Spec {
             }),
             _ => bail!("tidegate.verity must be BLOCKS:ROOT_HASH:SALT"),
         }
+    }
+
+    /// Whether a device holds this tree, by its topmost block. What is below it is checked when it is
+    /// read.
+    ///
+    /// # Errors
+    /// The device cannot be read.
+    pub(crate) fn stands_on(&self, device: &File) -> io::Result<bool> {
+        // The tree follows the data, its top first; a single block has none.
+        let top = if self.blocks > 1 { self.blocks } else { 0 };
+        let Some(at) = top.checked_mul(BLOCK_BYTES as u64) else { return Ok(false) };
+        let mut block = [0; BLOCK_BYTES];
+        match device.read_exact_at(&mut block, at) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        let mut hash = Sha256::new();
+        for pair in self.salt.as_bytes().chunks(2) {
+            let byte = str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
+            hash.update([byte.ok_or(io::ErrorKind::InvalidData)?]);
+        }
+        hash.update(block);
+        let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(found.eq_ignore_ascii_case(&self.root_hash))
     }
 
     fn table(&self, device: &str) -> String {
@@ -96,6 +124,26 @@ pub(crate) fn open(device: &str, spec: &Spec) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tree_is_known_by_its_top_wherever_it_stands() {
+        let data: Vec<u8> =
+            (0..300 * BLOCK_BYTES).map(|i| u8::try_from(i % 251).unwrap()).collect();
+        let tree = image::verity::tree(&data).unwrap();
+        let spec = |tree: &image::verity::VerityTree| {
+            let text = format!("{}:{}:{}", tree.data_blocks, tree.root_hash_hex(), tree.salt_hex());
+            Spec::parse(&text).unwrap()
+        };
+        let mut device = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut device, &[data.as_slice(), &tree.hashes].concat()).unwrap();
+        assert!(spec(&tree).stands_on(&device).unwrap());
+        let other = image::verity::tree(&data[BLOCK_BYTES..]).unwrap();
+        assert!(!spec(&other).stands_on(&device).unwrap());
+        let single = image::verity::tree(&data[..BLOCK_BYTES]).unwrap();
+        assert!(spec(&single).stands_on(&device).unwrap());
+        device.set_len(100).unwrap();
+        assert!(!spec(&tree).stands_on(&device).unwrap(), "too short for it");
+    }
 
     #[test]
     fn specifications_are_checked() {

@@ -104,6 +104,8 @@ pub struct ApplianceVm {
     pub boot_disk: PathBuf,
     /// The cache disk; raw.
     pub cache_disk: PathBuf,
+    /// Disks beside it that are attached at power on; raw.
+    pub more_disks: Vec<PathBuf>,
     /// The seed document.
     pub seed: PathBuf,
     /// What else tells it its settings.
@@ -125,6 +127,7 @@ impl ApplianceVm {
             memory_mib: 512,
             boot_disk,
             cache_disk,
+            more_disks: Vec::new(),
             seed,
             volumes: Vec::new(),
             network,
@@ -196,6 +199,14 @@ impl ApplianceVm {
                 .option("-device", "ide-hd,drive=boot,bus=ide.0,bootindex=1,serial=tidegate-boot"),
         }
         .option("-device", "scsi-hd,drive=cache,bus=scsi.0,serial=tidegate-cache");
+        for (number, file) in self.more_disks.iter().enumerate() {
+            arguments = arguments
+                .path("-drive", &format!("if=none,id=more{number},file="), file, disk)
+                .option(
+                    "-device",
+                    format!("scsi-hd,drive=more{number},bus=scsi.0,serial=more{number}"),
+                );
+        }
         for (number, volume) in self.volumes.iter().enumerate() {
             let id = format!("volume{number}");
             arguments = match volume {

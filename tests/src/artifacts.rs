@@ -68,6 +68,8 @@ pub fn image(workspace: &Workspace, progress: &mut dyn Progress) -> Result<Build
         cache_dir: workspace.package_cache(),
         mirror: None,
         locked: false,
+        version: None,
+        update_keys: None,
     };
     image::build(&inputs, progress)
 }

@@ -21,6 +21,8 @@ use sha2::{Digest, Sha256};
 
 use crate::workspace::Workspace;
 
+/// Where the packages are unpacked, in their cache.
+const TREE: &str = "client-tree";
 const INIT: &str = include_str!("guest/init.sh");
 const PINS: &str = include_str!("../client-packages.lock");
 
@@ -191,7 +193,7 @@ impl ClientImage {
         if fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) {
             return Ok(built);
         }
-        let tree = package_cache.join("client-tree");
+        let tree = package_cache.join(TREE);
         unpack(&debs, &tree, progress)?;
         progress.step("client: building the initramfs of the NFS client");
         let modules = KernelModules::open(&tree)?;
@@ -215,12 +217,29 @@ impl ClientImage {
             let content = fs::read(program).with_context(|| program.display().to_string())?;
             more.file(&format!("usr/bin/{name}"), 0o755, content);
         }
+        self.with_files(&more, file)
+    }
+
+    /// This image with more files, or others under the same names. Its initramfs is written to `file`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn with_files(&self, more: &Tree, file: &Path) -> Result<Self> {
         // Linux unpacks one archive after the other; each begins at a multiple of four bytes.
         let mut initramfs = fs::read(&self.initramfs)?;
         initramfs.resize(initramfs.len().next_multiple_of(4), 0);
         initramfs.extend(more.to_initramfs(0)?);
         fs::write(file, initramfs)?;
         Ok(Self { kernel: self.kernel.clone(), initramfs: file.to_owned() })
+    }
+
+    /// Adds drivers of the client's kernel to `files`, to be loaded at the boot with the client's own.
+    ///
+    /// # Errors
+    /// When the kernel has none of such a name, or no client was built here.
+    pub fn add_modules(workspace: &Workspace, names: &[&str], files: &mut Tree) -> Result<()> {
+        let modules = KernelModules::open(&workspace.package_cache().join(TREE))?;
+        add_modules(files, &modules, &[MODULES, names].concat())
     }
 }
 
@@ -272,13 +291,18 @@ fn contents(tree: &Path, modules: &KernelModules) -> Result<Tree> {
     for (file, text) in [("etc/passwd", USERS), ("etc/group", GROUPS)] {
         files.file(file, 0o644, text.as_bytes().to_vec());
     }
-    let modules = modules.closure(MODULES)?.files();
-    files.file("modules.list", 0o644, load_order(&modules, MODULES)?.into_bytes());
+    add_modules(&mut files, modules, MODULES)?;
+    files.file("init", 0o755, INIT.as_bytes().to_vec());
+    Ok(files)
+}
+
+fn add_modules(files: &mut Tree, modules: &KernelModules, names: &[&str]) -> Result<()> {
+    let modules = modules.closure(names)?.files();
+    files.file("modules.list", 0o644, load_order(&modules, names)?.into_bytes());
     for (path, content) in modules {
         files.file(&path, 0o644, content);
     }
-    files.file("init", 0o755, INIT.as_bytes().to_vec());
-    Ok(files)
+    Ok(())
 }
 
 /// The paths of `names` and of what they need, one per line, in the order in which they can be

@@ -60,6 +60,14 @@ impl Parts {
         host::ensure_musl_target()?;
         let workspace = Workspace::find();
         let image = artifacts::image(&workspace, &mut PrintProgress::new())?.image;
+        Self::with_image(workspace, image)
+    }
+
+    /// Takes an image that was built already.
+    ///
+    /// # Errors
+    /// When it is not known how QEMU runs here.
+    pub fn with_image(workspace: Workspace, image: PathBuf) -> Result<Self> {
         let accelerator = choose_accelerator(&workspace, &artifacts::kernel(&workspace)?)?;
         Ok(Self { workspace, image, accelerator })
     }
@@ -205,7 +213,18 @@ impl Alone {
     /// When anything of that fails.
     pub fn new(name: &str) -> Result<Self> {
         let turn = turn();
-        let parts = Parts::build()?;
+        Self::of(name, Parts::build()?, turn)
+    }
+
+    /// Lays out new disks for parts that were built already.
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    pub fn with_parts(name: &str, parts: Parts) -> Result<Self> {
+        Self::of(name, parts, turn())
+    }
+
+    fn of(name: &str, parts: Parts, turn: MutexGuard<'static, ()>) -> Result<Self> {
         let folder = new_folder(&parts.workspace, name)?;
         let store = start_store(0, None)?;
         let nfs = net::free_port(0)?;

@@ -1,6 +1,7 @@
 //! The console: the same pages on the screen and on serial, by keys as an operator presses them.
 use std::{
     fs,
+    path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -94,7 +95,7 @@ fn checks(serial: &mut Console) -> Result<()> {
 }
 
 /// A change of the network counts down on both terminals; what one takes back is gone on the other.
-fn trial(appliance: &mut Appliance) -> Result<()> {
+fn trial(appliance: &mut Appliance, out: &Path) -> Result<()> {
     let serial = &mut appliance.serial;
     choose_on_serial(serial, "Network Configuration", KEY_LIMIT)?;
     choose_on_serial(serial, "Edit DNS Configuration", KEY_LIMIT)?;
@@ -103,6 +104,7 @@ fn trial(appliance: &mut Appliance) -> Result<()> {
     serial.send("\t\t\t\tlab.example\r\r")?;
     page_on_serial(serial, "Keep these settings? [y/N]", KEY_LIMIT)?;
     page_on_screen(&mut appliance.machine, "Keep these settings? [y/N]", KEY_LIMIT)?;
+    picture(&mut appliance.machine, out, "trial")?;
     serial.send("n")?;
     page_on_serial(serial, "The settings before them are used again", KEY_LIMIT)?;
     page_on_screen(&mut appliance.machine, "those before them are used again", KEY_LIMIT)?;
@@ -111,12 +113,22 @@ fn trial(appliance: &mut Appliance) -> Result<()> {
     page_on_serial(serial, "x: exit session", KEY_LIMIT).map(drop)
 }
 
-fn time_zone(machine: &mut Machine) -> Result<()> {
+/// A picture of the screen, to be looked at: `console-NAME.png`.
+fn picture(machine: &mut Machine, out: &Path, name: &str) -> Result<()> {
+    let picture = out.join(format!("console-{name}.png"));
+    machine.picture(&picture)?;
+    ensure!(fs::read(&picture)?.starts_with(b"\x89PNG"), "{} is no PNG", picture.display());
+    println!("a picture of the screen is in {}", picture.display());
+    Ok(())
+}
+
+fn time_zone(machine: &mut Machine, out: &Path) -> Result<()> {
     choose_on_screen(machine, "System Time Management")?;
     choose_on_screen(machine, "Time Zone")?;
     page_on_screen(machine, "choose a region", KEY_LIMIT)?;
     machine.press(&["a", "s", "i", "a", "ret"])?;
     page_on_screen(machine, "choose a city in Asia", KEY_LIMIT)?;
+    picture(machine, out, "list")?;
     machine.press(&["t", "o", "k", "y", "o", "ret"])?;
     page_on_screen(machine, "The settings are in use", KEY_LIMIT)?;
     machine.press(&["ret", "x", "x"])?;
@@ -135,21 +147,20 @@ fn console() -> Result<()> {
     field(&page, "To upload")?;
     the_clock_is_seouls(&page)?;
 
+    let out = alone.parts.workspace.out();
     let on_screen = page_on_screen(&mut appliance.machine, ":/sales /mnt/sales", KEY_LIMIT)?;
     for name in ["Name", "Address", "Cache disk", "Share"] {
         ensure!(field(&on_screen, name)? == field(&page, name)?, "{on_screen}\n{page}");
     }
+    picture(&mut appliance.machine, &out, "front")?;
     passwords(&mut appliance)?;
     page_on_screen(&mut appliance.machine, "Tidegate Appliance - Configuration", KEY_LIMIT)?;
-    let picture = alone.parts.workspace.out().join("console.png");
-    appliance.machine.picture(&picture)?;
-    ensure!(fs::read(&picture)?.starts_with(b"\x89PNG"), "{} is no PNG", picture.display());
-    println!("a picture of the screen is in {}", picture.display());
+    picture(&mut appliance.machine, &out, "menu")?;
 
     checks(&mut appliance.serial)?;
     journal(&mut appliance.serial)?;
-    trial(&mut appliance)?;
-    time_zone(&mut appliance.machine)?;
+    trial(&mut appliance, &out)?;
+    time_zone(&mut appliance.machine, &out)?;
 
     println!("reboot, on serial");
     choose_on_serial(&mut appliance.serial, "Reboot", KEY_LIMIT)?;

@@ -20,7 +20,10 @@ use super::{
     recency::Recency,
     space::reserve_bytes,
 };
-use crate::ids::{DiskId, Ino};
+use crate::{
+    essential::{self, Step},
+    ids::{DiskId, Ino},
+};
 
 /// Most disks of one cache: what is known of recent use takes 12 MiB of memory for each.
 pub const DISKS_MAX: usize = 8;
@@ -82,7 +85,9 @@ impl CacheDisk {
             io.create_dir(&path).map_err(failed(&path))?;
         }
         for path in [data.as_path(), &dir] {
-            io.sync_dir(path).map_err(failed(path))?;
+            if !essential::is_left_out(Step::CacheDirectoriesSync) {
+                io.sync_dir(path).map_err(failed(path))?;
+            }
         }
         let file_system = io.file_system(&data).map_err(failed(&data))?;
         Ok(Self {

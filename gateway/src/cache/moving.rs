@@ -9,7 +9,10 @@ use bytes::Bytes;
 use tokio::task;
 
 use super::{CacheDisk, CacheError, CacheStore, Inner, RangeSet, told};
-use crate::ids::{DiskId, Ino};
+use crate::{
+    essential::{self, Step},
+    ids::{DiskId, Ino},
+};
 
 /// What is copied at a time.
 const PIECE_BYTES: usize = 1 << 20;
@@ -80,8 +83,13 @@ impl CacheStore {
                     at += piece.len() as u64;
                 }
             }
-            copy.sync_data()?;
-            to.io.sync_dir(&to.shard(ino))
+            if !essential::is_left_out(Step::MoveSync) {
+                copy.sync_data()?;
+            }
+            if !essential::is_left_out(Step::MoveEntrySync) {
+                to.io.sync_dir(&to.shard(ino))?;
+            }
+            Ok(())
         })
         .await
     }

@@ -8,7 +8,7 @@ use std::{
     io,
     ops::Range,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use super::disk::{DiskFile, DiskIo, DiskSpace, FileSystem};
@@ -33,6 +33,10 @@ struct State {
     total: Option<u64>,
     fail_syncs: u32,
     fail_writes: u32,
+    /// Whether those that fail find no room.
+    writes_find_no_room: bool,
+    /// Where file syncs wait.
+    gate: Option<Arc<Gate>>,
     syncs: u64,
     /// Handles opened before the last power cut are dead.
     power: u64,
@@ -45,6 +49,42 @@ struct SimFile {
     entry_synced: bool,
     /// Sectors that the next sync brings to the disk. A failed sync forgets them.
     dirty: BTreeSet<usize>,
+}
+
+/// Where file syncs wait until somebody lets them go on.
+#[derive(Debug, Default)]
+struct Gate {
+    /// How many have come, and whether it is open.
+    state: Mutex<(u64, bool)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 += 1;
+        self.changed.notify_all();
+        drop(self.changed.wait_while(state, |(_, open)| !*open));
+    }
+}
+
+/// File syncs that wait. Dropping it lets them go on.
+#[derive(Debug)]
+pub struct HeldSyncs(Arc<Gate>);
+
+impl HeldSyncs {
+    /// Blocks until so many have come.
+    pub fn come(&self, syncs: u64) {
+        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.0.changed.wait_while(state, |(come, _)| *come < syncs));
+    }
+}
+
+impl Drop for HeldSyncs {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.0.changed.notify_all();
+    }
 }
 
 impl State {
@@ -125,9 +165,23 @@ impl SimDisk {
         self.lock().fail_syncs = count;
     }
 
+    /// Holds the syncs of files until the answer is dropped.
+    pub fn hold_syncs(&self) -> HeldSyncs {
+        let gate = Arc::new(Gate::default());
+        self.lock().gate = Some(Arc::clone(&gate));
+        HeldSyncs(gate)
+    }
+
     /// The next `count` writes fail; the bytes stay as they were.
     pub fn fail_writes(&self, count: u32) {
-        self.lock().fail_writes = count;
+        let mut state = self.lock();
+        (state.fail_writes, state.writes_find_no_room) = (count, false);
+    }
+
+    /// The next `count` writes find no room, whatever the disk has said before (ENOSPC).
+    pub fn fail_writes_for_room(&self, count: u32) {
+        let mut state = self.lock();
+        (state.fail_writes, state.writes_find_no_room) = (count, true);
     }
 
     /// Makes it a disk of `total` bytes that fills up: blocks of 4 KiB that hold nothing but zeros take no room,
@@ -203,6 +257,9 @@ impl DiskFile for Handle {
         self.with(|state, path| {
             if state.fail_writes > 0 {
                 state.fail_writes -= 1;
+                if state.writes_find_no_room {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
                 return Err(io::Error::other("injected write failure"));
             }
             if state.total.is_some() && state.available() < data.len() as u64 {
@@ -245,6 +302,10 @@ impl DiskFile for Handle {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        let gate = self.disk.lock().gate.clone();
+        if let Some(gate) = gate {
+            gate.pass();
+        }
         self.with(|state, path| {
             state.syncs += 1;
             if state.fail_syncs > 0 {

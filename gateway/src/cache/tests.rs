@@ -1,6 +1,15 @@
 //! The cache files on a simulated disk and on the host's; the overlay.
+use std::{
+    future::{Future, poll_fn},
+    task::{Context, Poll},
+};
+
 use super::{overlay::Burst, sim_disk::SimDisk, *};
-use crate::{ids::DiskId, sums::WrittenSums};
+use crate::{
+    blocking::{Patience, here},
+    ids::DiskId,
+    sums::WrittenSums,
+};
 
 fn cache(disk: &SimDisk) -> CacheStore {
     CacheStore::open(Arc::new(disk.clone()), Path::new("/cache")).unwrap()
@@ -58,20 +67,30 @@ async fn a_failed_sync_is_told_to_everybody_who_waited_for_it() {
     store.sync(FILE).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_callers_share_few_syncs() {
+/// Goal: callers of one file share syncs, and none is answered by one that began before it asked. Method:
+/// the first sync is held in the disk until all others have asked.
+#[tokio::test]
+async fn many_callers_share_one_sync_and_it_begins_after_they_asked() {
     let disk = SimDisk::default();
     let store = cache(&disk);
     store.write_at(FILE, 0, Bytes::from_static(b"x")).await.unwrap();
-    let mut callers = tokio::task::JoinSet::new();
-    for _ in 0..200 {
-        let store = store.clone();
-        callers.spawn(async move { store.sync(FILE).await });
+    let mut callers: Vec<_> = (0..200).map(|_| Box::pin(store.sync(FILE))).collect();
+    let held = disk.hold_syncs();
+    for (number, caller) in callers.iter_mut().enumerate() {
+        let asked = |cx: &mut Context<'_>| {
+            Poll::Ready(here(Patience::Moment, || caller.as_mut().poll(cx)).is_pending())
+        };
+        assert!(poll_fn(asked).await, "answered before any sync was done");
+        if number == 0 {
+            held.come(1);
+        }
     }
-    while let Some(result) = callers.join_next().await {
-        result.unwrap().unwrap();
+    assert_eq!(disk.syncs(), 0, "the first is held");
+    drop(held);
+    for caller in callers {
+        caller.await.unwrap();
     }
-    assert!((1..=200).contains(&disk.syncs()));
+    assert_eq!(disk.syncs(), 2, "that of the first caller, and one for the others");
 }
 
 #[tokio::test]

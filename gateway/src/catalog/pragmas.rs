@@ -4,6 +4,7 @@ use std::time::Duration;
 use rusqlite::{Connection, config::DbConfig};
 
 use super::error::CatalogError;
+use crate::essential::{self, Step};
 
 /// 3.51.3, the first release without the WAL-reset bug (sqlite.org/wal.html#walresetbug).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
@@ -33,7 +34,8 @@ pub(super) fn for_writer(connection: &Connection) -> Result<(), CatalogError> {
     if !mode.eq_ignore_ascii_case("wal") {
         return Err(CatalogError::Corrupt(format!("journal mode is {mode}, WAL was asked for")));
     }
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    let synchronous = if essential::is_left_out(Step::CatalogSync) { "OFF" } else { "FULL" };
+    connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", 4 * CHECKPOINT_PAGES * 4096)?;
     Ok(())

@@ -142,9 +142,11 @@ fn kind_of(op: StoreOp, status: u16, code: Option<&str>) -> StoreErrorKind {
         "InternalError" | "ServiceUnavailable" | "OperationAborted" => Kind::Unavailable,
         "NotImplemented" => Kind::Invalid,
         "RequestTimeout" => Kind::Timeout,
-        "BadDigest" | "InvalidDigest" | "IncompleteBody" | "XAmzContentChecksumMismatch" => {
-            Kind::Integrity
-        }
+        "BadDigest"
+        | "InvalidDigest"
+        | "IncompleteBody"
+        | "XAmzContentChecksumMismatch"
+        | "XAmzContentSHA256Mismatch" => Kind::Integrity,
         _ => kind_of_status(op, status),
     }
 }
@@ -192,6 +194,7 @@ mod tests {
             (put, 500, Some("InternalError"), Kind::Unavailable),
             (put, 502, None, Kind::Unavailable),
             (put, 400, Some("BadDigest"), Kind::Integrity),
+            (put, 400, Some("XAmzContentSHA256Mismatch"), Kind::Integrity),
             (put, 400, Some("EntityTooLarge"), Kind::TooLarge),
             (put, 501, Some("NotImplemented"), Kind::Invalid),
             (StoreOp::HeadObject, 501, None, Kind::Invalid),

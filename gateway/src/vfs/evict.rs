@@ -11,6 +11,7 @@ use crate::{
         evict::{CleanFiles, Files, Forgotten, Need, Pinned, Stays},
     },
     catalog::{CatalogError, Inode},
+    essential::{self, Step},
     ids::{DiskId, Ino},
 };
 
@@ -44,7 +45,9 @@ impl CleanFiles for WriteBack {
 
     async fn stays(&self, ino: Ino, pinned: Pinned) -> Result<Option<Stays>, CacheError> {
         match self.catalog.inode(ino).await {
-            Ok(row) if row.dirty || row.writing => Ok(Some(Stays::Dirty)),
+            Ok(row) if (row.dirty || row.writing) && !essential::is_left_out(Step::EvictCheck) => {
+                Ok(Some(Stays::Dirty))
+            }
             Ok(row) if pinned == Pinned::Stay && self.is_pinned(&row).await? => {
                 Ok(Some(Stays::Pinned))
             }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use crate::{
     cache::{CacheError, CacheStore},
     catalog::{Catalog, CatalogError},
+    essential::{self, Step},
 };
 
 /// Files looked at in one step.
@@ -34,7 +35,9 @@ pub async fn restore_carried<E: From<CatalogError> + From<CacheError>>(
         restored += 1;
     }
     if restored > 0 {
-        cache.sync_all().await?;
+        if !essential::is_left_out(Step::RecoverySync) {
+            cache.sync_all().await?;
+        }
         for (ino, disk) in moved {
             catalog.move_to_disk(ino, disk).await?;
         }

@@ -10,7 +10,7 @@ use s3_store::{FaultAction, FaultRule};
 
 use crate::{
     ops::{Case, Fault, How, MODES, NAMES, Op},
-    reached,
+    reached::{self, Reached},
     tree::{File, Kind, Node, Tree, join},
     walk::{self, Inos, root},
     world::{PREFIX, World},
@@ -42,6 +42,8 @@ pub(crate) struct Pair {
     pub(crate) touched: Touched,
     /// Operations so far: makes bytes and verifiers differ.
     step: u32,
+    /// Wrong answers that S3 was told to give since it was last mended.
+    broken: u64,
 }
 
 /// What was changed since somebody last looked.
@@ -73,7 +75,7 @@ pub(crate) fn check(case: &Case) -> Result<(), String> {
         applied.map_err(|why| format!("operation {i} {op:?}: {why}"))?;
     }
     pair.quiesce().map_err(|why| format!("at quiescence: {why}"))?;
-    reached::note(&pair.world);
+    reached::note_end(&pair.world);
     pair.compare_elsewhere().map_err(|why| format!("on another gateway: {why}"))
 }
 
@@ -81,7 +83,7 @@ impl Pair {
     pub(crate) fn new(world: World) -> Self {
         let ino = world.gateway().share.root;
         let root = Node { ino, kind: Kind::Directory, mode: 0o777, uid: 0, gid: 0, mtime: None };
-        Self { world, tree: Tree::new(root), touched: Touched::default(), step: 0 }
+        Self { world, tree: Tree::new(root), touched: Touched::default(), step: 0, broken: 0 }
     }
 
     pub(crate) fn fs(&self) -> &gateway::vfs::Vfs {
@@ -108,7 +110,10 @@ impl Pair {
         match (got, wanted) {
             (Ok(done), Ok(())) => Ok(Some(done)),
             (Err(error), Err(wanted)) if error == wanted => Ok(None),
-            (Err(FsError::TryLater | FsError::Io), _) if faulty => Ok(None),
+            (Err(FsError::TryLater | FsError::Io), _) if faulty => {
+                reached::note(Reached::CallFailed, 1);
+                Ok(None)
+            }
             (Ok(_), wanted) => Err(format!("answered Ok, not {wanted:?}")),
             (Err(error), wanted) => Err(format!("answered {error:?}, not {wanted:?}")),
         }
@@ -164,7 +169,7 @@ impl Pair {
                 Ok(())
             }
             Op::Drain => {
-                self.world.s3.faults().clear();
+                self.mend();
                 self.world.drain()?;
                 walk::all(&self.world, &self.tree, Inos::Same)
             }
@@ -181,11 +186,13 @@ impl Pair {
                 self.survived()
             }
             Op::Crash => {
+                reached::note_crash(self);
                 self.world.crash();
                 self.survived()
             }
             Op::CrashInUpload { requests } => {
                 self.world.upload_some(requests.into())?;
+                reached::note_crash(self);
                 self.world.crash();
                 self.survived()
             }
@@ -194,7 +201,7 @@ impl Pair {
                 Ok(())
             }
             Op::Mend => {
-                self.world.s3.faults().clear();
+                self.mend();
                 Ok(())
             }
         }
@@ -527,7 +534,15 @@ impl Pair {
         }
     }
 
-    fn break_s3(&self, fault: Fault, operation: u8, times: u8) {
+    /// S3 answers well from here on.
+    pub(crate) fn mend(&mut self) {
+        let faults = self.world.s3.faults();
+        reached::note(Reached::Fault, self.broken - faults.pending());
+        self.broken = 0;
+        faults.clear();
+    }
+
+    fn break_s3(&mut self, fault: Fault, operation: u8, times: u8) {
         let action = match fault {
             Fault::SlowDown => FaultRule::slow_down(),
             Fault::Fails => FaultRule::new(FaultAction::FailBefore {
@@ -550,6 +565,7 @@ impl Pair {
             PREFIX
         });
         self.world.s3.faults().add(rule.times(times.into()));
+        self.broken += u64::from(times);
     }
 }
 

@@ -26,6 +26,9 @@ use proptest::{
     strategy::Strategy,
     test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner},
 };
+use reached::Reached::{
+    Conflict, CrashWithDirty, CrashWithUnstable, Fault, Met, PartCopied, PartLeft,
+};
 
 /// Longest time for shrinking a failure.
 const SHRINK_MS_MAX: u32 = 240_000;
@@ -70,15 +73,17 @@ fn run<S: Strategy>(
 #[test]
 fn model_tree_and_bucket_follow_local_changes_through_faults_and_crashes() {
     run(64, 1, &ops::case(ops::local()), lockstep::check);
+    reached::assert_often(&[(CrashWithUnstable, 1), (CrashWithDirty, 10), (Fault, 5)]);
 }
 
 #[test]
 fn model_large_files_whose_parts_leave_the_cache_and_are_copied_within_s3() {
     run(12, 3, &ops::large_case(), lockstep::check);
-    reached::assert_often(5);
+    reached::assert_often(&[(PartLeft, 5), (PartCopied, 5), (CrashWithDirty, 1)]);
 }
 
 #[test]
 fn model_no_version_is_lost_between_clients_and_other_writers_of_the_bucket() {
     run(64, 2, &remote::case(), remote::check);
+    reached::assert_often(&[(Met, 5), (Conflict, 5), (CrashWithDirty, 3)]);
 }

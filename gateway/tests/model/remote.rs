@@ -14,6 +14,7 @@ use proptest::{collection::vec, prelude::*};
 use crate::{
     lockstep::Pair,
     ops::{self, Disk, NAMES, Op},
+    reached::{self, Reached},
     scan::{self, Seen},
     tree::{Kind, Node, join},
     world::{BUCKET, PREFIX, World},
@@ -150,7 +151,8 @@ impl Both {
         let world = &mut self.pair.world;
         world.run(world.gateway().write_back.flush_all());
         world.upload()?;
-        world.s3.faults().clear();
+        self.pair.mend();
+        let world = &mut self.pair.world;
         world.drain()?;
         scan::refresh_all(world)?;
         world.drain()?;
@@ -163,6 +165,7 @@ impl Both {
             return Err("a multipart upload is left".to_owned());
         }
         let after = objects(world);
+        meeting.note(&after);
         meeting.judge(&after).map_err(|why| format!("{why}\n{}", meeting.describe(&after)))?;
         let wanted = scan::of_bucket(world);
         let seen = scan::of_gateway(world)?;
@@ -274,6 +277,15 @@ impl Meeting {
         self.there.contains_key(key) && self.there.get(key) == self.base.get(key)
     }
 
+    /// Notes what the two had to do with each other.
+    fn note(&self, after: &Objects) {
+        let is_kept = |at: &&String| at.contains(".conflict-") && !self.there.contains_key(*at);
+        reached::note(Reached::Conflict, after.keys().filter(is_kept).count() as u64);
+        let is_ours = |at: &str| self.here.iter().any(|file| file.is_news && key(&file.path) == at);
+        let met = self.there.keys().filter(|at| !self.has_seen(at) && is_ours(at));
+        reached::note(Reached::Met, met.count() as u64);
+    }
+
     fn judge(&self, after: &Objects) -> Result<(), String> {
         self.ours(after)?;
         self.theirs(after)?;
@@ -330,7 +342,10 @@ impl Meeting {
     fn gone(&self, after: &Objects) -> Result<(), String> {
         let here: HashSet<String> = self.here.iter().map(|file| key(&file.path)).collect();
         for at in self.base.keys() {
-            if self.has_seen(at) && !here.contains(at) && after.contains_key(at) {
+            // A copy of another version may have come to the name within the same second.
+            let is_new_copy = at.contains(".conflict-gw1-") && after.get(at) != self.base.get(at);
+            let is_there = after.contains_key(at) && !is_new_copy;
+            if self.has_seen(at) && !here.contains(at) && is_there {
                 return Err(format!("{at:?} should have gone"));
             }
         }

@@ -22,7 +22,7 @@ impl Pair {
                 return Err("the verifier is the one of before the start".to_owned());
             }
             // Bytes that are not cached are S3's, which must tell them here.
-            self.world.s3.faults().clear();
+            self.mend();
             let found = self.world.content(self.ino(&path));
             let found = found.map_err(|error| format!("{path:?}: {error:?}"))?;
             file.survives_as(&found).map_err(|why| format!("{path:?}: {why}"))?;
@@ -44,7 +44,7 @@ impl Pair {
 
     /// Lets everything come to rest and compares tree and bucket with the model.
     pub(crate) fn quiesce(&mut self) -> Result<(), String> {
-        self.world.s3.faults().clear();
+        self.mend();
         self.world.run(self.world.gateway().write_back.flush_all());
         self.world.drain()?;
         bucket::all(&self.world, &self.tree)?;

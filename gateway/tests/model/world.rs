@@ -45,7 +45,11 @@ use tempfile::TempDir;
 use tokio::{runtime::Runtime, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{ops::Disk, reached, tree::Tree};
+use crate::{
+    ops::Disk,
+    reached::{self, Reached},
+    tree::Tree,
+};
 
 pub(crate) const BUCKET: &str = "bucket";
 pub(crate) const PREFIX: &str = "p/";
@@ -430,7 +434,7 @@ impl World {
         for (ino, before) in before {
             let after = cached(ino);
             if after > 0 && after < before {
-                reached::PARTS_LEFT.fetch_add(1, Ordering::Relaxed);
+                reached::note(Reached::PartLeft, 1);
             }
         }
     }

@@ -187,21 +187,7 @@ fn work(gateway: &Gateway, store: &S3Store, told: &mut Told) {
 
 /// The files and directories of the share, as a client sees them.
 pub(crate) fn tree(share: &mut Mount) -> (BTreeMap<String, Vec<u8>>, BTreeSet<String>) {
-    let (mut files, mut dirs) = (BTreeMap::new(), BTreeSet::new());
-    let mut ahead = vec![String::new()];
-    while let Some(dir) = ahead.pop() {
-        for name in share.list(&dir) {
-            let path = if dir.is_empty() { name } else { format!("{dir}/{name}") };
-            if share.getattr(&path).mode & 0o7777 == 0o755 {
-                ahead.push(path.clone());
-                dirs.insert(path);
-            } else {
-                let content = share.read(&path).expect("what is listed can be read");
-                files.insert(path, content);
-            }
-        }
-    }
-    (files, dirs)
+    share.tree()
 }
 
 /// Whether the tree has these files and no other.
@@ -247,7 +233,7 @@ fn check(home: &Home, store: &S3Store, told: &Told, at: &str) {
     assert!(gateway.status().upload.is_idle(), "{at}");
 }
 
-fn aborted(status: ExitStatus, at: &str) {
+pub(crate) fn aborted(status: ExitStatus, at: &str) {
     assert_eq!(status.signal(), Some(Signal::SIGABRT as i32), "{at}: {status}");
 }
 
@@ -319,32 +305,57 @@ fn crash_between_the_steps_of_evictions() {
     end_at_all(GROUPS[5]);
 }
 
+/// A gateway that was killed in the middle of things while S3 refused files.
+fn cut_off() -> (S3Store, Told, Home) {
+    let ((store, mut told), home) = (bucket(), Home::new());
+    let gateway = Gateway::start(&home, &settings(&store));
+    asked(&gateway);
+    let mut client = Client { share: Mount::new(gateway.port, "sales"), told: &mut told };
+    client.read("cold");
+    refuse(&store, "PutObject");
+    client.mkdir("d");
+    client.write("d/small", b"carried with its row");
+    client.write("medium", &pattern(300_000, 1));
+    client.write("removed", &pattern(100_000, 2));
+    client.remove("removed");
+    client.write("open", &pattern(100_000, 3));
+    let file = client.share.lookup("open").expect("it is there");
+    client.share.write_unstable(&file, 50_000, &pattern(100_000, 4));
+    client.told.files.insert("open".to_owned(), None);
+    drop(client);
+    gateway.kill();
+    (store, told, home)
+}
+
+/// A start that ends at this step.
+fn start_in_vain(store: &S3Store, home: &Home, at: &str) {
+    match Gateway::start_armed(home, &settings(store), Some(at)) {
+        Err(status) => aborted(status, at),
+        Ok(_) => panic!("{at} was not reached"),
+    }
+}
+
 /// A start that ends at each of its steps, after an end in the middle of things.
 #[test]
 fn crash_between_the_steps_of_a_start() {
     for point in points(GROUPS[4]) {
-        let at = point.name();
-        let ((store, mut told), home) = (bucket(), Home::new());
-        let gateway = Gateway::start(&home, &settings(&store));
-        asked(&gateway);
-        let mut client = Client { share: Mount::new(gateway.port, "sales"), told: &mut told };
-        client.read("cold");
-        refuse(&store, "PutObject");
-        client.mkdir("d");
-        client.write("d/small", b"carried with its row");
-        client.write("medium", &pattern(300_000, 1));
-        client.write("removed", &pattern(100_000, 2));
-        client.remove("removed");
-        client.write("open", &pattern(100_000, 3));
-        let file = client.share.lookup("open").expect("it is there");
-        client.share.write_unstable(&file, 50_000, &pattern(100_000, 4));
-        client.told.files.insert("open".to_owned(), None);
-        gateway.kill();
+        let (store, told, home) = cut_off();
         store.faults().clear();
-        match Gateway::start_armed(&home, &settings(&store), Some(at)) {
-            Err(status) => aborted(status, at),
-            Ok(_) => panic!("{at} was not reached"),
-        }
-        check(&home, &store, &told, at);
+        start_in_vain(&store, &home, point.name());
+        check(&home, &store, &told, point.name());
     }
+}
+
+/// Goal: however often a start is cut off, the next one has all that was acknowledged. Method: it ends at each of
+/// its steps, one start after the other on one cache, in the order of the steps and then backwards.
+#[test]
+fn crash_one_start_after_the_other_at_each_of_its_steps() {
+    let (store, told, home) = cut_off();
+    let steps = points(GROUPS[4]);
+    let starts: Vec<Point> = steps.iter().chain(steps.iter().rev()).copied().collect();
+    assert!(starts.len() >= 5, "that is no row of crashes: {starts:?}");
+    for point in starts {
+        start_in_vain(&store, &home, point.name());
+    }
+    check(&home, &store, &told, "eight starts in a row");
 }

@@ -7,6 +7,7 @@ mod disks;
 mod early;
 mod edge;
 mod figures;
+mod flush;
 mod kills;
 mod mount;
 mod process;

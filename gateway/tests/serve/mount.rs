@@ -1,5 +1,9 @@
 //! A share mounted by a user-space NFSv3 client, used like a file system.
-use std::{io, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::SocketAddr,
+};
 
 use nfs3_client::{
     Nfs3Connection, Nfs3ConnectionBuilder,
@@ -55,6 +59,9 @@ pub(crate) struct Mount {
     connection: Nfs3Connection<Line>,
     root: nfs_fh3,
 }
+
+/// Of one WRITE.
+pub(crate) const WRITE_BYTES_MAX: usize = 1 << 20;
 
 type Status = nfsstat3;
 
@@ -162,10 +169,10 @@ impl Mount {
         content: &[u8],
     ) -> Vec<writeverf3> {
         let mut verifiers = Vec::new();
-        for (i, chunk) in content.chunks(1 << 20).enumerate() {
+        for (i, chunk) in content.chunks(WRITE_BYTES_MAX).enumerate() {
             let args = WRITE3args {
                 file: file.clone(),
-                offset: at + (i << 20) as u64,
+                offset: at + (i * WRITE_BYTES_MAX) as u64,
                 count: u32::try_from(chunk.len()).expect("a chunk is at most 1 MiB"),
                 stable: stable_how::UNSTABLE,
                 data: Opaque::borrowed(chunk),
@@ -179,6 +186,60 @@ impl Mount {
             verifiers.push(written.verf);
         }
         verifiers
+    }
+
+    /// A WRITE that is durable when it is answered.
+    pub(crate) fn write_stable(&mut self, file: &nfs_fh3, at: u64, content: &[u8]) {
+        let args = WRITE3args {
+            file: file.clone(),
+            offset: at,
+            count: u32::try_from(content.len()).expect("one WRITE"),
+            stable: stable_how::FILE_SYNC,
+            data: Opaque::borrowed(content),
+        };
+        let written = self
+            .runtime
+            .block_on(self.connection.write(&args))
+            .expect("WRITE is answered")
+            .unwrap();
+        assert_eq!(written.count as usize, content.len());
+        assert_eq!(written.committed, stable_how::FILE_SYNC);
+    }
+
+    /// SETATTR of the size.
+    pub(crate) fn resize(&mut self, path: &str, size: u64) {
+        let object = self.lookup(path).expect("the file is there");
+        let new_attributes = sattr3 { size: Nfs3Option::Some(size), ..sattr3::default() };
+        let args = SETATTR3args { object, new_attributes, guard: Nfs3Option::None };
+        self.runtime
+            .block_on(self.connection.setattr(&args))
+            .expect("SETATTR is answered")
+            .unwrap();
+    }
+
+    pub(crate) fn rmdir(&mut self, path: &str) {
+        let (dir, last) = self.parent(path);
+        let args = RMDIR3args { object: diropargs3 { dir, name: name(last) } };
+        self.runtime.block_on(self.connection.rmdir(&args)).expect("RMDIR is answered").unwrap();
+    }
+
+    /// All files with what they hold, and all directories (by their mode, 0755) but the root.
+    pub(crate) fn tree(&mut self) -> (BTreeMap<String, Vec<u8>>, BTreeSet<String>) {
+        let (mut files, mut dirs) = (BTreeMap::new(), BTreeSet::new());
+        let mut ahead = vec![String::new()];
+        while let Some(dir) = ahead.pop() {
+            for name in self.list(&dir) {
+                let path = if dir.is_empty() { name } else { format!("{dir}/{name}") };
+                if self.getattr(&path).mode & 0o7777 == 0o755 {
+                    ahead.push(path.clone());
+                    dirs.insert(path);
+                } else {
+                    let content = self.read(&path).expect("what is listed can be read");
+                    files.insert(path, content);
+                }
+            }
+        }
+        (files, dirs)
     }
 
     pub(crate) fn read(&mut self, path: &str) -> Result<Vec<u8>, Status> {

@@ -63,3 +63,30 @@ fn objects_that_say_nothing_are_what_the_share_says() {
     assert_eq!(seen(share.getattr("theirs")), (0o757, 123, 456));
     assert_eq!(seen(share.getattr("theirs/plain")), (0o640, 123, 456));
 }
+
+/// Each way of encryption that a share can ask for, as S3 has it of the object (S3 PutObject,
+/// `x-amz-server-side-encryption`).
+#[test]
+fn each_way_of_encryption_comes_to_the_object() {
+    let (store, home) = (store(), Home::new());
+    let with = |encryption: &str| format!("{}{encryption}", settings(&store));
+    let gateway = Gateway::start(&home, &settings(&store));
+    let mut share = Mount::new(gateway.port, "sales");
+    let key = || Some("alias/sales".to_owned());
+    for (name, said, wanted) in [
+        ("s3", "encryption = \"SseS3\"\n", Some(("AES256", None))),
+        (
+            "dsse",
+            "encryption = \"DsseKms\"\nkms_key = \"alias/sales\"\n",
+            Some(("aws:kms:dsse", key())),
+        ),
+        ("kms", "encryption = \"SseKms\"\nkms_key = \"alias/sales\"\n", Some(("aws:kms", key()))),
+        ("none", "", None),
+    ] {
+        gateway.replace_settings(&with(said));
+        share.write(name, b"secret");
+        gateway.flush();
+        let object = object_with(&store, name, b"secret");
+        assert_eq!(object.encryption, wanted.map(|(how, key)| (how.to_owned(), key)), "{name}");
+    }
+}

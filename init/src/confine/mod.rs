@@ -18,7 +18,10 @@ use nix::{
     unistd::{Gid, Uid, setgid, setgroups, setuid},
 };
 
-pub(crate) use self::{paths::Paths, state::in_words};
+pub(crate) use self::{
+    paths::{Paths, UPDATE_FILES},
+    state::in_words,
+};
 use crate::service;
 
 /// What the last confined gateway said of its confinement; the kernel shows nothing of Landlock.
@@ -118,6 +121,19 @@ pub(crate) fn keep_descriptors_only() -> Result<()> {
     calls::filter().context("filtering system calls")
 }
 
+/// Gives up every right of root's, every file but these, and the calls that services do not make, for a
+/// process that stays root by name: the owner of the files.
+///
+/// # Errors
+/// Something could not be given up. Nothing must be read then.
+pub(crate) fn keep_files_only(paths: Paths) -> Result<()> {
+    bound_capabilities(&[])?;
+    drop_capabilities().context("giving up the rights of root")?;
+    no_new_privileges()?;
+    paths.enter()?;
+    calls::filter().context("filtering system calls")
+}
+
 fn open_note() -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(NOTE)
 }
@@ -137,6 +153,18 @@ fn bound_capabilities(kept: &[u8]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Gives up the capabilities that are in force (capset(2)).
+fn drop_capabilities() -> io::Result<()> {
+    /// `_LINUX_CAPABILITY_VERSION_3`, for the calling thread.
+    const HEADER: [u32; 2] = [0x2008_0522, 0];
+    /// Effective, permitted, inheritable: twice 32 of each.
+    const NONE: [u32; 6] = [0; 6];
+    // SAFETY: the header and the data have the layout of version 3, and outlive the call, which only
+    // reads them.
+    let done = unsafe { libc::syscall(libc::SYS_capset, HEADER.as_ptr(), NONE.as_ptr()) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Becomes a user of the image; leaving root's id gives up every capability that is in force.

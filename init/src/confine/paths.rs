@@ -7,6 +7,8 @@ use landlock::{
     RulesetStatus, Scope, path_beneath_rules,
 };
 
+use crate::mounts;
+
 /// What Linux 6.12 restricts; on an older kernel as much of it as that can.
 const KNOWN: ABI = ABI::V6;
 
@@ -42,6 +44,9 @@ pub(super) const GATEWAY: Paths = Paths {
     ],
     write: &["/cache", "/cache-disks", "/config/gateway", "/run/gateway", "/dev/null"],
 };
+
+/// What whoever writes an update may change besides its open descriptors.
+pub(crate) const UPDATE_FILES: Paths = Paths { programs: &[], read: &[], write: &[mounts::ESP] };
 
 /// Restricts this process to no file and no TCP port at all, as far as the kernel does that. What is
 /// open stays so.

@@ -81,7 +81,7 @@ impl App {
                 None
             }
             Step::Open(page) => {
-                self.open(page);
+                self.open(page.opened(view));
                 None
             }
             Step::Do(command) => Some(self.begin(command, true)),

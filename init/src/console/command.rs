@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use gateway_api::{Secret, Settings, ShareName, connection::ConnectionTest};
 
 use super::view::View;
-use crate::{disks::Order, gateway_disks::Verb, machine::Machine, shutdown::Ending};
+use crate::{
+    disks::Order, gateway_disks::Verb, machine::Machine, shutdown::Ending, update::Wanted,
+};
 
 /// Something that takes time or rights.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +33,8 @@ pub(super) enum Command {
     Revert,
     /// End the machine.
     End(Ending),
+    /// Have another version written or tried.
+    Update(Wanted),
     /// Give the gateway these settings, if its own still have this revision.
     PutGateway { settings: Box<Settings>, revision: u64 },
     /// Try everything that the gateway asks of S3.
@@ -180,6 +184,8 @@ impl Command {
             Self::Revert => ("Take the settings back", "Going back to the settings before"),
             Self::End(Ending::Reboot) => ("Reboot", "Rebooting"),
             Self::End(Ending::PowerOff) => ("Shut down", "Shutting down"),
+            Self::Update(Wanted::Volume { .. }) => ("Update from a Volume", "Checking and writing"),
+            Self::Update(Wanted::Other) => ("Update", "Telling the boot loaders"),
             Self::PutGateway { .. } => ("Gateway settings", "Saving the settings"),
             Self::SendBundle { .. } => ("Support Bundle", "Collecting and sending"),
             Self::OfferText { .. } => ("Settings Export", "Waiting for the download"),

@@ -4,6 +4,7 @@
 use gateway_api::Secret;
 
 use super::{
+    basis::Basis,
     grid::{Attribute, Line, wrapped},
     keys::Key,
     page::{Drawn, Kind, Page, Room, Step, window},
@@ -112,6 +113,8 @@ pub(super) struct Form {
     problem: Option<String>,
     /// Whether secrets are emptied once they are handed over.
     forgets: bool,
+    /// What it was filled from.
+    basis: Option<Box<Basis>>,
 }
 
 /// A form; `submits` checks what was filled in and says what it leads to.
@@ -123,7 +126,8 @@ pub(super) fn form(
     submits: impl Fn(&Values<'_>, &View) -> Result<Step, Problem> + 'static,
 ) -> Page {
     let submits = Box::new(submits);
-    let form = Form { intro, fields, selected: 0, button, submits, problem: None, forgets: false };
+    let (selected, problem, forgets, basis) = (0, None, false, None);
+    let form = Form { intro, fields, selected, button, submits, problem, forgets, basis };
     Page { title: title.into(), kind: Kind::Form(form) }
 }
 
@@ -138,6 +142,11 @@ impl Page {
 }
 
 impl Form {
+    /// It comes on the screen, filled from this view.
+    pub(super) fn opened(&mut self, view: &View) {
+        self.basis = Some(Box::new(Basis::of(view)));
+    }
+
     pub(super) fn press(&mut self, key: Key, view: &View) -> Step {
         let button = self.fields.len();
         match key {
@@ -165,7 +174,14 @@ impl Form {
     }
 
     fn submit(&mut self, view: &View) -> Step {
-        match (self.submits)(&Values(&self.fields), view) {
+        let step = (self.submits)(&Values(&self.fields), view);
+        if let (Ok(step), Some(basis)) = (&step, &self.basis)
+            && let Err(says) = basis.allows(step, view)
+        {
+            self.problem = Some(says.to_owned());
+            return Step::Stay;
+        }
+        match step {
             Ok(step) => {
                 self.problem = None;
                 if self.forgets {

@@ -8,6 +8,7 @@
 //! form, question, text, progress, prompt) with words; work/ does what takes time, in threads; `grid.rs`
 //! sends the terminal what differs.
 mod app;
+mod basis;
 mod command;
 mod differences;
 mod form;

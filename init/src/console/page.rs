@@ -83,6 +83,14 @@ impl Page {
         Self { title: title.into(), kind: Kind::Text(Text::live(shows)) }
     }
 
+    /// It comes on the screen, made from this view.
+    pub(super) fn opened(mut self, view: &View) -> Self {
+        if let Kind::Form(form) = &mut self.kind {
+            form.opened(view);
+        }
+        self
+    }
+
     /// A key was pressed.
     pub(super) fn press(&mut self, key: Key, view: &View, room: Room) -> Step {
         match &mut self.kind {

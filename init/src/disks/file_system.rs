@@ -106,25 +106,36 @@ pub(super) fn places() -> Result<Vec<Place>> {
 /// The disk cannot be written, or the UUID not noted.
 pub(super) fn format(device: &str, note: impl FnOnce(&str) -> Result<()>) -> Result<String> {
     sys::say(&format!("formatting the blank disk {device} as a cache disk"));
-    let size = size_of(device);
+    let uuid = sys::read_line("/proc/sys/kernel/random/uuid");
+    let make = |room: u64| {
+        let (room, option) = (format!("size={room}"), format!("uuid={uuid}"));
+        // -K: a blank disk has nothing to discard, and a thin one takes long over it.
+        run(
+            "/usr/sbin/mkfs.xfs",
+            &["-q", "-f", "-K", "-L", CACHE_LABEL, "-d", &room, "-m", &option, device],
+        )
+    };
+    let noted = uuid.replace('-', "");
+    format_by(device, size_of(device), make, || note(&noted))?;
+    Ok(noted)
+}
+
+/// The order of it: `make` makes a file system of so many bytes, durable when it returns.
+fn format_by(
+    device: &str,
+    size: u64,
+    make: impl FnOnce(u64) -> Result<()>,
+    note: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     claim::mark(Path::new(device), size, Mark::Claimed)
         .with_context(|| format!("claiming {device}"))?;
-    let uuid = sys::read_line("/proc/sys/kernel/random/uuid");
-    let (room, option) = (format!("size={}", claim::room(size)), format!("uuid={uuid}"));
-    // -K: a blank disk has nothing to discard, and a thin one takes long over it.
-    run(
-        "/usr/sbin/mkfs.xfs",
-        &["-q", "-f", "-K", "-L", CACHE_LABEL, "-d", &room, "-m", &option, device],
-    )?;
-    let uuid = uuid.replace('-', "");
-    note(&uuid)?;
-    unmark(device)?;
-    Ok(uuid)
+    make(claim::room(size))?;
+    note()?;
+    unmark(device, size)
 }
 
 /// Takes a mark away that formatting has left.
-fn unmark(device: &str) -> Result<()> {
-    let size = size_of(device);
+fn unmark(device: &str, size: u64) -> Result<()> {
     let mark = claim::mark_of(&mut File::open(device)?, size)
         .with_context(|| format!("reading {device}"))?;
     if mark.is_some() {
@@ -139,7 +150,12 @@ fn unmark(device: &str) -> Result<()> {
 /// The disk cannot be written.
 pub(super) fn wipe(device: &str) -> Result<()> {
     sys::say(&format!("wiping {device}: it was a cache disk"));
-    claim::mark(Path::new(device), size_of(device), Mark::Released)
+    wipe_by(device, size_of(device))
+}
+
+/// The order of it.
+fn wipe_by(device: &str, size: u64) -> Result<()> {
+    claim::mark(Path::new(device), size, Mark::Released)
         .and_then(|()| claim::clear_start(Path::new(device)))
         .with_context(|| format!("wiping {device}"))
 }
@@ -192,7 +208,7 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
 /// # Errors
 /// It cannot be mounted.
 pub(super) fn mount_disk(device: &str, target: &str, owner: (u32, u32)) -> Result<()> {
-    unmark(device)?;
+    unmark(device, size_of(device))?;
     if target != CACHE {
         match fs::DirBuilder::new().mode(0o700).create(target) {
             Ok(()) => {}
@@ -216,7 +232,7 @@ pub(super) fn grow(device: &str, target: &str) -> Result<()> {
     let geometry = Geometry::of(target)?;
     let Some(blocks) = geometry.grown(claim::room(size_of(device))) else { return Ok(()) };
     // Whatever the storage has put there: no mark of ours.
-    unmark(device)?;
+    unmark(device, size_of(device))?;
     run("/usr/sbin/xfs_growfs", &["-D", &blocks.to_string(), target])
         .with_context(|| format!("growing {device}"))?;
     sys::say(&format!("cache disk {device} has grown to {}", ByteSize(size_of(device))));
@@ -277,6 +293,9 @@ impl Geometry {
         (room >= has.saturating_add(GROWTH_BYTES_MIN)).then_some(room / block)
     }
 }
+
+#[cfg(test)]
+mod cut;
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ mod task;
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read, Seek},
     path::Path,
     process::Command,
     thread,
@@ -159,24 +159,54 @@ pub(crate) fn mount_config(modules: &mut Modules) -> Result<()> {
         .find(|partition| partition.disk == system)
         .with_context(|| format!("the system disk {system} has no config partition"))?
         .device;
-    match probe(&device)? {
-        Content::Blank | Content::Claimed(_) => {
-            let size = size_of(&device);
-            claim::mark(Path::new(&device), size, Mark::Claimed)
-                .with_context(|| format!("claiming {device}"))?;
-            let room = format!("{}k", claim::room(size) >> 10);
-            run(
-                "/usr/sbin/mke2fs",
-                &["-q", "-F", "-t", "ext4", "-L", CONFIG_LABEL, &device, &room],
-            )?;
-            claim::unmark(Path::new(&device), size)
-                .with_context(|| format!("releasing {device}"))?;
+    let size = size_of(&device);
+    let mut partition = File::open(&device).with_context(|| device.clone())?;
+    match config_content(&mut partition, size).with_context(|| format!("reading {device}"))? {
+        Config::ToBeMade => make_config(Path::new(&device), size, |room| {
+            let room = format!("{}k", room >> 10);
+            run("/usr/sbin/mke2fs", &["-q", "-F", "-t", "ext4", "-L", CONFIG_LABEL, &device, &room])
+        })?,
+        Config::Made => check_config(&device),
+        Config::Foreign(content) => {
+            bail!("{device} holds {content:?} instead of our settings; it was left alone")
         }
-        Content::Known("an ext file system") => check_config(&device),
-        other => bail!("{device} holds {other:?} instead of our settings; it was left alone"),
     }
+    drop(partition);
     mount(Some(device.as_str()), CONFIG, Some("ext4"), MOUNT_FLAGS, None::<&str>)
         .with_context(|| format!("mounting {device} on {CONFIG}"))
+}
+
+/// What is on the config partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Config {
+    /// Nothing yet, or what a power cut at the first boot has left.
+    ToBeMade,
+    Made,
+    Foreign(Content),
+}
+
+/// Looks what is on the config partition of `size` bytes.
+///
+/// The partition is on the system disk, where nobody but the appliance writes: while the mark says that
+/// its file system is not made, whatever is on it is part of that one. `mke2fs` writes its superblock last.
+fn config_content(partition: &mut (impl Read + Seek), size: u64) -> io::Result<Config> {
+    if claim::mark_of(partition, size)? == Some(Mark::Claimed) {
+        return Ok(Config::ToBeMade);
+    }
+    Ok(match signatures::probe(partition, size)? {
+        Content::Blank => Config::ToBeMade,
+        Content::Known("an ext file system") => Config::Made,
+        other => Config::Foreign(other),
+    })
+}
+
+/// Makes the file system of the config partition. `make` makes one of so many bytes, durable when it
+/// returns.
+fn make_config(device: &Path, size: u64, make: impl FnOnce(u64) -> Result<()>) -> Result<()> {
+    claim::mark(device, size, Mark::Claimed)
+        .with_context(|| format!("claiming {}", device.display()))?;
+    make(claim::room(size))?;
+    claim::unmark(device, size).with_context(|| format!("releasing {}", device.display()))
 }
 
 /// Replays the journal and mends what can be mended without asking; what cannot shows in the mount.
@@ -191,6 +221,9 @@ fn check_config(device: &str) {
         Err(error) => sys::say(&format!("e2fsck of {device}: {error}")),
     }
 }
+
+#[cfg(test)]
+mod cut;
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,8 @@
 //!
 //! Beside it stands the last one that was good: a broken file costs what was changed in it, not the
 //! network's addresses.
+#[cfg(test)]
+mod cut;
 mod network;
 
 use std::{
@@ -82,7 +84,8 @@ impl Default for Machine {
 /// Why settings are not usable.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MachineError {
-    #[error("the machine settings cannot be read: {0}")]
+    // Its Display draws the document's line in several lines.
+    #[error("the machine settings cannot be read: {}", .0.message())]
     Syntax(#[from] toml::de::Error),
     #[error("machine settings of version {0}; this version reads {VERSION_MIN} to {VERSION}")]
     Version(u32),
@@ -164,13 +167,16 @@ impl Machine {
         };
         let last = fs::read_to_string(last_good(path)).ok();
         let Some(last) = last.and_then(|text| Self::parse(&text, zones).ok()) else {
-            return (None, Some(format!("{problem}; the defaults are used")));
+            let words = "damaged, so the defaults are used: set them again";
+            return (None, Some(format!("{words}. {problem}")));
         };
         let kept = match last.store(path) {
             Ok(()) => String::new(),
-            Err(why) => format!(", but cannot be kept: {why}"),
+            Err(why) => format!(" They cannot be kept: {why}."),
         };
-        (Some(last), Some(format!("{problem}; the settings before them are used{kept}")))
+        // What matters first: a long reason is cut on the front page.
+        let words = "damaged, so those before them are used: look whether they are right";
+        (Some(last), Some(format!("{words}.{kept} {problem}")))
     }
 
     /// Writes the settings; durable when it returns.

@@ -47,6 +47,8 @@ pub(crate) struct Boot {
     pub(crate) state: MachineState,
     /// How long each phase took, in seconds.
     pub(crate) took: Vec<(&'static str, f64)>,
+    /// Phases that failed and should not have.
+    pub(crate) failed: Vec<&'static str>,
     /// What is for the journal, once there is one.
     pub(crate) notes: Vec<String>,
     /// Has work done in children.
@@ -61,6 +63,7 @@ impl Default for Boot {
             machine: Machine::default(),
             state: MachineState::default(),
             took: Vec::new(),
+            failed: Vec::new(),
             notes: Vec::new(),
             entries: Box::new(OwnEntries),
         }
@@ -135,7 +138,10 @@ pub(crate) fn run(phases: &[Phase], boot: &mut Boot) {
         if let Err(error) = done {
             let problem = format!("{}: {error:#}", phase.name);
             match phase.on_failure {
-                OnFailure::Say => boot.say(problem),
+                OnFailure::Say => {
+                    boot.failed.push(phase.name);
+                    boot.say(problem);
+                }
                 OnFailure::Note => boot.notes.push(problem),
             }
         }
@@ -144,7 +150,7 @@ pub(crate) fn run(phases: &[Phase], boot: &mut Boot) {
 
 impl Boot {
     /// Tells the operator of a problem.
-    fn say(&mut self, problem: String) {
+    pub(crate) fn say(&mut self, problem: String) {
         sys::say(&problem);
         self.state.problems.push(problem);
     }

@@ -27,6 +27,7 @@ fn a_phase_that_fails_is_told_and_the_next_one_runs() {
     let (mut boot, _) = boot(Vec::new());
     run(&phases, &mut boot);
     assert_eq!(boot.state.problems, ["first: no such device"]);
+    assert_eq!(boot.failed, ["first"]);
     assert_eq!(boot.notes, ["second: not known to this kernel", "had 7 s"]);
     assert_eq!(
         boot.took.iter().map(|(name, _)| *name).collect::<Vec<_>>(),

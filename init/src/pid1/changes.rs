@@ -45,6 +45,7 @@ impl Running {
     fn answer(&mut self, request: Request, stream: UnixStream) -> Result<()> {
         let answer = match request {
             Request::Settings => {
+                self.update.console_asked = true;
                 let mut settings = Box::new(self.boot.machine.clone());
                 let password_set = settings.password_hash.take().is_some();
                 Answer::Settings { settings, revision: self.trial.revision(), password_set }
@@ -70,6 +71,7 @@ impl Running {
             Request::GatewayTool { tool } => {
                 return errand::send(&Errand::GatewayTool { tool }, stream).map(drop);
             }
+            Request::Update { wanted } => return self.order_update(wanted, stream),
             Request::Disks { order } => return self.order_disks(order, stream),
             Request::End { how } => {
                 self.ending = Some(how);

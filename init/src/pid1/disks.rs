@@ -175,7 +175,7 @@ impl Running {
             State::Running { .. }
             | State::Stopping { .. }
             | State::Waiting { .. }
-            | State::GivenUp(_) => Gateway::Runs,
+            | State::GivenUp => Gateway::Runs,
         };
         Task { policy: self.boot.machine.cache_disks, gateway }
     }

@@ -4,6 +4,7 @@
 //! hardware that comes and goes, the power button, and a tick every second.
 mod changes;
 mod disks;
+mod update;
 
 use std::{
     collections::HashMap,
@@ -29,7 +30,7 @@ use nix::{
     unistd::Pid,
 };
 
-use self::disks::Disks;
+use self::{disks::Disks, update::Update};
 use crate::{
     control::Control,
     log,
@@ -37,7 +38,7 @@ use crate::{
     phases::{self, Boot},
     service::{self, Service},
     shutdown::{self, Ending},
-    supervisor::{Action, STOP_TIME, State, Supervised},
+    supervisor::{Action, STOP_TIME, Supervised},
     sys, time,
     trial::Trial,
     uevents::Uevents,
@@ -48,6 +49,8 @@ const TICK_MS: u16 = 1000;
 const JOURNALD_TIME: Duration = Duration::from_secs(20);
 /// Kernel messages up to this level still reach the consoles once the menu owns them: emergencies.
 const QUIET_PRINTK: &str = "1";
+/// How a service says, over its notify socket, why it ends.
+const ENDS_BECAUSE: &str = "X_TIDEGATE_END=";
 /// `struct input_event` on 64-bit Linux.
 const INPUT_EVENT_BYTES: usize = 24;
 const EV_KEY: u16 = 1;
@@ -90,6 +93,7 @@ struct Running {
     power_buttons: Vec<File>,
     ntp: Option<Vec<String>>,
     disks: Disks,
+    update: Update,
     shown: Option<MachineState>,
     ending: Option<Ending>,
     /// Settings that nobody has confirmed yet.
@@ -117,6 +121,7 @@ impl Running {
                 notify.push(Notify { service, socket: notify_socket(service, path)? });
             }
         }
+        let update = Update::at_boot(&mut boot);
         let supervised = Service::ALL.map(|s| (s, Supervised::new(s.notifies(), s.watchdog())));
         Ok(Self {
             boot,
@@ -129,6 +134,7 @@ impl Running {
             power_buttons: power_buttons(),
             ntp: None,
             disks: Disks::due(sys::since_boot()),
+            update,
             shown: None,
             ending: None,
             trial: Trial::none(),
@@ -200,6 +206,7 @@ impl Running {
         }
         self.follow_trial(now);
         self.follow_disks(now);
+        self.follow_update(now);
         self.follow_ntp();
         if let Err(error) = self.follow_hostname() {
             tracing::error!("host name: {error:#}");
@@ -296,7 +303,9 @@ impl Running {
                     // It may have ended for want of a disk, or so that one can be taken away.
                     self.disks.look_at(sys::since_boot());
                 }
-            } else if !self.disks.ended(pid.as_raw(), code) {
+            } else if !self.disks.ended(pid.as_raw(), code)
+                && !self.update_ended(pid.as_raw(), code)
+            {
                 self.errand_ended(pid.as_raw(), code);
             }
         }
@@ -324,7 +333,11 @@ impl Running {
                         sys::say(&format!("{} is ready", service.name()));
                     }
                     "WATCHDOG=1" => self.supervised(service).notified_alive(now),
-                    _ => {}
+                    _ => {
+                        if let Some(words) = line.strip_prefix(ENDS_BECAUSE) {
+                            self.supervised(service).notified_end(words);
+                        }
+                    }
                 }
             }
         }
@@ -386,17 +399,11 @@ impl Running {
     /// Shows the console what is seen.
     fn show(&mut self) {
         let mut state = self.boot.state.clone();
+        state.update = self.update.state();
         state.trial_until = self.trial.until().map(|until| until.as_secs());
-        for service in Service::ALL {
-            let name = service.name();
-            match self.services[&service].state() {
-                State::Waiting { .. } => {
-                    state.services.push(format!("{name} ended, starting again"))
-                }
-                State::GivenUp(why) => state.services.push(format!("{name} stopped: {why}")),
-                State::Off | State::Running { .. } | State::Stopping { .. } => {}
-            }
-        }
+        let now = sys::since_boot();
+        let troubles = Service::ALL.iter().filter_map(|s| self.services[s].trouble(s.name(), now));
+        state.services.extend(troubles);
         if self.shown.as_ref() == Some(&state) {
             return;
         }

@@ -71,6 +71,14 @@ pub(crate) fn document_of_volume() -> Result<String> {
     }
 }
 
+/// The update on a volume, to be read.
+///
+/// # Errors
+/// There is none, or it cannot be opened.
+pub(crate) fn update_of_volume(modules: &mut Modules) -> Result<(String, fs::File)> {
+    volumes::update(modules)
+}
+
 fn gather(line: &CommandLine, modules: &mut Modules) -> Gathered {
     let mut gathered = Gathered::default();
     modules.load("qemu_fw_cfg");

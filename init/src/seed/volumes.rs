@@ -19,6 +19,8 @@ const PLACE: &str = "/run/tidegate/volume";
 /// Labels of volumes with a seed, in capitals.
 const LABELS: [&str; 2] = ["CIDATA", "TIDEGATE"];
 const DOCUMENT: &str = "tidegate.toml";
+/// Endings of an update's file, in small letters: plain ISO 9660 has room for three of them.
+const UPDATES: [&str; 2] = [".update", ".upd"];
 const ENVIRONMENT: &str = "ovf-env.xml";
 /// Most volumes that are looked at, and most names in one's root folder.
 const VOLUMES_MAX: usize = 32;
@@ -71,6 +73,55 @@ pub(super) fn look(modules: &mut Modules) -> Found {
     found
 }
 
+/// The update on the first volume that has one: its name and the volume, and the open file.
+///
+/// # Errors
+/// There is none, or more than one on a volume; or it cannot be opened.
+pub(super) fn update(modules: &mut Modules) -> Result<(String, File)> {
+    for name in block_devices().into_iter().take(VOLUMES_MAX) {
+        let device = format!("/dev/{name}");
+        // As above.
+        let Ok(mut file) = File::open(&device) else { continue };
+        let Ok(Some((kind, label))) = identify(&mut file) else { continue };
+        drop(file);
+        if !LABELS.contains(&label.to_uppercase().as_str()) {
+            continue;
+        }
+        let what = format!("volume {label:?} on {device}");
+        // What is open stays readable after the volume was detached.
+        let found = mounted(&device, kind, modules, only_update).with_context(|| what.clone())?;
+        if let Some((name, file)) = found {
+            return Ok((format!("{name} on {what}"), file));
+        }
+    }
+    bail!(
+        "no volume labelled TIDEGATE or CIDATA with an update file (tidegate-VERSION.update) is \
+         attached (ISO 9660 or FAT)"
+    )
+}
+
+fn only_update(folder: &Path) -> Result<Option<(String, File)>> {
+    let mut found = None;
+    for entry in fs::read_dir(folder).context("its root folder")?.take(NAMES_MAX) {
+        let name = entry.context("its root folder")?.file_name().to_string_lossy().into_owned();
+        let small = name.to_lowercase();
+        if !UPDATES.iter().any(|ending| small.ends_with(ending)) {
+            continue;
+        }
+        if let Some((other, _)) = found {
+            bail!("it has several updates, {other} and {name}: leave one");
+        }
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(folder.join(&name));
+        let file = file.with_context(|| name.clone())?;
+        if !file.metadata()?.is_file() {
+            bail!("{name} is no file");
+        }
+        found = Some((name, file));
+    }
+    Ok(found)
+}
+
 /// Names of disks, partitions and drives, those of the system disk left out.
 fn block_devices() -> Vec<String> {
     let system = disks::system_disk();
@@ -120,6 +171,23 @@ type Files = (Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// Seed document and OVF environment of a volume.
 fn read(device: &str, kind: Kind, seeds: bool, modules: &mut Modules) -> Result<Files> {
+    mounted(device, kind, modules, |folder| {
+        let document = if seeds { file(folder, DOCUMENT)? } else { None };
+        let environment = match kind {
+            Kind::Iso9660 => file(folder, ENVIRONMENT)?,
+            Kind::Vfat => None,
+        };
+        Ok((document, environment))
+    })
+}
+
+/// Mounts a volume read-only, for as long as it takes to look into its root folder.
+fn mounted<T>(
+    device: &str,
+    kind: Kind,
+    modules: &mut Modules,
+    look: impl FnOnce(&Path) -> Result<T>,
+) -> Result<T> {
     let (name, needs): (_, &[&str]) = match kind {
         Kind::Iso9660 => ("iso9660", &["cdrom", "isofs"]),
         Kind::Vfat => ("vfat", &["nls_cp437", "nls_ascii", "nls_iso8859_1", "vfat"]),
@@ -130,13 +198,9 @@ fn read(device: &str, kind: Kind, seeds: bool, modules: &mut Modules) -> Result<
     fs::create_dir_all(PLACE)?;
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     mount(Some(device), PLACE, Some(name), flags, None::<&str>).context("cannot be mounted")?;
-    let document = if seeds { file(Path::new(PLACE), DOCUMENT) } else { Ok(None) };
-    let environment = match kind {
-        Kind::Iso9660 => file(Path::new(PLACE), ENVIRONMENT),
-        Kind::Vfat => Ok(None),
-    };
+    let found = look(Path::new(PLACE));
     umount2(PLACE, MntFlags::MNT_DETACH).context("cannot be unmounted")?;
-    Ok((document?, environment?))
+    found
 }
 
 /// A file in `folder` by its name in any case: plain ISO 9660 knows no small letters.
@@ -221,6 +285,22 @@ mod tests {
         assert!(file(folder.path(), DOCUMENT).is_err());
         fs::create_dir(folder.path().join(ENVIRONMENT)).unwrap();
         assert!(file(folder.path(), ENVIRONMENT).unwrap_err().to_string().contains("no file"));
+    }
+
+    #[test]
+    fn a_volume_has_one_update() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str| fs::write(folder.path().join(name), name).unwrap();
+        put("tidegate.toml");
+        assert!(only_update(folder.path()).unwrap().is_none());
+        put("TIDEGATE.UPD");
+        let (name, mut file) = only_update(folder.path()).unwrap().unwrap();
+        let mut content = String::new();
+        file.read_to_string(&mut content).unwrap();
+        assert_eq!((name.as_str(), content.as_str()), ("TIDEGATE.UPD", "TIDEGATE.UPD"));
+        put("tidegate-1.4.0.update");
+        let several = only_update(folder.path()).unwrap_err().to_string();
+        assert!(several.contains("leave one"), "{several}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod blob;
 mod config;
 mod faults;
+mod history;
 mod journal;
 mod model;
 mod server;
@@ -15,6 +16,7 @@ mod store;
 
 pub use config::{JournalError, StartError, StoreConfig};
 pub use faults::{FaultAction, FaultRule, Faults, Hold, ParseFaultError, RULES_MAX};
+pub use history::History;
 pub use store::{S3Store, StoredObject};
 
 /// Lower-case hexadecimal.

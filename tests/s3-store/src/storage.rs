@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::blob::{BlobHome, Body};
+use crate::history::Recorder;
 use crate::journal::{Journal, JournalError};
 use crate::model::{Catalog, Change, Refused};
 
@@ -21,6 +22,7 @@ pub(crate) struct Storage {
 struct State {
     catalog: Catalog<Body>,
     journal: Option<Journal>,
+    recorder: Option<Recorder>,
     closed: bool,
 }
 
@@ -46,13 +48,14 @@ impl Storage {
     /// See [`JournalError`].
     pub(crate) fn open(directory: Option<&std::path::Path>) -> Result<Self, JournalError> {
         let (state, home) = match directory {
-            None => {
-                (State { catalog: Catalog::new(), journal: None, closed: false }, BlobHome::Memory)
-            }
+            None => (
+                State { catalog: Catalog::new(), journal: None, recorder: None, closed: false },
+                BlobHome::Memory,
+            ),
             Some(directory) => {
                 let (journal, catalog, files) = Journal::open(directory)?;
                 (
-                    State { catalog, journal: Some(journal), closed: false },
+                    State { catalog, journal: Some(journal), recorder: None, closed: false },
                     BlobHome::Directory(files),
                 )
             }
@@ -76,6 +79,19 @@ impl Storage {
         }
     }
 
+    /// Has `recorder` told of every change from here on, and of what led here.
+    pub(crate) fn record(&self, recorder: Recorder) {
+        let mut state = self.lock();
+        recorder.begin(state.catalog.snapshot());
+        state.recorder = Some(recorder);
+    }
+
+    /// Makes changes that were decided elsewhere.
+    pub(crate) fn replay(&self, changes: impl IntoIterator<Item = Change<Body>>) {
+        let mut state = self.lock();
+        changes.into_iter().for_each(|change| state.catalog.apply(change));
+    }
+
     /// Reads the catalog.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Catalog<Body>) -> T) -> T {
         read(&self.lock().catalog)
@@ -96,9 +112,12 @@ impl Storage {
         let moment = Moment { sequence: state.catalog.next_sequence(), now: now() };
         let (change, reply) = decide(&state.catalog, moment)?;
         if let Some(change) = change {
-            let State { catalog, journal, closed: _ } = &mut *state;
+            let State { catalog, journal, recorder, closed: _ } = &mut *state;
             if let Some(journal) = journal {
                 journal.append(&change).map_err(|error| Refused::Internal(error.to_string()))?;
+            }
+            if let Some(recorder) = recorder {
+                recorder.note(&change);
             }
             catalog.apply(change);
             if let Some(journal) = journal {

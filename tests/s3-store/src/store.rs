@@ -8,8 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
+use crate::blob::Body;
 use crate::config::{StartError, StoreConfig};
 use crate::faults::Faults;
+use crate::history::History;
 use crate::model::{Algorithm, Change, Content, Digests, Headers, Refused, Versioning};
 use crate::server::{self, RequestCounts};
 use crate::storage::Storage;
@@ -83,6 +85,18 @@ impl S3Store {
         let mut store = runtime.block_on(Self::start(config))?;
         store.runtime = Some(runtime);
         Ok(store)
+    }
+
+    /// Keeps every change from here on; `stamp` is asked at each, before anybody is told of it.
+    #[must_use]
+    pub fn record(&self, stamp: impl Fn() -> u64 + Send + 'static) -> History {
+        let history = History::default();
+        self.storage.record(history.recorder(Box::new(stamp)));
+        history
+    }
+
+    pub(crate) fn replay(&self, changes: impl IntoIterator<Item = Change<Body>>) {
+        self.storage.replay(changes);
     }
 
     /// Where the store listens.

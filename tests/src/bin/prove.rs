@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use e2e::workspace::Workspace;
+use e2e::{artifacts::GATEWAY_VARIABLE, workspace::Workspace};
 
 /// Runs the long form of one proof, shows how far it is, and keeps everything that was said in `out`.
 #[derive(Debug, Parser)]
@@ -30,6 +30,89 @@ enum Proof {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Cuts the power of the gateway's cache disk at any write, in a virtual machine: nothing acknowledged is lost.
+    PowerCuts {
+        /// How many.
+        #[arg(long, default_value_t = 10_000)]
+        points: u64,
+        /// Where the random choices begin.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Cuts the appliance's power at any moment of its first boot and of a change of its settings: they are
+    /// whole afterwards.
+    SettingsCuts {
+        /// How many times; a minute each.
+        #[arg(long, default_value_t = 40)]
+        times: u64,
+        /// Where the random choices begin.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Updates the appliance in a virtual machine, by BIOS and by UEFI: a version is tried and kept, one that does not
+    /// come up gives way, and the power is cut while it is written.
+    Update {
+        /// How often the power is cut, on each firmware.
+        #[arg(long, default_value_t = 12)]
+        cuts: u64,
+    },
+}
+
+/// A test and how its long form is asked for.
+struct Long {
+    name: &'static str,
+    /// What is done so many times.
+    what: &'static str,
+    /// The program, and which of its tests.
+    program: &'static str,
+    tests: &'static [&'static str],
+    times_variable: &'static str,
+    times: u64,
+    /// Where the random choices begin, if there are any.
+    seed: Option<u64>,
+}
+
+impl From<Proof> for Long {
+    fn from(proof: Proof) -> Self {
+        match proof {
+            Proof::Kills { times, seed } => Self {
+                name: "kills",
+                what: "kills",
+                program: "serve",
+                tests: &["kills_at_any_moment"],
+                times_variable: "TIDEGATE_KILLS",
+                times,
+                seed: Some(seed),
+            },
+            Proof::PowerCuts { points, seed } => Self {
+                name: "power-cuts",
+                what: "power cuts of the cache disk",
+                program: "power",
+                tests: &["in_a_vm::"],
+                times_variable: "TIDEGATE_POINTS",
+                times: points,
+                seed: Some(seed),
+            },
+            Proof::SettingsCuts { times, seed } => Self {
+                name: "settings-cuts",
+                what: "power cuts of the appliance",
+                program: "cuts",
+                tests: &["--ignored", "long::"],
+                times_variable: "TIDEGATE_CUTS",
+                times,
+                seed: Some(seed),
+            },
+            Proof::Update { cuts } => Self {
+                name: "update",
+                what: "power cuts of updates on each firmware",
+                program: "update",
+                tests: &["--test-threads", "1"],
+                times_variable: "TIDEGATE_UPDATE_CUTS",
+                times: cuts,
+                seed: None,
+            },
+        }
+    }
 }
 
 /// Lines of a proof that are shown.
@@ -46,20 +129,32 @@ fn main() -> ExitCode {
 }
 
 fn run(proof: Proof) -> Result<()> {
-    let Proof::Kills { times, seed } = proof;
+    let Long { name, what, program, tests, times_variable, times, seed } = Long::from(proof);
     let workspace = Workspace::find();
     let out = workspace.root().join("out");
     fs::create_dir_all(&out).context("the folder of the log")?;
-    let log = out.join("prove-kills.log");
-    println!(
-        "{times} kills from the seed {seed}; everything that is said goes to {}",
-        log.display()
-    );
+    let log = out.join(format!("prove-{name}.log"));
+    let from = seed.map(|seed| format!(" from the seed {seed}")).unwrap_or_default();
+    println!("{times} {what}{from}; everything that is said goes to {}", log.display());
+    // `serve` is of the gateway's package: with it, cargo builds the gateway's program with its crash points and
+    // switches, which tests in virtual machines take from beside this one.
+    build(workspace.root())?;
     let mut test = cargo(workspace.root());
-    test.args(["--test", "serve", "--", "--nocapture", "kills_at_any_moment"])
-        .env("TIDEGATE_KILLS", times.to_string())
-        .env("TIDEGATE_SEED", seed.to_string());
+    test.args(["--test", program, "--", "--nocapture"])
+        .args(tests)
+        .env(GATEWAY_VARIABLE, std::env::current_exe()?.with_file_name("gateway"))
+        .env(times_variable, times.to_string());
+    test.envs(seed.map(|seed| ("TIDEGATE_SEED", seed.to_string())));
     follow(test, &log)
+}
+
+/// Builds the gateway's program as its tests use it.
+fn build(root: &Path) -> Result<()> {
+    let status = cargo(root).args(["--no-run", "--test", "serve"]).status()?;
+    if !status.success() {
+        bail!("the gateway does not compile ({status})");
+    }
+    Ok(())
 }
 
 /// Cargo's tests with the features of every other run, so that nothing is compiled anew.

@@ -208,6 +208,24 @@ async fn a_checksum_is_on_every_body_or_on_none() {
     }
 }
 
+/// Credentials for a while come with a token, which each request has to carry (S3 SigV4, temporary security
+/// credentials).
+#[tokio::test]
+async fn a_session_token_goes_along_under_the_signature() {
+    let (store, capture) = captured(&S3Settings::default(), "sales");
+    put(&store).await;
+    assert_eq!(header(&capture.take(), "x-amz-security-token"), "");
+    let settings = S3Settings { session_token: Secret::new("token"), ..S3Settings::default() };
+    let (store, capture) = captured(&settings, "sales");
+    put(&store).await;
+    let whole = capture.take();
+    store.head(&key()).await.unwrap_err();
+    for request in [whole, capture.take()] {
+        assert_eq!(header(&request, "x-amz-security-token"), "token");
+        assert!(header(&request, "authorization").contains("x-amz-security-token"));
+    }
+}
+
 #[tokio::test]
 async fn a_requester_who_pays_says_so_under_the_signature() {
     let (store, capture) = captured(&S3Settings::default(), "sales");

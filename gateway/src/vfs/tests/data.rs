@@ -300,6 +300,30 @@ async fn a_failed_write_changes_the_verifier_and_its_bytes_are_no_success_until_
     assert_eq!(f.content(file).await, b"kept!again");
 }
 
+/// Goal: a write that finds the disk full although there was room when it was let in is no success, and
+/// neither is the commit of what was written before it (A0).
+#[tokio::test]
+async fn a_write_that_finds_no_room_after_all_changes_the_verifier_and_is_no_success() {
+    let f = Fixture::new().await;
+    let file = f.create("f").await;
+    let earlier = f.write(file, 0, b"kept?", Stability::Unstable).await;
+    for how in [Stability::Unstable, Stability::FileSync] {
+        let before = f.fs.verifier();
+        f.disk.fail_writes_for_room(1);
+        let data = Bytes::from_static(b"never");
+        let refused = f.fs.write(&owner(), file, 5, data, how).await.unwrap_err();
+        assert!(matches!(refused, FsError::NoSpace | FsError::TryLater), "{refused:?}");
+        assert_ne!(f.fs.verifier(), before, "clients send everything again");
+        assert_eq!(f.fs.commit(&owner(), file).await.unwrap_err(), FsError::Io, "{how:?}");
+    }
+    assert_ne!(f.fs.verifier(), earlier.verifier);
+    f.write(file, 0, b"kept!again", Stability::Unstable).await;
+    f.fs.commit(&owner(), file).await.unwrap();
+    let f = f.power_cut(6).await;
+    assert_eq!(f.content(file).await, b"kept!again");
+    assert_eq!(f.catalog.verify().await.unwrap(), Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn the_space_told_is_what_can_still_be_written() {
     let f = Fixture::new().await;

@@ -30,6 +30,55 @@ async fn creates_follow_rfc_1813() {
     assert_eq!(f.content(sized.attr.ino).await, [0; 9]);
 }
 
+/// Goal: no way of making an entry makes one of a name that it cannot have, and what is refused leaves
+/// nothing behind (RFC 1813 §3.2).
+#[tokio::test]
+async fn bad_names_are_refused_by_everything_that_makes_an_entry() {
+    let f = Fixture::new().await;
+    let (root, who) = (f.root(), owner());
+    let there = f.create("there").await;
+    f.upload_all().await;
+    let journal = f.catalog.pending(None).await.unwrap();
+    let times = f.fs.getattr(&who, root).await.unwrap();
+    let long = [b'n'; names::NAME_BYTES_MAX + 1];
+    let wide = "\u{e9}".repeat(names::NAME_BYTES_MAX / 2 + 1);
+    for (name, wanted) in [
+        (&b""[..], FsError::Invalid),
+        (b"a/b", FsError::Invalid),
+        (b"/", FsError::Invalid),
+        (b"nul\0", FsError::Invalid),
+        (b"\xff\xfe", FsError::Invalid),
+        // Half a letter, a surrogate, and a letter that is longer than it need be.
+        (b"half \xc3", FsError::Invalid),
+        (b"\xed\xa0\x80", FsError::Invalid),
+        (b"\xc0\xaf", FsError::Invalid),
+        (b"s3key%mine", FsError::Invalid),
+        (crate::store::SCRATCH_NAME.as_bytes(), FsError::Invalid),
+        (&long, FsError::NameTooLong),
+        (wide.as_bytes(), FsError::NameTooLong),
+    ] {
+        let shown = String::from_utf8_lossy(name);
+        for how in [
+            CreateHow::Unchecked(mode(0o600)),
+            CreateHow::Guarded(mode(0o600)),
+            CreateHow::Exclusive([1; 8]),
+        ] {
+            assert_eq!(f.fs.create(&who, root, name, how).await.unwrap_err(), wanted, "{shown}");
+        }
+        let made = f.fs.mkdir(&who, root, name, mode(0o755)).await;
+        assert_eq!(made.unwrap_err(), wanted, "{shown}");
+        let made = f.fs.symlink(&who, root, name, b"target", mode(0o777)).await;
+        assert_eq!(made.unwrap_err(), wanted, "{shown}");
+        let renamed = f.fs.rename(&who, root, b"there", root, name).await;
+        assert_eq!(renamed.unwrap_err(), wanted, "{shown}");
+    }
+    let children = f.catalog.children(root, Ino(0), 100).await.unwrap();
+    assert_eq!(children.iter().map(|child| child.ino).collect::<Vec<_>>(), [there]);
+    assert_eq!(f.catalog.pending(None).await.unwrap(), journal);
+    assert_eq!(f.catalog.next_due().await.unwrap(), None);
+    assert_eq!(f.fs.getattr(&who, root).await.unwrap(), times);
+}
+
 #[tokio::test]
 async fn exclusive_create_is_recognised_after_a_crash() {
     let f = Fixture::new().await;

@@ -10,7 +10,7 @@ mod dice;
 
 use std::{
     any::Any,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     panic::{self, AssertUnwindSafe},
     sync::{
         atomic::{AtomicBool, Ordering},
@@ -28,12 +28,16 @@ use crate::{
     mount::Mount,
     process::{Gateway, Home, settings, store},
 };
-use client::{Client, Manifest};
+use client::{Client, Manifest, Work};
 use dice::Dice;
 
 const CLIENTS: usize = 3;
+/// What they do here.
+const WORK: Work = Work { shares: &["sales"], swaps: true };
 /// Kills of the short form.
 const KILLS: u64 = 6;
+/// Starts in a row that are killed, too, after one of ten kills.
+const STARTS_CUT: usize = 5;
 /// Most calls of a round before the kill.
 const CALLS: usize = 150;
 
@@ -84,7 +88,13 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// Lets the clients work until so many calls were answered, and kills the gateway under them.
-fn work_until_killed(gateway: Gateway, manifests: &mut [Manifest], calls: usize, dice: &mut Dice) {
+fn work_until_killed(
+    gateway: Gateway,
+    work: Work,
+    manifests: &mut [Manifest],
+    calls: usize,
+    dice: &mut Dice,
+) {
     let (answered, answers) = mpsc::channel();
     let is_killed = AtomicBool::new(false);
     let port = gateway.port;
@@ -94,7 +104,7 @@ fn work_until_killed(gateway: Gateway, manifests: &mut [Manifest], calls: usize,
                 (answered.clone(), &is_killed, Dice::new(dice.seed()));
             scope.spawn(move || {
                 let worked = panic::catch_unwind(AssertUnwindSafe(|| {
-                    let mut client = Client::new(number, port, manifest, dice);
+                    let mut client = Client::new(number, work, port, manifest, dice);
                     while !is_killed.load(Ordering::SeqCst) {
                         client.step();
                         answered.send(()).expect("the receiver outlives the clients");
@@ -125,17 +135,22 @@ fn start_and_compare(
     at: &str,
 ) -> Gateway {
     let gateway = Gateway::start(home, &settings(store));
-    let (files, _) = tree(&mut Mount::new(gateway.port, "sales"));
+    let (files, dirs) = tree(&mut Mount::new(gateway.port, "sales"));
     for (number, manifest) in manifests.iter_mut().enumerate() {
-        let own = format!("c{number}/");
-        let found: BTreeMap<_, _> = files
-            .iter()
-            .filter(|(path, _)| path.starts_with(&own))
-            .map(|(path, content)| (path.clone(), content.clone()))
-            .collect();
-        manifest.settle(&found).unwrap_or_else(|why| panic!("{at}, client {number}: {why}"));
+        settle(number, manifest, (&files, &dirs), at);
     }
     gateway
+}
+
+/// Compares what a client was told with what is there of it among these files and directories.
+fn settle(
+    number: usize,
+    manifest: &mut Manifest,
+    (files, dirs): (&BTreeMap<String, Vec<u8>>, &BTreeSet<String>),
+    at: &str,
+) {
+    let found = Manifest::part_of(number, files, dirs);
+    manifest.settle(&found).unwrap_or_else(|why| panic!("{at}, client {number}: {why}"));
 }
 
 /// Lets everything go to S3, and compares.
@@ -166,12 +181,12 @@ fn kills_at_any_moment_lose_nothing_that_was_acknowledged() {
     let mut seen = Seen::default();
     let mut gateway = Gateway::start(&home, &settings(&store));
     asked(&gateway);
-    (0..CLIENTS).for_each(|number| Client::prepare(number, gateway.port));
+    (0..CLIENTS).for_each(|number| Client::prepare(number, WORK, gateway.port));
     for round in 0..kills {
         let at = format!("kill {round} from the seed {seed}");
         set_weather(&store, round, &mut dice);
         let calls = 1 + dice.below(CALLS);
-        work_until_killed(gateway, &mut manifests, calls, &mut dice);
+        work_until_killed(gateway, WORK, &mut manifests, calls, &mut dice);
         let manifests_with =
             |is: fn(&Manifest) -> bool| manifests.iter().filter(|m| is(m)).count() as u64;
         seen.kills += 1;
@@ -179,8 +194,9 @@ fn kills_at_any_moment_lose_nothing_that_was_acknowledged() {
         seen.calls_cut += manifests_with(Manifest::is_asking);
         seen.with_unsure_bytes += u64::from(manifests_with(Manifest::is_unsure) > 0);
         seen.with_parts_under_way += u64::from(store.uploads_in_progress(BUCKET) > 0);
-        if dice.one_in(4) {
-            // Recovery is cut by itself.
+        // Recovery is cut by itself, now and then many times in a row.
+        let starts_cut = if round % 10 == 1 { STARTS_CUT } else { usize::from(dice.one_in(4)) };
+        for _ in 0..starts_cut {
             Gateway::start_and_kill(&home, &settings(&store), dice.below(60));
         }
         gateway = start_and_compare(&home, &store, &mut manifests, &at);

@@ -16,6 +16,10 @@ use crate::{
     shutdown::Ending,
 };
 
+/// A gateway that crashes in a loop, in the supervisor's words.
+const TROUBLE: &str = "gateway has ended 5 times in a row and is started again: cannot listen on \
+                       0.0.0.0:2049: Address in use. See Logs";
+
 #[test]
 fn the_front_page_is_for_everybody() {
     let mut operator = Operator::new();
@@ -36,6 +40,10 @@ fn trouble_is_said_with_what_to_do() {
     view.network.adapters[0].addresses.clear();
     view.machine.problems.push("seed: the document is not TOML".to_owned());
     operator.sees_golden("front-trouble");
+    let mut operator = Operator::new();
+    operator.view.gateway = Err("it is being started".to_owned());
+    operator.view.machine.services.push(TROUBLE.to_owned());
+    operator.sees_golden("front-crashing");
 }
 
 #[test]
@@ -186,7 +194,7 @@ fn resources_are_checked_and_errors_counted() {
     view.machine.cache = "no blank disk is attached".to_owned();
     view.machine.clock = "not kept right: name NTP servers".to_owned();
     view.gateway = Err("it is being started".to_owned());
-    view.machine.services.push("gateway stopped: it ended five times".to_owned());
+    view.machine.services.push(TROUBLE.to_owned());
     operator.sees_golden("resources-trouble");
     operator.types("x");
     assert!(

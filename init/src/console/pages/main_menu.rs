@@ -1,7 +1,7 @@
 //! The main menu: AWS's entries in AWS's order and words, then those that AWS's console lacks.
 use super::{
     addresses, disks, export, logs, network, power, proxy, resources, s3, shares, status, support,
-    system_time,
+    system_time, update,
 };
 use crate::console::{
     grid::Line,
@@ -43,6 +43,7 @@ fn entries(view: &View) -> Vec<Entry> {
         entry("Logs", |_| logs::page()),
         entry("Settings Export and Import", |_| export::page()),
         entry("Support Bundle", |_| support::page()),
+        entry("Update", |_| update::page()),
         entry("Reboot", power::reboot),
         entry("Shut Down", power::shut_down),
     ]

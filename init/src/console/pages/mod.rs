@@ -8,7 +8,7 @@ pub(super) mod log_in;
 mod logs;
 pub(super) mod main_menu;
 mod network;
-mod power;
+pub(super) mod power;
 mod proxy;
 mod resources;
 mod s3;
@@ -17,6 +17,7 @@ mod status;
 mod support;
 mod system_time;
 pub(super) mod trial;
+mod update;
 
 #[cfg(test)]
 mod disks_goldens;
@@ -25,9 +26,13 @@ mod goldens;
 #[cfg(test)]
 mod network_goldens;
 #[cfg(test)]
+mod open_forms;
+#[cfg(test)]
 mod s3_goldens;
 #[cfg(test)]
 mod support_goldens;
+#[cfg(test)]
+mod update_goldens;
 
 use gateway_api::Settings;
 

@@ -22,7 +22,14 @@ pub(super) fn shut_down(_: &View) -> Page {
 }
 
 fn lines(view: &View) -> Vec<Line> {
-    let upload = match &view.gateway {
+    let mut lines = paragraph(&to_upload(view));
+    lines.extend(paragraph("Clients wait until the appliance is back."));
+    lines
+}
+
+/// What is not in S3 yet, in sentences.
+pub(in crate::console) fn to_upload(view: &View) -> String {
+    match &view.gateway {
         Ok(status) if status.upload.is_idle() => "Everything written is in S3.".to_owned(),
         Ok(status) => {
             let mut words = format!("Still to be uploaded: {}.", status::to_upload(status));
@@ -34,8 +41,5 @@ fn lines(view: &View) -> Vec<Line> {
         Err(why) => format!(
             "What is still to be uploaded is not known. The gateway does not answer: {why}."
         ),
-    };
-    let mut lines = paragraph(&upload);
-    lines.extend(paragraph("Clients wait until the appliance is back."));
-    lines
+    }
 }

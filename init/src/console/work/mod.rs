@@ -11,6 +11,7 @@ mod ntp;
 mod s3_test;
 mod support;
 mod tools;
+mod update;
 
 use std::{
     io::{self, Write},
@@ -27,6 +28,8 @@ use std::{
 use gateway_api::{Settings, admin::ADMIN_SOCKET, client::AdminClient};
 
 pub(super) use self::journal::Journal;
+#[cfg(test)]
+pub(super) use self::update::ready as update_is_ready;
 use super::{
     app::Job,
     command::{Command, Event, Finished, MachineChange, StepReport},
@@ -172,6 +175,7 @@ fn run(command: Command, report: &dyn Fn(StepReport)) -> Result<Finished, String
                 Ending::PowerOff => "Shutting down ...",
             }))
         }
+        Command::Update(wanted) => update::run(wanted, report),
         Command::PutGateway { settings, revision } => put_gateway(&settings, revision),
         Command::TestS3 { test, then } => s3_test::run(&test, then, report),
         Command::TestNetwork(targets) => {

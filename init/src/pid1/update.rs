@@ -1,0 +1,185 @@
+//! A version on trial while the machine runs: watched, kept, or given up; and updates that are asked for.
+use std::{
+    os::unix::{net::UnixStream, process::CommandExt},
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+use super::Running;
+use crate::{
+    control::Answer,
+    errand::{self, Errand},
+    observed::UpdateState,
+    phases::Boot,
+    service,
+    service::Service,
+    shutdown::Ending,
+    supervisor::State,
+    sys,
+    update::{self, Facts, Health, NOTE, Note, Stage, Standing, Verdict, Wanted},
+};
+
+/// Phases without which a version is not healthy. The others look at what is not the version's doing: a
+/// seed, for instance.
+const VITAL: [&str; 6] =
+    ["mounts", "drivers", "config partition", "machine settings", "network settings", "journal"];
+
+/// What PID 1 knows of updates.
+#[derive(Debug)]
+pub(super) struct Update {
+    running: Option<Standing>,
+    note: Option<Note>,
+    health: Health,
+    /// The child that tells the boot loaders that this version is kept.
+    keeping: Option<i32>,
+    /// The errand that writes another version.
+    errand: Option<i32>,
+    /// Whether a console has asked for what it shows.
+    pub(super) console_asked: bool,
+}
+
+impl Update {
+    /// After the phases of the boot.
+    pub(super) fn at_boot(boot: &mut Boot) -> Self {
+        let on_trial = update::is_on_trial(&boot.line);
+        let health = if on_trial { Health::begin() } else { Health::Over };
+        let running = Standing::running().map_err(|error| boot.say(format!("update: {error:#}")));
+        let before = Note::load(Path::new(NOTE)).unwrap_or_else(|error| {
+            boot.say(format!("update: {error:#}"));
+            None
+        });
+        let after = before.clone().zip(running.ok()).map(|(note, is)| note.at_boot(is, on_trial));
+        let mut update = Self {
+            running: running.ok(),
+            note: before.clone(),
+            health,
+            keeping: None,
+            errand: None,
+            console_asked: false,
+        };
+        if let Some(after) = after
+            && before.as_ref() != Some(&after)
+        {
+            if matches!(after.stage, Stage::Failed | Stage::Broken) {
+                boot.say(after.in_words());
+            }
+            update.keep_note(after);
+        }
+        if on_trial {
+            sys::say("this version is on trial");
+        }
+        update
+    }
+
+    fn keep_note(&mut self, note: Note) {
+        if let Err(error) = note.store(Path::new(NOTE)) {
+            tracing::error!("what became of the update is not noted: {error:#}");
+        }
+        self.note = Some(note);
+    }
+
+    /// For the console.
+    pub(super) fn state(&self) -> UpdateState {
+        UpdateState {
+            running: self.running,
+            on_trial: self.health.is_on(),
+            note: self.note.clone(),
+        }
+    }
+}
+
+impl Running {
+    /// Looks after a trial.
+    pub(super) fn follow_update(&mut self, now: Duration) {
+        if !self.update.health.is_on() {
+            return;
+        }
+        let runs = |service: Service| match self.services[&service].state() {
+            State::Running { .. } => true,
+            State::Off | State::Stopping { .. } | State::Waiting { .. } | State::GivenUp => false,
+        };
+        // Without a note it is not known; most serve.
+        let gateway_ran = self.update.note.as_ref().is_none_or(|note| note.gateway_ran);
+        let facts = Facts {
+            phase: self.boot.failed.iter().copied().find(|phase| VITAL.contains(phase)),
+            network: runs(Service::Network),
+            gateway: self.services[&Service::Gateway].is_ready() || !gateway_ran,
+            console: self.update.console_asked,
+        };
+        match self.update.health.tick(now, &facts) {
+            Verdict::Wait => {}
+            Verdict::Keep => match keep() {
+                Ok(pid) => self.update.keeping = Some(pid),
+                Err(error) => {
+                    tracing::error!("this version is not kept: {error:#}");
+                    self.update.health.told(now, false);
+                }
+            },
+            Verdict::Reboot(why) => {
+                sys::say(&format!("this version is not healthy, the one before starts: {why}"));
+                if let Some(note) = self.update.note.clone() {
+                    self.update.keep_note(Note { why: Some(why), ..note });
+                }
+                self.ending = Some(Ending::Reboot);
+            }
+        }
+    }
+
+    /// A child ended; whether it was one of these.
+    pub(super) fn update_ended(&mut self, pid: i32, code: Option<i32>) -> bool {
+        if self.update.errand == Some(pid) {
+            self.update.errand = None;
+            match Note::load(Path::new(NOTE)) {
+                Ok(note) => self.update.note = note,
+                Err(error) => tracing::error!("{error:#}"),
+            }
+            return true;
+        }
+        if self.update.keeping != Some(pid) {
+            return false;
+        }
+        self.update.keeping = None;
+        self.update.health.told(sys::since_boot(), code == Some(0));
+        if code == Some(0) {
+            sys::say("this version is healthy and is kept");
+            if let Some(note) = self.update.note.clone() {
+                self.update.keep_note(Note { stage: Stage::Kept, why: None, ..note });
+            }
+        } else {
+            tracing::error!("this version is not kept: the boot loaders could not be told");
+        }
+        true
+    }
+
+    /// Sends for another version.
+    pub(super) fn order_update(&mut self, wanted: Wanted, stream: UnixStream) -> Result<()> {
+        let refused = if self.update.health.is_on() {
+            Some("This version is on trial itself: wait until it is found healthy.")
+        } else if self.update.errand.is_some() {
+            Some("An update is under way already.")
+        } else {
+            None
+        };
+        if let Some(why) = refused {
+            let answer = Answer::Refused { why: why.to_owned() };
+            return answer.write(&stream).context("answering the console");
+        }
+        let gateway_ran = self.services[&Service::Gateway].is_ready();
+        let child = errand::send(&Errand::Update { wanted, gateway_ran }, stream)?;
+        self.update.errand = Some(i32::try_from(child.id())?);
+        Ok(())
+    }
+}
+
+/// Starts to tell the boot loaders that this version is kept.
+fn keep() -> Result<i32> {
+    let mut command = Command::new(service::INIT);
+    command.arg("keep-version").env_clear().process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    service::unblock_signals(&mut command);
+    let child = command.spawn().context("telling the boot loaders")?;
+    Ok(i32::try_from(child.id())?)
+}

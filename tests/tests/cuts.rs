@@ -1,0 +1,131 @@
+//! The power is cut at any moment while the appliance keeps something for itself: its first boot, in which the
+//! partition for settings and the cache disk are made, and a change of its settings. Method: QEMU is killed,
+//! again and again, at moments that a seed chooses; then it boots, has the settings before or those after,
+//! and serves its share. The long form only: `cargo prove settings-cuts`. What the short forms of other tests
+//! (`settings`, `story`) cut is chosen by the clock; what may be found after a cut is tried as a table in
+//! `init/src/power_cut.rs`.
+use std::{env, fs, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    appliance_vm::{new_boot_disk, new_cache_disk},
+    lab::{Alone, Appliance, BOOT_LIMIT},
+    pages::{choose_on_serial, field, log_in_on_serial, page_on_serial, status_on_serial},
+    seed,
+};
+
+const PAGE_LIMIT: Duration = Duration::from_secs(180);
+const SHARE: &str = ":/sales /mnt/sales";
+/// How many cuts, unless `TIDEGATE_CUTS` says.
+const TIMES: u64 = 10;
+/// From stage 2 to the gateway's start, emulated: both file systems are made in it.
+const FIRST_BOOT_MS: u64 = 12_000;
+/// From Enter to the settings on the disk, emulated.
+const CHANGE_MS: u64 = 900;
+
+/// xorshift64: where each cut falls.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: u64) -> Duration {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        Duration::from_millis(self.0 % bound)
+    }
+}
+
+fn number(variable: &str, otherwise: u64) -> Result<u64> {
+    match env::var(variable) {
+        Ok(text) => text.parse().with_context(|| format!("{variable}={text}")),
+        Err(_) => Ok(otherwise),
+    }
+}
+
+/// A new appliance, whose power is cut within its first boot.
+fn first_boot(alone: &Alone, chance: &mut Chance) -> Result<Duration> {
+    for disk in [&alone.hardware.boot_disk, &alone.hardware.cache_disk] {
+        fs::remove_file(disk)?;
+    }
+    new_boot_disk(&alone.parts.image, &alone.hardware.boot_disk)?;
+    new_cache_disk(&alone.hardware.cache_disk)?;
+    let appliance = alone.power_on()?;
+    appliance.serial.expect("stage 2", BOOT_LIMIT)?;
+    let after = chance.below(FIRST_BOOT_MS);
+    std::thread::sleep(after);
+    appliance.machine.cut_power()?;
+    Ok(after)
+}
+
+/// Saves another name, and has the power cut while it is saved.
+fn change(mut appliance: Appliance, name: &str, chance: &mut Chance) -> Result<Duration> {
+    let serial = &mut appliance.serial;
+    log_in_on_serial(serial, PAGE_LIMIT)?;
+    choose_on_serial(serial, "Network Configuration", PAGE_LIMIT)?;
+    choose_on_serial(serial, "Configure Hostname", PAGE_LIMIT)?;
+    page_on_serial(serial, "[ Apply ]", PAGE_LIMIT)?;
+    serial.send(&format!("\x15{name}\r\r\r"))?;
+    let after = chance.below(CHANGE_MS);
+    std::thread::sleep(after);
+    appliance.machine.cut_power()?;
+    Ok(after)
+}
+
+/// Boots, and finds everything in order; answers the appliance and its name.
+fn in_order(alone: &Alone) -> Result<(Appliance, String)> {
+    let appliance = alone.power_on()?;
+    let page = status_on_serial(&appliance.serial, SHARE, BOOT_LIMIT)?;
+    ensure!(field(&page, "Problem").is_err(), "{page}");
+    ensure!(field(&page, "Cache disk")?.contains("150"), "{page}");
+    ensure!(field(&page, "Time zone")?.starts_with(seed::TIME_ZONE), "{page}");
+    let name = field(&page, "Name")?;
+    Ok((appliance, name))
+}
+
+fn cuts() -> Result<()> {
+    let (times, seed) = (number("TIDEGATE_CUTS", TIMES)?, number("TIDEGATE_SEED", 1)?);
+    let mut chance = Chance(seed.max(1));
+    let alone = Alone::new("cuts")?;
+    let (mut old, mut new) = (0, 0);
+    let mut name = seed::HOSTNAME.to_owned();
+    let mut running: Option<Appliance> = None;
+    for round in 1..=times {
+        // Of four cuts, one within a first boot; the first one, too.
+        let after = if let Some(appliance) = running.take().filter(|_| round % 4 != 1) {
+            let next = format!("gate{round}");
+            let after = change(appliance, &next, &mut chance)?;
+            let (appliance, found) = in_order(&alone)?;
+            ensure!(found == name || found == next, "{found} after {name} and {next}");
+            if found == next {
+                new += 1
+            } else {
+                old += 1
+            }
+            name = found;
+            running = Some(appliance);
+            format!("{} ms into a change", after.as_millis())
+        } else {
+            let after = first_boot(&alone, &mut chance)?;
+            let (appliance, found) = in_order(&alone)?;
+            ensure!(found == seed::HOSTNAME, "{found}");
+            name = found;
+            running = Some(appliance);
+            format!("{} ms into the first boot's stage 2", after.as_millis())
+        };
+        println!("proof: cut {round} of {times}, {after}: in order, the name is {name}");
+    }
+    println!(
+        "proof: of the changes that were cut, {new} were kept and {old} were not; all were whole"
+    );
+    Ok(())
+}
+
+mod long {
+    #[test]
+    #[ignore = "a minute for each cut: cargo prove settings-cuts"]
+    fn a_power_cut_at_any_moment_leaves_whole_settings_and_disks() {
+        if let Err(error) = super::cuts() {
+            panic!("{error:?}");
+        }
+    }
+}
