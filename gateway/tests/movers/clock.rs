@@ -4,20 +4,13 @@ use gateway::vfs::{CreateHow, SetAttr, ShareFs, Stability};
 use gateway_api::status::ShareState;
 use s3_store::{FaultAction, FaultRule};
 
-use crate::{listing::root_user, world::World};
+use crate::{
+    listing::root_user,
+    quiet::{QUIET_MS, do_what_is_due},
+    world::World,
+};
 
-const QUIET_MS: u64 = 5_000;
 const TEN_YEARS_MS: i64 = 10 * 365 * 24 * 3_600_000;
-
-/// Lets the uploader do all that is due by now: a file that is due as the last of them has gone.
-async fn do_what_is_due(w: &World, last: &str) {
-    w.file(last, b"due now").await;
-    let key = format!("p/{last}");
-    w.until_by_now("what is due is done", || async {
-        w.keys().contains(&key) && w.catalog.jobs_out().await.unwrap() == 0
-    })
-    .await;
-}
 
 /// Goal: a file whose quiet time runs is uploaded after what was left of it, whichever way the clock jumps, and by
 /// however much.

@@ -154,19 +154,23 @@ async fn an_object_changed_before_its_deletion_arrives_is_kept() {
     assert_eq!((w.object("p/f").body, w.conflicts()), (b"theirs".to_vec(), 1));
 }
 
+/// Another client copies an object, as `aws s3 cp` does: the copy carries our generation tag.
+async fn others_copy(w: &World, from: &str, to: &str) {
+    let store = w.store();
+    let [from, to] = [from, to].map(|key| gateway::object::ObjectKey::new(key).unwrap());
+    let head = store.head(&from).await.unwrap();
+    let options = gateway::store::PutOptions { user: head.user, ..Default::default() };
+    let absent = gateway::store::Expect::Absent;
+    store.copy(&from, &head.etag, &to, &options, &absent).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_another_client_made_of_our_object_is_not_taken_for_ours() {
     let mut w = World::new().await;
     w.file("f", b"published").await;
     w.drain().await;
     w.halt().await;
-    // As `aws s3 cp` does: the copy carries our generation tag.
-    let store = w.store();
-    let key = |key: &str| gateway::object::ObjectKey::new(key).unwrap();
-    let head = store.head(&key("p/f")).await.unwrap();
-    let options = gateway::store::PutOptions { user: head.user, ..Default::default() };
-    let absent = gateway::store::Expect::Absent;
-    store.copy(&key("p/f"), &head.etag, &key("p/g"), &options, &absent).await.unwrap();
+    others_copy(&w, "p/f", "p/g").await;
     w.file("g", b"ours").await;
     w.start();
     w.drain().await;
@@ -271,12 +275,7 @@ async fn a_copy_that_another_client_made_is_not_taken_for_what_a_renamed_file_ha
     w.halt().await;
     w.s3.faults().clear();
     w.rename("g", "h").await;
-    let store = w.store();
-    let key = |key: &str| gateway::object::ObjectKey::new(key).unwrap();
-    let head = store.head(&key("p/f")).await.unwrap();
-    let options = gateway::store::PutOptions { user: head.user, ..Default::default() };
-    let absent = gateway::store::Expect::Absent;
-    store.copy(&key("p/f"), &head.etag, &key("p/g"), &options, &absent).await.unwrap();
+    others_copy(&w, "p/f", "p/g").await;
     w.start();
     w.drain().await;
     assert_eq!(w.keys(), ["p/f", "p/g", "p/h"]);

@@ -7,10 +7,10 @@ use crate::{
     world::{World, pattern},
 };
 
-const QUIET_MS: u64 = 5_000;
+pub(crate) const QUIET_MS: u64 = 5_000;
 
 /// Lets the uploader do all that is due by now: a file that is due as the last of them has gone.
-async fn do_what_is_due(w: &World, last: &str) {
+pub(crate) async fn do_what_is_due(w: &World, last: &str) {
     w.file(last, b"due now").await;
     let key = format!("p/{last}");
     w.until_by_now("what is due is done", || async {

@@ -51,9 +51,10 @@ async fn a_caller_that_may_wait_commits_itself_and_durably() {
     assert_eq!(f.catalog.child(root, "a").await.unwrap().unwrap().ino, made);
 }
 
-#[tokio::test]
-async fn a_caller_does_not_wait_for_somebody_who_commits() {
-    let f = Fixture::new().await;
+/// A change that is under way until it is told to go on.
+async fn held_writer(
+    f: &Fixture,
+) -> (tokio::task::JoinHandle<Result<(), CatalogError>>, std::sync::mpsc::Sender<()>) {
     let (begun, has_begun) = std::sync::mpsc::channel();
     let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
     let catalog = f.catalog.clone();
@@ -66,6 +67,13 @@ async fn a_caller_does_not_wait_for_somebody_who_commits() {
         catalog.write(wait).await
     });
     tokio::task::spawn_blocking(move || has_begun.recv().unwrap()).await.unwrap();
+    (slow, go_on)
+}
+
+#[tokio::test]
+async fn a_caller_does_not_wait_for_somebody_who_commits() {
+    let f = Fixture::new().await;
+    let (slow, go_on) = held_writer(&f).await;
     let mut meanwhile = pin!(f.file(f.share.root, "a"));
     let first = poll_fn(|cx| {
         Poll::Ready(here(Patience::Sync, || meanwhile.as_mut().poll(cx)).is_pending())
@@ -145,18 +153,7 @@ fn commits(f: &Fixture) -> usize {
 async fn many_changes_share_few_commits() {
     const CHANGES: usize = 600;
     let f = Fixture::new().await;
-    let (begun, has_begun) = std::sync::mpsc::channel();
-    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
-    let catalog = f.catalog.clone();
-    let slow = tokio::spawn(async move {
-        let wait = move |_: &mut Txn<'_>| {
-            begun.send(()).unwrap();
-            may_go_on.recv().unwrap();
-            Ok(())
-        };
-        catalog.write(wait).await
-    });
-    tokio::task::spawn_blocking(move || has_begun.recv().unwrap()).await.unwrap();
+    let (slow, go_on) = held_writer(&f).await;
     let before = commits(&f);
     let names: Vec<String> = (0..CHANGES).map(|number| format!("f{number:03}")).collect();
     let root = f.share.root;
