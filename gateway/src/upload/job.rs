@@ -9,7 +9,7 @@ use super::{
     early::{self, Ahead},
     landed::Earlier,
     plan::SINGLE_PUT_BYTES_MAX,
-    publish::{Outcome, Sent, publish},
+    publish::{Outcome, Sent, look, publish},
     swapped::step_aside,
 };
 use crate::{
@@ -209,13 +209,12 @@ impl Tools {
             None => true,
         };
         if refused && job.uncertain {
-            match store.head(&job.key).await {
-                Ok(head) if self.has_sent(job, &head) => {
+            match look(self, &job.key).await? {
+                Some(head) if self.has_sent(job, &head) => {
                     store.delete(&job.key, Some(&head.etag)).await?;
                 }
-                Ok(_) => self.kept(&job.key),
-                Err(error) if error.kind == StoreErrorKind::NotFound => {}
-                Err(error) => return Err(error.into()),
+                Some(_) => self.kept(&job.key),
+                None => {}
             }
         } else if refused {
             self.kept(&job.key);

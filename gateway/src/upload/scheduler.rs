@@ -127,7 +127,7 @@ impl Uploader {
         self.inner.changed.notify_one();
     }
 
-    /// Uploads until `stop`, then lets go of what is under way: the journal keeps it.
+    /// Uploads until `stop`, then lets go of what is under way: the journal keeps it, and it can be claimed again.
     pub async fn run(self, stop: CancellationToken) {
         let mut journal = self.inner.catalog.journal_changed();
         let mut running = Running {
@@ -156,6 +156,12 @@ impl Uploader {
             }
         }
         running.tasks.shutdown().await;
+        // Whoever uploads next in this process is handed them again.
+        for op in running.ops.into_values() {
+            if let Err(error) = self.inner.catalog.release_job(op, self.inner.clock.now()).await {
+                tracing::error!(op = op.0, "the next start hands the job out again: {error}");
+            }
+        }
     }
 
     fn options(&self) -> UploaderOptions {

@@ -14,6 +14,7 @@ mod process;
 #[path = "../nfs_protocol/raw.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "shared with the protocol's own tests")]
 mod raw;
+mod repeated;
 mod stored;
 mod two;
 
