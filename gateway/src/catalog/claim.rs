@@ -1,9 +1,11 @@
 //! Which journalled work may go to S3 next: one mutation per key (I7), sources before what replaces
 //! them, deletions folded into the publish that replaces the object.
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    Catalog, changed, early,
+    Catalog, changed,
+    due::{Due, due_rows, of_op, others_at, sync_of},
+    early,
     error::CatalogError,
     inode,
     journal::{
@@ -20,8 +22,6 @@ use crate::{
     object::{ETag, ObjectKey},
 };
 
-/// Rows looked at beyond those claimed, so that waiting ones do not hide ready ones.
-const LOOK_AHEAD_ROWS: usize = 256;
 /// How long an operation that waits for another one is left alone, in milliseconds. Short: the
 /// other one is usually done within one round trip to S3.
 const WAIT_MILLIS: u64 = 250;
@@ -33,66 +33,14 @@ const CORRUPT_MILLIS: u64 = 300_000;
 /// Files that wait for each other that are looked at in one step; the next step goes on from there.
 const WALK_FILES: usize = 64;
 
-/// A journal row that is due.
-struct Due {
-    op: OpId,
-    kind: u8,
-    share: ShareId,
-    ino: Option<Ino>,
-    key: Option<String>,
-    etag: Option<ETag>,
-    uncertain: bool,
-    taken_over: Option<(String, String)>,
-    /// It was found there, and is not this file's to delete.
-    is_seen: bool,
-    /// Its bytes are another file's, elsewhere.
-    is_moved: bool,
-    not_before: Timestamp,
-    /// How far the walk over those that it waits for has come: the next file, and the least one so far.
-    walk: Option<(Ino, Ino)>,
-    sent_key: Option<String>,
-    sent_version: Option<u64>,
-    start_version: Option<u64>,
-    attempts: u32,
-    upload_id: Option<String>,
-    upload_key: Option<String>,
-    is_incomplete: bool,
-}
-
-fn due_row(row: &Row<'_>) -> rusqlite::Result<Due> {
-    let both = |a: Option<String>, b: Option<String>| a.zip(b);
-    Ok(Due {
-        op: OpId(row.get(0)?),
-        kind: row.get(1)?,
-        share: ShareId(row.get(2)?),
-        ino: row.get::<_, Option<u64>>(3)?.map(Ino),
-        key: row.get(4)?,
-        etag: row.get::<_, Option<String>>(5)?.map(ETag::new),
-        uncertain: row.get(6)?,
-        taken_over: both(row.get(7)?, row.get(8)?),
-        sent_key: row.get(9)?,
-        attempts: row.get(10)?,
-        upload_id: row.get(11)?,
-        upload_key: row.get(12)?,
-        sent_version: row.get(13)?,
-        is_incomplete: row.get(14)?,
-        start_version: row.get(20)?,
-        is_seen: row.get(15)?,
-        not_before: Timestamp::from_nanos(row.get(16)?),
-        walk: row
-            .get::<_, Option<u64>>(17)?
-            .zip(row.get::<_, Option<u64>>(18)?)
-            .map(|(at, least)| (Ino(at), Ino(least))),
-        is_moved: row.get(19)?,
-    })
-}
-
 /// What is to become of a due row.
 enum Decision {
     /// Hand it out; it works on these keys. It may be another file's, which is in the way.
     Claim(Job, Vec<String>),
     /// Something else must be done first: look again after so many milliseconds.
     Wait(u64),
+    /// A flush waits for this file, and somebody is writing it.
+    Still(Ino),
     /// A job that is out holds its key.
     Busy,
 }
@@ -113,6 +61,25 @@ impl Catalog {
                 // Nobody gets them.
                 txn.state.claims = out;
                 txn.state.claims.note_release();
+            }
+            claimed
+        })
+        .await
+    }
+
+    /// The job of a [`Job::Still`] whose writers are kept away: the claim of that ends, and one of the job begins.
+    /// `None`: it cannot go yet, as something else comes first, or a burst of writes is open whose commit makes it
+    /// due. Call with the inode's exclusive lock held.
+    ///
+    /// # Errors
+    /// Of the database; [`CatalogError::Corrupt`] for an operation that makes no sense.
+    pub async fn claim_still(&self, op: OpId, now: Timestamp) -> Result<Option<Job>, CatalogError> {
+        self.write(move |txn| {
+            txn.state.claims.release(op);
+            let claimed = claim_one(txn, op, now);
+            if claimed.is_err() {
+                // Nobody gets it.
+                txn.state.claims.release(op);
             }
             claimed
         })
@@ -171,15 +138,11 @@ fn claim_due(txn: &mut Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Job>
             continue;
         }
         match decide(txn, &due, now) {
-            Ok(Decision::Claim(job, keys)) => {
-                let keys = keys.into_iter().map(|key| (due.share, key)).collect();
-                let is_own = job.op() == due.op;
-                let uploads = due.ino.filter(|_| is_own && due.kind == KIND_SYNC);
-                txn.state.claims.claim(job.op(), keys, uploads);
-                jobs.push(job);
-                if !is_own {
-                    wait(txn, &due, now.plus_millis(WAIT_MILLIS))?;
-                }
+            Ok(Decision::Claim(job, keys)) => jobs.push(hand_out(txn, &due, job, keys, now)?),
+            Ok(Decision::Still(ino)) => {
+                let (op, share) = (due.op, due.share);
+                txn.state.claims.claim(op, Vec::new(), None);
+                jobs.push(Job::Still { op, share, ino });
             }
             Ok(Decision::Wait(millis)) => wait(txn, &due, now.plus_millis(millis))?,
             Ok(Decision::Busy) => {}
@@ -200,6 +163,41 @@ fn claim_due(txn: &mut Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Job>
     Ok(jobs)
 }
 
+/// Hands out `op`, whether or not it is due: nobody writes its file.
+fn claim_one(txn: &mut Txn<'_>, op: OpId, now: Timestamp) -> Result<Option<Job>, CatalogError> {
+    let Some(due) = of_op(txn.db, op)? else { return Ok(None) };
+    match decide(txn, &due, now)? {
+        Decision::Claim(job, keys) => return hand_out(txn, &due, job, keys, now).map(Some),
+        Decision::Still(ino) => {
+            // A burst that is held in memory alone is seen at the next look only.
+            let is_noted = inode::get(txn.db, ino)?.writing;
+            wait(txn, &due, if is_noted { NEVER } else { now.plus_millis(HELD_MILLIS) })?;
+        }
+        Decision::Wait(millis) => wait(txn, &due, now.plus_millis(millis))?,
+        Decision::Busy => {}
+    }
+    Ok(None)
+}
+
+/// What comes of `due` goes out, and works on `keys`.
+fn hand_out(
+    txn: &mut Txn<'_>,
+    due: &Due,
+    job: Job,
+    keys: Vec<String>,
+    now: Timestamp,
+) -> Result<Job, CatalogError> {
+    let keys = keys.into_iter().map(|key| (due.share, key)).collect();
+    let is_own = job.op() == due.op;
+    let uploads = due.ino.filter(|_| is_own && due.kind == KIND_SYNC);
+    txn.state.claims.claim(job.op(), keys, uploads);
+    txn.state.awaited.claimed(job.op());
+    if !is_own {
+        wait(txn, due, now.plus_millis(WAIT_MILLIS))?;
+    }
+    Ok(job)
+}
+
 /// The row is not looked at before `until`.
 fn wait(txn: &Txn<'_>, due: &Due, until: Timestamp) -> Result<(), CatalogError> {
     txn.db
@@ -208,55 +206,12 @@ fn wait(txn: &Txn<'_>, due: &Due, until: Timestamp) -> Result<(), CatalogError> 
     Ok(())
 }
 
-/// What [`due_row`] reads.
-macro_rules! due_columns {
-    () => {
-        "op, kind, share, ino, key, etag, uncertain, expect_key, expect_etag, sent_key, attempts,
-         upload_id, upload_key, sent_version, incomplete, expect_seen, not_before,
-         walk_at, walk_least, moved, start_version"
-    };
-}
-
-fn due_rows(txn: &Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Due>, CatalogError> {
-    // Of a key that a job works on, its deletion and two files may wait: they hide nobody.
-    let claims = &txn.state.claims;
-    let rows_max = limit + claims.len() + 3 * claims.keys() + LOOK_AHEAD_ROWS;
-    let mut query = txn.db.prepare_cached(concat!(
-        "SELECT ",
-        due_columns!(),
-        " FROM journal WHERE kind <> 2 AND not_before <= ?1 ORDER BY not_before, op LIMIT ?2"
-    ))?;
-    let rows = query.query_map(params![now.as_nanos(), rows_max], due_row)?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// Other publishes of which an attempt may have landed at `key`, or that have taken over what was there.
-fn others_at(db: &Connection, due: &Due, key: &str) -> Result<Vec<Due>, CatalogError> {
-    let mut query = db.prepare_cached(concat!(
-        "SELECT ",
-        due_columns!(),
-        " FROM journal WHERE kind = 0 AND op <> ?3 AND op IN (
-              SELECT op FROM journal WHERE share = ?1 AND sent_key = ?2
-              UNION SELECT op FROM journal WHERE share = ?1 AND expect_key = ?2)"
-    ))?;
-    let rows = query.query_map(params![due.share.0, key, due.op.0], due_row)?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// The row of the file's upload.
-fn sync_of(db: &Connection, ino: Ino) -> Result<Option<Due>, CatalogError> {
-    let mut query = db.prepare_cached(concat!(
-        "SELECT ",
-        due_columns!(),
-        " FROM journal WHERE kind = 0 AND ino = ?1"
-    ))?;
-    Ok(query.query_row([ino.0], due_row).optional()?)
-}
-
 fn decide(txn: &mut Txn<'_>, due: &Due, now: Timestamp) -> Result<Decision, CatalogError> {
     match (due.kind, &due.ino, &due.key) {
         // From here on nobody can hold it; given back with the claim, or after this transaction.
-        (KIND_SYNC, Some(ino), _) if !txn.state.held.claim(*ino) => Ok(Decision::Wait(HELD_MILLIS)),
+        (KIND_SYNC, Some(ino), _) if !txn.state.held.claim(*ino) => {
+            Ok(being_written(txn, due, *ino, HELD_MILLIS))
+        }
         (KIND_SYNC, Some(ino), _) => decide_sync(txn, due, *ino, now),
         (KIND_DELETE, _, Some(key)) => decide_delete(txn, due, key),
         (KIND_ABORT, _, Some(key)) => {
@@ -277,6 +232,11 @@ fn decide(txn: &mut Txn<'_>, due: &Due, now: Timestamp) -> Result<Decision, Cata
         }
         (kind, _, _) => Err(CatalogError::Corrupt(format!("journal row of kind {kind}"))),
     }
+}
+
+/// A file of which a burst of writes is open.
+fn being_written(txn: &Txn<'_>, due: &Due, ino: Ino, millis: u64) -> Decision {
+    if txn.state.awaited.has(due.op) { Decision::Still(ino) } else { Decision::Wait(millis) }
 }
 
 fn decide_delete(txn: &mut Txn<'_>, due: &Due, key: &str) -> Result<Decision, CatalogError> {
@@ -312,7 +272,7 @@ fn decide_sync(
 ) -> Result<Decision, CatalogError> {
     let inode = inode::get(txn.db, ino)?;
     if inode.writing {
-        return Ok(Decision::Wait(WAIT_MILLIS));
+        return Ok(being_written(txn, due, ino, WAIT_MILLIS));
     }
     let key = inode::key_of(txn.db, &inode)?;
     let object = ObjectKey::new(key.as_str())

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{
     Catalog, changed, content,
     error::CatalogError,
-    inode,
+    flush, inode,
     multipart::{self, abandon, forget},
     range,
     types::{Expected, Finish, Inode, OpId},
@@ -55,13 +55,24 @@ pub(super) fn enqueue(
         return Ok(());
     }
     let due = if inode.writing { NEVER } else { due };
+    let (awaited, at) = txn.state.awaited.due();
     txn.db
         .prepare_cached(
             "INSERT INTO journal (kind, share, ino, not_before, since)
              VALUES (0, ?1, ?2, ?3, CAST(unixepoch('subsec') * 1000 AS INTEGER))
-             ON CONFLICT (ino) WHERE kind = 0 DO UPDATE SET not_before = excluded.not_before",
+             ON CONFLICT (ino) WHERE kind = 0 DO UPDATE SET
+                 not_before = CASE WHEN op > ?4 THEN excluded.not_before
+                                   WHEN attempts > 0 AND not_before < ?6 THEN not_before
+                                   ELSE ?5 END",
         )?
-        .execute(params![inode.share.0, ino.0, due.as_nanos()])?;
+        .execute(params![
+            inode.share.0,
+            ino.0,
+            due.as_nanos(),
+            awaited.0,
+            at.as_nanos(),
+            NEVER.as_nanos()
+        ])?;
     txn.state.journal_changed = true;
     Ok(())
 }
@@ -514,6 +525,9 @@ fn published(
              WHERE op = ?1",
         )?
         .execute([op.0])?;
+    if is_whole {
+        flush::taken(txn.db, txn.state, op)?;
+    }
     Ok(Finish::Superseded)
 }
 

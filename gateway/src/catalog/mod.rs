@@ -20,6 +20,7 @@ mod counts;
 mod depth;
 mod disk;
 mod done;
+mod due;
 mod early;
 mod epoch;
 mod error;

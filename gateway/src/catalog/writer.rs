@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     epoch::Epoch,
     error::CatalogError,
+    flush::Awaited,
     held::Held,
     rows::{Changes, Rows, Touched},
     sums::SumMemory,
@@ -93,6 +94,11 @@ impl Claims {
     /// The share of a job that is out.
     pub(super) fn share_of(&self, op: OpId) -> Option<ShareId> {
         self.by_op.get(&op).and_then(|claim| claim.keys.first()).map(|(share, _)| *share)
+    }
+
+    /// The jobs that are out.
+    pub(super) fn ops(&self) -> impl Iterator<Item = OpId> {
+        self.by_op.keys().copied()
     }
 
     /// Whether a job works on `key`.
@@ -202,6 +208,8 @@ pub(super) struct WriterState {
     pub(super) claims: Claims,
     pub(super) listings: Listings,
     pub(super) offered: super::early::Offered,
+    /// What a flush waits for.
+    pub(super) awaited: Awaited,
     /// Set by operations that make work for the movers.
     pub(super) journal_changed: bool,
 }

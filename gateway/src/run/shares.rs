@@ -148,6 +148,7 @@ impl Shares {
                 copy_bytes_max: COPY_BYTES_MAX,
             },
         );
+        uploader.commit_by(Arc::clone(&parts.write_back) as _);
         Self {
             parts,
             uploader,

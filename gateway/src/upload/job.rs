@@ -1,8 +1,10 @@
 //! One job from claim to end: what it is done with, and how its outcome is told to the catalog.
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
+
+use bytes::Bytes;
 
 use super::{
     concurrency::Ended,
@@ -10,10 +12,11 @@ use super::{
     landed::Earlier,
     plan::SINGLE_PUT_BYTES_MAX,
     publish::{Outcome, Sent, look, publish},
+    still::{Bursts, still},
     swapped::step_aside,
 };
 use crate::{
-    budget::MemoryBudget,
+    budget::{MemoryBudget, Reserved},
     cache::CacheStore,
     catalog::{Catalog, CatalogError, DeleteJob, EarlyJob, Finish, Job, OpId, SyncJob},
     clock::Clock,
@@ -78,6 +81,10 @@ pub(super) struct Tools {
     pub(super) sent: Arc<AtomicU64>,
     /// What went ahead of files that are being written.
     pub(super) ahead: Arc<Ahead>,
+    /// What clients have written and not committed, if it is known.
+    pub(super) bursts: Option<Arc<dyn Bursts>>,
+    /// All bytes of the job's file, if they were read before, and the memory for them; whoever sends them takes them.
+    pub(super) body: Arc<Mutex<Option<(Bytes, Reserved)>>>,
 }
 
 impl Tools {
@@ -88,6 +95,15 @@ impl Tools {
             self.log(self.catalog.release_job(op, until).await);
             return Ended::default();
         }
+        if let Job::Still { op, ino, .. } = job {
+            return still(self, op, ino).await;
+        }
+        self.run_claimed(job).await
+    }
+
+    /// The same for a job that is more than a turn.
+    pub(super) async fn run_claimed(&self, job: Job) -> Ended {
+        let op = job.op();
         let attempts = attempts(&job);
         let what = describe(&job);
         let done = match job {
@@ -96,6 +112,8 @@ impl Tools {
             Job::Delete(job) => self.delete(&job).await,
             Job::Abort { op, key, upload_id, .. } => self.abort(op, &key, &upload_id).await,
             Job::StepAside(job) => step_aside(self, &job).await,
+            // Its writers have to be kept away first.
+            Job::Still { .. } => Err(JobError::Superseded),
         };
         match done {
             Ok(()) => self.ended(None),
@@ -247,6 +265,11 @@ impl Tools {
         Ok(self.catalog.finish_delete(op).await?)
     }
 
+    /// What was read before of the job's file.
+    pub(super) fn take_body(&self) -> Option<(Bytes, Reserved)> {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn log(&self, ended: Result<(), CatalogError>) {
         if let Err(error) = ended {
             // The claim lives in memory: the next start claims the job again.
@@ -258,7 +281,7 @@ impl Tools {
 fn attempts(job: &Job) -> u32 {
     match job {
         Job::Sync(job) | Job::StepAside(job) => job.attempts,
-        Job::Early(_) => 0,
+        Job::Early(_) | Job::Still { .. } => 0,
         Job::Delete(job) => job.attempts,
         Job::Abort { attempts, .. } => *attempts,
     }
@@ -267,7 +290,7 @@ fn attempts(job: &Job) -> u32 {
 /// What the job's requests take, but for reading.
 fn right(job: &Job) -> Right {
     match job {
-        Job::Sync(_) | Job::Early(_) | Job::StepAside(_) => Right::Write,
+        Job::Sync(_) | Job::Early(_) | Job::StepAside(_) | Job::Still { .. } => Right::Write,
         Job::Delete(_) | Job::Abort { .. } => Right::Delete,
     }
 }
@@ -279,6 +302,7 @@ fn describe(job: &Job) -> String {
         Job::Delete(job) => format!("deletion of {}", job.key),
         Job::Abort { key, .. } => format!("cleaning up an upload of {key}"),
         Job::StepAside(job) => format!("making room for {}", job.key),
+        Job::Still { ino, .. } => format!("the turn of file {}", ino.0),
     }
 }
 

@@ -205,6 +205,9 @@ async fn content(tools: &Tools, job: &SyncJob, options: &PutOptions) -> Result<S
     if inode.size > SINGLE_PUT_BYTES_MAX {
         return multipart::send(tools, job, options, &expect(job)).await;
     }
+    if let Some((body, _memory)) = tools.take_body() {
+        return put(tools, job, body, options).await.map(Sent::whole);
+    }
     let _memory = tools.budget.reserve(inode.size).await;
     let body = assemble::bytes(tools, job, 0..inode.size).await?;
     put(tools, job, body, options).await.map(Sent::whole)

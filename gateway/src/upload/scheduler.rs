@@ -1,7 +1,7 @@
 //! Claims what is due and runs it, a bounded number at once.
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use super::{
     concurrency::{Concurrency, Ended},
     early::Ahead,
     job::Tools,
+    still::Bursts,
 };
 use crate::{
     budget::MemoryBudget,
@@ -74,6 +75,7 @@ struct Inner {
     shares: Mutex<HashMap<ShareId, ShareMovers>>,
     changed: Notify,
     ahead: Arc<Ahead>,
+    bursts: OnceLock<Arc<dyn Bursts>>,
 }
 
 /// Jobs under way.
@@ -115,8 +117,15 @@ impl Uploader {
                 shares: Mutex::default(),
                 changed: Notify::new(),
                 ahead: Arc::default(),
+                bursts: OnceLock::new(),
             }),
         }
+    }
+
+    /// Has what clients are writing committed by `bursts` where a flush waits for it; without, it waits until they
+    /// commit it. The first counts.
+    pub fn commit_by(&self, bursts: Arc<dyn Bursts>) {
+        self.inner.bursts.get_or_init(|| bursts);
     }
 
     /// Replaces the shares and bounds; jobs under way end with what they began with.
@@ -237,6 +246,8 @@ impl Uploader {
             copy_bytes_max: options.copy_bytes_max,
             sent: Arc::default(),
             ahead: Arc::clone(&self.inner.ahead),
+            body: Arc::default(),
+            bursts: self.inner.bursts.get().cloned(),
         };
         let op = job.op();
         let task = running.tasks.spawn(async move { tools.run(job).await });

@@ -13,6 +13,7 @@ use std::{
     },
 };
 
+use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use super::{FsError, growth::Growth, losses::Losses, pace::Pacer, verifier::Verifier};
@@ -29,6 +30,7 @@ use crate::{
     locks::InodeLocks,
     share::{Events, Pins},
     sums::{self, BlockSums},
+    upload::Bursts,
 };
 
 /// The time of a commit before any write has ended: earlier than every other, so the file keeps its.
@@ -336,6 +338,13 @@ impl WriteBack {
             }
         }
         done
+    }
+}
+
+#[async_trait]
+impl Bursts for WriteBack {
+    async fn commit(&self, ino: Ino) -> Result<(), String> {
+        self.commit_by(ino, |this| this.clock.now()).await.map_err(|error| error.to_string())
     }
 }
 

@@ -106,3 +106,96 @@ async fn an_upload_that_cannot_be_aborted_keeps_nobody_waiting() {
     assert_eq!(f.catalog.next_due().await.unwrap(), None, "nobody can do it any more");
     f.verify().await;
 }
+
+/// A write that goes through, but for its commit.
+async fn begin(f: &Fixture, ino: Ino) -> impl Future<Output = ()> {
+    let begun = f.catalog.begin_write(ino).await.unwrap();
+    let catalog = f.catalog.clone();
+    async move {
+        let commit = WriteCommit {
+            sums: Vec::new(),
+            noted: Some(begun.version),
+            disk: DiskId::PRIMARY,
+            bytes: DurableBytes::Synced(None),
+            size: 10,
+            mtime: at(6),
+            clear_set_id: false,
+            ranges: std::iter::once(0..10).collect(),
+            closes: true,
+            // Hours after anything here.
+            due: at(100 * SOON),
+        };
+        catalog.commit_write(ino, commit).await.unwrap();
+    }
+}
+
+async fn sync(f: &Fixture) -> Box<SyncJob> {
+    match f.claim().await.pop() {
+        Some(Job::Sync(job)) => job,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn finish(f: &Fixture, job: &SyncJob, etag: &str) -> Finish {
+    let (op, version) = (job.op, job.inode.version);
+    f.catalog.finish_sync(op, version, &job.key, tag(etag), at(7)).await.unwrap()
+}
+
+/// Goal: what a flush waits for is due at once after each commit, gets a turn while a burst is open, and is the flush's
+/// no more once S3 has what was there when it began, whatever has come since.
+#[tokio::test]
+async fn a_flush_waits_for_what_was_there_and_for_no_later_version() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "f").await;
+    f.write(file, 10).await;
+    // An upload of what was there before is no answer: it may lack what was written since.
+    let earlier = sync(&f).await;
+    begin(&f, file).await.await;
+    let watermark = f.catalog.hasten(at(8)).await.unwrap();
+    assert_eq!(finish(&f, &earlier, "first").await, Finish::Superseded);
+    let left = async || f.catalog.left_of(watermark).await.unwrap().0;
+    assert_eq!(left().await, 1);
+    // It is written again and again, each time to be uploaded in some hours.
+    let commit = begin(&f, file).await;
+    commit.await;
+    let open = begin(&f, file).await;
+    let jobs = f.claim().await;
+    let [Job::Still { op, ino, .. }] = jobs[..] else { panic!("{jobs:?}") };
+    assert_eq!(ino, file);
+    assert!(f.claim().await.is_empty(), "it has its turn");
+    assert!(f.catalog.claim_still(op, at(SOON)).await.unwrap().is_none(), "a burst is open");
+    assert!(f.claim().await.is_empty(), "its commit makes it due");
+    open.await;
+    let open = begin(&f, file).await;
+    let jobs = f.claim().await;
+    let [Job::Still { op, .. }] = jobs[..] else { panic!("{jobs:?}") };
+    open.await;
+    let Some(Job::Sync(job)) = f.catalog.claim_still(op, at(SOON)).await.unwrap() else {
+        panic!("nobody writes")
+    };
+    assert_eq!(left().await, 1);
+    let open = begin(&f, file).await;
+    assert_eq!(finish(&f, &job, "second").await, Finish::Superseded);
+    assert_eq!(left().await, 0, "S3 has what was there, and more");
+    open.await;
+    assert!(f.claim().await.is_empty(), "the rest has time");
+    let watermark = f.catalog.hasten(at(9)).await.unwrap();
+    assert_eq!(finish(&f, sync(&f).await.as_ref(), "third").await, Finish::Clean);
+    assert_eq!(f.catalog.left_of(watermark).await.unwrap(), (0, None));
+    f.verify().await;
+}
+
+/// An attempt that failed is not made again before its time because the file is written meanwhile.
+#[tokio::test]
+async fn what_a_flush_waits_for_keeps_its_pause_after_a_failure() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "f").await;
+    f.write(file, 10).await;
+    let watermark = f.catalog.hasten(at(8)).await.unwrap();
+    let job = sync(&f).await;
+    f.catalog.fail_job(job.op, "refused", at(2 * SOON)).await.unwrap();
+    begin(&f, file).await.await;
+    assert!(f.claim().await.is_empty());
+    assert_eq!(f.catalog.next_due().await.unwrap(), Some(at(2 * SOON)));
+    assert_eq!(f.catalog.left_of(watermark).await.unwrap(), (1, Some("refused".to_owned())));
+}

@@ -58,6 +58,8 @@ impl Fixture {
             copy_bytes_max: super::super::COPY_BYTES_MAX,
             sent: Arc::default(),
             ahead: Arc::default(),
+            body: Arc::default(),
+            bursts: None,
         };
         Self { _dir: dir, tools, faults, root: row.root }
     }
