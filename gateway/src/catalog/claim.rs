@@ -7,7 +7,7 @@ use super::{
     due::{Due, due_rows, of_op, others_at, sync_of},
     early,
     error::CatalogError,
-    inode,
+    flush, inode,
     journal::{
         self, Deletion, KIND_ABORT, KIND_DELETE, KIND_SYNC, NEVER, delete_op, enqueue_delete,
     },
@@ -86,6 +86,19 @@ impl Catalog {
         .await
     }
 
+    /// Ends the claims of jobs that are over and could not be told so; what is to be done is in the journal.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn free_claims(&self, ops: Vec<OpId>) -> Result<(), CatalogError> {
+        self.write(move |txn| {
+            ops.into_iter().for_each(|op| txn.state.claims.release(op));
+            txn.state.journal_changed = true;
+            Ok(())
+        })
+        .await
+    }
+
     /// How many jobs are handed out and have not ended.
     ///
     /// # Errors
@@ -141,7 +154,7 @@ fn claim_due(txn: &mut Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Job>
             Ok(Decision::Claim(job, keys)) => jobs.push(hand_out(txn, &due, job, keys, now)?),
             Ok(Decision::Still(ino)) => {
                 let (op, share) = (due.op, due.share);
-                txn.state.claims.claim(op, Vec::new(), None);
+                txn.state.claims.claim(op, Vec::new(), None, due.taken);
                 jobs.push(Job::Still { op, share, ino });
             }
             Ok(Decision::Wait(millis)) => wait(txn, &due, now.plus_millis(millis))?,
@@ -190,8 +203,8 @@ fn hand_out(
     let keys = keys.into_iter().map(|key| (due.share, key)).collect();
     let is_own = job.op() == due.op;
     let uploads = due.ino.filter(|_| is_own && due.kind == KIND_SYNC);
-    txn.state.claims.claim(job.op(), keys, uploads);
-    txn.state.awaited.claimed(job.op());
+    let since = flush::seq(txn.db)?;
+    txn.state.claims.claim(job.op(), keys, uploads, since);
     if !is_own {
         wait(txn, due, now.plus_millis(WAIT_MILLIS))?;
     }
@@ -210,10 +223,11 @@ fn decide(txn: &mut Txn<'_>, due: &Due, now: Timestamp) -> Result<Decision, Cata
     match (due.kind, &due.ino, &due.key) {
         // From here on nobody can hold it; given back with the claim, or after this transaction.
         (KIND_SYNC, Some(ino), _) if !txn.state.held.claim(*ino) => {
-            Ok(being_written(txn, due, *ino, HELD_MILLIS))
+            let inode = inode::get(txn.db, *ino)?;
+            Ok(being_written(txn, due, &inode, HELD_MILLIS))
         }
         (KIND_SYNC, Some(ino), _) => decide_sync(txn, due, *ino, now),
-        (KIND_DELETE, _, Some(key)) => decide_delete(txn, due, key),
+        (KIND_DELETE, _, Some(key)) => decide_delete(txn, due, key, now),
         (KIND_ABORT, _, Some(key)) => {
             let (Some(upload_id), Some(object)) =
                 (due.upload_id.clone(), ObjectKey::new(key.as_str()))
@@ -235,11 +249,17 @@ fn decide(txn: &mut Txn<'_>, due: &Due, now: Timestamp) -> Result<Decision, Cata
 }
 
 /// A file of which a burst of writes is open.
-fn being_written(txn: &Txn<'_>, due: &Due, ino: Ino, millis: u64) -> Decision {
-    if txn.state.awaited.has(due.op) { Decision::Still(ino) } else { Decision::Wait(millis) }
+fn being_written(txn: &Txn<'_>, due: &Due, inode: &Inode, millis: u64) -> Decision {
+    let is_awaited = txn.state.awaited.has(due.born, due.taken) && flush::gets_turns(inode);
+    if is_awaited { Decision::Still(inode.ino) } else { Decision::Wait(millis) }
 }
 
-fn decide_delete(txn: &mut Txn<'_>, due: &Due, key: &str) -> Result<Decision, CatalogError> {
+fn decide_delete(
+    txn: &mut Txn<'_>,
+    due: &Due,
+    key: &str,
+    now: Timestamp,
+) -> Result<Decision, CatalogError> {
     if txn.state.claims.is_busy(&(due.share, key.to_owned())) {
         return Ok(Decision::Busy);
     }
@@ -247,7 +267,10 @@ fn decide_delete(txn: &mut Txn<'_>, due: &Due, key: &str) -> Result<Decision, Ca
         && let Some(successor) = inode::at_key(txn.db, due.share, key)?
         && has_sync(txn.db, successor.ino)?
     {
-        // The successor's publish replaces the object: the key is never without one.
+        // The successor's publish replaces the object: the key is never without one. Who waits for this waits for
+        // that.
+        let is_awaited = txn.state.awaited.has(due.born, due.taken);
+        flush::stems_from(txn.db, successor.ino, due.born, is_awaited, now)?;
         return Ok(Decision::Wait(WAIT_MILLIS));
     }
     let object = ObjectKey::new(key)
@@ -271,9 +294,6 @@ fn decide_sync(
     now: Timestamp,
 ) -> Result<Decision, CatalogError> {
     let inode = inode::get(txn.db, ino)?;
-    if inode.writing {
-        return Ok(being_written(txn, due, ino, WAIT_MILLIS));
-    }
     let key = inode::key_of(txn.db, &inode)?;
     let object = ObjectKey::new(key.as_str())
         .ok_or_else(|| CatalogError::Corrupt(format!("inode {} has key {key:?}", ino.0)))?;
@@ -281,6 +301,9 @@ fn decide_sync(
     let busy = |txn: &Txn<'_>, key: &str| txn.state.claims.is_busy(&(due.share, key.to_owned()));
     if busy(txn, &key) || moved_from.as_ref().is_some_and(|from| busy(txn, from.as_str())) {
         return Ok(Decision::Busy);
+    }
+    if inode.writing {
+        return Ok(being_written(txn, due, &inode, WAIT_MILLIS));
     }
     if let Some(at) = unsettled(due, &inode, &object).cloned() {
         return settle_first(txn, due, inode, at);
@@ -305,7 +328,8 @@ fn decide_sync(
     let mut is_moved = due.is_moved && taken_over.is_some();
     match take_over_delete(txn, due.share, &key)? {
         Takeover::Nothing => {}
-        Takeover::Tag(etag, moved) => {
+        Takeover::Tag(etag, moved, born) => {
+            flush::stems_from(txn.db, ino, born, false, now)?;
             taken_over = Some((key.clone(), etag.as_str().to_owned()));
             (is_seen, is_moved) = (false, moved);
         }
@@ -339,6 +363,7 @@ fn decide_sync(
         sent_version: due.sent_version.filter(|_| due.sent_key.as_deref() == Some(key.as_str())),
         foreign: txn.state.epoch.foreign(due.start_version.unwrap_or(0)),
         is_elsewhere: false,
+        is_found: is_seen,
         is_incomplete: due.is_incomplete,
         multipart: multipart::of(txn.db, due.op)?,
         changed: changed::of(txn.db, &inode)?,
@@ -374,6 +399,7 @@ fn settle_first(
         sent_version: due.sent_version,
         foreign: txn.state.epoch.foreign(due.start_version.unwrap_or(0)),
         is_elsewhere: true,
+        is_found: false,
         is_incomplete: due.is_incomplete,
         multipart: multipart::of(txn.db, due.op)?,
         changed: None,
@@ -397,14 +423,15 @@ fn leave_old_keys(
     {
         let may_have_sent = due.sent_key.as_ref() == Some(taken);
         let etag = ETag::new(etag.as_str());
-        let taken = Deletion::of(taken, Some(&etag)).moved(due.is_moved);
+        let taken = Deletion::of(taken, Some(&etag)).moved(due.is_moved).born(due.born);
         let taken = taken.or_left_by(may_have_sent.then_some(inode.ino));
         enqueue_delete(txn, due.share, taken, now)?;
     }
     if let Some(sent) = due.sent_key.as_ref().filter(|sent| *sent != key)
         && inode.object_key.as_ref().is_none_or(|at| at.as_str() != sent)
     {
-        enqueue_delete(txn, due.share, Deletion::left_by(inode.ino, sent), now)?;
+        let left = Deletion::left_by(inode.ino, sent).born(due.born);
+        enqueue_delete(txn, due.share, left, now)?;
     }
     if due.upload_key.as_ref().is_some_and(|upload_key| upload_key != key) {
         multipart::abandon(txn, due.op)?;
@@ -424,8 +451,8 @@ fn leave_old_keys(
 
 enum Takeover {
     Nothing,
-    /// The object's tag, and whether its bytes are elsewhere.
-    Tag(ETag, bool),
+    /// The object's tag, whether its bytes are elsewhere, and when it was removed, by the sequence.
+    Tag(ETag, bool, u64),
     MustRunFirst,
 }
 
@@ -435,21 +462,21 @@ fn take_over_delete(
     share: ShareId,
     key: &str,
 ) -> Result<Takeover, CatalogError> {
-    let row: Option<(u64, Option<String>, bool, bool)> = txn
+    let row: Option<(u64, Option<String>, bool, bool, u64)> = txn
         .db
         .prepare_cached(
-            "SELECT op, etag, uncertain, moved FROM journal
+            "SELECT op, etag, uncertain, moved, born FROM journal
              WHERE kind = 1 AND share = ?1 AND key = ?2",
         )?
         .query_row(params![share.0, key], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
         })
         .optional()?;
     match row {
         None => Ok(Takeover::Nothing),
-        Some((op, Some(etag), false, moved)) => {
+        Some((op, Some(etag), false, moved, born)) => {
             delete_op(txn.db, OpId(op))?;
-            Ok(Takeover::Tag(ETag::new(etag), moved))
+            Ok(Takeover::Tag(ETag::new(etag), moved, born))
         }
         // Nobody knows what is there: find out and delete it before the key is used again.
         Some(_) => Ok(Takeover::MustRunFirst),
@@ -545,6 +572,7 @@ fn stepping_aside(due: &Due, inode: &Inode, object: ObjectKey) -> Decision {
         sent_version: None,
         foreign: 0..0,
         is_elsewhere: false,
+        is_found: false,
         is_incomplete: due.is_incomplete,
         multipart: None,
         changed: None,

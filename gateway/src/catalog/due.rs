@@ -35,6 +35,9 @@ pub(super) struct Due {
     pub(super) upload_id: Option<String>,
     pub(super) upload_key: Option<String>,
     pub(super) is_incomplete: bool,
+    /// By the sequence: when the change was made that it stems from, and when what S3 has of it was claimed.
+    pub(super) born: u64,
+    pub(super) taken: u64,
 }
 
 /// What [`due_row`] reads.
@@ -42,7 +45,7 @@ macro_rules! due_columns {
     () => {
         "op, kind, share, ino, key, etag, uncertain, expect_key, expect_etag, sent_key, attempts,
          upload_id, upload_key, sent_version, incomplete, expect_seen, not_before,
-         walk_at, walk_least, moved, start_version"
+         walk_at, walk_least, moved, start_version, born, taken"
     };
 }
 
@@ -71,6 +74,8 @@ fn due_row(row: &Row<'_>) -> rusqlite::Result<Due> {
             .zip(row.get::<_, Option<u64>>(18)?)
             .map(|(at, least)| (Ino(at), Ino(least))),
         is_moved: row.get(19)?,
+        born: row.get(21)?,
+        taken: row.get(22)?,
     })
 }
 

@@ -70,7 +70,7 @@ pub use changed::LARGE_FILE_BYTES;
 pub use content::WriteBegun;
 pub use disk::{DiskCounts, DiskRow};
 pub use error::CatalogError;
-pub use flush::Watermark;
+pub use flush::{Left, Watermark};
 pub use held::Hold;
 pub use let_go::LetGo;
 pub use namespace::{Placed, RemoveKind, Removed, RenameSpec, Renamed};

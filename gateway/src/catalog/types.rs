@@ -221,6 +221,8 @@ pub struct SyncJob {
     /// Where the object is now, when that is another key: copy from it if the content is clean.
     /// [`finish_sync`](super::Catalog::finish_sync) journals its deletion.
     pub moved_from: Option<(ObjectKey, ETag)>,
+    /// Whether what is expected was found there, and belongs to others: no deletion of ours is behind it.
+    pub is_found: bool,
     /// Whether an earlier attempt (perhaps before a restart) may have been done by S3 although its
     /// outcome is not known: when the condition fails, HEAD and compare our generation first.
     pub sent_before: bool,

@@ -24,6 +24,7 @@ use super::{
     unsent::Unsent,
 };
 use crate::{
+    essential::{self, Step},
     failpoint::{self, Point},
     ids::{Ino, ShareId},
 };
@@ -55,6 +56,8 @@ struct Claim {
     keys: Vec<ShareKey>,
     /// What it uploads, if it does.
     ino: Option<Ino>,
+    /// The sequence's value when it was claimed.
+    since: u64,
 }
 
 /// Jobs handed out and not yet answered. In memory: a restart hands them out again.
@@ -68,9 +71,15 @@ pub(super) struct Claims {
 
 impl Claims {
     /// Claims `op`, which works on `keys` (I7) and uploads `ino`.
-    pub(super) fn claim(&mut self, op: OpId, keys: Vec<ShareKey>, ino: Option<Ino>) {
+    /// `since` is the sequence's value.
+    pub(super) fn claim(&mut self, op: OpId, keys: Vec<ShareKey>, ino: Option<Ino>, since: u64) {
         self.busy.extend(keys.iter().cloned());
-        self.by_op.insert(op, Claim { keys, ino });
+        self.by_op.insert(op, Claim { keys, ino, since });
+    }
+
+    /// The sequence's value when `op` was claimed; 0 if it is not.
+    pub(super) fn since(&self, op: OpId) -> u64 {
+        self.by_op.get(&op).map_or(0, |claim| claim.since)
     }
 
     /// The job works on this key as well.
@@ -96,14 +105,9 @@ impl Claims {
         self.by_op.get(&op).and_then(|claim| claim.keys.first()).map(|(share, _)| *share)
     }
 
-    /// The jobs that are out.
-    pub(super) fn ops(&self) -> impl Iterator<Item = OpId> {
-        self.by_op.keys().copied()
-    }
-
     /// Whether a job works on `key`.
     pub(super) fn is_busy(&self, key: &ShareKey) -> bool {
-        self.busy.contains(key)
+        self.busy.contains(key) && !essential::is_left_out(Step::BusyKeyCheck)
     }
 
     /// Lets what is claimed be compared with what is out after this transaction.

@@ -20,11 +20,12 @@ use crate::{
     cache::CacheStore,
     catalog::{Catalog, CatalogError, DeleteJob, EarlyJob, Finish, Job, OpId, SyncJob},
     clock::Clock,
+    essential::{self, Step},
     failpoint::{self, Point},
     fetch::FetchError,
     ids::Ino,
     locks::InodeLocks,
-    object::ObjectKey,
+    object::{ETag, ObjectKey},
     share::{Right, Share},
     store::{ObjectMeta, StoreError, StoreErrorKind},
 };
@@ -81,6 +82,8 @@ pub(super) struct Tools {
     pub(super) sent: Arc<AtomicU64>,
     /// What went ahead of files that are being written.
     pub(super) ahead: Arc<Ahead>,
+    /// Jobs whose end was not noted.
+    pub(super) stranded: Arc<Mutex<Vec<OpId>>>,
     /// What clients have written and not committed, if it is known.
     pub(super) bursts: Option<Arc<dyn Bursts>>,
     /// All bytes of the job's file, if they were read before, and the memory for them; whoever sends them takes them.
@@ -92,7 +95,7 @@ impl Tools {
     pub(super) async fn run(&self, job: Job) -> Ended {
         let op = job.op();
         if let Some(until) = self.share.health.blocked_until(right(&job), self.clock.now()) {
-            self.log(self.catalog.release_job(op, until).await);
+            self.log(op, self.catalog.release_job(op, until).await);
             return Ended::default();
         }
         if let Job::Still { op, ino, .. } = job {
@@ -118,7 +121,7 @@ impl Tools {
         match done {
             Ok(()) => self.ended(None),
             Err(JobError::Superseded) => {
-                self.log(self.catalog.release_job(op, self.clock.now()).await);
+                self.log(op, self.catalog.release_job(op, self.clock.now()).await);
                 self.ended(None)
             }
             Err(error) => {
@@ -148,7 +151,7 @@ impl Tools {
         // Spread over a quarter, so that what failed together does not come back together.
         let spread = pause / 4 * (op.0 % 16) / 16;
         let retry_at = now.plus_millis(pause - pause / 4 + spread);
-        self.log(self.catalog.fail_job(op, &format!("{what}: {error}"), retry_at).await);
+        self.log(op, self.catalog.fail_job(op, &format!("{what}: {error}"), retry_at).await);
     }
 
     async fn sync(&self, job: SyncJob) -> Result<(), JobError> {
@@ -211,7 +214,7 @@ impl Tools {
             }
             tracing::debug!(key = %job.key, "an early upload goes on later: {error}");
         }
-        self.log(self.catalog.release_job(job.op, self.clock.now()).await);
+        self.log(job.op, self.catalog.release_job(job.op, self.clock.now()).await);
         self.ended(sent.as_ref().err())
     }
 
@@ -219,7 +222,7 @@ impl Tools {
     async fn delete(&self, job: &DeleteJob) -> Result<(), JobError> {
         let store = &self.share.store;
         let refused = match &job.etag {
-            Some(etag) => match store.delete(&job.key, Some(etag)).await {
+            Some(etag) => match store.delete(&job.key, condition(etag)).await {
                 Ok(()) => false,
                 Err(error) if error.kind == StoreErrorKind::Changed => true,
                 Err(error) => return Err(error.into()),
@@ -270,12 +273,18 @@ impl Tools {
         self.body.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn log(&self, ended: Result<(), CatalogError>) {
+    /// A job's end, which the catalog may have failed to note: nobody has its claim then.
+    pub(super) fn log(&self, op: OpId, ended: Result<(), CatalogError>) {
         if let Err(error) = ended {
-            // The claim lives in memory: the next start claims the job again.
             tracing::error!(share = %self.share.settings.name, "a job's end was not noted: {error}");
+            self.stranded.lock().unwrap_or_else(PoisonError::into_inner).push(op);
         }
     }
+}
+
+/// Deletes this object and no other.
+fn condition(etag: &ETag) -> Option<&ETag> {
+    Some(etag).filter(|_| !essential::is_left_out(Step::DeleteConditionCheck))
 }
 
 fn attempts(job: &Job) -> u32 {

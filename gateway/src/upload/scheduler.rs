@@ -76,6 +76,8 @@ struct Inner {
     changed: Notify,
     ahead: Arc<Ahead>,
     bursts: OnceLock<Arc<dyn Bursts>>,
+    /// Jobs that have ended without the catalog noting it.
+    stranded: Arc<Mutex<Vec<OpId>>>,
 }
 
 /// Jobs under way.
@@ -118,6 +120,7 @@ impl Uploader {
                 changed: Notify::new(),
                 ahead: Arc::default(),
                 bursts: OnceLock::new(),
+                stranded: Arc::default(),
             }),
         }
     }
@@ -209,6 +212,12 @@ impl Uploader {
             );
             self.inner.catalog.clock_set_back(before, now).await?;
         }
+        let stranded = self.inner.stranded.lock().map(|ops| ops.clone()).unwrap_or_default();
+        if !stranded.is_empty() {
+            self.inner.catalog.free_claims(stranded.clone()).await?;
+            let mut left = self.inner.stranded.lock().unwrap_or_else(PoisonError::into_inner);
+            left.retain(|op| !stranded.contains(op));
+        }
         if room > 0 {
             for job in self.inner.catalog.claim_jobs(now, room).await? {
                 self.start(job, &options, running).await?;
@@ -248,6 +257,7 @@ impl Uploader {
             ahead: Arc::clone(&self.inner.ahead),
             body: Arc::default(),
             bursts: self.inner.bursts.get().cloned(),
+            stranded: Arc::clone(&self.inner.stranded),
         };
         let op = job.op();
         let task = running.tasks.spawn(async move { tools.run(job).await });

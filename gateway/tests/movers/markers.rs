@@ -1,6 +1,7 @@
 //! Keys that end in `/` and have content: to clients they are directories, and their bytes stay as they were whatever
 //! is done to the directory, but for its removal.
 use gateway::vfs::{ReadDir, SetAttr, ShareFs};
+use s3_store::{FaultAction, FaultRule};
 
 use crate::{
     listing::root_user,
@@ -94,4 +95,46 @@ async fn the_content_goes_along_at_once_and_goes_with_the_directory() {
     w.drain().await;
     assert_eq!(body(&w, "p/new/"), "theirs");
     assert_eq!((w.s3.keys(BUCKET).len(), w.conflicts()), (3, 0));
+}
+
+/// Where S3 does not copy, or not in one request, the content goes by other ways.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_content_stays_where_the_store_makes_no_copies() {
+    for copies in [false, true] {
+        let mut w = with_markers(true).await;
+        if copies {
+            w.copy_at_most(5);
+        } else {
+            let lacks = FaultAction::FailBefore { status: 501, code: "NotImplemented".to_owned() };
+            w.s3.faults().add(FaultRule::new(lacks).operation("CopyObject").times(u64::MAX));
+        }
+        let (fs, who, root) = (w.mount(), root_user(), w.share.root);
+        let dir = w.entry("full").await.unwrap().ino;
+        let mode = SetAttr { mode: Some(0o700), ..SetAttr::default() };
+        fs.setattr(&who, dir, mode, None).await.unwrap();
+        w.drain().await;
+        assert_eq!(body(&w, "p/full/"), "and another", "copies: {copies}");
+        fs.rename(&who, root, b"full", root, b"moved").await.unwrap();
+        w.drain().await;
+        assert_eq!(w.keys(), ["p/empty/", "p/moved/", "p/moved/x"], "copies: {copies}");
+        assert_eq!(body(&w, "p/moved/"), "and another", "copies: {copies}");
+        assert_eq!(w.object("p/moved/").user_meta["file-permissions"], "0040700");
+    }
+}
+
+/// Content that went along with its directory, or was removed with it, does not come back with a new one of the name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_directory_of_the_name_has_none_of_the_content() {
+    let mut w = with_markers(true).await;
+    w.halt().await;
+    let (fs, who, root) = (w.mount(), root_user(), w.share.root);
+    fs.rename(&who, root, b"full", root, b"moved").await.unwrap();
+    fs.mkdir(&who, root, b"full", SetAttr::default()).await.unwrap();
+    fs.rmdir(&who, root, b"empty").await.unwrap();
+    fs.mkdir(&who, root, b"empty", SetAttr::default()).await.unwrap();
+    w.start();
+    w.drain().await;
+    assert_eq!(w.keys(), ["p/empty/", "p/full/", "p/moved/", "p/moved/x"]);
+    let bodies = ["p/empty/", "p/full/", "p/moved/"].map(|key| body(&w, key));
+    assert_eq!(bodies, ["", "", "and another"]);
 }

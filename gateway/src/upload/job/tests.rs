@@ -60,6 +60,7 @@ impl Fixture {
             ahead: Arc::default(),
             body: Arc::default(),
             bursts: None,
+            stranded: Arc::default(),
         };
         Self { _dir: dir, tools, faults, root: row.root }
     }
