@@ -24,6 +24,7 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(180);
 const PAGE_LIMIT: Duration = Duration::from_secs(120);
 /// The page with the memory in use on the console that had no log-in.
 const OLD_SUPPORT_KEY: &str = "3";
+const HOME: &str = "\x1b[1~";
 
 /// What an appliance took.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +119,9 @@ fn page_with_memory(serial: &mut Console) -> Result<String> {
     })?;
     if front.contains("3: Support") {
         serial.send(OLD_SUPPORT_KEY)?;
+        page_on_serial(serial, "Support: ", PAGE_LIMIT)?;
+        // It shows its end first.
+        serial.send(HOME)?;
         return page_on_serial(serial, "in use of", PAGE_LIMIT);
     }
     log_in_on_serial(serial, PAGE_LIMIT)?;
