@@ -55,7 +55,8 @@ pub(crate) enum Request {
         /// What was typed.
         password: Secret,
     },
-    /// Make this the hash of the console's password.
+    /// Make this the hash of the console's password. Answered with [`Answer::Text`] if it holds, but could
+    /// not be kept.
     SetPassword {
         /// As [`Machine::password_hash`].
         hash: Secret,

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
 
-use crate::{disks, mounts, service, sys};
+use crate::{disks, mounts, reserve, service, sys};
 
 /// The daemon.
 pub(crate) const PROGRAM: &str = "/usr/lib/systemd/systemd-journald";
@@ -61,7 +61,7 @@ fn machine_id(keep: bool) -> Result<String> {
     let uuid = sys::read_line("/proc/sys/kernel/random/uuid");
     let id: String = uuid.chars().filter(|c| *c != '-').collect();
     if keep {
-        sys::replace_file(Path::new(KEPT_MACHINE_ID), id.as_bytes(), 0o444)
+        reserve::replace_file(Path::new(KEPT_MACHINE_ID), id.as_bytes(), 0o444)
             .context("keeping the machine id")?;
     }
     Ok(id)

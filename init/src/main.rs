@@ -28,11 +28,14 @@ mod pid1;
 mod power;
 #[cfg(test)]
 mod power_cut;
+mod reserve;
 mod seed;
 mod service;
 mod shutdown;
 mod signatures;
 mod slot;
+#[cfg(test)]
+mod small_disk;
 mod stage1;
 mod supervisor;
 mod support;
@@ -40,6 +43,7 @@ mod sys;
 mod time;
 mod trial;
 mod uevents;
+mod unkept;
 mod update;
 mod verity;
 

@@ -9,7 +9,10 @@ use std::{
 use nix::time::{ClockId, clock_gettime};
 
 #[cfg(test)]
-use crate::power_cut::{self, Operation};
+use crate::{
+    power_cut::{self, Operation},
+    small_disk,
+};
 
 /// Time since the kernel started.
 pub(crate) fn since_boot() -> Duration {
@@ -30,18 +33,48 @@ pub(crate) fn say(text: &str) {
     }
 }
 
-/// Replaces `path` as a whole; durable when it returns.
+/// Replaces `path` as a whole; durable when it returns. What was written of a file that could not be
+/// written to its end is removed: the disk may be full.
 pub(crate) fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
     let temporary = path.with_extension("new");
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
-    file.write_all(content)?;
-    #[cfg(test)]
-    power_cut::note(|| Operation::Write { path: temporary.clone(), content: content.to_owned() });
-    sync(&file, &temporary)?;
+    write(&temporary, content, mode).inspect_err(|_| remove_part(&temporary))?;
     rename(&temporary, path)?;
     path.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Writes a file; durable when it returns, but for its name.
+fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+    #[cfg(test)]
+    small_disk::ask(path, content.len() as u64)?;
+    file.write_all(content)?;
+    #[cfg(test)]
+    power_cut::note(|| Operation::Write { path: path.to_owned(), content: content.to_owned() });
+    sync(&file, path)
+}
+
+/// Makes a file of so many bytes, all of which have their room on the disk; their content is zeros.
+pub(crate) fn allocate(path: &Path, bytes: u64) -> io::Result<()> {
+    let made = || -> io::Result<()> {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        #[cfg(test)]
+        small_disk::ask(path, bytes)?;
+        let length = i64::try_from(bytes).map_err(io::Error::other)?;
+        nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, length)?;
+        file.sync_all()
+    };
+    made().inspect_err(|_| remove_part(path))
+}
+
+/// Removes what could not be written to its end. It failed already, and why is what is told.
+fn remove_part(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        say(&format!("{} is left, and is not whole: {error}", path.display()));
+    }
 }
 
 /// Makes what was written to the open file, or device, at `path` durable.
@@ -61,7 +94,7 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Makes the names in a folder durable.
-fn sync_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()?;
     #[cfg(test)]
     power_cut::note(|| Operation::SyncFolder { path: path.to_owned() });

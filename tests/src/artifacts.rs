@@ -1,6 +1,7 @@
 //! Building what is run: the two binaries and, from them, the disk image.
 use std::{
-    path::PathBuf,
+    ffi::OsString,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -51,6 +52,23 @@ pub fn init(workspace: &Workspace) -> Result<PathBuf> {
     cargo_build(workspace, &["--profile", "init", "--target", MUSL, "--package", "init"])
 }
 
+/// [`init`] of other sources, such as those of an earlier revision. They are built in a target folder of their
+/// own: cargo takes packages of the same name in two workspaces for the same ones.
+///
+/// # Errors
+/// When it does not compile.
+pub fn init_in(sources: &Path) -> Result<PathBuf> {
+    cargo_build_in(sources, &["--profile", "init", "--target", MUSL, "--package", "init"])
+}
+
+/// The image builder of other sources.
+///
+/// # Errors
+/// When it does not compile.
+pub fn image_builder_in(sources: &Path) -> Result<PathBuf> {
+    cargo_build_in(sources, &["--release", "--package", "image", "--bin", "image"])
+}
+
 /// The disk image, from the binaries as they are in the source tree.
 ///
 /// # Errors
@@ -90,11 +108,22 @@ pub fn kernel(workspace: &Workspace) -> Result<PathBuf> {
 
 /// Runs `cargo build` and returns the one executable that it made or found fresh.
 fn cargo_build(workspace: &Workspace, arguments: &[&str]) -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    run_cargo(Command::new(cargo()).current_dir(workspace.root()), arguments)
+}
+
+fn cargo_build_in(sources: &Path, arguments: &[&str]) -> Result<PathBuf> {
+    let target = sources.join("target");
+    run_cargo(Command::new(cargo()).current_dir(sources).env("CARGO_TARGET_DIR", target), arguments)
+}
+
+fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+fn run_cargo(cargo: &mut Command, arguments: &[&str]) -> Result<PathBuf> {
+    let output = cargo
         .args(["build", "--message-format", "json-render-diagnostics"])
         .args(arguments)
-        .current_dir(workspace.root())
         // The compiler's own progress and errors.
         .stderr(Stdio::inherit())
         .output()

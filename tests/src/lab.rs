@@ -40,7 +40,7 @@ pub(crate) fn turn() -> MutexGuard<'static, ()> {
 }
 
 /// What every set-up is built from, built once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Parts {
     /// The repository.
     pub workspace: Workspace,

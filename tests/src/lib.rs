@@ -8,6 +8,7 @@ mod apt_sources;
 pub mod artifacts;
 pub mod attach;
 pub mod bench;
+pub mod boot_cost;
 pub mod bucket;
 pub mod client_image;
 pub mod client_vm;

@@ -76,13 +76,18 @@ pub fn choose_on_serial(serial: &mut Console, label: &str, limit: Duration) -> R
 /// # Errors
 /// When there is no entry whose label begins so.
 pub fn number_of(page: &str, label: &str) -> Result<usize> {
-    let numbered = page.lines().filter_map(|line| {
-        let (number, entry) = line.trim_start().split_once(": ")?;
-        Some((number.parse::<usize>().ok()?, entry))
-    });
-    let mut found = numbered.filter(|(_, entry)| entry.starts_with(label));
+    let mut found = entries(page).into_iter().filter(|(_, entry)| entry.starts_with(label));
     let (number, _) = found.next().with_context(|| format!("no entry {label} in:\n{page}"))?;
     Ok(number)
+}
+
+/// A menu's entries, with their numbers.
+pub fn entries(page: &str) -> Vec<(usize, String)> {
+    let numbered = page.lines().filter_map(|line| {
+        let (number, entry) = line.trim_start().split_once(": ")?;
+        Some((number.parse().ok()?, entry.trim_end().to_owned()))
+    });
+    numbered.collect()
 }
 
 /// Waits until the VGA screen (BIOS only) shows a page that contains `words`.

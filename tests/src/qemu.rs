@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::{prctl, signal::Signal};
 use serde_json::json;
 
-use crate::{qmp::Qmp, screen, wait::poll_until};
+use crate::{bench::process_clock::ProcessClock, qmp::Qmp, screen, wait::poll_until};
 
 /// How long QEMU itself (not the guest) may take to start or to answer.
 const QEMU_LIMIT: Duration = Duration::from_secs(60);
@@ -117,6 +117,14 @@ impl Machine {
     /// When the system cannot say.
     pub fn is_running(&mut self) -> Result<bool> {
         Ok(self.process.try_wait()?.is_none())
+    }
+
+    /// What it has taken of the host's processors.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        ProcessClock::of(i32::try_from(self.process.id())?)?.now()
     }
 
     /// Presses keys one after another; `ctrl-alt-delete` is a chord. Names are QEMU's `QKeyCode`s.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use image::plan::{self, Role};
 
 /// Rounds in which the last blocks are filled: each takes most of what is left.
-const FILLS_MAX: u32 = 12;
+const FILLS_MAX: usize = 12;
 
 /// The partition on a boot disk.
 #[derive(Debug)]
@@ -35,6 +35,14 @@ impl StatePartition {
     pub fn replace(&self, path: &str, content: &[u8]) -> Result<()> {
         self.change(&[&format!("rm {path}")])?;
         self.write(path, content)
+    }
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// When debugfs refuses, as where there is none.
+    pub fn remove(&self, path: &str) -> Result<()> {
+        self.change(&[&format!("rm {path}")])
     }
 
     /// Puts a folder where a file was; its content is returned.
@@ -65,19 +73,33 @@ impl StatePartition {
         ])
     }
 
-    /// Fills it to its last block, the ones for root included, with files `/ballastN`. The journal goes: it
-    /// would make room by itself.
+    /// Fills it as far as anybody can who writes to it while it is mounted, root included, with files
+    /// `/ballastN`. The journal goes: it would make room by itself.
     ///
     /// # Errors
     /// When debugfs refuses, or there is room in the end.
     pub fn fill(&self) -> Result<()> {
+        // What Linux keeps for itself (ext4's reserved clusters): nobody's file gets it.
+        self.fill_to((self.figure("Block count:")? / 50).min(4096))
+    }
+
+    /// Fills it to its last block, so that nothing at all can be written.
+    ///
+    /// # Errors
+    /// When debugfs refuses, or there is room in the end.
+    pub fn fill_to_the_last_block(&self) -> Result<()> {
+        self.fill_to(0)
+    }
+
+    fn fill_to(&self, kept: u64) -> Result<()> {
         for folder in self.names("/journal")? {
             for file in self.names(&format!("/journal/{folder}"))? {
                 self.change(&[&format!("rm /journal/{folder}/{file}")])?;
             }
         }
-        for round in 0..FILLS_MAX {
-            let free = self.free_blocks()?;
+        let files = self.names("/")?.iter().filter(|name| name.starts_with("ballast")).count();
+        for round in (files..).take(FILLS_MAX) {
+            let free = self.free_blocks()?.saturating_sub(kept);
             if free == 0 {
                 return Ok(());
             }
@@ -87,7 +109,7 @@ impl StatePartition {
             self.write(&format!("/ballast{round}"), &content)?;
         }
         let free = self.free_blocks()?;
-        ensure!(free == 0, "{free} blocks are free still");
+        ensure!(free <= kept, "{free} blocks are free still");
         Ok(())
     }
 

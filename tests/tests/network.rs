@@ -1,5 +1,5 @@
 //! The network of a whole appliance: addresses and a VLAN by seed, a link that is lost and comes back,
-//! a wrong address, and no DHCP server. What needs no machine is tested in `init/tests/network`.
+//! a wrong address that nobody confirms, and no DHCP server. What needs no machine is tested in `init/tests/network`.
 use std::{fs, time::Duration};
 
 use anyhow::{Context, Result, ensure};
@@ -15,6 +15,8 @@ use serde_json::json;
 /// Emulated: from an event to the page that shows it. A DHCP server is waited for as well.
 const PAGE_LIMIT: Duration = Duration::from_secs(180);
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(180);
+const CTRL_U: &str = "\x15";
+const PAGE_DOWN: &str = "\x1b[6~";
 
 /// The story's seed with other settings of the network.
 fn seed_with(alone: &Alone, network: toml::Table) -> Result<()> {
@@ -100,22 +102,38 @@ fn addresses_by_seed() -> Result<()> {
     })?;
     println!("the gateway console says:\n{lines}\n");
     ensure!(lines.contains("10.0.2.77/24") && lines.contains("10.5.0."), "{lines}");
-    appliance.machine.shut_down(SHUTDOWN_LIMIT)?;
-
-    println!("a wrong address");
-    seed_with(
-        &alone,
-        toml::toml! {
-            [[adapter]]
-            name = "eth0"
-            ipv4 = { method = "static", address = "172.16.0.5/24", gateway = "172.16.0.1" }
-            ipv6 = { method = "off" }
-        },
-    )?;
-    let mut appliance = alone.power_on()?;
-    let page = status_on_serial(&appliance.serial, "172.16.0.5/24 on eth0", BOOT_LIMIT)?;
-    println!("the console says:\n{page}\n");
+    a_wrong_address_is_taken_back(&mut appliance)?;
     appliance.machine.shut_down(SHUTDOWN_LIMIT)
+}
+
+/// Somebody sets an address by which nothing is reached, and goes away: nobody confirms it.
+fn a_wrong_address_is_taken_back(appliance: &mut Appliance) -> Result<()> {
+    println!("a wrong address, set on the console");
+    let serial = &mut appliance.serial;
+    log_in_on_serial(serial, PAGE_LIMIT)?;
+    choose_on_serial(serial, "Network Configuration", PAGE_LIMIT)?;
+    choose_on_serial(serial, "Configure Static IP", PAGE_LIMIT)?;
+    page_on_serial(serial, "choose an adapter", PAGE_LIMIT)?;
+    serial.send("eth0\r")?;
+    page_on_serial(serial, "IP address               10.0.2.77", PAGE_LIMIT)?;
+    // Past the method to the address, past the netmask to the gateway, and to the button.
+    serial.send(&format!("\r{CTRL_U}172.16.0.5\r\r{CTRL_U}172.16.0.1{PAGE_DOWN}\r"))?;
+    let page = page_on_serial(serial, "172.16.0.5/24 on eth0", PAGE_LIMIT)?;
+    println!("the console asks:\n{page}\n");
+    ensure!(page.contains("Unless somebody keeps them") && page.contains("[y/N]"), "{page}");
+    let page = page_on_serial(serial, "The trial is over", PAGE_LIMIT)?;
+    println!("and says, when nobody has answered:\n{page}\n");
+    ensure!(page.contains("taken back: those before them are used again"), "{page}");
+    // Back to the menus, and out.
+    serial.send("x")?;
+    page_on_serial(serial, ": Describe Adapter", PAGE_LIMIT)?;
+    serial.send("x")?;
+    page_on_serial(serial, "x: exit session", PAGE_LIMIT)?;
+    serial.send("x")?;
+    let page = status_on_serial(serial, ":/sales /mnt/sales", PAGE_LIMIT)?;
+    ensure!(field(&page, "Address")?.starts_with("10.0.2.77/24 on eth0 10."), "{page}");
+    ensure!(field(&page, "Share")? == "/sales = sales-backup/onprem/", "{page}");
+    Ok(())
 }
 
 fn no_dhcp_server() -> Result<()> {

@@ -28,8 +28,6 @@ use image::{
 const KEY_LIMIT: Duration = Duration::from_secs(120);
 /// Reading, checking and writing an update, emulated.
 const WRITE_LIMIT: Duration = Duration::from_secs(300);
-/// Three tries of a version that does not come up, and the one before again.
-const FALL_BACK_LIMIT: Duration = Duration::from_secs(400);
 const BEFORE: &str = "0.1.0";
 const AFTER: &str = "0.2.0";
 /// Variable with the number of power cuts.
@@ -70,6 +68,14 @@ fn at_update(appliance: &mut Appliance) -> Result<()> {
     status_on_serial(&appliance.serial, ":/sales /mnt/sales", BOOT_LIMIT)?;
     log_in_on_serial(&mut appliance.serial, BOOT_LIMIT)?;
     choose_on_serial(&mut appliance.serial, "Update", KEY_LIMIT)
+}
+
+/// From the menu of updates to the front page.
+fn log_out(appliance: &mut Appliance) -> Result<()> {
+    appliance.serial.send("x")?;
+    page_on_serial(&appliance.serial, "x: exit session", KEY_LIMIT)?;
+    appliance.serial.send("x")?;
+    status_on_serial(&appliance.serial, "Enter: log in", KEY_LIMIT).map(drop)
 }
 
 /// Begins to write the update.
@@ -132,10 +138,13 @@ fn updates(name: &str, firmware: Firmware, bus: DiskBus) -> Result<()> {
     page_on_serial(&appliance.serial, "Try it at the next start?", KEY_LIMIT)?;
     appliance.serial.send("y")?;
     reboot(&mut appliance)?;
-    let page = page_on_serial(&appliance.serial, "did not come up healthy", FALL_BACK_LIMIT)?;
+    status_on_serial(&appliance.serial, "did not come up healthy", BOOT_LIMIT)?;
+    at_update(&mut appliance)?;
+    let page = page_on_serial(&appliance.serial, "did not come up healthy", KEY_LIMIT)?;
     println!("proof: {name}: it fell back by itself");
     println!("the console says:\n{page}\n");
     alone.wait_for_nfs(&mut appliance.machine)?;
+    log_out(&mut appliance)?;
 
     for cut in 1..=cuts {
         // The moments are spread by what was said last before the power goes.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     command::{Command, Finished, JournalFilter, StepReport},
-    grid::{Grid, Line, Size},
+    grid::{Grid, Line, Size, paragraph},
     keys::Key,
     page::{Kind, Page, Room, Step},
     pages,
@@ -124,6 +124,13 @@ impl App {
         (self.jobs, command)
     }
 
+    fn log_in(&mut self, view: &View) {
+        self.stack.truncate(1);
+        self.logged_in = true;
+        self.last_key = view.now;
+        self.stack.push(pages::main_menu::page());
+    }
+
     fn log_out(&mut self) {
         self.stack.truncate(1);
         self.logged_in = false;
@@ -202,11 +209,11 @@ impl App {
             Ok(Finished::LoggedIn) if self.logged_in => {
                 self.settle(at, &["The password is set.".to_owned()]);
             }
-            Ok(Finished::LoggedIn) => {
-                self.stack.truncate(1);
-                self.logged_in = true;
-                self.last_key = view.now;
-                self.stack.push(pages::main_menu::page());
+            Ok(Finished::LoggedIn) => self.log_in(view),
+            Ok(Finished::SetFor(words)) if self.logged_in => self.settle(at, &[words]),
+            Ok(Finished::SetFor(words)) => {
+                self.log_in(view);
+                self.open(Page::said("Set the password", paragraph(&words)));
             }
             Ok(Finished::OnTrial) => {
                 self.stack.remove(at);
@@ -264,6 +271,7 @@ impl App {
                     Ok(Finished::Said(words)) => prompt.say(&words.join("\n")),
                     Ok(
                         Finished::LoggedIn
+                        | Finished::SetFor(_)
                         | Finished::OnTrial
                         | Finished::Document(_)
                         | Finished::Offer { .. },

@@ -150,6 +150,8 @@ pub(super) struct StepReport {
 pub(super) enum Finished {
     /// The password was right, or has been set.
     LoggedIn,
+    /// The password has been set, with a drawback that is to be said.
+    SetFor(String),
     /// The settings are on trial: the page that asks to confirm them comes by itself.
     OnTrial,
     /// It is done, and this is to be said.

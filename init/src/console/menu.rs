@@ -126,11 +126,14 @@ impl Menu {
                 lines.push(Line::plain(text));
             }
         }
+        let leave = if self.is_main { "x: exit session" } else { "x: back" };
+        if entries.is_empty() {
+            return Drawn { lines, footer: leave.to_owned(), cursor: None };
+        }
         lines.push(Line::empty());
         let prompt = format!(" Enter command: {}", self.typed);
         let cursor = Some((lines.len(), prompt.len()));
         lines.push(Line::plain(prompt));
-        let leave = if self.is_main { "x: exit session" } else { "x: back" };
         let footer = format!("number or arrows, then Enter: choose   {leave}");
         Drawn { lines, footer, cursor }
     }

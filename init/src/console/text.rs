@@ -87,6 +87,9 @@ impl Text {
         match &self.source {
             Source::Fixed(lines) => lines.clone(),
             Source::Live(shows) => shows(view),
+            Source::Feed(feed) if feed.lines.is_empty() => {
+                vec![Line::plain(" Nothing of this kind so far.")]
+            }
             Source::Feed(feed) => {
                 let wrap = |line: &String| wrapped(line, room.columns);
                 feed.lines.iter().flat_map(wrap).map(Line::plain).collect()

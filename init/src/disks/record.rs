@@ -6,7 +6,7 @@ use std::{fs, io, path::Path};
 
 use anyhow::{Context, Result, bail};
 
-use crate::sys;
+use crate::reserve;
 
 /// The file.
 const FILE: &str = "/config/cache-disk";
@@ -48,7 +48,7 @@ impl Record {
     /// # Errors
     /// The config partition does not take it.
     pub(super) fn store(&self) -> Result<()> {
-        sys::replace_file(Path::new(FILE), self.text().as_bytes(), 0o644)
+        reserve::replace_file(Path::new(FILE), self.text().as_bytes(), 0o644)
             .with_context(|| format!("noting the cache disks in {FILE}"))
     }
 

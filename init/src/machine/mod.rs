@@ -18,7 +18,7 @@ pub(crate) use self::network::is_domain;
 pub(crate) use self::network::{
     Adapter, Ipv4, Ipv6, MTU_BYTES_MIN, Network, NetworkError, VLAN_MAX, Vlan,
 };
-use crate::{password, sys, time};
+use crate::{password, reserve, time};
 
 /// The document version that this build writes. Documents of version 1 have no network, password and
 /// cache, and are read as such.
@@ -179,12 +179,12 @@ impl Machine {
         (Some(last), Some(format!("{words}.{kept} {problem}")))
     }
 
-    /// Writes the settings; durable when it returns.
+    /// Writes the settings; durable when it returns. There is a reserve for it (`reserve.rs`).
     pub(crate) fn store(&self, path: &Path) -> io::Result<()> {
         let text = toml::to_string(self).map_err(io::Error::other)?;
-        sys::replace_file(path, text.as_bytes(), 0o600)?;
+        reserve::replace_file(path, text.as_bytes(), 0o600)?;
         // Only now: at every moment one of the two is whole.
-        sys::replace_file(&last_good(path), text.as_bytes(), 0o600)
+        reserve::replace_file(&last_good(path), text.as_bytes(), 0o600)
     }
 }
 

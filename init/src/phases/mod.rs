@@ -26,7 +26,7 @@ use crate::{
     modules::Modules,
     mounts,
     observed::{self, MachineState},
-    seed, service,
+    reserve, seed, service,
     sys::{self, CommandLine},
     time,
 };
@@ -35,6 +35,8 @@ use crate::{
 pub(crate) const MACHINE_FILE: &str = "/config/machine.toml";
 /// Making, or mending after a power cut, a file system of 64 MiB.
 const CONFIG_LIMIT: Duration = Duration::from_secs(120);
+/// Without it, a change of the settings may fail later.
+const NO_RESERVE: &str = "the system disk is full: its partition for settings has no room to spare";
 /// Every source of a seed: CDs that spin up, a host that does not answer.
 const SEED_LIMIT: Duration = Duration::from_secs(60);
 
@@ -210,7 +212,8 @@ fn mount_config(boot: &mut Boot, limit: Duration) -> Result<()> {
             .create(service::GATEWAY_STATE)
             .context(service::GATEWAY_STATE)?;
     }
-    chown(service::GATEWAY_STATE, Some(uid), Some(gid)).context(service::GATEWAY_STATE)
+    chown(service::GATEWAY_STATE, Some(uid), Some(gid)).context(service::GATEWAY_STATE)?;
+    reserve::hold(Path::new(disks::CONFIG)).context(NO_RESERVE)
 }
 
 fn load_machine(boot: &mut Boot) -> Result<()> {

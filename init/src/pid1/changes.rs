@@ -16,6 +16,7 @@ use crate::{
     service::Service,
     sys, time,
     trial::Outcome,
+    unkept,
 };
 
 /// The delay before an answer doubles with each wrong password, from one second to this.
@@ -63,7 +64,11 @@ impl Running {
                 Answer::of(outcome.and_then(|outcome| self.end_trial(outcome)))
             }
             Request::LogIn { password } => return self.log_in(password, stream),
-            Request::SetPassword { hash, first } => Answer::of(self.set_password(hash, first)),
+            Request::SetPassword { hash, first } => match self.set_password(hash, first) {
+                Ok(None) => Answer::Done,
+                Ok(Some(text)) => Answer::Text { text },
+                Err(why) => Answer::Refused { why },
+            },
             Request::Clock { step } => {
                 return errand::send(&Errand::Clock { step }, stream).map(drop);
             }
@@ -88,6 +93,7 @@ impl Running {
         settings.check(Path::new(time::ZONES)).map_err(|error| error.to_string())?;
         if confirm_seconds == 0 {
             keep(&settings)?;
+            self.unkept.kept();
         } else {
             let until = sys::since_boot() + Duration::from_secs(u64::from(confirm_seconds));
             self.trial.begin(before, until)?;
@@ -105,7 +111,9 @@ impl Running {
 
     fn end_trial(&mut self, outcome: Outcome) -> Result<(), String> {
         match outcome {
-            Outcome::Keep => keep(&self.boot.machine),
+            Outcome::Keep => self.keep_those_in_use().map_err(|why| {
+                format!("the settings are in use until the next restart only: {why}")
+            }),
             Outcome::Restore(before) => self.apply(*before),
         }
     }
@@ -147,20 +155,44 @@ impl Running {
         phases::set_hostname(&mut self.boot, &wanted)
     }
 
-    fn set_password(&mut self, hash: Secret, first: bool) -> Result<(), String> {
+    /// Keeps the settings in use, now or as soon as that is possible.
+    fn keep_those_in_use(&mut self) -> Result<(), String> {
+        let kept = keep(&self.boot.machine);
+        match &kept {
+            Ok(()) => self.unkept.kept(),
+            Err(why) => {
+                if self.unkept.problem().is_none() {
+                    tracing::error!("settings are in use that are not kept: {why}");
+                }
+                self.unkept.not_kept(why.clone(), sys::since_boot());
+            }
+        }
+        kept
+    }
+
+    /// Tries again to keep what could not be kept.
+    pub(super) fn follow_unkept(&mut self, now: Duration) {
+        // Settings on trial are not to be kept, and with them nothing else is until their trial ends.
+        if self.unkept.is_due(now) && self.trial.none_waits().is_ok() {
+            // Why not, is noted and shown.
+            let _noted = self.keep_those_in_use();
+        }
+    }
+
+    /// Sets the console's password. It holds at once, whatever becomes of it on the disk: the console is
+    /// where a disk that takes nothing is looked into. Answers what is to be said of one that is not kept.
+    fn set_password(&mut self, hash: Secret, first: bool) -> Result<Option<String>, String> {
         if first && self.boot.machine.password_hash.is_some() {
             return Err("a password is set already: log in with it".to_owned());
         }
         if !password::is_hash(hash.expose()) {
             return Err("this is no hash of a password".to_owned());
         }
-        // Settings on trial are not kept by it: the hash goes with those that are on the disk, too.
-        let machine = Machine { password_hash: Some(hash.clone()), ..self.boot.machine.clone() };
+        // Settings on trial must not be kept by it.
         self.trial.none_waits()?;
-        keep(&machine)?;
-        self.boot.machine = machine;
+        self.boot.machine.password_hash = Some(hash);
         tracing::info!("the console has another password");
-        Ok(())
+        Ok(self.keep_those_in_use().err().map(|why| unkept::of_password(&why)))
     }
 
     fn log_in(&mut self, password: Secret, stream: UnixStream) -> Result<()> {

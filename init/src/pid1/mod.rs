@@ -42,6 +42,7 @@ use crate::{
     sys, time,
     trial::Trial,
     uevents::Uevents,
+    unkept::Unkept,
 };
 
 const TICK_MS: u16 = 1000;
@@ -102,6 +103,8 @@ struct Running {
     log_ins: Vec<i32>,
     /// Wrong passwords in a row.
     log_in_failures: u32,
+    /// Settings in use that are not on the disk.
+    unkept: Unkept,
 }
 
 impl Running {
@@ -140,6 +143,7 @@ impl Running {
             trial: Trial::none(),
             log_ins: Vec::new(),
             log_in_failures: 0,
+            unkept: Unkept::default(),
         })
     }
 
@@ -205,6 +209,7 @@ impl Running {
             self.act(service, action);
         }
         self.follow_trial(now);
+        self.follow_unkept(now);
         self.follow_disks(now);
         self.follow_update(now);
         self.follow_ntp();
@@ -401,6 +406,7 @@ impl Running {
         let mut state = self.boot.state.clone();
         state.update = self.update.state();
         state.trial_until = self.trial.until().map(|until| until.as_secs());
+        state.problems.extend(self.unkept.problem());
         let now = sys::since_boot();
         let troubles = Service::ALL.iter().filter_map(|s| self.services[s].trouble(s.name(), now));
         state.services.extend(troubles);

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub(crate) use self::sources::{document_of_volume, print_guestinfo, print_seed, update_of_volume};
-use crate::{machine::Machine, sys};
+use crate::{machine::Machine, reserve};
 
 /// The key of the seed document, in VMware's guestinfo and among the properties.
 const GUESTINFO: &str = "guestinfo.tidegate.seed";
@@ -155,7 +155,7 @@ pub(crate) fn apply(
     if let Some(document) = &seed.gateway {
         let name = Path::new(GATEWAY_SEED).file_name().expect("it names a file");
         let path: PathBuf = config.join(name);
-        sys::replace_file(&path, document.as_bytes(), 0o600)
+        reserve::replace_file(&path, document.as_bytes(), 0o600)
             .with_context(|| path.display().to_string())?;
         chown(&path, Some(gateway.0), Some(gateway.1))
             .with_context(|| path.display().to_string())?;
@@ -163,7 +163,7 @@ pub(crate) fn apply(
     if let Some(machine) = seed.machine {
         keep(machine)?;
     }
-    sys::replace_file(&applied, told.digest.as_bytes(), 0o600)
+    reserve::replace_file(&applied, told.digest.as_bytes(), 0o600)
         .with_context(|| applied.display().to_string())
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::Version;
-use crate::{slot::Slot, sys};
+use crate::{reserve, slot::Slot};
 
 /// The file.
 pub(crate) const NOTE: &str = "/config/update.json";
@@ -92,7 +92,7 @@ impl Note {
     /// # Errors
     /// The config partition takes nothing.
     pub(crate) fn store(&self, path: &Path) -> Result<()> {
-        sys::replace_file(path, &serde_json::to_vec(self)?, 0o644)
+        reserve::replace_file(path, &serde_json::to_vec(self)?, 0o644)
             .context("the system disk's partition for settings")
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use e2e::{artifacts::GATEWAY_VARIABLE, mutants::Outcome, workspace::Workspace};
+use e2e::{artifacts::GATEWAY_VARIABLE, boot_cost, mutants::Outcome, workspace::Workspace};
 
 /// Runs the long form of one proof, shows how far it is, and keeps everything that was said in `out`.
 #[derive(Debug, Parser)]
@@ -19,7 +19,7 @@ struct Arguments {
     proof: Proof,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Proof {
     /// Kills the gateway's process at any moment, again and again: nothing acknowledged is lost.
     Kills {
@@ -40,6 +40,14 @@ enum Proof {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Kills a gateway that knows very many files, and prints how soon it serves again and what each file costs.
+    Entries {
+        /// How many files.
+        #[arg(long, default_value_t = 1_000_000)]
+        entries: u64,
+    },
+    /// Leaves one sync or check after the other out of the gateway: a test notices each.
+    Mutants,
     /// Cuts the power of the gateway's cache disk at any write, in a virtual machine: nothing acknowledged is lost.
     PowerCuts {
         /// How many.
@@ -59,14 +67,6 @@ enum Proof {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// Kills a gateway that knows very many files, and prints how soon it serves again and what each file costs.
-    Entries {
-        /// How many files.
-        #[arg(long, default_value_t = 1_000_000)]
-        entries: u64,
-    },
-    /// Leaves one sync or check after the other out of the gateway: a test notices each.
-    Mutants,
     /// Updates the appliance in a virtual machine, by BIOS and by UEFI: a version is tried and kept, one that does not
     /// come up gives way, and the power is cut while it is written.
     Update {
@@ -74,83 +74,32 @@ enum Proof {
         #[arg(long, default_value_t = 12)]
         cuts: u64,
     },
+    /// Photographs every page of the console on the screen, in `out/pictures`, to be looked at.
+    Pictures,
+    /// Boots this appliance and one with PID 1 and image of an earlier revision in turns: time and memory, and
+    /// their ratios.
+    Boot {
+        /// The earlier revision, as git names it.
+        #[arg(long)]
+        against: String,
+        /// How often each.
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+    },
 }
 
 /// A test and how its long form is asked for.
 struct Long {
     name: &'static str,
-    /// What is done so many times.
+    /// What is done, so many times if there is a number.
     what: &'static str,
     /// The program, and which of its tests.
     program: &'static str,
     tests: &'static [&'static str],
-    times_variable: &'static str,
-    times: u64,
+    /// How many times, and the variable that says it.
+    times: Option<(&'static str, u64)>,
     /// Where the random choices begin, if there are any.
     seed: Option<u64>,
-}
-
-impl Long {
-    /// `None` for a proof that is no test's long form.
-    fn of(proof: Proof) -> Option<Self> {
-        Some(match proof {
-            Proof::Mutants => return None,
-            Proof::Kills { times, seed } => Self {
-                name: "kills",
-                what: "kills",
-                program: "serve",
-                tests: &["kills_at_any_moment"],
-                times_variable: "TIDEGATE_KILLS",
-                times,
-                seed: Some(seed),
-            },
-            Proof::Soak { calls, seed } => Self {
-                name: "soak",
-                what: "calls",
-                program: "serve",
-                tests: &["mixed_load_under_an_s3_of_all_moods"],
-                times_variable: "TIDEGATE_CALLS",
-                times: calls,
-                seed: Some(seed),
-            },
-            Proof::Entries { entries } => Self {
-                name: "entries",
-                what: "entries",
-                program: "serve",
-                tests: &["a_gateway_that_knows_many_files"],
-                times_variable: "TIDEGATE_ENTRIES",
-                times: entries,
-                seed: None,
-            },
-            Proof::PowerCuts { points, seed } => Self {
-                name: "power-cuts",
-                what: "power cuts of the cache disk",
-                program: "power",
-                tests: &["in_a_vm::"],
-                times_variable: "TIDEGATE_POINTS",
-                times: points,
-                seed: Some(seed),
-            },
-            Proof::SettingsCuts { times, seed } => Self {
-                name: "settings-cuts",
-                what: "power cuts of the appliance",
-                program: "cuts",
-                tests: &["--ignored", "long::"],
-                times_variable: "TIDEGATE_CUTS",
-                times,
-                seed: Some(seed),
-            },
-            Proof::Update { cuts } => Self {
-                name: "update",
-                what: "power cuts of updates on each firmware",
-                program: "update",
-                tests: &["--test-threads", "1"],
-                times_variable: "TIDEGATE_UPDATE_CUTS",
-                times: cuts,
-                seed: None,
-            },
-        })
-    }
 }
 
 /// Lines of a proof that are shown.
@@ -166,23 +115,87 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs a proof.
 fn run(proof: Proof) -> Result<()> {
+    match proof {
+        Proof::Kills { times, seed } => prove(Long {
+            name: "kills",
+            what: "kills",
+            program: "serve",
+            tests: &["kills_at_any_moment"],
+            times: Some(("TIDEGATE_KILLS", times)),
+            seed: Some(seed),
+        }),
+        Proof::Soak { calls, seed } => prove(Long {
+            name: "soak",
+            what: "calls",
+            program: "serve",
+            tests: &["mixed_load_under_an_s3_of_all_moods"],
+            times: Some(("TIDEGATE_CALLS", calls)),
+            seed: Some(seed),
+        }),
+        Proof::Entries { entries } => prove(Long {
+            name: "entries",
+            what: "entries",
+            program: "serve",
+            tests: &["a_gateway_that_knows_many_files"],
+            times: Some(("TIDEGATE_ENTRIES", entries)),
+            seed: None,
+        }),
+        Proof::Mutants => mutants(Workspace::find().root()),
+        Proof::PowerCuts { points, seed } => prove(Long {
+            name: "power-cuts",
+            what: "power cuts of the cache disk",
+            program: "power",
+            tests: &["in_a_vm::"],
+            times: Some(("TIDEGATE_POINTS", points)),
+            seed: Some(seed),
+        }),
+        Proof::SettingsCuts { times, seed } => prove(Long {
+            name: "settings-cuts",
+            what: "power cuts of the appliance",
+            program: "cuts",
+            tests: &["--ignored", "long::"],
+            times: Some(("TIDEGATE_CUTS", times)),
+            seed: Some(seed),
+        }),
+        Proof::Update { cuts } => prove(Long {
+            name: "update",
+            what: "power cuts of updates on each firmware",
+            program: "update",
+            tests: &["--test-threads", "1"],
+            times: Some(("TIDEGATE_UPDATE_CUTS", cuts)),
+            seed: None,
+        }),
+        Proof::Pictures => prove(Long {
+            name: "pictures",
+            what: "pictures of the console",
+            program: "pictures",
+            tests: &["--ignored", "long::"],
+            times: None,
+            seed: None,
+        }),
+        Proof::Boot { against, rounds } => boot_cost::compare(&against, rounds),
+    }
+}
+
+fn prove(long: Long) -> Result<()> {
+    let Long { name, what, program, tests, times, seed } = long;
     let workspace = Workspace::find();
-    let Some(long) = Long::of(proof) else { return mutants(workspace.root()) };
-    let Long { name, what, program, tests, times_variable, times, seed } = long;
     let out = workspace.root().join("out");
     fs::create_dir_all(&out).context("the folder of the log")?;
     let log = out.join(format!("prove-{name}.log"));
     let from = seed.map(|seed| format!(" from the seed {seed}")).unwrap_or_default();
-    println!("{times} {what}{from}; everything that is said goes to {}", log.display());
+    let many = times.map(|(_, times)| format!("{times} ")).unwrap_or_default();
+    println!("{many}{what}{from}; everything that is said goes to {}", log.display());
     // `serve` is of the gateway's package: with it, cargo builds the gateway's program with its crash points and
     // switches, which tests in virtual machines take from beside this one.
     build(workspace.root())?;
     let mut test = cargo(workspace.root());
     test.args(["--test", program, "--", "--nocapture"])
         .args(tests)
-        .env(GATEWAY_VARIABLE, std::env::current_exe()?.with_file_name("gateway"))
-        .env(times_variable, times.to_string());
+        .env(GATEWAY_VARIABLE, std::env::current_exe()?.with_file_name("gateway"));
+    test.envs(times.map(|(variable, times)| (variable, times.to_string())));
     test.envs(seed.map(|seed| ("TIDEGATE_SEED", seed.to_string())));
     follow(test, &log)
 }

@@ -14,6 +14,7 @@ use crate::{
     },
     machine::Machine,
     shutdown::Ending,
+    unkept::{self, Unkept},
 };
 
 /// A gateway that crashes in a loop, in the supervisor's words.
@@ -87,6 +88,25 @@ fn at_the_first_visit_a_password_is_set() {
     assert_eq!(operator.command(), Command::SetPassword { password, first: true });
     operator.finished(Ok(Finished::LoggedIn));
     assert!(operator.sees().contains("Enter command:"), "{}", operator.sees());
+}
+
+#[test]
+fn a_first_password_that_cannot_be_kept_lets_in_all_the_same_and_says_so() {
+    let mut operator = Operator::new();
+    operator.view.password_set = Ok(false);
+    operator.types("\ncorrect horse\ncorrect horse\n\n");
+    let why =
+        "the settings cannot be kept on the system disk: No space left on device (os error 28)";
+    operator.finished(Ok(Finished::SetFor(unkept::of_password(why))));
+    operator.view.password_set = Ok(true);
+    operator.sees_golden("password-unkept");
+    operator.types("x");
+    assert!(operator.sees().contains("Enter command:"), "{}", operator.sees());
+    let mut unkept = Unkept::default();
+    unkept.not_kept(why.to_owned(), operator.view.now);
+    operator.view.machine.problems.extend(unkept.problem());
+    operator.types("x");
+    operator.sees_golden("front-unkept");
 }
 
 #[test]
@@ -326,6 +346,7 @@ fn the_journal_is_followed_while_its_end_is_watched() {
     operator.choose("Gateway: warnings and errors");
     let filter = operator.app.wanted_journal().unwrap();
     assert_eq!((filter.identifier, filter.priority), (Some("gateway"), 4));
+    assert!(operator.sees().contains("Nothing of this kind so far."), "{}", operator.sees());
     for n in 0..60 {
         operator.app.line(format!("Nov 23 18:00:{n:02} tidegate gateway[99]: line {n}"));
     }

@@ -13,6 +13,7 @@ const HOST: &str = "Proxy host";
 const PORT: &str = "Port";
 const USER: &str = "User name";
 const PASSWORD: &str = "Password";
+const NONE: &str = "HTTP Proxy not configured";
 const WITHOUT: &str = "Reached without it";
 
 /// The menu, in AWS's words.
@@ -86,7 +87,7 @@ fn view_proxy() -> Page {
                 Err(why) => return paragraph(&why),
             };
             if s3.http_proxy.is_empty() {
-                return paragraph("HTTP Proxy not configured");
+                return paragraph(NONE);
             }
             let mut lines = field("HTTP proxy", &s3.http_proxy);
             let user = if s3.proxy_user.is_empty() { "none" } else { &s3.proxy_user };
@@ -100,6 +101,9 @@ fn view_proxy() -> Page {
 
 fn remove(view: &View) -> Page {
     let title = "Remove an HTTP proxy configuration";
+    if gateway_settings(view).is_ok_and(|(_, settings)| settings.s3.http_proxy.is_empty()) {
+        return refused(title, NONE);
+    }
     let command = gateway_changing(view, |settings| {
         settings.s3.http_proxy.clear();
         settings.s3.proxy_user.clear();

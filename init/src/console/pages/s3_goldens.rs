@@ -158,6 +158,9 @@ fn s3_is_tested_while_no_gateway_runs() {
 fn a_proxy_is_set_and_removed() {
     let mut operator = at("HTTP Proxy Configuration");
     operator.sees_golden("proxy");
+    operator.choose("Remove an HTTP proxy");
+    assert!(operator.sees().contains("HTTP Proxy not configured"), "{}", operator.sees());
+    operator.types("\n");
     operator.choose("View current HTTP proxy");
     operator.sees_golden("proxy-none");
     operator.types("x");

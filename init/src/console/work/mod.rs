@@ -156,8 +156,11 @@ fn run(command: Command, report: &dyn Fn(StepReport)) -> Result<Finished, String
         }
         Command::SetPassword { password, first } => {
             let hash = password::hash(&password).map_err(|error| format!("{error:#}"))?;
-            done(&Request::SetPassword { hash, first })?;
-            Ok(Finished::LoggedIn)
+            match control::ask(&Request::SetPassword { hash, first })? {
+                Answer::Done => Ok(Finished::LoggedIn),
+                Answer::Text { text } => Ok(Finished::SetFor(text)),
+                other => Err(format!("PID 1 answers {other:?}")),
+            }
         }
         Command::Change { settings, revision, on_trial } => change(settings, revision, on_trial),
         Command::Confirm => {
