@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use super::error::CatalogError;
 
 /// The schema that this gateway writes.
-pub(super) const SCHEMA_VERSION: u32 = 14;
+pub(super) const SCHEMA_VERSION: u32 = 15;
 
 /// One step per version: `MIGRATIONS[n]` leads from version n to n + 1.
 const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
@@ -24,6 +24,7 @@ const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
     include_str!("schema/0012.sql"),
     include_str!("schema/0013.sql"),
     include_str!("schema/0014.sql"),
+    include_str!("schema/0015.sql"),
 ];
 
 /// Brings the database to [`SCHEMA_VERSION`], each step in its own transaction.

@@ -30,6 +30,15 @@ enum Proof {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Kills the gateway and destroys its catalog, in twelve ways: nothing acknowledged is lost.
+    Catalog {
+        /// How many times.
+        #[arg(long, default_value_t = 1000)]
+        times: u64,
+        /// Where the random choices begin.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Cuts the power of the gateway's cache disk at any write, in a virtual machine: nothing acknowledged is lost.
     PowerCuts {
         /// How many.
@@ -81,6 +90,15 @@ impl From<Proof> for Long {
                 program: "serve",
                 tests: &["kills_at_any_moment"],
                 times_variable: "TIDEGATE_KILLS",
+                times,
+                seed: Some(seed),
+            },
+            Proof::Catalog { times, seed } => Self {
+                name: "catalog",
+                what: "destroyed catalogs",
+                program: "serve",
+                tests: &["a_destroyed_catalog_loses_nothing"],
+                times_variable: "TIDEGATE_LOSSES",
                 times,
                 seed: Some(seed),
             },
