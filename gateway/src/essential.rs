@@ -3,7 +3,8 @@
 //!
 //! In a released program nothing can be left out. With feature `testing` one step can be, for the whole life of
 //! the process: `TIDEGATE_DROP=catalog_sync`. The step's caller goes on as if it had been done. This list is the
-//! only one: a new sync, or a check that keeps old bytes from passing for new ones, gets its name here.
+//! only one: a new sync, or a check that keeps old bytes from passing for new ones, gets its name here, and in
+//! docs/mutants.md the test that notices.
 
 /// Declares the steps, each with its name in the form `<what>_<sync or check>`.
 macro_rules! steps {
@@ -55,6 +56,32 @@ steps! {
     MoveEntrySync = "move_entry_sync",
     /// What is sent is of the version that was claimed (I4).
     CurrentCheck = "current_check",
+    /// A file is clean only if the object is of its latest version (I4).
+    FinishVersionCheck = "finish_version_check",
+    /// A publish replaces only the object that the catalog believes in (I10).
+    PublishConditionCheck = "publish_condition_check",
+    /// A deletion removes only the object that was removed here (I10).
+    DeleteConditionCheck = "delete_condition_check",
+    /// Bytes that are fetched are of the version that the file has (I6).
+    FetchTagCheck = "fetch_tag_check",
+    /// One request at a time changes a key (I7).
+    BusyKeyCheck = "busy_key_check",
+    /// A file that is being written in memory's knowledge alone is not uploaded.
+    HoldCheck = "hold_check",
+    /// A listing takes nothing back that was published after it began.
+    ListingSequenceCheck = "listing_sequence_check",
+    /// A listing changes no file that was changed here.
+    ListingDirtyCheck = "listing_dirty_check",
+    /// Bytes of the cache disk are those that were written.
+    SumsCheck = "sums_check",
+    /// A sync that failed is told to everybody whose bytes it may have lost.
+    SyncErrorCheck = "sync_error_check",
+    /// After a failed sync the write verifier is another one.
+    VerifierCheck = "verifier_check",
+    /// No object of a time that this disk has forgotten passes for one of its own (I10).
+    EpochCheck = "epoch_check",
+    /// An object is gone only if a listing agrees (I13).
+    AbsenceCheck = "absence_check",
     /// What is dirty stays in the cache (I5).
     EvictCheck = "evict_check",
 }
@@ -67,43 +94,44 @@ pub fn is_left_out(_: Step) -> bool {
 }
 
 #[cfg(feature = "testing")]
-pub use dropped::{DropError, drop_step, is_left_out};
+pub use dropped::{UnknownStep, is_left_out, left_out};
 
 #[cfg(feature = "testing")]
 mod dropped {
-    use std::sync::OnceLock;
+    use std::{env, sync::OnceLock};
 
     use super::Step;
 
-    static LEFT_OUT: OnceLock<Step> = OnceLock::new();
+    /// Names the step that is left out.
+    const VARIABLE: &str = "TIDEGATE_DROP";
+    static LEFT_OUT: OnceLock<Option<Step>> = OnceLock::new();
 
-    /// Why a step cannot be left out.
+    /// Nothing has this name.
     #[derive(Debug, thiserror::Error)]
-    pub enum DropError {
-        /// Nothing has this name.
-        #[error("{0:?} is no step, such as \"catalog_sync\"")]
-        Unknown(String),
-        /// Another one is.
-        #[error("a step is left out already")]
-        Twice,
-    }
+    #[error("{VARIABLE}: {0:?} is no step, such as \"catalog_sync\"")]
+    pub struct UnknownStep(String);
 
     fn named(name: &str) -> Option<Step> {
         Step::ALL.iter().copied().find(|step| step.name() == name)
     }
 
-    /// Leaves a step out from here on.
+    /// The step that this process leaves out, if any.
     ///
     /// # Errors
-    /// [`DropError`]: none is left out, or the one before.
-    pub fn drop_step(name: &str) -> Result<(), DropError> {
-        let step = named(name).ok_or_else(|| DropError::Unknown(name.to_owned()))?;
-        LEFT_OUT.set(step).map_err(|_| DropError::Twice)
+    /// [`UnknownStep`].
+    pub fn left_out() -> Result<Option<Step>, UnknownStep> {
+        let Some(name) = env::var_os(VARIABLE) else { return Ok(None) };
+        let name = name.to_string_lossy().into_owned();
+        named(&name).map(Some).ok_or(UnknownStep(name))
     }
 
     /// Whether `step` is left out in this process.
+    ///
+    /// # Panics
+    /// When the environment asks for a step that there is not: a test would show nothing.
     pub fn is_left_out(step: Step) -> bool {
-        LEFT_OUT.get() == Some(&step)
+        let read = || left_out().unwrap_or_else(|error| panic!("{error}"));
+        *LEFT_OUT.get_or_init(read) == Some(step)
     }
 
     #[cfg(test)]

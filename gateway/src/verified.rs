@@ -12,6 +12,7 @@ use gateway_api::status::HealthEventKind;
 use crate::{
     cache::{CacheError, CacheStore},
     catalog::{Catalog, CatalogError},
+    essential::{self, Step},
     ids::Ino,
     share::ShareHealth,
     sums::{self, BLOCK_BYTES, BlockSums},
@@ -51,7 +52,10 @@ pub async fn read(
         range.end
     };
     let bytes = cache.read_at(ino, from..to).await?;
-    let damaged = sums::mismatches(from, &bytes, &known);
+    let damaged = match essential::is_left_out(Step::SumsCheck) {
+        false => sums::mismatches(from, &bytes, &known),
+        true => Vec::new(),
+    };
     let within = |at: u64| usize::try_from(at - from).expect("within what was read");
     Ok(Found { bytes: bytes.slice(within(range.start)..within(range.end)), damaged })
 }

@@ -300,10 +300,8 @@ fn leads_to(modules: &[&str], path: &str) -> bool {
     })
 }
 
-/// docs/faults.md: every test that it names is there, and every row says by which tests it is proved, or what is
-/// not.
-#[test]
-fn the_table_of_faults_names_tests_that_exist() {
+/// Whether the workspace has a test of this name, `program::path::test`.
+fn tests_of_the_workspace() -> impl Fn(&str) -> bool {
     let workspace = root().join("..").canonicalize().expect("the workspace is there");
     let sources: Vec<(String, String)> = ["gateway", "init", "tests"]
         .iter()
@@ -314,12 +312,19 @@ fn the_table_of_faults_names_tests_that_exist() {
             (path.to_string_lossy().into_owned(), text)
         })
         .collect();
-    let is_there = |name: &str| {
+    move |name| {
         let parts: Vec<&str> = name.split("::").collect();
         let (test, modules) = parts.split_last().expect("it has several");
         let declared = format!("fn {test}(");
         sources.iter().any(|(path, text)| leads_to(modules, path) && text.contains(&declared))
-    };
+    }
+}
+
+/// docs/faults.md: every test that it names is there, and every row says by which tests it is proved, or what is
+/// not.
+#[test]
+fn the_table_of_faults_names_tests_that_exist() {
+    let is_there = tests_of_the_workspace();
     let table = fs::read_to_string(root().join("docs/faults.md")).expect("the table is there");
     let (mut wrong, mut rows, mut named) = (Vec::new(), 0, 0);
     for line in table.lines().filter(|line| line.starts_with("| ") && !line.contains("| state |")) {
@@ -339,4 +344,29 @@ fn the_table_of_faults_names_tests_that_exist() {
     assert!(rows > 40 && named > 150, "the test reads the table: {rows} rows, {named} tests");
     assert!(!is_there("serve::flush::nothing_of_this_name") && !is_there("movers::flush::a_flush"));
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// docs/mutants.md: what can be left out (src/essential.rs) is in it, once, with a test that is there.
+#[test]
+fn every_step_that_can_be_left_out_has_a_test_that_notices() {
+    let is_there = tests_of_the_workspace();
+    let steps = fs::read_to_string(root().join("src/essential.rs")).expect("it can be read");
+    let named = |line: &str| {
+        let (_, rest) = line.trim().split_once(" = \"")?;
+        rest.strip_suffix("\",").map(str::to_owned)
+    };
+    let mut steps: Vec<String> = steps.lines().filter_map(named).collect();
+    let table = fs::read_to_string(root().join("docs/mutants.md")).expect("the table is there");
+    let cell = |cell: &str| cell.trim().trim_matches('`').to_owned();
+    let mut listed = Vec::new();
+    for line in table.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').collect();
+        let [step, _, test] = cells[..] else { panic!("a line of another form: {line}") };
+        assert!(is_there(&cell(test)), "there is no {test}");
+        listed.push(cell(step));
+    }
+    steps.sort();
+    listed.sort();
+    assert!(steps.len() > 20, "the test reads the sources: {steps:?}");
+    assert_eq!(listed, steps);
 }

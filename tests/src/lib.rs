@@ -20,6 +20,7 @@ pub mod iso;
 pub mod lab;
 pub mod laptop;
 pub mod moto;
+pub mod mutants;
 pub mod net;
 pub mod numbers;
 pub mod pages;

@@ -40,6 +40,9 @@ struct State {
     syncs: u64,
     /// Handles opened before the last power cut are dead.
     power: u64,
+    /// Directories that were made, and those of which the name may be lost.
+    dirs: BTreeSet<PathBuf>,
+    dirs_unsynced: BTreeSet<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -141,6 +144,10 @@ impl SimDisk {
             }
         }
         state.files.retain(|_, file| file.entry_synced || random.next().is_multiple_of(2));
+        state.dirs_unsynced.retain(|_| random.next().is_multiple_of(2));
+        let gone = std::mem::take(&mut state.dirs_unsynced);
+        state.files.retain(|path, _| !gone.iter().any(|dir| path.starts_with(dir)));
+        state.dirs.retain(|dir| !gone.iter().any(|gone| dir.starts_with(gone)));
         for file in state.files.values_mut() {
             let (now, mut kept) = (std::mem::take(&mut file.now), file.synced.clone());
             if now.len() != kept.len() && random.next().is_multiple_of(2) {
@@ -355,7 +362,11 @@ impl DiskIo for SimDisk {
         Ok(())
     }
 
-    fn create_dir(&self, _path: &Path) -> io::Result<()> {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.dirs.insert(path.to_owned()) {
+            state.dirs_unsynced.insert(path.to_owned());
+        }
         Ok(())
     }
 
@@ -363,6 +374,7 @@ impl DiskIo for SimDisk {
         let mut state = self.lock();
         let here = |file: &Path| file.parent() == Some(path);
         state.removed.retain(|file, _| !here(file));
+        state.dirs_unsynced.retain(|dir| !here(dir));
         for (_, file) in state.files.iter_mut().filter(|(file, _)| here(file)) {
             file.entry_synced = true;
         }

@@ -159,7 +159,8 @@ pub(super) fn give_back(
         .execute([op.0])?;
     let Some((key, etag)) = moved else { return Ok(None) };
     let etag = ETag::new(etag);
-    journal::enqueue_delete(txn, share, Deletion::of(&key, Some(&etag)).moved(true), now)?;
+    let moved = Deletion::of(&key, Some(&etag)).moved(true).born(journal::born(txn.db, op)?);
+    journal::enqueue_delete(txn, share, moved, now)?;
     Ok(Some((key, etag)))
 }
 

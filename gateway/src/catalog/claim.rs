@@ -1,11 +1,13 @@
 //! Which journalled work may go to S3 next: one mutation per key (I7), sources before what replaces
 //! them, deletions folded into the publish that replaces the object.
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    Catalog, changed, early,
+    Catalog, changed,
+    due::{Due, due_rows, of_op, others_at, sync_of},
+    early,
     error::CatalogError,
-    inode,
+    flush, inode,
     journal::{
         self, Deletion, KIND_ABORT, KIND_DELETE, KIND_SYNC, NEVER, delete_op, enqueue_delete,
     },
@@ -20,8 +22,6 @@ use crate::{
     object::{ETag, ObjectKey},
 };
 
-/// Rows looked at beyond those claimed, so that waiting ones do not hide ready ones.
-const LOOK_AHEAD_ROWS: usize = 256;
 /// How long an operation that waits for another one is left alone, in milliseconds. Short: the
 /// other one is usually done within one round trip to S3.
 const WAIT_MILLIS: u64 = 250;
@@ -33,66 +33,14 @@ const CORRUPT_MILLIS: u64 = 300_000;
 /// Files that wait for each other that are looked at in one step; the next step goes on from there.
 const WALK_FILES: usize = 64;
 
-/// A journal row that is due.
-struct Due {
-    op: OpId,
-    kind: u8,
-    share: ShareId,
-    ino: Option<Ino>,
-    key: Option<String>,
-    etag: Option<ETag>,
-    uncertain: bool,
-    taken_over: Option<(String, String)>,
-    /// It was found there, and is not this file's to delete.
-    is_seen: bool,
-    /// Its bytes are another file's, elsewhere.
-    is_moved: bool,
-    not_before: Timestamp,
-    /// How far the walk over those that it waits for has come: the next file, and the least one so far.
-    walk: Option<(Ino, Ino)>,
-    sent_key: Option<String>,
-    sent_version: Option<u64>,
-    start_version: Option<u64>,
-    attempts: u32,
-    upload_id: Option<String>,
-    upload_key: Option<String>,
-    is_incomplete: bool,
-}
-
-fn due_row(row: &Row<'_>) -> rusqlite::Result<Due> {
-    let both = |a: Option<String>, b: Option<String>| a.zip(b);
-    Ok(Due {
-        op: OpId(row.get(0)?),
-        kind: row.get(1)?,
-        share: ShareId(row.get(2)?),
-        ino: row.get::<_, Option<u64>>(3)?.map(Ino),
-        key: row.get(4)?,
-        etag: row.get::<_, Option<String>>(5)?.map(ETag::new),
-        uncertain: row.get(6)?,
-        taken_over: both(row.get(7)?, row.get(8)?),
-        sent_key: row.get(9)?,
-        attempts: row.get(10)?,
-        upload_id: row.get(11)?,
-        upload_key: row.get(12)?,
-        sent_version: row.get(13)?,
-        is_incomplete: row.get(14)?,
-        start_version: row.get(20)?,
-        is_seen: row.get(15)?,
-        not_before: Timestamp::from_nanos(row.get(16)?),
-        walk: row
-            .get::<_, Option<u64>>(17)?
-            .zip(row.get::<_, Option<u64>>(18)?)
-            .map(|(at, least)| (Ino(at), Ino(least))),
-        is_moved: row.get(19)?,
-    })
-}
-
 /// What is to become of a due row.
 enum Decision {
     /// Hand it out; it works on these keys. It may be another file's, which is in the way.
     Claim(Job, Vec<String>),
     /// Something else must be done first: look again after so many milliseconds.
     Wait(u64),
+    /// A flush waits for this file, and somebody is writing it.
+    Still(Ino),
     /// A job that is out holds its key.
     Busy,
 }
@@ -115,6 +63,38 @@ impl Catalog {
                 txn.state.claims.note_release();
             }
             claimed
+        })
+        .await
+    }
+
+    /// The job of a [`Job::Still`] whose writers are kept away: the claim of that ends, and one of the job begins.
+    /// `None`: it cannot go yet, as something else comes first, or a burst of writes is open whose commit makes it
+    /// due. Call with the inode's exclusive lock held.
+    ///
+    /// # Errors
+    /// Of the database; [`CatalogError::Corrupt`] for an operation that makes no sense.
+    pub async fn claim_still(&self, op: OpId, now: Timestamp) -> Result<Option<Job>, CatalogError> {
+        self.write(move |txn| {
+            txn.state.claims.release(op);
+            let claimed = claim_one(txn, op, now);
+            if claimed.is_err() {
+                // Nobody gets it.
+                txn.state.claims.release(op);
+            }
+            claimed
+        })
+        .await
+    }
+
+    /// Ends the claims of jobs that are over and could not be told so; what is to be done is in the journal.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn free_claims(&self, ops: Vec<OpId>) -> Result<(), CatalogError> {
+        self.write(move |txn| {
+            ops.into_iter().for_each(|op| txn.state.claims.release(op));
+            txn.state.journal_changed = true;
+            Ok(())
         })
         .await
     }
@@ -171,15 +151,11 @@ fn claim_due(txn: &mut Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Job>
             continue;
         }
         match decide(txn, &due, now) {
-            Ok(Decision::Claim(job, keys)) => {
-                let keys = keys.into_iter().map(|key| (due.share, key)).collect();
-                let is_own = job.op() == due.op;
-                let uploads = due.ino.filter(|_| is_own && due.kind == KIND_SYNC);
-                txn.state.claims.claim(job.op(), keys, uploads);
-                jobs.push(job);
-                if !is_own {
-                    wait(txn, &due, now.plus_millis(WAIT_MILLIS))?;
-                }
+            Ok(Decision::Claim(job, keys)) => jobs.push(hand_out(txn, &due, job, keys, now)?),
+            Ok(Decision::Still(ino)) => {
+                let (op, share) = (due.op, due.share);
+                txn.state.claims.claim(op, Vec::new(), None, due.taken);
+                jobs.push(Job::Still { op, share, ino });
             }
             Ok(Decision::Wait(millis)) => wait(txn, &due, now.plus_millis(millis))?,
             Ok(Decision::Busy) => {}
@@ -200,6 +176,41 @@ fn claim_due(txn: &mut Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Job>
     Ok(jobs)
 }
 
+/// Hands out `op`, whether or not it is due: nobody writes its file.
+fn claim_one(txn: &mut Txn<'_>, op: OpId, now: Timestamp) -> Result<Option<Job>, CatalogError> {
+    let Some(due) = of_op(txn.db, op)? else { return Ok(None) };
+    match decide(txn, &due, now)? {
+        Decision::Claim(job, keys) => return hand_out(txn, &due, job, keys, now).map(Some),
+        Decision::Still(ino) => {
+            // A burst that is held in memory alone is seen at the next look only.
+            let is_noted = inode::get(txn.db, ino)?.writing;
+            wait(txn, &due, if is_noted { NEVER } else { now.plus_millis(HELD_MILLIS) })?;
+        }
+        Decision::Wait(millis) => wait(txn, &due, now.plus_millis(millis))?,
+        Decision::Busy => {}
+    }
+    Ok(None)
+}
+
+/// What comes of `due` goes out, and works on `keys`.
+fn hand_out(
+    txn: &mut Txn<'_>,
+    due: &Due,
+    job: Job,
+    keys: Vec<String>,
+    now: Timestamp,
+) -> Result<Job, CatalogError> {
+    let keys = keys.into_iter().map(|key| (due.share, key)).collect();
+    let is_own = job.op() == due.op;
+    let uploads = due.ino.filter(|_| is_own && due.kind == KIND_SYNC);
+    let since = flush::seq(txn.db)?;
+    txn.state.claims.claim(job.op(), keys, uploads, since);
+    if !is_own {
+        wait(txn, due, now.plus_millis(WAIT_MILLIS))?;
+    }
+    Ok(job)
+}
+
 /// The row is not looked at before `until`.
 fn wait(txn: &Txn<'_>, due: &Due, until: Timestamp) -> Result<(), CatalogError> {
     txn.db
@@ -208,57 +219,15 @@ fn wait(txn: &Txn<'_>, due: &Due, until: Timestamp) -> Result<(), CatalogError> 
     Ok(())
 }
 
-/// What [`due_row`] reads.
-macro_rules! due_columns {
-    () => {
-        "op, kind, share, ino, key, etag, uncertain, expect_key, expect_etag, sent_key, attempts,
-         upload_id, upload_key, sent_version, incomplete, expect_seen, not_before,
-         walk_at, walk_least, moved, start_version"
-    };
-}
-
-fn due_rows(txn: &Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Due>, CatalogError> {
-    // Of a key that a job works on, its deletion and two files may wait: they hide nobody.
-    let claims = &txn.state.claims;
-    let rows_max = limit + claims.len() + 3 * claims.keys() + LOOK_AHEAD_ROWS;
-    let mut query = txn.db.prepare_cached(concat!(
-        "SELECT ",
-        due_columns!(),
-        " FROM journal WHERE kind <> 2 AND not_before <= ?1 ORDER BY not_before, op LIMIT ?2"
-    ))?;
-    let rows = query.query_map(params![now.as_nanos(), rows_max], due_row)?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// Other publishes of which an attempt may have landed at `key`, or that have taken over what was there.
-fn others_at(db: &Connection, due: &Due, key: &str) -> Result<Vec<Due>, CatalogError> {
-    let mut query = db.prepare_cached(concat!(
-        "SELECT ",
-        due_columns!(),
-        " FROM journal WHERE kind = 0 AND op <> ?3 AND op IN (
-              SELECT op FROM journal WHERE share = ?1 AND sent_key = ?2
-              UNION SELECT op FROM journal WHERE share = ?1 AND expect_key = ?2)"
-    ))?;
-    let rows = query.query_map(params![due.share.0, key, due.op.0], due_row)?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// The row of the file's upload.
-fn sync_of(db: &Connection, ino: Ino) -> Result<Option<Due>, CatalogError> {
-    let mut query = db.prepare_cached(concat!(
-        "SELECT ",
-        due_columns!(),
-        " FROM journal WHERE kind = 0 AND ino = ?1"
-    ))?;
-    Ok(query.query_row([ino.0], due_row).optional()?)
-}
-
 fn decide(txn: &mut Txn<'_>, due: &Due, now: Timestamp) -> Result<Decision, CatalogError> {
     match (due.kind, &due.ino, &due.key) {
         // From here on nobody can hold it; given back with the claim, or after this transaction.
-        (KIND_SYNC, Some(ino), _) if !txn.state.held.claim(*ino) => Ok(Decision::Wait(HELD_MILLIS)),
+        (KIND_SYNC, Some(ino), _) if !txn.state.held.claim(*ino) => {
+            let inode = inode::get(txn.db, *ino)?;
+            Ok(being_written(txn, due, &inode, HELD_MILLIS))
+        }
         (KIND_SYNC, Some(ino), _) => decide_sync(txn, due, *ino, now),
-        (KIND_DELETE, _, Some(key)) => decide_delete(txn, due, key),
+        (KIND_DELETE, _, Some(key)) => decide_delete(txn, due, key, now),
         (KIND_ABORT, _, Some(key)) => {
             let (Some(upload_id), Some(object)) =
                 (due.upload_id.clone(), ObjectKey::new(key.as_str()))
@@ -279,7 +248,18 @@ fn decide(txn: &mut Txn<'_>, due: &Due, now: Timestamp) -> Result<Decision, Cata
     }
 }
 
-fn decide_delete(txn: &mut Txn<'_>, due: &Due, key: &str) -> Result<Decision, CatalogError> {
+/// A file of which a burst of writes is open.
+fn being_written(txn: &Txn<'_>, due: &Due, inode: &Inode, millis: u64) -> Decision {
+    let is_awaited = txn.state.awaited.has(due.born, due.taken) && flush::gets_turns(inode);
+    if is_awaited { Decision::Still(inode.ino) } else { Decision::Wait(millis) }
+}
+
+fn decide_delete(
+    txn: &mut Txn<'_>,
+    due: &Due,
+    key: &str,
+    now: Timestamp,
+) -> Result<Decision, CatalogError> {
     if txn.state.claims.is_busy(&(due.share, key.to_owned())) {
         return Ok(Decision::Busy);
     }
@@ -287,7 +267,10 @@ fn decide_delete(txn: &mut Txn<'_>, due: &Due, key: &str) -> Result<Decision, Ca
         && let Some(successor) = inode::at_key(txn.db, due.share, key)?
         && has_sync(txn.db, successor.ino)?
     {
-        // The successor's publish replaces the object: the key is never without one.
+        // The successor's publish replaces the object: the key is never without one. Who waits for this waits for
+        // that.
+        let is_awaited = txn.state.awaited.has(due.born, due.taken);
+        flush::stems_from(txn.db, successor.ino, due.born, is_awaited, now)?;
         return Ok(Decision::Wait(WAIT_MILLIS));
     }
     let object = ObjectKey::new(key)
@@ -311,9 +294,6 @@ fn decide_sync(
     now: Timestamp,
 ) -> Result<Decision, CatalogError> {
     let inode = inode::get(txn.db, ino)?;
-    if inode.writing {
-        return Ok(Decision::Wait(WAIT_MILLIS));
-    }
     let key = inode::key_of(txn.db, &inode)?;
     let object = ObjectKey::new(key.as_str())
         .ok_or_else(|| CatalogError::Corrupt(format!("inode {} has key {key:?}", ino.0)))?;
@@ -321,6 +301,9 @@ fn decide_sync(
     let busy = |txn: &Txn<'_>, key: &str| txn.state.claims.is_busy(&(due.share, key.to_owned()));
     if busy(txn, &key) || moved_from.as_ref().is_some_and(|from| busy(txn, from.as_str())) {
         return Ok(Decision::Busy);
+    }
+    if inode.writing {
+        return Ok(being_written(txn, due, &inode, WAIT_MILLIS));
     }
     if let Some(at) = unsettled(due, &inode, &object).cloned() {
         return settle_first(txn, due, inode, at);
@@ -345,7 +328,8 @@ fn decide_sync(
     let mut is_moved = due.is_moved && taken_over.is_some();
     match take_over_delete(txn, due.share, &key)? {
         Takeover::Nothing => {}
-        Takeover::Tag(etag, moved) => {
+        Takeover::Tag(etag, moved, born) => {
+            flush::stems_from(txn.db, ino, born, false, now)?;
             taken_over = Some((key.clone(), etag.as_str().to_owned()));
             (is_seen, is_moved) = (false, moved);
         }
@@ -379,6 +363,7 @@ fn decide_sync(
         sent_version: due.sent_version.filter(|_| due.sent_key.as_deref() == Some(key.as_str())),
         foreign: txn.state.epoch.foreign(due.start_version.unwrap_or(0)),
         is_elsewhere: false,
+        is_found: is_seen,
         is_incomplete: due.is_incomplete,
         multipart: multipart::of(txn.db, due.op)?,
         changed: changed::of(txn.db, &inode)?,
@@ -414,6 +399,7 @@ fn settle_first(
         sent_version: due.sent_version,
         foreign: txn.state.epoch.foreign(due.start_version.unwrap_or(0)),
         is_elsewhere: true,
+        is_found: false,
         is_incomplete: due.is_incomplete,
         multipart: multipart::of(txn.db, due.op)?,
         changed: None,
@@ -437,14 +423,15 @@ fn leave_old_keys(
     {
         let may_have_sent = due.sent_key.as_ref() == Some(taken);
         let etag = ETag::new(etag.as_str());
-        let taken = Deletion::of(taken, Some(&etag)).moved(due.is_moved);
+        let taken = Deletion::of(taken, Some(&etag)).moved(due.is_moved).born(due.born);
         let taken = taken.or_left_by(may_have_sent.then_some(inode.ino));
         enqueue_delete(txn, due.share, taken, now)?;
     }
     if let Some(sent) = due.sent_key.as_ref().filter(|sent| *sent != key)
         && inode.object_key.as_ref().is_none_or(|at| at.as_str() != sent)
     {
-        enqueue_delete(txn, due.share, Deletion::left_by(inode.ino, sent), now)?;
+        let left = Deletion::left_by(inode.ino, sent).born(due.born);
+        enqueue_delete(txn, due.share, left, now)?;
     }
     if due.upload_key.as_ref().is_some_and(|upload_key| upload_key != key) {
         multipart::abandon(txn, due.op)?;
@@ -464,8 +451,8 @@ fn leave_old_keys(
 
 enum Takeover {
     Nothing,
-    /// The object's tag, and whether its bytes are elsewhere.
-    Tag(ETag, bool),
+    /// The object's tag, whether its bytes are elsewhere, and when it was removed, by the sequence.
+    Tag(ETag, bool, u64),
     MustRunFirst,
 }
 
@@ -475,21 +462,21 @@ fn take_over_delete(
     share: ShareId,
     key: &str,
 ) -> Result<Takeover, CatalogError> {
-    let row: Option<(u64, Option<String>, bool, bool)> = txn
+    let row: Option<(u64, Option<String>, bool, bool, u64)> = txn
         .db
         .prepare_cached(
-            "SELECT op, etag, uncertain, moved FROM journal
+            "SELECT op, etag, uncertain, moved, born FROM journal
              WHERE kind = 1 AND share = ?1 AND key = ?2",
         )?
         .query_row(params![share.0, key], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
         })
         .optional()?;
     match row {
         None => Ok(Takeover::Nothing),
-        Some((op, Some(etag), false, moved)) => {
+        Some((op, Some(etag), false, moved, born)) => {
             delete_op(txn.db, OpId(op))?;
-            Ok(Takeover::Tag(ETag::new(etag), moved))
+            Ok(Takeover::Tag(ETag::new(etag), moved, born))
         }
         // Nobody knows what is there: find out and delete it before the key is used again.
         Some(_) => Ok(Takeover::MustRunFirst),
@@ -585,6 +572,7 @@ fn stepping_aside(due: &Due, inode: &Inode, object: ObjectKey) -> Decision {
         sent_version: None,
         foreign: 0..0,
         is_elsewhere: false,
+        is_found: false,
         is_incomplete: due.is_incomplete,
         multipart: None,
         changed: None,

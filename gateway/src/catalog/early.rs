@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use super::{
     Catalog, changed,
     error::CatalogError,
-    inode, journal, multipart, range,
+    flush, inode, journal, multipart, range,
     types::{EarlyJob, Job, OpId},
     writer::Txn,
 };
@@ -53,7 +53,8 @@ pub(super) fn claim(txn: &mut Txn<'_>, limit: usize) -> Result<Vec<Job>, Catalog
         txn.state.offered.0.remove(&ino);
         let Some(job) = job(txn, ino)? else { continue };
         let key = (job.inode.share, job.key.as_str().to_owned());
-        txn.state.claims.claim(job.op, vec![key], Some(ino));
+        let since = flush::seq(txn.db)?;
+        txn.state.claims.claim(job.op, vec![key], Some(ino), since);
         jobs.push(Job::Early(Box::new(job)));
     }
     Ok(jobs)

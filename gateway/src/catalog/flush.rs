@@ -1,35 +1,153 @@
 //! Waiting for S3 to have everything: what is journalled now is made due, and watched.
-use rusqlite::params;
+//!
+//! Clients may go on meanwhile. What a flush waits for is known by the sequence that listings are compared with: it was
+//! `born` before the flush, or stems from something that was, and no publish that was claimed since has been `taken` by
+//! S3. A file that is written on and on gets its turn by [`Job::Still`](super::Job::Still).
+use std::sync::{Arc, Weak};
 
-use super::{Catalog, error::CatalogError, journal::NEVER, types::OpId};
-use crate::clock::Timestamp;
+use rusqlite::{Connection, params};
 
-/// Operations that a flush waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Watermark(OpId);
+use super::{
+    Catalog,
+    changed::LARGE_FILE_BYTES,
+    error::CatalogError,
+    journal::{NEVER, next_seq},
+    types::Inode,
+};
+use crate::{
+    clock::Timestamp,
+    ids::{FileKind, Ino},
+};
+
+/// What a flush waits for, and that somebody does.
+#[derive(Clone, Debug)]
+pub struct Watermark {
+    seq: u64,
+    _alive: Arc<()>,
+}
+
+/// What a flush has not seen done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Operations.
+    pub operations: u64,
+    /// Of these, those that wait for somebody to mend something.
+    pub put_off: u64,
+    /// The latest failure among them.
+    pub last_error: Option<String>,
+}
+
+#[derive(Debug)]
+struct Flush {
+    seq: u64,
+    since: Timestamp,
+    alive: Weak<()>,
+}
+
+/// The flushes that somebody waits for, the latest last. In memory.
+#[derive(Debug, Default)]
+pub(super) struct Awaited(Vec<Flush>);
+
+impl Awaited {
+    fn begin(&mut self, seq: u64, since: Timestamp) -> Watermark {
+        self.0.retain(|flush| flush.alive.strong_count() > 0);
+        let alive = Arc::new(());
+        self.0.push(Flush { seq, since, alive: Arc::downgrade(&alive) });
+        Watermark { seq, _alive: alive }
+    }
+
+    /// The latest one, and when it began.
+    pub(super) fn latest(&self) -> Option<(u64, Timestamp)> {
+        let alive = self.0.iter().rfind(|flush| flush.alive.strong_count() > 0);
+        alive.map(|flush| (flush.seq, flush.since))
+    }
+
+    /// Whether somebody waits for an operation of these marks.
+    pub(super) fn has(&self, born: u64, taken: u64) -> bool {
+        self.latest().is_some_and(|(seq, _)| born < seq && taken < seq)
+    }
+
+    /// Up to which mark changes of this file do not put its upload off, and when it is due instead.
+    pub(super) fn due(&self, inode: &Inode) -> Option<(u64, Timestamp)> {
+        self.latest().filter(|_| gets_turns(inode))
+    }
+
+    fn clock_set_back(&mut self, now: Timestamp) {
+        for flush in &mut self.0 {
+            flush.since = flush.since.min(now);
+        }
+    }
+}
+
+/// Whether it is published although somebody goes on writing it: its writers are kept waiting until its bytes are
+/// read. A large file is published when it is left alone.
+pub(super) fn gets_turns(inode: &Inode) -> bool {
+    inode.kind != FileKind::File || inode.size <= LARGE_FILE_BYTES
+}
+
+/// The sequence's value.
+pub(super) fn seq(db: &Connection) -> Result<u64, CatalogError> {
+    Ok(db
+        .prepare_cached("SELECT value FROM meta WHERE name = 'seq'")?
+        .query_row([], |row| row.get(0))?)
+}
+
+/// The upload of `ino` stems from what was `born` then, too: who waits for that waits for this, and `is_awaited` makes
+/// it due.
+pub(super) fn stems_from(
+    db: &Connection,
+    ino: Ino,
+    born: u64,
+    is_awaited: bool,
+    now: Timestamp,
+) -> Result<(), CatalogError> {
+    db.prepare_cached(
+        "UPDATE journal SET born = min(born, ?2),
+             not_before = CASE WHEN ?3 AND attempts = 0 THEN min(not_before, ?4) ELSE not_before END
+         WHERE kind = 0 AND ino = ?1",
+    )?
+    .execute(params![ino.0, born, is_awaited, now.as_nanos()])?;
+    Ok(())
+}
+
+/// Makes what waits due at `now`. A burst of writes of a large file that is still open keeps the time that its commit
+/// will set, and with `bursts_wait` of any.
+fn make_due(db: &Connection, now: Timestamp, bursts_wait: bool) -> Result<(), CatalogError> {
+    let turn = if bursts_wait { 0 } else { LARGE_FILE_BYTES };
+    db.execute(
+        "UPDATE journal SET not_before = ?1 WHERE not_before > ?1 AND (kind <> 0 OR ino IN
+             (SELECT ino FROM inode WHERE writing = 0 OR (?3 = 0 AND size <= ?2)))",
+        params![now.as_nanos(), turn, bursts_wait],
+    )?;
+    Ok(())
+}
 
 impl Catalog {
-    /// Makes everything in the journal due at `now` and answers up to where it goes.
+    /// Makes everything in the journal due at `now`; what is changed from here on puts none of it off again, as long
+    /// as the answer lives.
     ///
     /// # Errors
     /// Of the database only.
     pub async fn hasten(&self, now: Timestamp) -> Result<Watermark, CatalogError> {
         let watermark = self
             .write(move |txn| {
-                // A burst of writes that is still open is nothing acknowledged as stable: it keeps
-                // the time that its commit will set.
-                txn.db.execute(
-                    "UPDATE journal SET not_before = ?1 WHERE not_before > ?1 AND (kind <> 0 OR ino IN
-                         (SELECT ino FROM inode WHERE writing = 0))",
-                    [now.as_nanos()],
-                )?;
-                let last =
-                    txn.db.query_row("SELECT coalesce(max(op), 0) FROM journal", [], |row| row.get(0))?;
-                Ok(Watermark(OpId(last)))
+                make_due(txn.db, now, false)?;
+                let seq = next_seq(txn.db)?;
+                Ok(txn.state.awaited.begin(seq, now))
             })
             .await?;
         self.inner.journal.send_modify(|changes| *changes += 1);
         Ok(watermark)
+    }
+
+    /// What kept uploads from S3 may be mended: makes all that waits due at `now`, once.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn try_again(&self, now: Timestamp) -> Result<(), CatalogError> {
+        self.write(move |txn| make_due(txn.db, now, true)).await?;
+        self.inner.journal.send_modify(|changes| *changes += 1);
+        Ok(())
     }
 
     /// The clock was set back from `before` to `now`: what waits does so for as long as was left then.
@@ -42,6 +160,7 @@ impl Catalog {
         now: Timestamp,
     ) -> Result<(), CatalogError> {
         self.write(move |txn| {
+            txn.state.awaited.clock_set_back(now);
             txn.db.execute(
                 "UPDATE journal SET not_before = max(?1, not_before - (?2 - ?1))
                  WHERE not_before > ?1 AND not_before < ?3",
@@ -53,30 +172,34 @@ impl Catalog {
         .await
     }
 
-    /// How many operations up to the watermark are not done, and the latest failure among them. What is only
-    /// tidied up in the bucket, uploads in parts that nobody goes on with, counts for nothing.
+    /// What of a flush is not done. Of a file that is written on and on it is done when S3 has what it was when the
+    /// flush began, or later. What is only tidied up in the bucket, uploads in parts that nobody goes on with, counts
+    /// for nothing.
     ///
     /// # Errors
     /// Of the database only.
-    pub async fn left_of(
-        &self,
-        watermark: Watermark,
-    ) -> Result<(u64, Option<String>), CatalogError> {
+    pub async fn left_of(&self, watermark: &Watermark) -> Result<Left, CatalogError> {
+        let seq = watermark.seq;
         self.read(move |db| {
-            let left = db
-                .prepare_cached("SELECT count(*) FROM journal WHERE op <= ?1 AND kind <> 3")?
-                .query_row([watermark.0.0], |row| row.get(0))?;
+            let (operations, put_off) = db
+                .prepare_cached(
+                    "SELECT count(*), count(*) FILTER (WHERE kind = 0 AND not_before = ?2
+                         AND last_error IS NOT NULL
+                         AND ino IN (SELECT ino FROM inode WHERE writing = 0))
+                     FROM journal WHERE born < ?1 AND taken < ?1 AND kind <> 3",
+                )?
+                .query_row(params![seq, NEVER.as_nanos()], |row| Ok((row.get(0)?, row.get(1)?)))?;
             let mut failures = db.prepare_cached(
                 "SELECT last_error FROM journal
-                 WHERE op <= ?1 AND kind <> 3 AND last_error IS NOT NULL
+                 WHERE born < ?1 AND taken < ?1 AND kind <> 3 AND last_error IS NOT NULL
                  ORDER BY failed_at DESC LIMIT 1",
             )?;
-            let mut rows = failures.query(params![watermark.0.0])?;
+            let mut rows = failures.query([seq])?;
             let last_error = match rows.next()? {
                 Some(row) => row.get(0)?,
                 None => None,
             };
-            Ok((left, last_error))
+            Ok(Left { operations, put_off, last_error })
         })
         .await
     }

@@ -12,7 +12,10 @@ use std::{
 use rusqlite::Connection;
 
 use super::{Catalog, error::CatalogError, types::Inode};
-use crate::ids::Ino;
+use crate::{
+    essential::{self, Step},
+    ids::Ino,
+};
 
 /// Which inodes are held, and which have been handed out for upload: never both.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +46,7 @@ impl Held {
     /// Takes the inode for an upload, unless it is held.
     pub(super) fn claim(&self, ino: Ino) -> bool {
         let mut state = self.lock();
-        if state.held.contains_key(&ino) {
+        if state.held.contains_key(&ino) && !essential::is_left_out(Step::HoldCheck) {
             return false;
         }
         state.claimed.insert(ino);

@@ -55,13 +55,25 @@ pub(super) fn enqueue(
         return Ok(());
     }
     let due = if inode.writing { NEVER } else { due };
+    let (awaited, at) = txn.state.awaited.due(inode).unwrap_or_default();
     txn.db
         .prepare_cached(
-            "INSERT INTO journal (kind, share, ino, not_before, since)
-             VALUES (0, ?1, ?2, ?3, CAST(unixepoch('subsec') * 1000 AS INTEGER))
-             ON CONFLICT (ino) WHERE kind = 0 DO UPDATE SET not_before = excluded.not_before",
+            "INSERT INTO journal (kind, share, ino, not_before, since, born)
+             VALUES (0, ?1, ?2, ?3, CAST(unixepoch('subsec') * 1000 AS INTEGER),
+                 (SELECT value FROM meta WHERE name = 'seq'))
+             ON CONFLICT (ino) WHERE kind = 0 DO UPDATE SET
+                 not_before = CASE WHEN born >= ?4 OR taken >= ?4 THEN excluded.not_before
+                                   WHEN attempts > 0 AND not_before < ?6 THEN not_before
+                                   ELSE ?5 END",
         )?
-        .execute(params![inode.share.0, ino.0, due.as_nanos()])?;
+        .execute(params![
+            inode.share.0,
+            ino.0,
+            due.as_nanos(),
+            awaited,
+            at.as_nanos(),
+            NEVER.as_nanos()
+        ])?;
     txn.state.journal_changed = true;
     Ok(())
 }
@@ -73,22 +85,28 @@ pub(super) struct Deletion<'a> {
     etag: Option<&'a ETag>,
     sent_by: Option<Ino>,
     is_moved: bool,
+    born: Option<u64>,
 }
 
 impl<'a> Deletion<'a> {
     /// Of the object at `key` that has this tag.
     pub(super) fn of(key: &'a str, etag: Option<&'a ETag>) -> Self {
-        Self { key, etag, sent_by: None, is_moved: false }
+        Self { key, etag, sent_by: None, is_moved: false, born: None }
     }
 
     /// Of whatever an upload of `ino` may have left at `key`.
     pub(super) fn left_by(ino: Ino, key: &'a str) -> Self {
-        Self { key, etag: None, sent_by: Some(ino), is_moved: false }
+        Self { key, etag: None, sent_by: Some(ino), is_moved: false, born: None }
     }
 
     /// And of what an upload of this inode, if it is one, may have put in its place.
     pub(super) fn or_left_by(self, ino: Option<Ino>) -> Self {
         Self { sent_by: ino, ..self }
+    }
+
+    /// It stems from a change that was made when the sequence had this value.
+    pub(super) fn born(self, born: u64) -> Self {
+        Self { born: Some(born), ..self }
     }
 
     /// Its bytes are a file's that does not need it any more.
@@ -105,12 +123,14 @@ pub(super) fn enqueue_delete(
     object: Deletion<'_>,
     due: Timestamp,
 ) -> Result<(), CatalogError> {
-    let Deletion { key, etag, sent_by, is_moved } = object;
+    let Deletion { key, etag, sent_by, is_moved, born } = object;
     txn.db
         .prepare_cached(
-            "INSERT INTO journal (kind, share, key, etag, uncertain, ino, not_before, moved)
-             VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7)
+            "INSERT INTO journal (kind, share, key, etag, uncertain, ino, not_before, moved, born)
+             VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7,
+                 coalesce(?8, (SELECT value FROM meta WHERE name = 'seq')))
              ON CONFLICT (share, key) WHERE kind = 1 DO UPDATE SET
+                 born = min(born, excluded.born),
                  etag = coalesce(excluded.etag, etag),
                  moved = CASE WHEN excluded.etag IS NULL THEN moved ELSE excluded.moved END,
                  ino = CASE WHEN excluded.uncertain = 0 THEN ino
@@ -124,7 +144,8 @@ pub(super) fn enqueue_delete(
             sent_by.is_some(),
             sent_by.map(|ino| ino.0),
             due.as_nanos(),
-            is_moved
+            is_moved,
+            born
         ])?;
     txn.state.journal_changed = true;
     Ok(())
@@ -139,8 +160,8 @@ pub(super) fn enqueue_move(
 ) -> Result<(), CatalogError> {
     txn.db
         .prepare_cached(
-            "INSERT INTO journal (kind, share, ino, key, cursor, not_before)
-             VALUES (2, ?1, ?2, ?3, ?3, ?4)",
+            "INSERT INTO journal (kind, share, ino, key, cursor, not_before, born)
+             VALUES (2, ?1, ?2, ?3, ?3, ?4, (SELECT value FROM meta WHERE name = 'seq'))",
         )?
         .execute(params![dir.share.0, dir.ino.0, old_prefix, due.as_nanos()])?;
     txn.state.journal_changed = true;
@@ -154,23 +175,26 @@ pub(super) fn drop_sync(
     inode: &Inode,
     due: Timestamp,
 ) -> Result<Option<String>, CatalogError> {
-    type Row = (u64, Option<String>, Option<String>, Option<String>, bool, bool);
+    type Row = (u64, Option<String>, Option<String>, Option<String>, bool, bool, u64);
     let row: Option<Row> = txn
         .db
         .prepare_cached(
-            "SELECT op, sent_key, expect_key, expect_etag, expect_seen, moved FROM journal
+            "SELECT op, sent_key, expect_key, expect_etag, expect_seen, moved, born FROM journal
              WHERE kind = 0 AND ino = ?1",
         )?
         .query_row([inode.ino.0], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+            let (op, sent, key, etag) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+            Ok((op, sent, key, etag, row.get(4)?, row.get(5)?, row.get(6)?))
         })
         .optional()?;
-    let Some((op, sent, expect_key, expect_etag, is_seen, is_moved)) = row else { return Ok(None) };
+    let Some((op, sent, expect_key, expect_etag, is_seen, is_moved, born)) = row else {
+        return Ok(None);
+    };
     abandon(txn, OpId(op))?;
     if let Some(key) = expect_key.filter(|_| !is_seen) {
         let may_have_sent = sent.as_deref() == Some(key.as_str());
         let etag = expect_etag.map(ETag::new);
-        let taken = Deletion::of(&key, etag.as_ref()).moved(is_moved);
+        let taken = Deletion::of(&key, etag.as_ref()).moved(is_moved).born(born);
         let taken = taken.or_left_by(may_have_sent.then_some(inode.ino));
         enqueue_delete(txn, inode.share, taken, due)?;
     }
@@ -190,6 +214,13 @@ pub(super) fn op_of(db: &Connection, ino: Ino) -> Result<Option<OpId>, CatalogEr
         .prepare_cached("SELECT op FROM journal WHERE kind = 0 AND ino = ?1")?
         .query_row([ino.0], |row| Ok(OpId(row.get(0)?)))
         .optional()?)
+}
+
+/// When the change was made that the operation stems from, by the sequence.
+pub(super) fn born(db: &Connection, op: OpId) -> Result<u64, CatalogError> {
+    Ok(db
+        .prepare_cached("SELECT born FROM journal WHERE op = ?1")?
+        .query_row([op.0], |row| row.get(0))?)
 }
 
 /// The key of the operation's multipart upload, if it has one.
@@ -473,6 +504,7 @@ fn published(
     let before = inode::get(txn.db, ino)?;
     if let Some(old) = before.object_key.as_ref().filter(|old| **old != done.key) {
         let moved = Deletion::of(old.as_str(), before.etag.as_ref()).moved(true);
+        let moved = moved.born(born(txn.db, op)?);
         enqueue_delete(txn, before.share, moved, done.now)?;
     }
     let seq = next_seq(txn.db)?;
@@ -490,9 +522,10 @@ fn published(
             seq,
             done.object.version.as_ref().map(VersionId::as_str)
         ])?;
-    let current = before.version == done.version
-        && !before.writing
-        && inode::key_of(txn.db, &before)? == done.key.as_str();
+    let has_version =
+        before.version == done.version || essential::is_left_out(Step::FinishVersionCheck);
+    let has_key = inode::key_of(txn.db, &before)? == done.key.as_str();
+    let current = has_version && !before.writing && has_key;
     let (is_whole, same_to) = match done.made {
         Made::Whole => (true, 0),
         Made::Bytes => (false, 0),
@@ -504,16 +537,18 @@ fn published(
         txn.db.prepare_cached("UPDATE inode SET dirty = 0 WHERE ino = ?1")?.execute([ino.0])?;
         return Ok(Finish::Clean);
     }
+    // Of bytes that an earlier attempt has sent nobody knows whether they are those that a flush waits for.
+    let taken = if is_whole { txn.state.claims.since(op) } else { 0 };
     forget(txn.db, op)?;
     changed::is_of(txn.db, ino, &done.object.etag, same_to)?;
     txn.db
         .prepare_cached(
             "UPDATE journal SET expect_key = NULL, expect_etag = NULL, sent_key = NULL,
                  sent_version = NULL, incomplete = 0, attempts = 0, last_error = NULL,
-                 since = CAST(unixepoch('subsec') * 1000 AS INTEGER)
+                 since = CAST(unixepoch('subsec') * 1000 AS INTEGER), taken = max(taken, ?2)
              WHERE op = ?1",
         )?
-        .execute([op.0])?;
+        .execute(params![op.0, taken])?;
     Ok(Finish::Superseded)
 }
 

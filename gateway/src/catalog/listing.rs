@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    essential::{self, Step},
     ids::{FileKind, Ino, ShareId},
     object::ETag,
     ranges::RangeSet,
@@ -189,7 +190,9 @@ fn merge_entry(
         return Ok(());
     };
     seen.push(row.ino);
-    if synced_seq(txn.db, row.ino)? > merge.seq {
+    if synced_seq(txn.db, row.ino)? > merge.seq
+        && !essential::is_left_out(Step::ListingSequenceCheck)
+    {
         return Ok(());
     }
     let in_place = row.object_key.as_ref().is_some_and(|at| at.as_str() == key);
@@ -198,7 +201,9 @@ fn merge_entry(
         ListedKind::File { etag, .. } if !in_place || row.etag.as_ref() == Some(etag) => {
             // Not this object's row, or nothing new.
         }
-        ListedKind::File { .. } if row.dirty => {
+        ListedKind::File { .. }
+            if row.dirty && !essential::is_left_out(Step::ListingDirtyCheck) =>
+        {
             if !txn.state.claims.is_busy(&(row.share, key)) {
                 merged.conflicts.push(row.ino);
             }

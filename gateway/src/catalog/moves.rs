@@ -10,7 +10,7 @@ use super::{
     Catalog,
     content::{Touches, mark_dirty},
     error::CatalogError,
-    inode,
+    flush, inode,
     journal::delete_op,
     namespace::has_sync,
     types::{Inode, OpId, RenameProgress},
@@ -39,6 +39,8 @@ struct Walk {
     prefix: String,
     /// The last object looked at; `None` when all have been.
     cursor: Option<String>,
+    /// When the directory was renamed, by the sequence.
+    born: u64,
 }
 
 /// Takes one step of the directory move that is due first.
@@ -46,7 +48,7 @@ pub(super) fn step(txn: &mut Txn<'_>, now: Timestamp) -> Result<(), CatalogError
     let walk = txn
         .db
         .prepare_cached(
-            "SELECT op, share, key, cursor FROM journal INDEXED BY journal_moves
+            "SELECT op, share, key, cursor, born FROM journal INDEXED BY journal_moves
              WHERE kind = 2 AND not_before <= ?1 ORDER BY not_before, op LIMIT 1",
         )?
         .query_row([now.as_nanos()], |row| {
@@ -55,6 +57,7 @@ pub(super) fn step(txn: &mut Txn<'_>, now: Timestamp) -> Result<(), CatalogError
                 share: ShareId(row.get(1)?),
                 prefix: row.get(2)?,
                 cursor: row.get(3)?,
+                born: row.get(4)?,
             })
         })
         .optional()?;
@@ -104,6 +107,8 @@ fn walk_on(
         if !has_sync(txn.db, inode.ino)? {
             mark_dirty(txn, inode.ino, Touches::Metadata, now)?;
         }
+        let is_awaited = txn.state.awaited.has(walk.born, 0);
+        flush::stems_from(txn.db, inode.ino, walk.born, is_awaited, now)?;
     }
     let last = below.last().and_then(|last| last.object_key.as_ref());
     let cursor = last.filter(|_| below.len() == STEP_ROWS).map(|key| key.as_str());

@@ -289,6 +289,11 @@ impl Catalog {
             txn.db
                 .prepare_cached("UPDATE journal SET sent_version = NULL WHERE op = ?1")?
                 .execute([op.0])?;
+            // A marker's bytes are not its directory's, and its time is that of no entry.
+            let (size, mtime) = match inode.kind {
+                FileKind::Directory => (inode.size, inode.mtime),
+                FileKind::File | FileKind::Symlink => (is.size, is.last_modified),
+            };
             txn.db
                 .prepare_cached(
                     "UPDATE inode SET size = ?2, etag = ?3, mtime = ?4, ctime = ?5,
@@ -297,9 +302,9 @@ impl Catalog {
                 )?
                 .execute(params![
                     ino.0,
-                    is.size,
+                    size,
                     is.etag.as_str(),
-                    is.last_modified.as_nanos(),
+                    mtime.as_nanos(),
                     is.now.as_nanos()
                 ])?;
             Ok(true)

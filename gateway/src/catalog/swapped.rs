@@ -9,7 +9,7 @@ use super::{
     Catalog, changed,
     error::CatalogError,
     inode,
-    journal::{Deletion, KIND_DELETE, delete_op, enqueue_delete, ino_of},
+    journal::{Deletion, KIND_DELETE, born, delete_op, enqueue_delete, ino_of},
     types::OpId,
     writer::Txn,
 };
@@ -95,6 +95,7 @@ impl Catalog {
                 Some(inode) => {
                     delete_op(txn.db, note)?;
                     let moved = Deletion::of(from.0.as_str(), Some(&from.1)).moved(true);
+                    let moved = moved.born(born(txn.db, op)?);
                     enqueue_delete(txn, share, moved, now)?;
                     txn.db
                         .prepare_cached(

@@ -156,6 +156,10 @@ impl Fixture {
                     .unwrap();
                 format!("put {}{from}{expect}", job.key)
             }
+            Job::Still { op, ino, .. } => {
+                self.catalog.release_job(op, at(SOON)).await.unwrap();
+                format!("still {}", ino.0)
+            }
             Job::Early(job) => {
                 self.catalog.release_job(job.op, at(SOON)).await.unwrap();
                 format!("early {}", job.key)

@@ -168,7 +168,7 @@ pub enum Expected {
 }
 
 /// A journal operation's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OpId(pub u64);
 
 /// A part of a multipart upload that S3 has taken.
@@ -221,6 +221,8 @@ pub struct SyncJob {
     /// Where the object is now, when that is another key: copy from it if the content is clean.
     /// [`finish_sync`](super::Catalog::finish_sync) journals its deletion.
     pub moved_from: Option<(ObjectKey, ETag)>,
+    /// Whether what is expected was found there, and belongs to others: no deletion of ours is behind it.
+    pub is_found: bool,
     /// Whether an earlier attempt (perhaps before a restart) may have been done by S3 although its
     /// outcome is not known: when the condition fails, HEAD and compare our generation first.
     pub sent_before: bool,
@@ -307,6 +309,16 @@ pub enum Job {
         /// Failures so far.
         attempts: u32,
     },
+    /// A flush waits for a file that is being written, again and again. Keep its writers away and ask
+    /// [`claim_still`](super::Catalog::claim_still).
+    Still {
+        /// The operation.
+        op: OpId,
+        /// The share.
+        share: ShareId,
+        /// The file.
+        ino: Ino,
+    },
     /// Two files have swapped keys: neither copy can go first. Or another file waits for this one's key, and
     /// this one cannot go, as it is being written. Copy the object of this one, which is at
     /// [`SyncJob::moved_from`], to a key that is nobody's
@@ -322,7 +334,7 @@ impl Job {
             Self::Sync(job) | Self::StepAside(job) => job.op,
             Self::Early(job) => job.op,
             Self::Delete(job) => job.op,
-            Self::Abort { op, .. } => *op,
+            Self::Abort { op, .. } | Self::Still { op, .. } => *op,
         }
     }
 
@@ -332,7 +344,7 @@ impl Job {
             Self::Sync(job) | Self::StepAside(job) => job.inode.share,
             Self::Early(job) => job.inode.share,
             Self::Delete(job) => job.share,
-            Self::Abort { share, .. } => *share,
+            Self::Abort { share, .. } | Self::Still { share, .. } => *share,
         }
     }
 }

@@ -17,6 +17,7 @@ use super::{
     dirty_log::{DirtyLog, Noted},
     epoch::Epoch,
     error::CatalogError,
+    flush::Awaited,
     held::Held,
     rows::{Changes, Rows, Touched},
     sums::SumMemory,
@@ -24,6 +25,7 @@ use super::{
     unsent::Unsent,
 };
 use crate::{
+    essential::{self, Step},
     failpoint::{self, Point},
     ids::{Ino, ShareId},
 };
@@ -55,6 +57,8 @@ struct Claim {
     keys: Vec<ShareKey>,
     /// What it uploads, if it does.
     ino: Option<Ino>,
+    /// The sequence's value when it was claimed.
+    since: u64,
 }
 
 /// Jobs handed out and not yet answered. In memory: a restart hands them out again.
@@ -68,9 +72,15 @@ pub(super) struct Claims {
 
 impl Claims {
     /// Claims `op`, which works on `keys` (I7) and uploads `ino`.
-    pub(super) fn claim(&mut self, op: OpId, keys: Vec<ShareKey>, ino: Option<Ino>) {
+    /// `since` is the sequence's value.
+    pub(super) fn claim(&mut self, op: OpId, keys: Vec<ShareKey>, ino: Option<Ino>, since: u64) {
         self.busy.extend(keys.iter().cloned());
-        self.by_op.insert(op, Claim { keys, ino });
+        self.by_op.insert(op, Claim { keys, ino, since });
+    }
+
+    /// The sequence's value when `op` was claimed; 0 if it is not.
+    pub(super) fn since(&self, op: OpId) -> u64 {
+        self.by_op.get(&op).map_or(0, |claim| claim.since)
     }
 
     /// The job works on this key as well.
@@ -98,7 +108,7 @@ impl Claims {
 
     /// Whether a job works on `key`.
     pub(super) fn is_busy(&self, key: &ShareKey) -> bool {
-        self.busy.contains(key)
+        self.busy.contains(key) && !essential::is_left_out(Step::BusyKeyCheck)
     }
 
     /// Lets what is claimed be compared with what is out after this transaction.
@@ -204,6 +214,8 @@ pub(super) struct WriterState {
     pub(super) claims: Claims,
     pub(super) listings: Listings,
     pub(super) offered: super::early::Offered,
+    /// What a flush waits for.
+    pub(super) awaited: Awaited,
     /// Set by operations that make work for the movers.
     pub(super) journal_changed: bool,
 }

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     admin::{Control, ControlError},
-    catalog::{Aliased, Catalog, CatalogError, Standing},
+    catalog::{Aliased, Catalog, CatalogError, Left, Standing},
     clock::Timestamp,
     connection,
     ids::{FileKind, Ino},
@@ -43,10 +43,6 @@ const FLUSH_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Keys in one page of those that are shown under an alias.
 const KEYS_MAX: usize = 1000;
-
-/// What was asked before the flush may lead to more: the walk of a renamed directory to copies, a
-/// copy to the deletion of the old object. Each is journalled with the end of what it follows from.
-const FLUSH_ROUNDS: usize = 3;
 
 /// What runs, and the settings it follows. One lock: changes of settings wait for each other.
 #[derive(Debug)]
@@ -175,17 +171,20 @@ fn failed(error: &CatalogError) -> ControlError {
     ControlError::Failed(error.to_string())
 }
 
-/// Returns when everything that is in the journal now is done.
+/// Returns when everything that is in the journal now is done, and what it leads to.
 async fn finished(catalog: &Catalog, now: Timestamp, tasks: &Tasks) -> Result<(), ControlError> {
     let mut journal = catalog.journal_changed();
     let watermark = catalog.hasten(now).await.map_err(|e| failed(&e))?;
     loop {
         journal.mark_unchanged();
-        let (left, last_error) = catalog.left_of(watermark).await.map_err(|e| failed(&e))?;
-        if left == 0 {
+        let left = catalog.left_of(&watermark).await.map_err(|e| failed(&e))?;
+        if left.operations == 0 {
             return Ok(());
         }
-        tracing::debug!(left, last_error, "flush waits");
+        if left.operations == left.put_off {
+            return Err(ControlError::Failed(put_off(&left)));
+        }
+        tracing::debug!(?left, "flush waits");
         tokio::select! {
             _ = journal.changed() => {}
             () = tokio::time::sleep(FLUSH_LOOK_INTERVAL) => {}
@@ -194,6 +193,13 @@ async fn finished(catalog: &Catalog, now: Timestamp, tasks: &Tasks) -> Result<()
             }
         }
     }
+}
+
+/// What is said when nothing but files that cannot be uploaded is left.
+fn put_off(left: &Left) -> String {
+    let files = left.put_off;
+    let why = left.last_error.as_deref().unwrap_or("no reason is known");
+    format!("everything else is in S3, but {files} files cannot be uploaded: {why}")
 }
 
 #[async_trait]
@@ -276,10 +282,7 @@ impl Control for Gateway {
         };
         let catalog = parts.catalog;
         parts.write_back.flush_all().await;
-        for _ in 0..FLUSH_ROUNDS {
-            finished(&catalog, parts.clock.now(), &parts.tasks).await?;
-        }
-        Ok(())
+        finished(&catalog, parts.clock.now(), &parts.tasks).await
     }
 
     async fn file(&self, request: FileRequest) -> Result<FileStatus, ControlError> {

@@ -148,6 +148,7 @@ impl Shares {
                 copy_bytes_max: COPY_BYTES_MAX,
             },
         );
+        uploader.commit_by(Arc::clone(&parts.write_back) as _);
         Self {
             parts,
             uploader,
@@ -220,7 +221,7 @@ impl Shares {
         self.uploader.replace(movers.collect(), options);
         self.parts.exports.replace(self.running.iter().map(Running::export).collect());
         if renewed {
-            self.hasten().await;
+            self.try_waiting().await;
         }
     }
 
@@ -230,8 +231,8 @@ impl Shares {
     }
 
     /// Tries at once what waits for its next attempt.
-    async fn hasten(&self) {
-        if let Err(error) = self.parts.catalog.hasten(self.parts.clock.now()).await {
+    async fn try_waiting(&self) {
+        if let Err(error) = self.parts.catalog.try_again(self.parts.clock.now()).await {
             // They are tried all the same, when their pause is over.
             tracing::warn!("waiting uploads were not called: {error}");
         }

@@ -30,9 +30,9 @@ pub(super) async fn bytes(
     } else {
         tools.catalog.ranges(job.inode.ino).await?.missing(range.clone())
     };
-    let (Some(first), Some(last)) = (missing.first(), missing.last()) else {
+    if missing.is_empty() {
         return frozen(tools, job, range).await;
-    };
+    }
     let Some((object, etag)) = source(job) else { return Err(JobError::Incomplete) };
     if missing == [range.clone()] {
         let got = tools.share.store.get(object, range, etag).await;
@@ -44,10 +44,7 @@ pub(super) async fn bytes(
     }
     let at = |offset: u64| usize::try_from(offset - range.start).expect("within one request");
     let mut body = BytesMut::zeroed(at(range.end));
-    let hull = first.start..last.end;
-    let wanted =
-        if missing.len() <= GAPS_MAX { missing.as_slice() } else { std::slice::from_ref(&hull) };
-    for gap in wanted {
+    for gap in few(&missing) {
         let got = tools.share.store.get(object, gap.clone(), etag).await;
         let got = got.map_err(|error| unreadable(job, error))?;
         body[at(gap.start)..at(gap.end)].copy_from_slice(&got);
@@ -75,8 +72,19 @@ fn unreadable(job: &SyncJob, error: StoreError) -> JobError {
     }
 }
 
+/// These gaps, which are in order; what lies between them as well if they are many.
+pub(super) fn few(gaps: &[Range<u64>]) -> Vec<Range<u64>> {
+    match (gaps.first(), gaps.last()) {
+        (Some(first), Some(last)) if gaps.len() > GAPS_MAX => {
+            let hull = first.start..last.end;
+            vec![hull]
+        }
+        _ => gaps.to_vec(),
+    }
+}
+
 /// What of `range` is not in `gaps`, which are in order and within it.
-fn between(range: &Range<u64>, gaps: &[Range<u64>]) -> Vec<Range<u64>> {
+pub(super) fn between(range: &Range<u64>, gaps: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut at = range.start;
     let mut rest = Vec::new();
     for gap in gaps {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     catalog::SyncJob,
     failpoint::{self, Point},
-    object::{ETag, ObjectKey},
+    object::{ETag, ObjectKey, Stored},
     ranges::RangeSet,
     store::{Expect, PutOptions, StoreError, StoreErrorKind, UploadedPart},
 };
@@ -97,24 +97,24 @@ impl Whole {
         tools: &Tools,
         options: &PutOptions,
         expect: &Expect,
-    ) -> Result<ETag, JobError> {
+    ) -> Result<Stored, JobError> {
         let store = &tools.share.store;
         if self.size <= tools.copy_bytes_max {
             match store.copy(&self.from, &self.etag, &self.to, options, expect).await {
                 Err(error) if error.kind == StoreErrorKind::Invalid => {}
-                done => return Ok(done?.etag),
+                done => return Ok(done?),
             }
         }
         if self.size <= SINGLE_PUT_BYTES_MAX {
             let _memory = tools.budget.reserve(self.size).await;
             let body = store.get(&self.from, 0..self.size, &self.etag).await?;
-            return Ok(store.put(&self.to, body, options, expect).await?.etag);
+            return Ok(store.put(&self.to, body, options, expect).await?);
         }
         let upload_id = store.create_multipart(&self.to, options).await?;
         let copied = match self.parts(tools, &upload_id).await {
             Ok(parts) => {
                 let completed = store.complete_multipart(&self.to, &upload_id, &parts, expect);
-                completed.await.map(|done| done.etag).map_err(JobError::from)
+                completed.await.map_err(JobError::from)
             }
             Err(error) => Err(error),
         };

@@ -11,26 +11,18 @@ use crate::{
     catalog::{CatalogError, LetGo, SyncJob},
     ids::FileKind,
     object::{ETag, ObjectKey},
-    store::{StoreError, StoreErrorKind},
 };
 
-/// Takes the job's file away, whose object `from` S3 does not have (`refusal`, and HEAD). `None`, and nothing
-/// happens, when all of the file is here: it is put back.
+/// Takes the job's file away, whose object `from` S3 does not have ([`look`](super::publish::look)). `None`, and
+/// nothing happens, when all of the file is here: it is put back.
 pub(super) async fn let_go(
     tools: &Tools,
     job: &SyncJob,
     (from, believed): (&ObjectKey, &ETag),
-    refusal: &StoreError,
 ) -> Result<Option<Outcome>, JobError> {
     let inode = &job.inode;
     if inode.kind != FileKind::File || missing(tools, job).await?.is_empty() {
         return Ok(None);
-    }
-    // A 404 has no words: before a file goes a listing must agree (I13).
-    if tools.share.shows(from).await? {
-        let message = format!("{} although a listing shows it", refusal.message);
-        let kind = StoreErrorKind::Invalid;
-        return Err(StoreError { kind, message, ..refusal.clone() }.into());
     }
     let _held = tools.locks.exclusive(inode.ino).await;
     let object = (from.clone(), believed.clone());

@@ -1,27 +1,31 @@
 //! One job from claim to end: what it is done with, and how its outcome is told to the catalog.
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
+
+use bytes::Bytes;
 
 use super::{
     concurrency::Ended,
     early::{self, Ahead},
     landed::Earlier,
     plan::SINGLE_PUT_BYTES_MAX,
-    publish::{Outcome, Sent, publish},
+    publish::{Outcome, Sent, look, publish},
+    still::{Bursts, still},
     swapped::step_aside,
 };
 use crate::{
-    budget::MemoryBudget,
+    budget::{MemoryBudget, Reserved},
     cache::CacheStore,
     catalog::{Catalog, CatalogError, DeleteJob, EarlyJob, Finish, Job, OpId, SyncJob},
     clock::Clock,
+    essential::{self, Step},
     failpoint::{self, Point},
     fetch::FetchError,
     ids::Ino,
     locks::InodeLocks,
-    object::ObjectKey,
+    object::{ETag, ObjectKey},
     share::{Right, Share},
     store::{ObjectMeta, StoreError, StoreErrorKind},
 };
@@ -78,6 +82,12 @@ pub(super) struct Tools {
     pub(super) sent: Arc<AtomicU64>,
     /// What went ahead of files that are being written.
     pub(super) ahead: Arc<Ahead>,
+    /// Jobs whose end was not noted.
+    pub(super) stranded: Arc<Mutex<Vec<OpId>>>,
+    /// What clients have written and not committed, if it is known.
+    pub(super) bursts: Option<Arc<dyn Bursts>>,
+    /// All bytes of the job's file, if they were read before, and the memory for them; whoever sends them takes them.
+    pub(super) body: Arc<Mutex<Option<(Bytes, Reserved)>>>,
 }
 
 impl Tools {
@@ -85,9 +95,18 @@ impl Tools {
     pub(super) async fn run(&self, job: Job) -> Ended {
         let op = job.op();
         if let Some(until) = self.share.health.blocked_until(right(&job), self.clock.now()) {
-            self.log(self.catalog.release_job(op, until).await);
+            self.log(op, self.catalog.release_job(op, until).await);
             return Ended::default();
         }
+        if let Job::Still { op, ino, .. } = job {
+            return still(self, op, ino).await;
+        }
+        self.run_claimed(job).await
+    }
+
+    /// The same for a job that is more than a turn.
+    pub(super) async fn run_claimed(&self, job: Job) -> Ended {
+        let op = job.op();
         let attempts = attempts(&job);
         let what = describe(&job);
         let done = match job {
@@ -96,11 +115,13 @@ impl Tools {
             Job::Delete(job) => self.delete(&job).await,
             Job::Abort { op, key, upload_id, .. } => self.abort(op, &key, &upload_id).await,
             Job::StepAside(job) => step_aside(self, &job).await,
+            // Its writers have to be kept away first.
+            Job::Still { .. } => Err(JobError::Superseded),
         };
         match done {
             Ok(()) => self.ended(None),
             Err(JobError::Superseded) => {
-                self.log(self.catalog.release_job(op, self.clock.now()).await);
+                self.log(op, self.catalog.release_job(op, self.clock.now()).await);
                 self.ended(None)
             }
             Err(error) => {
@@ -130,7 +151,7 @@ impl Tools {
         // Spread over a quarter, so that what failed together does not come back together.
         let spread = pause / 4 * (op.0 % 16) / 16;
         let retry_at = now.plus_millis(pause - pause / 4 + spread);
-        self.log(self.catalog.fail_job(op, &format!("{what}: {error}"), retry_at).await);
+        self.log(op, self.catalog.fail_job(op, &format!("{what}: {error}"), retry_at).await);
     }
 
     async fn sync(&self, job: SyncJob) -> Result<(), JobError> {
@@ -193,7 +214,7 @@ impl Tools {
             }
             tracing::debug!(key = %job.key, "an early upload goes on later: {error}");
         }
-        self.log(self.catalog.release_job(job.op, self.clock.now()).await);
+        self.log(job.op, self.catalog.release_job(job.op, self.clock.now()).await);
         self.ended(sent.as_ref().err())
     }
 
@@ -201,7 +222,7 @@ impl Tools {
     async fn delete(&self, job: &DeleteJob) -> Result<(), JobError> {
         let store = &self.share.store;
         let refused = match &job.etag {
-            Some(etag) => match store.delete(&job.key, Some(etag)).await {
+            Some(etag) => match store.delete(&job.key, condition(etag)).await {
                 Ok(()) => false,
                 Err(error) if error.kind == StoreErrorKind::Changed => true,
                 Err(error) => return Err(error.into()),
@@ -209,13 +230,12 @@ impl Tools {
             None => true,
         };
         if refused && job.uncertain {
-            match store.head(&job.key).await {
-                Ok(head) if self.has_sent(job, &head) => {
+            match look(self, &job.key).await? {
+                Some(head) if self.has_sent(job, &head) => {
                     store.delete(&job.key, Some(&head.etag)).await?;
                 }
-                Ok(_) => self.kept(&job.key),
-                Err(error) if error.kind == StoreErrorKind::NotFound => {}
-                Err(error) => return Err(error.into()),
+                Some(_) => self.kept(&job.key),
+                None => {}
             }
         } else if refused {
             self.kept(&job.key);
@@ -248,18 +268,29 @@ impl Tools {
         Ok(self.catalog.finish_delete(op).await?)
     }
 
-    fn log(&self, ended: Result<(), CatalogError>) {
+    /// What was read before of the job's file.
+    pub(super) fn take_body(&self) -> Option<(Bytes, Reserved)> {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// A job's end, which the catalog may have failed to note: nobody has its claim then.
+    pub(super) fn log(&self, op: OpId, ended: Result<(), CatalogError>) {
         if let Err(error) = ended {
-            // The claim lives in memory: the next start claims the job again.
             tracing::error!(share = %self.share.settings.name, "a job's end was not noted: {error}");
+            self.stranded.lock().unwrap_or_else(PoisonError::into_inner).push(op);
         }
     }
+}
+
+/// Deletes this object and no other.
+fn condition(etag: &ETag) -> Option<&ETag> {
+    Some(etag).filter(|_| !essential::is_left_out(Step::DeleteConditionCheck))
 }
 
 fn attempts(job: &Job) -> u32 {
     match job {
         Job::Sync(job) | Job::StepAside(job) => job.attempts,
-        Job::Early(_) => 0,
+        Job::Early(_) | Job::Still { .. } => 0,
         Job::Delete(job) => job.attempts,
         Job::Abort { attempts, .. } => *attempts,
     }
@@ -268,7 +299,7 @@ fn attempts(job: &Job) -> u32 {
 /// What the job's requests take, but for reading.
 fn right(job: &Job) -> Right {
     match job {
-        Job::Sync(_) | Job::Early(_) | Job::StepAside(_) => Right::Write,
+        Job::Sync(_) | Job::Early(_) | Job::StepAside(_) | Job::Still { .. } => Right::Write,
         Job::Delete(_) | Job::Abort { .. } => Right::Delete,
     }
 }
@@ -280,6 +311,7 @@ fn describe(job: &Job) -> String {
         Job::Delete(job) => format!("deletion of {}", job.key),
         Job::Abort { key, .. } => format!("cleaning up an upload of {key}"),
         Job::StepAside(job) => format!("making room for {}", job.key),
+        Job::Still { ino, .. } => format!("the turn of file {}", ino.0),
     }
 }
 

@@ -6,7 +6,7 @@
 use super::{
     job::{JobError, Tools},
     plan,
-    publish::{Outcome, Sent, look},
+    publish::{Outcome, Sent, glance, look},
 };
 use crate::{
     catalog::{CatalogError, MultipartState, SyncJob},
@@ -30,7 +30,13 @@ pub(super) struct Earlier {
 
 /// Looks whether an earlier attempt has landed.
 pub(super) async fn done_before(tools: &Tools, job: &SyncJob) -> Result<Option<Outcome>, JobError> {
-    match look(tools, &job.key).await? {
+    let found = if job.is_elsewhere {
+        // No request follows whose condition would tell.
+        look(tools, &job.key).await?
+    } else {
+        glance(tools, &job.key).await?.ok()
+    };
+    match found {
         Some(head) => Ok(landed(tools, job, &head).await?),
         None => Ok(None),
     }

@@ -21,8 +21,10 @@ mod orphans;
 mod plan;
 mod publish;
 mod scheduler;
+mod still;
 mod swapped;
 
 pub use orphans::{SweepError, Swept, sweep};
 pub use plan::COPY_BYTES_MAX;
 pub use scheduler::{ShareMovers, Uploader, UploaderOptions};
+pub use still::Bursts;

@@ -9,6 +9,7 @@ use super::{
     aside, assemble,
     attributes::{self, Asked},
     conflict::keep_theirs,
+    copy::Whole,
     gone::let_go,
     job::{JobError, Tools},
     landed::{Earlier, done_before, landed},
@@ -17,11 +18,15 @@ use super::{
 };
 use crate::{
     catalog::{ChangedObject, Expected, SyncJob},
+    essential::{self, Step},
     failpoint::{self, Point},
     ids::FileKind,
     object::{ETag, ObjectKey, Stored},
     store::{Expect, ObjectMeta, PutOptions, StoreError, StoreErrorKind},
 };
+
+/// MD5 of nothing: the tag of an object without content, if S3 has it from the bytes.
+const OF_NO_BYTES: &str = "d41d8cd98f00b204e9800998ecf8427e";
 
 /// How a publish ended.
 #[derive(Debug)]
@@ -95,6 +100,7 @@ pub(super) fn is_condition(error: &StoreError) -> bool {
 
 fn expect(job: &SyncJob) -> Expect {
     match &job.expect {
+        _ if essential::is_left_out(Step::PublishConditionCheck) => Expect::Anything,
         Expected::Absent => Expect::Absent,
         Expected::Tag(etag) => Expect::Tag(etag.clone()),
     }
@@ -104,7 +110,11 @@ fn expect(job: &SyncJob) -> Expect {
 async fn send(tools: &Tools, job: &SyncJob, options: &PutOptions) -> Result<Sent, JobError> {
     let inode = &job.inode;
     match inode.kind {
-        FileKind::Directory => put(tools, job, Bytes::new(), options).await.map(Sent::whole),
+        FileKind::Directory => match marker(job) {
+            Some((from, etag)) => keep_content(tools, job, from, etag, options).await,
+            None => put(tools, job, Bytes::new(), options).await,
+        }
+        .map(Sent::whole),
         FileKind::Symlink => {
             let target = Bytes::from(inode.target.clone().unwrap_or_default());
             put(tools, job, target, options).await.map(Sent::whole)
@@ -124,6 +134,44 @@ pub(super) fn source(job: &SyncJob) -> Option<(&ObjectKey, &ETag)> {
         Some((key, etag)) => Some((key, etag)),
         None => job.inode.object_key.as_ref().zip(job.inode.etag.as_ref()),
     }
+}
+
+/// The object of a directory, if it may have content: others can put some at a key that ends in `/`. It is where the
+/// directory came from, or what was found at its key.
+fn marker(job: &SyncJob) -> Option<(&ObjectKey, &ETag)> {
+    let found = || match &job.expect {
+        Expected::Tag(etag) if job.is_found => Some((&job.key, etag)),
+        Expected::Tag(_) | Expected::Absent => None,
+    };
+    source(job).or_else(found).filter(|(_, etag)| etag.as_str().trim_matches('"') != OF_NO_BYTES)
+}
+
+/// Gives a directory's object its attributes, and leaves the content that others gave it.
+async fn keep_content(
+    tools: &Tools,
+    job: &SyncJob,
+    from: &ObjectKey,
+    etag: &ETag,
+    options: &PutOptions,
+) -> Result<Stored, JobError> {
+    let store = &tools.share.store;
+    let refused = match store.copy(from, etag, &job.key, options, &expect(job)).await {
+        Ok(copied) => {
+            failpoint::passed(Point::UploadAfterCopy);
+            return Ok(copied);
+        }
+        Err(error) => error,
+    };
+    if refused.kind != StoreErrorKind::Invalid {
+        return Err(refused.into());
+    }
+    // It is too large for one copy, or the store makes none, which matters only where there is something to be kept.
+    let size = store.head(from).await?.size;
+    if size == 0 {
+        return put(tools, job, Bytes::new(), options).await;
+    }
+    let whole = Whole { from: from.clone(), etag: etag.clone(), size, to: job.key.clone() };
+    whole.copy(tools, options, &expect(job)).await
 }
 
 async fn put(
@@ -165,6 +213,9 @@ async fn content(tools: &Tools, job: &SyncJob, options: &PutOptions) -> Result<S
     if inode.size > SINGLE_PUT_BYTES_MAX {
         return multipart::send(tools, job, options, &expect(job)).await;
     }
+    if let Some((body, _memory)) = tools.take_body() {
+        return put(tools, job, body, options).await.map(Sent::whole);
+    }
     let _memory = tools.budget.reserve(inode.size).await;
     let body = assemble::bytes(tools, job, 0..inode.size).await?;
     put(tools, job, body, options).await.map(Sent::whole)
@@ -198,23 +249,43 @@ async fn settle(
     if aside::needs_replaced(tools, job).await? {
         return aside::without_base(tools, job, refusal).await;
     }
-    let empty_marker = job.inode.kind == FileKind::Directory && head.size == 0;
+    // What a directory's object holds stays in it, unless it is replaced by that of another directory.
+    let stays = job.inode.kind == FileKind::Directory
+        && (head.size == 0 || source(job).is_none_or(|(from, _)| *from == job.key));
     let known = |version| !job.foreign.contains(&version);
     let ours = tools.share.version_in(&head.user, job.inode.ino).is_some_and(known);
-    if !ours && !empty_marker {
+    if !ours && !stays {
         keep_theirs(tools, job, &head, options).await?;
     }
     tools.catalog.adopt_object(job.op, &job.key, Some(head.etag)).await?;
     Ok(Outcome::AskAgain)
 }
 
-/// What the object is; `None` when there is none.
-pub(super) async fn look(tools: &Tools, key: &ObjectKey) -> Result<Option<ObjectMeta>, StoreError> {
+/// What the object is, or the refusal when HEAD says that there is none: enough where nothing comes of its absence
+/// but a request that has its own condition.
+pub(super) async fn glance(
+    tools: &Tools,
+    key: &ObjectKey,
+) -> Result<Result<ObjectMeta, StoreError>, StoreError> {
     match tools.share.store.head(key).await {
-        Ok(head) => Ok(Some(head)),
-        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
+        Ok(head) => Ok(Ok(head)),
+        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(Err(error)),
         Err(error) => Err(error),
     }
+}
+
+/// What the object is; `None` when there is none, and a listing agrees: the 404 of a HEAD has no words, and a bucket
+/// that is gone says the same (I13).
+pub(super) async fn look(tools: &Tools, key: &ObjectKey) -> Result<Option<ObjectMeta>, StoreError> {
+    let refusal = match glance(tools, key).await? {
+        Ok(head) => return Ok(Some(head)),
+        Err(refusal) => refusal,
+    };
+    if !essential::is_left_out(Step::AbsenceCheck) && tools.share.shows(key).await? {
+        let message = format!("{} although a listing shows it", refusal.message);
+        return Err(StoreError { kind: StoreErrorKind::Invalid, message, ..refusal });
+    }
+    Ok(None)
 }
 
 /// No object has the key although one was expected.
@@ -227,7 +298,7 @@ async fn gone(tools: &Tools, job: &SyncJob, refusal: StoreError) -> Result<Outco
             let own = job.inode.object_key.as_ref().zip(job.inode.etag.as_ref());
             let own = own.filter(|(at, _)| **at == job.key);
             if let Some(own) = own.filter(|_| !job.inode.content_dirty)
-                && let Some(ended) = let_go(tools, job, own, &refusal).await?
+                && let Some(ended) = let_go(tools, job, own).await?
             {
                 return Ok(ended);
             }
@@ -261,7 +332,7 @@ pub(super) async fn lost_source(
         Some(head) if head.etag == *believed => Err(refusal.into()),
         Some(head) => take_over(tools, job, from, head).await,
         None => {
-            if let Some(ended) = let_go(tools, job, (from, believed), &refusal).await? {
+            if let Some(ended) = let_go(tools, job, (from, believed)).await? {
                 return Ok(ended);
             }
             let message = format!("{from} was deleted in the bucket while it was changed here");
@@ -280,10 +351,8 @@ pub(super) async fn take_over(
     at: &ObjectKey,
     head: ObjectMeta,
 ) -> Result<Outcome, JobError> {
-    // A marker's bytes are not its directory's.
-    let is_directory = job.inode.kind == FileKind::Directory;
     let is = ChangedObject {
-        size: if is_directory { job.inode.size } else { head.size },
+        size: head.size,
         etag: head.etag,
         last_modified: head.last_modified,
         now: tools.clock.now(),

@@ -1,7 +1,7 @@
 //! Claims what is due and runs it, a bounded number at once.
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use super::{
     concurrency::{Concurrency, Ended},
     early::Ahead,
     job::Tools,
+    still::Bursts,
 };
 use crate::{
     budget::MemoryBudget,
@@ -74,6 +75,9 @@ struct Inner {
     shares: Mutex<HashMap<ShareId, ShareMovers>>,
     changed: Notify,
     ahead: Arc<Ahead>,
+    bursts: OnceLock<Arc<dyn Bursts>>,
+    /// Jobs that have ended without the catalog noting it.
+    stranded: Arc<Mutex<Vec<OpId>>>,
 }
 
 /// Jobs under way.
@@ -115,8 +119,16 @@ impl Uploader {
                 shares: Mutex::default(),
                 changed: Notify::new(),
                 ahead: Arc::default(),
+                bursts: OnceLock::new(),
+                stranded: Arc::default(),
             }),
         }
+    }
+
+    /// Has what clients are writing committed by `bursts` where a flush waits for it; without, it waits until they
+    /// commit it. The first counts.
+    pub fn commit_by(&self, bursts: Arc<dyn Bursts>) {
+        self.inner.bursts.get_or_init(|| bursts);
     }
 
     /// Replaces the shares and bounds; jobs under way end with what they began with.
@@ -127,7 +139,7 @@ impl Uploader {
         self.inner.changed.notify_one();
     }
 
-    /// Uploads until `stop`, then lets go of what is under way: the journal keeps it.
+    /// Uploads until `stop`, then lets go of what is under way: the journal keeps it, and it can be claimed again.
     pub async fn run(self, stop: CancellationToken) {
         let mut journal = self.inner.catalog.journal_changed();
         let mut running = Running {
@@ -156,6 +168,12 @@ impl Uploader {
             }
         }
         running.tasks.shutdown().await;
+        // Whoever uploads next in this process is handed them again.
+        for op in running.ops.into_values() {
+            if let Err(error) = self.inner.catalog.release_job(op, self.inner.clock.now()).await {
+                tracing::error!(op = op.0, "the next start hands the job out again: {error}");
+            }
+        }
     }
 
     fn options(&self) -> UploaderOptions {
@@ -194,6 +212,12 @@ impl Uploader {
             );
             self.inner.catalog.clock_set_back(before, now).await?;
         }
+        let stranded = self.inner.stranded.lock().map(|ops| ops.clone()).unwrap_or_default();
+        if !stranded.is_empty() {
+            self.inner.catalog.free_claims(stranded.clone()).await?;
+            let mut left = self.inner.stranded.lock().unwrap_or_else(PoisonError::into_inner);
+            left.retain(|op| !stranded.contains(op));
+        }
         if room > 0 {
             for job in self.inner.catalog.claim_jobs(now, room).await? {
                 self.start(job, &options, running).await?;
@@ -231,6 +255,9 @@ impl Uploader {
             copy_bytes_max: options.copy_bytes_max,
             sent: Arc::default(),
             ahead: Arc::clone(&self.inner.ahead),
+            body: Arc::default(),
+            bursts: self.inner.bursts.get().cloned(),
+            stranded: Arc::clone(&self.inner.stranded),
         };
         let op = job.op();
         let task = running.tasks.spawn(async move { tools.run(job).await });

@@ -55,7 +55,7 @@ pub(super) async fn step_aside(tools: &Tools, job: &SyncJob) -> Result<(), JobEr
     let options = tools.share.put_options(&job.inode);
     // What is there is this attempt's, made before a restart.
     let copied = match whole.copy(tools, &options, &Expect::Anything).await {
-        Ok(copied) => copied,
+        Ok(copied) => copied.etag,
         Err(JobError::Store(refusal)) if refusal.kind == StoreErrorKind::Changed => {
             return lost(tools, job, refusal).await;
         }

@@ -330,6 +330,8 @@ impl World {
 
     /// Uploads until S3 has been asked `requests` more times, or nothing is due.
     pub(crate) fn upload_some(&mut self, requests: u64) -> Result<(), String> {
+        // Else what was written last is not due, and nothing is under way.
+        self.clock.advance_millis(i64::try_from(UPLOAD_DELAY_MS).unwrap() + 1);
         let enough = self.requests() + requests;
         self.upload_beside();
         self.until("S3 is asked", move |world| {

@@ -45,6 +45,10 @@ fn table() -> Vec<(String, String)> {
         // Two names, although they look like one.
         ("\u{e9}", "\u{e9}"),
         ("e\u{301}", "e\u{301}"),
+        // Three names, to S3 as to clients of NFS.
+        ("Case", "Case"),
+        ("case", "case"),
+        ("CASE/x", "CASE/x"),
         ("서울/\u{1f600}", "서울/\u{1f600}"),
         ("\u{85}next", "s3key%%C2%85next"),
         ("both", "s3key%both"),
@@ -302,4 +306,34 @@ async fn an_alias_leads_to_its_key_before_the_listing_has_met_it() {
     hold.open();
     w.refresher.on_access(big).await.unwrap();
     assert!(w.catalog.verify().await.unwrap().is_empty());
+}
+
+/// Names that differ by case or by normalisation are names of their own, made by clients, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_look_alike_are_files_and_keys_of_their_own() {
+    let w = World::new().await;
+    let (fs, who, root) = (w.mount(), root_user(), w.share.root);
+    let names = ["readme", "README", "ReadMe", "\u{e9}", "e\u{301}", "\u{df}", "ss"];
+    for name in names {
+        let how = CreateHow::Guarded(SetAttr::default());
+        let made = fs.create(&who, root, name.as_bytes(), how).await.unwrap().attr.ino;
+        let data = bytes::Bytes::from_static(name.as_bytes());
+        fs.write(&who, made, 0, data, Stability::FileSync).await.unwrap();
+    }
+    w.drain().await;
+    assert_eq!(w.keys().len(), names.len());
+    for name in names {
+        assert_eq!(w.object(&format!("p/{name}")).body, name.as_bytes(), "{name}");
+    }
+    fs.rename(&who, root, b"readme", root, b"README").await.unwrap();
+    fs.remove(&who, root, "\u{e9}".as_bytes()).await.unwrap();
+    w.drain().await;
+    assert_eq!(w.object("p/README").body, b"readme");
+    assert_eq!(w.keys().len(), names.len() - 2);
+    drop(fs);
+    let w = w.with_new_disk().await;
+    let there = tree(&w.mount(), w.share.root).await;
+    assert_eq!(there["README"], "readme");
+    assert_eq!((there["ReadMe"].as_str(), there["e\u{301}"].as_str()), ("ReadMe", "e\u{301}"));
+    assert_eq!(there.len(), names.len() - 2);
 }

@@ -1,4 +1,5 @@
 //! Large files: parts, resumption, and no leftovers.
+use gateway::budget::MemoryBudget;
 use s3_store::{FaultAction, FaultRule, Hold};
 
 use crate::world::{BUCKET, World, pattern};
@@ -284,6 +285,30 @@ async fn orphaned_uploads_are_aborted_and_no_others() {
     assert!(w.object("p/large.bin").body == bytes(16), "its upload went on");
 }
 
+/// Goal: an upload whose beginning S3 has and the gateway has not heard of is left by no crash for ever: the file
+/// goes another way, and the sweep takes what is old.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_a_crash_has_left_is_aborted_when_it_is_old() {
+    let mut w = World::new().await;
+    w.halt().await;
+    w.s3.faults().add(FaultRule::fail_after().operation("CreateMultipartUpload"));
+    w.file("large.bin", &bytes(21)).await;
+    w.start();
+    w.until("it was begun", || async { w.s3.uploads_in_progress(BUCKET) > 0 }).await;
+    let mut w = w.crash().await;
+    w.s3.faults().clear();
+    w.start();
+    w.drain_but(1).await;
+    assert!(w.object("p/large.bin").body == bytes(21));
+    let left = w.store().list_multipart("p/", None).await.unwrap().uploads;
+    let begun = left[0].initiated;
+    let sweep = async |before| gateway::upload::sweep(&w.share, &w.catalog, before).await.unwrap();
+    assert_eq!((left.len(), sweep(begun).await.aborted), (1, 0), "it is young");
+    assert_eq!(sweep(begun.plus_millis(1)).await.aborted, 1);
+    assert_eq!(w.s3.uploads_in_progress(BUCKET), 0);
+    assert!(w.object("p/large.bin").body == bytes(21));
+}
+
 /// ListMultipartUploads tells a thousand at a time, several of one key among them.
 #[tokio::test(flavor = "multi_thread")]
 async fn more_orphans_than_one_page_tells_are_aborted() {
@@ -349,7 +374,7 @@ async fn after_a_crash_in_a_burst_the_object_has_what_is_read() {
 async fn a_part_that_is_larger_than_the_memory_is_sent_piece_by_piece() {
     let mut w = World::new().await;
     w.halt().await;
-    w.upload_with(6 << 20);
+    w.upload_within(MemoryBudget::new(6 << 20));
     let ino = w.file("f", &bytes(20)).await;
     let dropped = FaultAction::FailAfter { status: 500, code: "InternalError".to_owned() };
     w.s3.faults().add(FaultRule::new(dropped).operation("UploadPartCopy"));
@@ -381,7 +406,7 @@ async fn a_part_that_is_larger_than_the_memory_is_sent_piece_by_piece() {
 async fn a_composed_part_of_an_upload_that_s3_has_dropped_begins_anew() {
     let mut w = World::new().await;
     w.halt().await;
-    w.upload_with(6 << 20);
+    w.upload_within(MemoryBudget::new(6 << 20));
     w.file("f", &bytes(22)).await;
     let gone = FaultAction::FailBefore { status: 404, code: "NoSuchUpload".to_owned() };
     w.s3.faults().add(FaultRule::new(gone).operation("UploadPartCopy"));

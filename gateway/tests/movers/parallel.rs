@@ -90,3 +90,28 @@ async fn bodies_on_their_way_take_no_more_memory_than_they_may() {
         assert!(w.object(&format!("p/f{number}")).body == body(number));
     }
 }
+
+/// Goal: a part that does not move holds up its own file only (F12). Method: all parts of a large file are held,
+/// and uploads have the least number of places that they ever come down to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_stands_still_holds_up_no_other_file() {
+    const SMALL: usize = 20;
+    for places in [2, 4] {
+        let mut w = World::new().await;
+        w.halt().await;
+        w.upload_at_once(places);
+        let parts = hold(&w, "UploadPart");
+        w.file("large", &pattern(SIZE, 4)).await;
+        w.start();
+        parts.come(1).await;
+        for number in 0..SMALL {
+            w.file(&format!("small{number}"), b"passes by").await;
+        }
+        w.until("all the small ones are there", || async { w.keys().len() == SMALL }).await;
+        assert_eq!(w.s3.uploads_in_progress(BUCKET), 1);
+        assert!(!w.keys().contains(&"p/large".to_owned()), "nothing stood still");
+        parts.open();
+        w.drain().await;
+        assert!(w.object("p/large").body == pattern(SIZE, 4));
+    }
+}

@@ -1,6 +1,14 @@
 //! Ways on which S3 is not reached: from a name that nobody knows to a connection that breaks in the
 //! middle of a body. Each has a server of its own, where it takes one.
-use std::{any::Any, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use gateway::store::{S3Bucket, SendLimits, StoreErrorKind as Kind, WaitLimits};
 use gateway_api::settings::S3Settings;
@@ -159,6 +167,35 @@ pub(crate) async fn reset_in_the_body(s3: &S3Store) -> Way {
     let to = s3.address();
     let (address, serving) = server(move |client| cut(client, to)).await;
     Way::new(s3, format!("http://{address}"), Kind::Unavailable, "").holding(serving)
+}
+
+/// Leads to S3 and turns one bit around in each of the next `bodies` that are sent.
+pub(crate) async fn damaging(s3: &S3Store, bodies: &Arc<AtomicU32>) -> Way {
+    let (to, bodies) = (s3.address(), Arc::clone(bodies));
+    let (address, serving) = server(move |client| damage(client, to, Arc::clone(&bodies))).await;
+    Way::new(s3, format!("http://{address}"), Kind::Integrity, "").holding(serving)
+}
+
+/// Passes one request on, and its answer back.
+async fn damage(mut client: TcpStream, to: SocketAddr, bodies: Arc<AtomicU32>) {
+    let asked = head(&mut client).await;
+    let mut body = vec![0; content_length(&asked)];
+    client.read_exact(&mut body).await.unwrap();
+    let at = body.len() / 2;
+    let left = |left: u32| left.checked_sub(1);
+    if let Some(byte) = body.get_mut(at)
+        && asked.starts_with("PUT ")
+        && bodies.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok()
+    {
+        *byte ^= 0x10;
+    }
+    let mut server = TcpStream::connect(to).await.unwrap();
+    let closing = asked.replacen("\r\n", "\r\nconnection: close\r\n", 1);
+    server.write_all(closing.as_bytes()).await.unwrap();
+    server.write_all(&body).await.unwrap();
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer).await.unwrap();
+    client.write_all(&answer).await.unwrap();
 }
 
 async fn head(stream: &mut TcpStream) -> String {

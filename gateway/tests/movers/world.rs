@@ -341,15 +341,15 @@ impl World {
         self.uploader.replace(vec![movers], self.options.clone());
     }
 
-    /// Has so much memory for bodies of uploads from here on.
-    pub(crate) fn upload_with(&mut self, bytes: u64) {
-        self.options.budget = MemoryBudget::new(bytes);
-        self.wake();
-    }
-
     /// Has objects above `bytes` copied in parts of so many bytes.
     pub(crate) fn copy_at_most(&mut self, bytes: u64) {
         self.options.copy_bytes_max = bytes;
+        self.wake();
+    }
+
+    /// Has so many uploads go on at once, and no more.
+    pub(crate) fn upload_at_once(&mut self, jobs: usize) {
+        self.options.jobs_max = jobs;
         self.wake();
     }
 
@@ -427,7 +427,13 @@ impl World {
         };
         if tokio::time::timeout(PATIENCE, driven).await.is_err() {
             let pending = self.catalog.pending(None).await.unwrap();
-            panic!("gave up waiting until {what}: {pending:?}; {:?}", self.events.list());
+            let (out, due) = (self.catalog.jobs_out().await, self.catalog.next_due().await);
+            let (now, asked) = (self.clock.now(), self.s3.request_counts());
+            let keys = self.keys();
+            panic!(
+                "gave up waiting until {what}: {pending:?}; out {out:?}, due {due:?} at {now:?}; {asked:?}; {keys:?}; {:?}",
+                self.events.list()
+            );
         }
     }
 

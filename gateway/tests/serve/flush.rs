@@ -1,7 +1,11 @@
 //! `gateway flush`: it ends when what was acknowledged before it is in the bucket, and not before.
-use std::thread;
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+};
 
 use gateway_api::status::FileState;
+use nfs3_client::nfs3_types::nfs3::nfs_fh3;
 use s3_store::{FaultAction, FaultRule};
 
 use crate::{
@@ -10,6 +14,20 @@ use crate::{
     mount::Mount,
     process::{Gateway, Home, settings, store, until},
 };
+
+/// An object of others.
+const THEIRS: &str = "theirs";
+/// More writes than a flush takes, by far.
+const WRITES_MAX: u64 = 100_000;
+
+/// Tells clients to stop, however the test ends.
+struct Stops<'s>(&'s AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
 
 /// semantics.md "Acknowledged means on the cache disk", `gateway flush`. Method: S3 refuses the file while the
 /// flush is under way, which is known to have come because nothing else makes the upload due.
@@ -37,4 +55,93 @@ fn a_flush_waits_for_a_store_that_refuses_and_ends_when_it_takes() {
         let then = flush.join().expect("the flush ends");
         assert_eq!(then.as_deref(), Some(&b"acknowledged"[..]), "when the flush had ended");
     });
+}
+
+/// A flush waits for what was there before it, and for nothing that is written meanwhile. Method: clients write one
+/// file each without a pause, in every way to do so, and new files beside them.
+#[test]
+fn a_flush_ends_while_clients_go_on_writing() {
+    type Write = fn(&mut Mount, &nfs_fh3, &[u8]);
+    let ways: [(&str, Write); 4] = [
+        // Of most of its bytes only S3 knows.
+        (THEIRS, |share, file, bytes| share.write_at(file, 0, bytes)),
+        ("committed", |share, file, bytes| share.write_at(file, 0, bytes)),
+        ("stable", |share, file, bytes| share.write_stable(file, 0, bytes)),
+        ("unstable", |share, file, bytes| drop(share.write_unstable(file, 0, bytes))),
+    ];
+    let (store, home) = (store(), Home::new());
+    let gateway = Gateway::start(&home, &settings(&store));
+    asked(&gateway);
+    let theirs = vec![7; 1 << 20];
+    store.put(BUCKET, &format!("onprem/{THEIRS}"), &theirs);
+    let stop = AtomicBool::new(false);
+    let written = ways.map(|_| AtomicU64::new(0));
+    thread::scope(|scope| {
+        let _stops = Stops(&stop);
+        for ((name, write), written) in ways.iter().zip(&written) {
+            let (gateway, stop) = (&gateway, &stop);
+            scope.spawn(move || {
+                let mut share = Mount::new(gateway.port, "sales");
+                let busy = match *name {
+                    THEIRS => share.lookup(name).expect("it is in the bucket"),
+                    name => share.create(name),
+                };
+                for number in 1..=WRITES_MAX {
+                    write(&mut share, &busy, &u64::to_be_bytes(number));
+                    if number % 10 == 0 {
+                        share.write(&format!("{name}{number}"), b"beside");
+                    }
+                    written.store(number, Ordering::SeqCst);
+                    if stop.load(Ordering::SeqCst) {
+                        return;
+                    }
+                }
+            });
+        }
+        let now = || written.each_ref().map(|number| number.load(Ordering::SeqCst));
+        let before = until("all write", || Some(now()).filter(|all| all.iter().all(|n| *n > 2)));
+        gateway.flush();
+        let after = now();
+        for ((name, _), (before, after)) in ways.iter().zip(before.into_iter().zip(after)) {
+            assert!(after < WRITES_MAX, "{name}: it ended because nobody writes any more");
+            let body = store.object(BUCKET, &format!("onprem/{name}")).expect(name).body;
+            let (kept, rest) = body.split_first_chunk().expect("eight bytes at least");
+            let kept = u64::from_be_bytes(*kept);
+            assert!(rest.is_empty() || *rest == theirs[8..], "{name}: bytes that nobody wrote");
+            assert!(kept >= before, "{name}: {kept} is in the bucket, {before} was acknowledged");
+        }
+    });
+}
+
+/// What is written after a flush has begun does not keep it, though S3 never takes it.
+#[test]
+fn a_flush_does_not_wait_for_what_comes_after_it() {
+    let (store, home) = (store(), Home::new());
+    let gateway = Gateway::start(&home, &settings(&store).replace("= 50", "= 3600000"));
+    asked(&gateway);
+    let mut share = Mount::new(gateway.port, "sales");
+    share.mkdir("d");
+    share.write("d/before", b"before");
+    gateway.flush();
+    // The copy of the renamed file is what the flush waits for, and then the deletion of the old object.
+    share.rename("d", "e");
+    let refuse = |operation: &str, key: &str| {
+        let refuse = FaultAction::FailBefore { status: 500, code: "InternalError".to_owned() };
+        FaultRule::new(refuse).operation(operation).key_prefix(key).times(u64::MAX)
+    };
+    store.faults().add(refuse("CopyObject", "onprem/e/before"));
+    thread::scope(|scope| {
+        let flush = scope.spawn(|| gateway.flush());
+        until("the copy is refused", || {
+            let state = gateway.file("e/before").expect("it is known").state;
+            matches!(state, FileState::Failing { .. }).then_some(())
+        });
+        store.faults().clear();
+        store.faults().add(refuse("PutObject", "onprem/after"));
+        share.write("after", b"after");
+        flush.join().expect("the flush ends");
+    });
+    assert!(store.object(BUCKET, "onprem/e/before").is_some());
+    assert!(store.object(BUCKET, "onprem/d/before").is_none(), "what it was copied from");
+    assert!(store.object(BUCKET, "onprem/after").is_none());
 }

@@ -6,14 +6,17 @@ mod damage;
 mod disks;
 mod early;
 mod edge;
+mod entries;
 mod figures;
 mod flush;
+mod held;
 mod kills;
 mod mount;
 mod process;
 #[path = "../nfs_protocol/raw.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "shared with the protocol's own tests")]
 mod raw;
+mod repeated;
 mod stored;
 mod two;
 

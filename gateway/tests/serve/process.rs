@@ -103,6 +103,11 @@ impl Gateway {
         command
     }
 
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Starts the program, which must not serve: its exit code and what it said.
     pub(crate) fn start_in_vain(home: &Home, settings: &str) -> (Option<i32>, String) {
         Self::start_in_vain_with(home, settings, &[])

@@ -224,6 +224,15 @@ impl S3Store {
         deleted.unwrap_or_else(|error| panic!("cannot delete {bucket}/{key}: {error}"));
     }
 
+    /// Versions that a key has, deletion markers among them.
+    #[must_use]
+    pub fn versions(&self, bucket: &str, key: &str) -> usize {
+        self.storage.read(|catalog| {
+            let found = catalog.bucket(bucket).ok();
+            found.and_then(|bucket| bucket.keys.get(key).map(Vec::len)).unwrap_or(0)
+        })
+    }
+
     /// Requests that were signed rightly, by S3 operation such as `PutObject`, faulty ones included.
     #[must_use]
     pub fn request_counts(&self) -> BTreeMap<String, u64> {

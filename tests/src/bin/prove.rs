@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use e2e::{artifacts::GATEWAY_VARIABLE, workspace::Workspace};
+use e2e::{artifacts::GATEWAY_VARIABLE, mutants::Outcome, workspace::Workspace};
 
 /// Runs the long form of one proof, shows how far it is, and keeps everything that was said in `out`.
 #[derive(Debug, Parser)]
@@ -39,6 +39,16 @@ enum Proof {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Lets clients work while S3 refuses, forgets to answer, cuts bodies off and goes away: nothing is lost or
+    /// wrong, nothing is left in the bucket, and the gateway's process does not grow.
+    Soak {
+        /// How many answered calls; some hundreds a second.
+        #[arg(long, default_value_t = 1_000_000)]
+        calls: u64,
+        /// Where the random choices begin.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Cuts the power of the gateway's cache disk at any write, in a virtual machine: nothing acknowledged is lost.
     PowerCuts {
         /// How many.
@@ -58,6 +68,14 @@ enum Proof {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Kills a gateway that knows very many files, and prints how soon it serves again and what each file costs.
+    Entries {
+        /// How many files.
+        #[arg(long, default_value_t = 1_000_000)]
+        entries: u64,
+    },
+    /// Leaves one sync or check after the other out of the gateway: a test notices each.
+    Mutants,
     /// Updates the appliance in a virtual machine, by BIOS and by UEFI: a version is tried and kept, one that does not
     /// come up gives way, and the power is cut while it is written.
     Update {
@@ -81,9 +99,11 @@ struct Long {
     seed: Option<u64>,
 }
 
-impl From<Proof> for Long {
-    fn from(proof: Proof) -> Self {
-        match proof {
+impl Long {
+    /// `None` for a proof that is no test's long form.
+    fn of(proof: Proof) -> Option<Self> {
+        Some(match proof {
+            Proof::Mutants => return None,
             Proof::Kills { times, seed } => Self {
                 name: "kills",
                 what: "kills",
@@ -101,6 +121,24 @@ impl From<Proof> for Long {
                 times_variable: "TIDEGATE_LOSSES",
                 times,
                 seed: Some(seed),
+            },
+            Proof::Soak { calls, seed } => Self {
+                name: "soak",
+                what: "calls",
+                program: "serve",
+                tests: &["mixed_load_under_an_s3_of_all_moods"],
+                times_variable: "TIDEGATE_CALLS",
+                times: calls,
+                seed: Some(seed),
+            },
+            Proof::Entries { entries } => Self {
+                name: "entries",
+                what: "entries",
+                program: "serve",
+                tests: &["a_gateway_that_knows_many_files"],
+                times_variable: "TIDEGATE_ENTRIES",
+                times: entries,
+                seed: None,
             },
             Proof::PowerCuts { points, seed } => Self {
                 name: "power-cuts",
@@ -129,7 +167,7 @@ impl From<Proof> for Long {
                 times: cuts,
                 seed: None,
             },
-        }
+        })
     }
 }
 
@@ -147,8 +185,9 @@ fn main() -> ExitCode {
 }
 
 fn run(proof: Proof) -> Result<()> {
-    let Long { name, what, program, tests, times_variable, times, seed } = Long::from(proof);
     let workspace = Workspace::find();
+    let Some(long) = Long::of(proof) else { return mutants(workspace.root()) };
+    let Long { name, what, program, tests, times_variable, times, seed } = long;
     let out = workspace.root().join("out");
     fs::create_dir_all(&out).context("the folder of the log")?;
     let log = out.join(format!("prove-{name}.log"));
@@ -164,6 +203,17 @@ fn run(proof: Proof) -> Result<()> {
         .env(times_variable, times.to_string());
     test.envs(seed.map(|seed| ("TIDEGATE_SEED", seed.to_string())));
     follow(test, &log)
+}
+
+/// Runs every mutant that needs no virtual machine.
+fn mutants(root: &Path) -> Result<()> {
+    let Outcome { noticed, survived, elsewhere } =
+        e2e::mutants::run(root, |line| println!("{line}"))?;
+    println!("{noticed} noticed, {survived} survived; {elsewhere} are controls of the power cuts");
+    if survived > 0 {
+        bail!("{survived} can be left out and no test notices");
+    }
+    Ok(())
 }
 
 /// Builds the gateway's program as its tests use it.

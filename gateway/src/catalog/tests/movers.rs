@@ -5,7 +5,8 @@ fn syncs(jobs: &[Job]) -> Vec<&SyncJob> {
     jobs.iter()
         .filter_map(|job| match job {
             Job::Sync(job) => Some(job.as_ref()),
-            Job::Early(_) | Job::Delete(_) | Job::Abort { .. } | Job::StepAside(_) => None,
+            Job::Early(_) | Job::Delete(_) | Job::Abort { .. } => None,
+            Job::StepAside(_) | Job::Still { .. } => None,
         })
         .collect()
 }

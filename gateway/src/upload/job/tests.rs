@@ -58,6 +58,9 @@ impl Fixture {
             copy_bytes_max: super::super::COPY_BYTES_MAX,
             sent: Arc::default(),
             ahead: Arc::default(),
+            body: Arc::default(),
+            bursts: None,
+            stranded: Arc::default(),
         };
         Self { _dir: dir, tools, faults, root: row.root }
     }

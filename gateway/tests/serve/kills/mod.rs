@@ -8,6 +8,7 @@ mod client;
 mod content;
 mod dice;
 mod loss;
+mod soak;
 
 use std::{
     any::Any,
@@ -97,17 +98,27 @@ fn work_until_killed(
     calls: usize,
     dice: &mut Dice,
 ) {
+    work_until(gateway.port, work, manifests, (calls, || gateway.kill()), dice);
+}
+
+/// Lets the clients work until so many calls were answered, then makes an `end` of it while they go on; they stop
+/// there, or where they are not answered any more.
+fn work_until(
+    port: u16,
+    work: Work,
+    manifests: &mut [Manifest],
+    (calls, end): (usize, impl FnOnce()),
+    dice: &mut Dice,
+) {
     let (answered, answers) = mpsc::channel();
-    let is_killed = AtomicBool::new(false);
-    let port = gateway.port;
+    let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         for (number, manifest) in manifests.iter_mut().enumerate() {
-            let (answered, is_killed, dice) =
-                (answered.clone(), &is_killed, Dice::new(dice.seed()));
+            let (answered, is_over, dice) = (answered.clone(), &is_over, Dice::new(dice.seed()));
             scope.spawn(move || {
                 let worked = panic::catch_unwind(AssertUnwindSafe(|| {
                     let mut client = Client::new(number, work, port, manifest, dice);
-                    while !is_killed.load(Ordering::SeqCst) {
+                    while !is_over.load(Ordering::SeqCst) {
                         client.step();
                         answered.send(()).expect("the receiver outlives the clients");
                     }
@@ -115,7 +126,7 @@ fn work_until_killed(
                 if let Err(why) = worked {
                     let is_cut = words(&*why).contains("is answered")
                         || words(&*why).contains("can be mounted");
-                    if !(is_cut && is_killed.load(Ordering::SeqCst)) {
+                    if !(is_cut && is_over.load(Ordering::SeqCst)) {
                         panic::resume_unwind(why);
                     }
                 }
@@ -124,8 +135,8 @@ fn work_until_killed(
         drop(answered);
         // Ends early if every client has failed, which the scope tells.
         answers.iter().take(calls).for_each(drop);
-        is_killed.store(true, Ordering::SeqCst);
-        gateway.kill();
+        is_over.store(true, Ordering::SeqCst);
+        end();
     });
 }
 

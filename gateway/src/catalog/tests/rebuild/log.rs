@@ -4,7 +4,7 @@ use std::process::Command;
 
 use super::*;
 #[cfg(feature = "testing")]
-use crate::essential::{self, Step};
+use crate::essential::Step;
 
 /// Copies the files of the catalog, or those of the log, and puts them back later.
 struct Saved {
@@ -128,10 +128,6 @@ async fn a_log_whose_sync_failed_is_made_anew() {
 /// Goal: nobody is answered before the log is on the disk, and its file's name.
 #[tokio::test]
 async fn what_is_answered_is_durable_in_the_log() {
-    #[cfg(feature = "testing")]
-    if let Ok(step) = std::env::var("TIDEGATE_DROP") {
-        essential::drop_step(&step).unwrap();
-    }
     let f = Fixture::new().await;
     let is_durable = |f: &Fixture| f.catalog.inner.writer.with_log(|log| log.is_durable());
     for name in ["a", "b", "c"] {
