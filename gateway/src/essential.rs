@@ -38,6 +38,12 @@ steps! {
     CacheDirectoriesSync = "cache_directories_sync",
     /// A commit of the catalog is on the disk before anybody is told (I2).
     CatalogSync = "catalog_sync",
+    /// A batch of the dirty log is on the disk before anybody is told (I12).
+    DirtyLogSync = "dirty_log_sync",
+    /// Zeros ahead of a batch of the dirty log are on the disk before it overwrites them (I12).
+    DirtyLogFillSync = "dirty_log_fill_sync",
+    /// The name of a new file of the dirty log is on the disk before anybody is told of what it tells (I12).
+    DirtyLogEntrySync = "dirty_log_entry_sync",
     /// Cache files are on the disk before the catalog forgets the bytes that it carries of them.
     SettleSync = "settle_sync",
     /// The same at a start, of what was carried by the last run.

@@ -31,6 +31,8 @@ macro_rules! points {
 points! {
     /// All changes of a transaction are made, none is committed.
     CatalogAfterChanges = "catalog_after_changes",
+    /// The dirty log has the transaction; it is not committed.
+    CatalogAfterLog = "catalog_after_log",
     /// The catalog has committed and answered nobody.
     CatalogAfterCommit = "catalog_after_commit",
     /// The catalog knows of the burst; none of its bytes is written.

@@ -1,6 +1,6 @@
 //! What is put right between opening the catalog and serving, each step a function with a test.
 //!
-//! Order: the database's own check (only after an unclean end) → bytes that the catalog carries go to
+//! Order, after the catalog is open, checked and if need be made anew: bytes that the catalog carries go to
 //! their cache files → open bursts end with what was
 //! committed of them, dirty inodes without a journal entry get one → what missing cache disks have is
 //! forgotten or put out of reach → cache files of no inode are removed → dirty files whose bytes are gone are reported and never uploaded. Run it before shares
@@ -75,9 +75,6 @@ pub async fn recover(
     clock: &dyn Clock,
 ) -> Result<Recovered, RecoveryError> {
     let was_clean = catalog.was_clean();
-    if !was_clean {
-        catalog.quick_check().await?;
-    }
     let restored = start::restore_carried::<RecoveryError>(catalog, cache).await?;
     failpoint::passed(Point::RecoveryAfterCarried);
     let now = clock.now();

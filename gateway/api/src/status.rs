@@ -336,6 +336,8 @@ pub enum HealthEventKind {
     DataLost,
     /// Bytes on the cache disk are not those that were written there.
     CacheDamaged,
+    /// The catalog was lost or damaged, and has been made anew.
+    CatalogRebuilt,
     /// A cache disk does not take what is written to it.
     CacheDiskFailing,
     /// A cache disk is not there, and has what S3 does not have.

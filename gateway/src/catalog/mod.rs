@@ -8,7 +8,7 @@
 //! Must not know: S3, the cache's files, protocols. Lock rank: last; never calls back.
 //!
 //! Files: `namespace` (create, remove, rename), `content` (writes, attributes), `range`, `journal`
-//! and `claim` (what the movers do), `aside` (files that lack bytes), `swapped` (files that want each other's keys), `listing` (what S3 shows), `alias` (keys that no name can stand for), `carried`, `sums`, `share`, `disk` (where the bytes are), `done`, `counts`, `unsent`, `verify`. `rows` keeps what
+//! and `claim` (what the movers do), `aside` (files that lack bytes), `swapped` (files that want each other's keys), `listing` (what S3 shows), `alias` (keys that no name can stand for), `carried`, `sums`, `share`, `disk` (where the bytes are), `done`, `counts`, `unsent`, `verify`, `dirty_log` (what S3 does not have, a second time) and `rebuild`. `rows` keeps what
 //! is asked for most in memory.
 mod alias;
 mod aside;
@@ -18,6 +18,7 @@ mod claim;
 mod content;
 mod counts;
 mod depth;
+mod dirty_log;
 mod disk;
 mod done;
 mod due;
@@ -37,6 +38,7 @@ mod namespace;
 mod pragmas;
 mod range;
 mod reader;
+mod rebuild;
 mod rows;
 mod schema;
 mod share;
@@ -52,7 +54,7 @@ mod writer;
 use std::{
     fmt,
     fs::File,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -75,6 +77,7 @@ pub use held::Hold;
 pub use let_go::LetGo;
 pub use namespace::{Placed, RemoveKind, Removed, RenameSpec, Renamed};
 pub use range::ChangedObject;
+pub use rebuild::{Move, Rebuilt, can_rebuild, note_damage};
 pub use rows::Since;
 pub use share::RootAttr;
 pub use sums::{ForRead, SumsNow};
@@ -85,6 +88,7 @@ pub use types::{
     SyncJob, WriteCommit,
 };
 
+use dirty_log::{DirtyLog, Told};
 use epoch::Epoch;
 use held::Held;
 use reader::Readers;
@@ -118,6 +122,8 @@ struct Inner {
     progress: AtomicU64,
     unsent: Unsent,
     was_clean: bool,
+    rebuilt: Option<Rebuilt>,
+    cache: PathBuf,
     generation: u64,
     done: done::Done,
     /// Held so that no second gateway opens the same cache.
@@ -132,7 +138,8 @@ impl fmt::Debug for Catalog {
 
 impl Catalog {
     /// Opens (or makes) the catalog in the directory `cache` and starts its writer. Blocks: call it
-    /// before serving. The clean-shutdown mark is taken away, durably.
+    /// before serving. The clean-shutdown mark is taken away, durably. A catalog that is gone or damaged is
+    /// made anew of the dirty log, if there is one ([`Catalog::rebuilt`]).
     ///
     /// # Errors
     /// [`CatalogError::SqliteTooOld`], [`CatalogError::NewerSchema`]; [`CatalogError::Sqlite`] when
@@ -141,13 +148,9 @@ impl Catalog {
         pragmas::check_version(rusqlite::version_number(), rusqlite::version())?;
         let lock = lock_directory(cache)?;
         let path = cache.join(CATALOG_FILE);
-        let mut connection = Connection::open(&path)?;
-        let found = schema::version(&connection)?;
-        if found > schema::SCHEMA_VERSION {
-            return Err(CatalogError::NewerSchema { found, known: schema::SCHEMA_VERSION });
-        }
-        pragmas::for_writer(&connection)?;
-        schema::migrate(&mut connection)?;
+        let mut told = Told::read(cache)
+            .map_err(|error| CatalogError::Commit(format!("{}: {error}", cache.display())))?;
+        let (connection, rebuilt) = rebuild::open(cache, told.as_mut())?;
         let clean: u64 =
             connection
                 .query_row("SELECT value FROM meta WHERE name = 'clean'", [], |row| row.get(0))?;
@@ -158,6 +161,8 @@ impl Catalog {
             |row| row.get(0),
         )?;
         let done = done::load(&connection)?;
+        let log = DirtyLog::open(cache, &connection, told.as_ref())?;
+        drop(told);
         let epoch = Epoch::begin(&connection)?;
         let touched = Touched::watch(&connection)?;
         let unsent = Unsent::keep(&connection)?;
@@ -173,7 +178,13 @@ impl Catalog {
             sums: Arc::clone(&sums),
             unsent: unsent.clone(),
             journal: journal.clone(),
-            state: WriterState { held: held.clone(), epoch, ..WriterState::default() },
+            state: WriterState {
+                noted: log.noted(),
+                held: held.clone(),
+                epoch,
+                ..WriterState::default()
+            },
+            log,
         }));
         let writes = Arc::clone(&writer);
         let thread = thread::Builder::new()
@@ -194,6 +205,8 @@ impl Catalog {
                 progress: AtomicU64::new(0),
                 unsent,
                 was_clean: clean == 1,
+                rebuilt,
+                cache: cache.to_owned(),
                 generation,
                 done,
                 _lock: lock,
@@ -204,6 +217,11 @@ impl Catalog {
     /// Whether the gateway that had this catalog before closed it in order.
     pub fn was_clean(&self) -> bool {
         self.inner.was_clean
+    }
+
+    /// What became of the catalog, if it was gone or damaged and had to be made anew.
+    pub fn rebuilt(&self) -> Option<&Rebuilt> {
+        self.inner.rebuilt.as_ref()
     }
 
     /// A number that no other catalog has, made with this one: part of file handles, so that a handle

@@ -1,7 +1,13 @@
 //! What must always hold of the tables, as queries that find violations.
+use std::path::Path;
+
 use rusqlite::Connection;
 
-use super::{Catalog, error::CatalogError};
+use super::{
+    Catalog,
+    dirty_log::{self, Stand, Told},
+    error::CatalogError,
+};
 
 /// Rule in words, and a query that counts the rows that break it.
 const RULES: [(&str, &str); 13] = [
@@ -85,23 +91,30 @@ pub(super) fn violations(db: &Connection) -> Result<Vec<String>, CatalogError> {
 }
 
 impl Catalog {
-    /// Checks what must always hold (fsck); empty when all is well. Reads everything.
+    /// Checks what must always hold (fsck), and that the dirty log tells the same; empty when all is well. Reads
+    /// everything.
     ///
     /// # Errors
-    /// Of the database only.
+    /// Of the database or the log only.
     pub async fn verify(&self) -> Result<Vec<String>, CatalogError> {
-        self.read(violations).await
+        let mut found = self.read(violations).await?;
+        let cache = self.inner.cache.clone();
+        // With the writer: nothing is told meanwhile.
+        let difference = self.write(move |txn| log_difference(txn.db, &cache)).await?;
+        found.extend(difference.map(|difference| format!("against the dirty log: {difference}")));
+        Ok(found)
     }
+}
 
-    /// Lets SQLite check its file (`PRAGMA quick_check`). Reads everything.
-    ///
-    /// # Errors
-    /// [`CatalogError::Corrupt`] with what it found.
-    pub async fn quick_check(&self) -> Result<(), CatalogError> {
-        self.read(|db| {
-            let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-            if found == "ok" { Ok(()) } else { Err(CatalogError::Corrupt(found)) }
-        })
-        .await
+/// What the dirty log in `cache` tells otherwise.
+fn log_difference(db: &Connection, cache: &Path) -> Result<Option<String>, CatalogError> {
+    let told = Told::read(cache).map_err(|error| CatalogError::Commit(error.to_string()))?;
+    let Some(mut told) = told else { return Ok(Some("there is none".to_owned())) };
+    if told.damaged > 0 {
+        return Ok(Some("it is damaged".to_owned()));
+    }
+    match told.compare_with(dirty_log::number(db)?) {
+        Stand::Even => dirty_log::difference(db, &told),
+        stand @ (Stand::Ahead | Stand::Behind(_)) => Ok(Some(format!("{stand:?}"))),
     }
 }

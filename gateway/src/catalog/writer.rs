@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, watch};
 
 use super::{
+    dirty_log::{DirtyLog, Noted},
     epoch::Epoch,
     error::CatalogError,
     flush::Awaited,
@@ -206,6 +207,7 @@ impl Listings {
 /// What the writer remembers between transactions.
 #[derive(Debug, Default)]
 pub(super) struct WriterState {
+    pub(super) noted: Noted,
     pub(super) held: Held,
     /// The versions that inodes get.
     pub(super) epoch: Epoch,
@@ -231,6 +233,8 @@ pub(super) struct Committer {
     pub(super) rows: Arc<Rows>,
     pub(super) sums: Arc<SumMemory>,
     pub(super) unsent: Unsent,
+    /// What S3 does not have, a second time.
+    pub(super) log: DirtyLog,
     pub(super) journal: watch::Sender<u64>,
     pub(super) state: WriterState,
 }
@@ -253,6 +257,12 @@ impl Writer {
         if let Ok(mut committer) = self.0.lock() {
             committer.take();
         }
+    }
+
+    /// Looks at the dirty log while nobody commits.
+    #[cfg(test)]
+    pub(super) fn with_log<T>(&self, look: impl FnOnce(&DirtyLog) -> T) -> T {
+        look(&self.0.lock().unwrap().as_ref().unwrap().log)
     }
 
     /// Returns when nobody commits: whoever was answered last was answered before the end of that.
@@ -321,9 +331,9 @@ impl Committer {
         first: Operation,
         mut more: impl FnMut() -> Option<Operation>,
     ) -> (Vec<Completion>, Result<Changes, String>) {
-        let db = &self.connection;
+        let (db, log) = (&self.connection, &mut self.log);
         let mut completions = Vec::new();
-        let begun = run_cached(db, "BEGIN IMMEDIATE");
+        let begun = log.mend(db).and_then(|()| Ok(run_cached(db, "BEGIN IMMEDIATE")?));
         let mut next = Some(first);
         while let Some(operation) = next {
             completions.push(operation(&mut Txn { db, state: &mut self.state }));
@@ -334,29 +344,38 @@ impl Committer {
         let changes = Changes::of(db, &self.touched);
         let outcome = begun.and_then(|()| {
             if db.is_autocommit() {
-                return Err(rusqlite::Error::InvalidQuery);
+                return Err(CatalogError::Commit(GIVEN_UP.to_owned()));
             }
             failpoint::passed(Point::CatalogAfterChanges);
-            run_cached(db, "COMMIT")?;
-            failpoint::passed(Point::CatalogAfterCommit);
-            Ok(())
+            log.before_commit(db)?;
+            failpoint::passed(Point::CatalogAfterLog);
+            Ok(run_cached(db, "COMMIT")?)
         });
-        let outcome = outcome.map_err(|error| {
-            if !db.is_autocommit()
-                && let Err(rollback) = db.execute_batch("ROLLBACK")
-            {
-                tracing::error!("catalog rollback failed: {rollback}");
-            }
-            match error {
-                rusqlite::Error::InvalidQuery => {
-                    "SQLite gave the transaction up (is the cache disk full or failing?)".to_owned()
+        let outcome = match outcome {
+            // Its sync went on beside that of the commit.
+            Ok(()) => log.committed(),
+            Err(error) => {
+                if !db.is_autocommit()
+                    && let Err(rollback) = db.execute_batch("ROLLBACK")
+                {
+                    tracing::error!("catalog rollback failed: {rollback}");
                 }
-                other => other.to_string(),
+                log.failed();
+                Err(match error {
+                    CatalogError::Commit(words) => words,
+                    other => other.to_string(),
+                })
             }
-        });
+        };
+        if outcome.is_ok() {
+            failpoint::passed(Point::CatalogAfterCommit);
+        }
         (completions, outcome.map(|()| changes))
     }
 }
+
+/// Why a transaction that is not open any more was not committed.
+const GIVEN_UP: &str = "SQLite gave the transaction up (is the cache disk full or failing?)";
 
 fn run_cached(db: &Connection, statement: &str) -> rusqlite::Result<()> {
     db.prepare_cached(statement)?.execute([]).map(drop)
@@ -375,6 +394,7 @@ pub(super) fn in_savepoint<T>(
     let result = transition(txn);
     if !db.is_autocommit() {
         if result.is_err() {
+            txn.state.noted.undone();
             db.prepare_cached("ROLLBACK TO operation")?.execute([])?;
         }
         db.prepare_cached("RELEASE operation")?.execute([])?;

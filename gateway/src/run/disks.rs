@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cache::{DISKS_MAX, DiskAt, DiskIo},
-    catalog::{CATALOG_FILE, Catalog, CatalogError, DiskRow},
+    catalog::{self, CATALOG_FILE, Catalog, CatalogError, DiskRow},
     cli::DiskArg,
     settings::replace_file,
 };
@@ -35,8 +35,8 @@ pub enum DiskError {
     },
     /// There are cache files, and nothing that knows of what.
     #[error(
-        "{} holds cache files and no {CATALOG_FILE}: a new catalog would know none of them, and what is not in S3 is \
-         there alone. Put the catalog back; or, if nothing there is needed any more, remove {}/data", dir.display(),
+        "{} holds cache files, no {CATALOG_FILE} and no log to make it anew of (dirty-*.log): a new catalog would know none of them, and what is not in S3 is \
+         there alone. Put one of them back; or, if nothing there is needed any more, remove {}/data", dir.display(),
         dir.display()
     )]
     NoCatalog {
@@ -107,7 +107,11 @@ pub(super) fn check_primary(cache: &Path) -> Result<(), DiskError> {
     if cache.join(MARK_FILE).exists() {
         return Err(DiskError::NotPrimary { dir });
     }
-    if !cache.join(CATALOG_FILE).exists() && has_cache_files(&cache.join("data"))? {
+    let at = |source| DiskError::Io { path: cache.to_owned(), source };
+    if !cache.join(CATALOG_FILE).exists()
+        && !catalog::can_rebuild(cache).map_err(at)?
+        && has_cache_files(&cache.join("data"))?
+    {
         return Err(DiskError::NoCatalog { dir });
     }
     Ok(())

@@ -6,6 +6,7 @@
 //! the next start.
 mod bandwidth;
 mod credentials;
+mod damage;
 mod disk_control;
 mod disk_counts;
 mod disks;
@@ -93,6 +94,9 @@ pub enum RunError {
     /// The catalog cannot be used.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// The catalog was found damaged while it was in use: the next start makes it anew.
+    #[error("the catalog is damaged ({0}): started again, the gateway makes it anew")]
+    CatalogDamaged(String),
     /// A cache disk is not what it is given for.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -155,6 +159,7 @@ impl RunError {
             | Self::Random(_)
             | Self::Listen { .. }
             | Self::Admin(_)
+            | Self::CatalogDamaged(_)
             | Self::CriticalTask => false,
         }
     }
@@ -177,6 +182,10 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     disks::check_primary(&args.cache)?;
     let catalog = Catalog::open(&args.cache)?;
+    let events = Events::new(Arc::clone(&clock));
+    if let Some(rebuilt) = catalog.rebuilt() {
+        damage::tell(&events, rebuilt);
+    }
     let disks::Given { disks, mut left_out } =
         disks::open(&catalog, &args.cache, &args.cache_disk, || disk(&args)).await?;
     let (cache, unopened) = CacheStore::open_those_that_open(disks)?;
@@ -185,9 +194,10 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
             .into_iter()
             .filter_map(|(name, error)| Some((name.parse().ok()?, error.to_string()))),
     );
-    let recovered = recovery::recover(&catalog, &cache, clock.as_ref()).await?;
+    let recovered = recovery::recover(&catalog, &cache, clock.as_ref())
+        .await
+        .map_err(|error| damage::note_of_recovery(&args.cache, &catalog, error))?;
     tracing::info!("catalog and cache are in order: {recovered}");
-    let events = Events::new(Arc::clone(&clock));
     for event in recovered.events {
         events.add(event.kind, event.share, event.message);
     }
@@ -258,7 +268,7 @@ pub async fn serve(args: ServeArgs, sockets: HandedSockets) -> Result<(), RunErr
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         () = tasks.critical_task_died() => Err(RunError::CriticalTask),
-        words = catalog.damaged() => Err(CatalogError::Corrupt(words).into()),
+        words = catalog.damaged() => Err(damage::note(&args.cache, words)),
     };
     systemd::stopping();
     tracing::info!("stopping");

@@ -42,7 +42,9 @@ const SMALL_DISK: u64 = 44 << 20;
 fn comings(point: Point) -> &'static [u64] {
     match point {
         // The first two are of the start.
-        Point::CatalogAfterChanges | Point::CatalogAfterCommit => &[1, 2, 5, 9, 14, 20],
+        Point::CatalogAfterChanges | Point::CatalogAfterLog | Point::CatalogAfterCommit => {
+            &[1, 2, 5, 9, 14, 20]
+        }
         Point::UploadAfterPut | Point::UploadAfterFinish | Point::EvictAfterCatalog => &[1, 3],
         _ => &[1],
     }

@@ -336,21 +336,26 @@ fn a_tree_is_listed_again_and_odd_keys_are_told_by_command() {
     assert!(gateway.status().shares[0].refreshes.is_empty());
 }
 
-/// semantics.md "When something is wrong": a damaged catalog is not served, nothing of the cache disk is
-/// touched, and the supervisor is told that starting again does not help.
+/// semantics.md "The catalog is lost or damaged": when the log is damaged too, nothing is served, nothing of the
+/// cache disk is touched, and the supervisor is told that starting again does not help.
 #[test]
-fn a_damaged_catalog_is_not_served_and_says_so() {
+fn a_damaged_catalog_with_a_damaged_log_is_not_served_and_says_so() {
     let (store, home) = (store(), Home::new());
     let gateway = Gateway::start(&home, &settings(&store));
     Mount::new(gateway.port, "sales").write("kept", b"on the cache disk");
     gateway.flush();
     assert!(gateway.stop().success());
-    let catalog = home.path("cache/catalog.db");
-    let mut bytes = std::fs::read(&catalog).unwrap();
-    bytes[..4096].fill(0xa5);
-    std::fs::write(&catalog, &bytes).unwrap();
+    let (catalog, log) = (home.path("cache/catalog.db"), home.path("cache/dirty-00000001.log"));
+    let damage = |path: &std::path::Path, len: usize| {
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[..len].fill(0xa5);
+        std::fs::write(path, &bytes).unwrap();
+        bytes
+    };
+    let (catalog_bytes, log_bytes) = (damage(&catalog, 4096), damage(&log, 100));
     let (code, words) = Gateway::start_in_vain(&home, &settings(&store));
     assert_eq!(code, Some(3), "{words}");
-    assert!(words.contains("catalog"), "{words}");
-    assert_eq!(std::fs::read(&catalog).unwrap(), bytes, "it is left as it was found");
+    assert!(words.contains("catalog") && words.contains("damaged as well"), "{words}");
+    assert_eq!(std::fs::read(&catalog).unwrap(), catalog_bytes, "it is left as it was found");
+    assert_eq!(std::fs::read(&log).unwrap(), log_bytes, "it is left as it was found");
 }

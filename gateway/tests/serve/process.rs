@@ -178,8 +178,14 @@ impl Gateway {
     }
 
     /// Starts the program and kills it (kill -9) so many milliseconds later, whatever it does then.
-    pub(crate) fn start_and_kill(home: &Home, settings: &str, milliseconds: usize) {
-        let mut child = Self::serving(home, settings).spawn().expect("the gateway program starts");
+    pub(crate) fn start_and_kill(
+        home: &Home,
+        settings: &str,
+        more: &[String],
+        milliseconds: usize,
+    ) {
+        let mut child =
+            Self::serving(home, settings).args(more).spawn().expect("the gateway program starts");
         std::thread::sleep(Duration::from_millis(milliseconds as u64));
         child.kill().expect("it can be killed");
         child.wait().expect("it can be waited for");

@@ -30,6 +30,15 @@ enum Proof {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Kills the gateway and destroys its catalog, in twelve ways: nothing acknowledged is lost.
+    Catalog {
+        /// How many times.
+        #[arg(long, default_value_t = 1000)]
+        times: u64,
+        /// Where the random choices begin.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Lets clients work while S3 refuses, forgets to answer, cuts bodies off and goes away: nothing is lost or
     /// wrong, nothing is left in the bucket, and the gateway's process does not grow.
     Soak {
@@ -124,6 +133,14 @@ fn run(proof: Proof) -> Result<()> {
             program: "serve",
             tests: &["kills_at_any_moment"],
             times: Some(("TIDEGATE_KILLS", times)),
+            seed: Some(seed),
+        }),
+        Proof::Catalog { times, seed } => prove(Long {
+            name: "catalog",
+            what: "destroyed catalogs",
+            program: "serve",
+            tests: &["a_destroyed_catalog_loses_nothing"],
+            times: Some(("TIDEGATE_LOSSES", times)),
             seed: Some(seed),
         }),
         Proof::Soak { calls, seed } => prove(Long {

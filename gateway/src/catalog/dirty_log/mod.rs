@@ -1,0 +1,457 @@
+//! The dirty log: what S3 does not have, a second time, in files of its own (I12, ADR 31).
+//!
+//! Every transaction that changes what waits for S3 writes a batch of entries here before it is committed, and
+//! is answered when both are on the disk. So the catalog can be made anew without losing anything of that
+//! when its own files are gone or damaged. The batch is with the disk before COMMIT, whose sync is its own too.
+//! Batches have numbers, and the catalog has the number of its last one: so it shows which of the two is behind.
+//!
+//! A file of the log grows until it is large against what it tells; then a new one is begun, in which
+//! everything that still waits is told again, a few entries with each batch; then the old one is removed.
+//!
+//! Owns: `dirty-N.log` and `dirty.mark` in the cache directory. Knows the tables; must not know who changes them: triggers tell.
+mod blocks;
+mod compare;
+mod entry;
+mod file;
+mod frame;
+mod mark;
+mod noted;
+mod tell;
+#[cfg(test)]
+mod tests;
+mod told;
+
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::OsStr,
+    io,
+    path::{Path, PathBuf},
+};
+
+use rusqlite::Connection;
+
+use super::{error::CatalogError, schema};
+use entry::Entry;
+use file::{LogFile, Synced};
+use mark::Mark;
+use noted::Notes;
+
+#[cfg(test)]
+pub(super) use entry::carried as carried_of;
+pub(super) use entry::{Record, Upload};
+pub(super) use file::sync_directory;
+pub(super) use noted::Noted;
+pub(super) use told::{Stand, Told};
+
+/// Bytes of a file of the log, beyond twice what it took to tell everything, before the next is begun.
+const GENERATION_BYTES: u64 = 16 << 20;
+/// Entries told again with each batch.
+const AGAIN_ENTRIES: usize = 4;
+/// The same while nobody waits for the batch.
+const ALL_ENTRIES: usize = 1000;
+/// The name of a file of the log that does not tell everything so far.
+const BEGUN: &str = "dirty.new";
+
+/// What an entry is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Ino(u64),
+    Op(u64),
+}
+
+/// How much of it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// Nothing that counts.
+    Nothing,
+    /// All but which bytes are here: S3 has them too.
+    Row,
+    /// All.
+    All,
+}
+
+/// In which file of the log it was told, and how much.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    generation: u64,
+    extent: Extent,
+    /// The first version that an attempt which S3 may have may be of.
+    since: u64,
+}
+
+/// The log's writing end; the catalog's writer has it.
+#[derive(Debug)]
+pub(super) struct DirtyLog {
+    cache: PathBuf,
+    noted: Noted,
+    file: LogFile,
+    mark: Mark,
+    generation: u64,
+    /// The last batch whose transaction was committed. The catalog has the same number.
+    seq: u64,
+    known: HashMap<Key, Known>,
+    /// Directories whose place this file tells.
+    dirs: HashSet<u64>,
+    /// No ino above it was promised.
+    inos: u64,
+    /// To be told again, before `older` can go.
+    again: Vec<Key>,
+    older: Vec<PathBuf>,
+    /// Bytes that it took to tell everything.
+    whole_bytes: u64,
+    /// What the batch under way tells.
+    telling: Vec<Key>,
+    is_open: bool,
+    /// Shares and disks are to be told, whether they have changed or not.
+    is_headless: bool,
+    /// The file is new, and nothing that older ones tell counts.
+    is_anew: bool,
+    /// The file cannot be trusted: a sync has failed.
+    is_broken: bool,
+}
+
+/// A batch that is being made.
+#[derive(Debug, Default)]
+struct Batch {
+    entries: Vec<Entry>,
+    carried: Vec<u8>,
+}
+
+/// Whether an entry tells of no more than a file's coming. When it gets bytes all of it is told again, and
+/// synced: so a small file costs one sync here, not two.
+fn is_new_and_empty(entry: &Entry) -> bool {
+    match entry {
+        Entry::Dirty { record, .. } => record.is_new_and_empty(),
+        Entry::Dir(_) => true,
+        Entry::Head { .. }
+        | Entry::Places { .. }
+        | Entry::Inos(_)
+        | Entry::Range { .. }
+        | Entry::Clean(_)
+        | Entry::NoDir(_)
+        | Entry::Op { .. }
+        | Entry::Done(_) => false,
+    }
+}
+
+/// The name of the log's file number `generation`.
+fn file_name(generation: u64) -> String {
+    format!("dirty-{generation:08}.log")
+}
+
+/// The number of the log's file of this name.
+fn number_of(name: &OsStr) -> Option<u64> {
+    let number = name.to_str()?.strip_prefix("dirty-")?.strip_suffix(".log")?;
+    if number.len() >= 8 { number.parse().ok() } else { None }
+}
+
+fn io_error(error: &io::Error) -> CatalogError {
+    CatalogError::Commit(format!("the log of what is not in S3: {error}"))
+}
+
+impl DirtyLog {
+    /// Goes on with the log that was read, or begins one, for the catalog that is open as `db`. Everything that
+    /// waits for S3 is told, durably, when this returns.
+    ///
+    /// # Errors
+    /// Of the disk or the database.
+    pub(super) fn open(
+        cache: &Path,
+        db: &Connection,
+        told: Option<&Told>,
+    ) -> Result<Self, CatalogError> {
+        let good = told.filter(|told| {
+            told.damaged == 0 && !told.lacks_end && told.is_of_schema(schema::SCHEMA_VERSION)
+        });
+        let last = last_file(cache).map_err(|error| io_error(&error))?;
+        let (generation, file) = match good {
+            Some(told) => (last, LogFile::resume(cache.join(file_name(last)), told.tail)),
+            None => (last + 1, begin(cache)),
+        };
+        let mut log = Self {
+            cache: cache.to_owned(),
+            noted: Noted::watch(db)?,
+            file: file.map_err(|error| io_error(&error))?,
+            mark: Mark::open(cache).map_err(|error| io_error(&error))?,
+            generation,
+            seq: number(db)?,
+            known: HashMap::new(),
+            dirs: HashSet::new(),
+            inos: 0,
+            again: Vec::new(),
+            older: Vec::new(),
+            whole_bytes: 0,
+            telling: Vec::new(),
+            is_open: false,
+            is_headless: true,
+            is_anew: good.is_none(),
+            is_broken: false,
+        };
+        match good {
+            Some(told) => {
+                log.take_up(told);
+                log.older = log.files_before()?;
+                log.tell_whose(db, 0)?;
+                if log.again.is_empty() {
+                    log.forget_older()?;
+                }
+            }
+            None => log.tell_all(db)?,
+        }
+        Ok(log)
+    }
+
+    /// Whether what was answered is on the disk, and the file's name.
+    #[cfg(test)]
+    pub(super) fn is_durable(&self) -> bool {
+        self.file.is_durable()
+    }
+
+    /// Whether a commit of the database makes it durable too.
+    #[cfg(test)]
+    pub(super) fn is_direct(&self) -> bool {
+        self.file.is_direct()
+    }
+
+    /// From here on syncs of the file fail.
+    #[cfg(test)]
+    pub(super) fn fail(&self) {
+        self.file.fail();
+    }
+
+    /// Notes what is changed from here on.
+    pub(super) fn noted(&self) -> Noted {
+        self.noted.clone()
+    }
+
+    /// Remembers what was told already.
+    fn take_up(&mut self, told: &Told) {
+        self.inos = told.inos;
+        for (ino, dirty) in &told.dirty {
+            let extent = if dirty.record.has_bytes() { Extent::All } else { Extent::Row };
+            let known = Known { generation: dirty.told_in, extent, since: dirty.record.since };
+            self.known.insert(Key::Ino(*ino), known);
+        }
+        for (op, undone) in &told.ops {
+            let known = Known { generation: undone.told_in, extent: Extent::All, since: 0 };
+            self.known.insert(Key::Op(*op), known);
+        }
+        self.again = self.left();
+    }
+
+    /// What is told in older files only.
+    fn left(&self) -> Vec<Key> {
+        let current = self.generation;
+        let old = self.known.iter().filter(|(_, known)| known.generation < current);
+        old.map(|(key, _)| *key).collect()
+    }
+
+    /// Tells everything that waits in a new file, which has its name when it does: half a log would belie the catalog.
+    fn tell_all(&mut self, db: &Connection) -> Result<(), CatalogError> {
+        let (inos, ops) = entry::keys(db)?;
+        let keys = inos.into_iter().map(Key::Ino).chain(ops.into_iter().map(Key::Op));
+        self.again = keys.collect();
+        for key in &self.again {
+            let nothing = Known { generation: 0, extent: Extent::Nothing, since: 0 };
+            self.known.entry(*key).and_modify(|known| known.generation = 0).or_insert(nothing);
+        }
+        self.older = self.files_before()?;
+        loop {
+            self.tell_whose(db, ALL_ENTRIES)?;
+            if self.again.is_empty() {
+                break;
+            }
+        }
+        let path = self.cache.join(file_name(self.generation));
+        self.file.rename(path).map_err(|error| io_error(&error))?;
+        self.whole_bytes = self.file.tail;
+        self.forget_older()
+    }
+
+    /// Tells whose log it is and where its shares and disks are, if the file does not, and some of what only an
+    /// older one tells; in a transaction of its own.
+    fn tell_whose(&mut self, db: &Connection, entries: usize) -> Result<(), CatalogError> {
+        db.execute_batch("BEGIN IMMEDIATE")?;
+        let places = std::mem::take(&mut self.is_headless);
+        let mut batch = Batch::default();
+        self.tell(db, &mut batch, Notes { places, ..Notes::default() })?;
+        self.tell_again(db, &mut batch, entries)?;
+        self.write(db, &batch)?;
+        db.execute_batch("COMMIT")?;
+        self.committed().map_err(CatalogError::Commit)
+    }
+
+    /// Makes a log that cannot be trusted anew. To be asked before each transaction.
+    ///
+    /// # Errors
+    /// Of the disk or the database: there can be no transaction.
+    pub(super) fn mend(&mut self, db: &Connection) -> Result<(), CatalogError> {
+        if !self.is_broken {
+            return Ok(());
+        }
+        let before =
+            std::mem::replace(&mut self.file, begin(&self.cache).map_err(|e| io_error(&e))?);
+        drop(before);
+        self.generation += 1;
+        self.dirs.clear();
+        (self.inos, self.is_headless, self.is_anew) = (0, true, true);
+        let told = self.tell_all(db);
+        if told.is_err() && !db.is_autocommit() {
+            db.execute_batch("ROLLBACK")?;
+            self.failed();
+        }
+        self.is_broken = told.is_err();
+        told
+    }
+
+    /// Writes what the transaction that is open on `db` changes of that which waits for S3. It may be committed
+    /// then, and must be followed by [`DirtyLog::committed`] or [`DirtyLog::failed`].
+    ///
+    /// # Errors
+    /// Of the disk or the database: the transaction must not be committed.
+    pub(super) fn before_commit(&mut self, db: &Connection) -> Result<(), CatalogError> {
+        let mut notes = self.noted.take();
+        let is_news = !notes.inos.is_empty()
+            || !notes.ops.is_empty()
+            || !notes.gone_dirs.is_empty()
+            || notes.places
+            || notes.last_ino > self.inos
+            || notes.ranges.iter().any(|note| self.has_bytes(note.ino));
+        if !is_news {
+            return Ok(());
+        }
+        let limit = GENERATION_BYTES + 2 * self.whole_bytes;
+        if self.file.tail > limit && self.older.is_empty() {
+            self.begin_next().map_err(|error| io_error(&error))?;
+        }
+        notes.places |= std::mem::take(&mut self.is_headless);
+        let mut batch = Batch::default();
+        self.tell(db, &mut batch, notes)?;
+        self.tell_again(db, &mut batch, AGAIN_ENTRIES)?;
+        // What was noted may have been undone.
+        if batch.entries.is_empty() { Ok(()) } else { self.write(db, &batch) }
+    }
+
+    /// The transaction is committed: returns when its batch is durable too.
+    ///
+    /// # Errors
+    /// In words, when it may not be.
+    pub(super) fn committed(&mut self) -> Result<(), String> {
+        if !self.is_open {
+            return Ok(());
+        }
+        (self.is_open, self.seq) = (false, self.seq + 1);
+        self.telling.clear();
+        if let Err(error) = self.file.committed() {
+            self.is_broken = true;
+            return Err(io_error(&error).to_string());
+        }
+        // Without it the next batch says the same; a disk that does not take it does not take that either.
+        drop(self.mark.set(self.seq));
+        if self.again.is_empty() && !self.older.is_empty() {
+            self.whole_bytes = self.file.tail;
+            self.forget_older().map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// The transaction was not committed: the next batch takes the place of its own.
+    pub(super) fn failed(&mut self) {
+        self.noted.take();
+        self.is_open = false;
+        for key in self.telling.drain(..) {
+            let nothing = Known { generation: 0, extent: Extent::Nothing, since: 0 };
+            let known = self.known.entry(key).or_insert(nothing);
+            (known.generation, known.extent) = (0, Extent::Nothing);
+            self.again.push(key);
+        }
+        self.dirs.clear();
+        (self.inos, self.is_headless) = (0, true);
+    }
+
+    fn has_bytes(&self, ino: u64) -> bool {
+        self.known.get(&Key::Ino(ino)).is_some_and(|known| known.extent != Extent::Row)
+    }
+
+    /// Writes a batch of the transaction that is open on `db`, which has its number from there on.
+    fn write(&mut self, db: &Connection, batch: &Batch) -> Result<(), CatalogError> {
+        self.is_open = true;
+        let seq = self.seq + 1;
+        db.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'log'")?.execute([seq])?;
+        let sync =
+            if batch.entries.iter().all(is_new_and_empty) { Synced::Later } else { Synced::Now };
+        let head = frame::Head { generation: self.generation, seq, durable: self.file.durable() };
+        let frame = frame::encode(head, &batch.entries, &batch.carried);
+        let written = frame.and_then(|frame| self.file.append(&frame, sync));
+        written.map_err(|error| io_error(&error))
+    }
+
+    /// The next file of the log.
+    fn begin_next(&mut self) -> io::Result<()> {
+        self.file.sync()?;
+        let generation = self.generation + 1;
+        let next = LogFile::create(self.cache.join(file_name(generation)))?;
+        let before = std::mem::replace(&mut self.file, next);
+        self.older.push(before.path.clone());
+        self.generation = generation;
+        self.dirs.clear();
+        (self.inos, self.is_headless) = (0, true);
+        self.again = self.left();
+        Ok(())
+    }
+
+    fn files_before(&self) -> Result<Vec<PathBuf>, CatalogError> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.cache).map_err(|e| io_error(&e))? {
+            let entry = entry.map_err(|e| io_error(&e))?;
+            if number_of(&entry.file_name()).is_some_and(|number| number < self.generation) {
+                found.push(entry.path());
+            }
+        }
+        Ok(found)
+    }
+
+    fn forget_older(&mut self) -> Result<(), CatalogError> {
+        file::remove(&self.older).map_err(|error| io_error(&error))?;
+        self.older.clear();
+        Ok(())
+    }
+}
+
+/// The number of the last batch whose transaction the catalog has.
+pub(super) fn number(db: &Connection) -> Result<u64, CatalogError> {
+    let number = "SELECT value FROM meta WHERE name = 'log'";
+    Ok(db.query_row(number, [], |row| row.get(0))?)
+}
+
+/// A file that has no number yet.
+fn begin(cache: &Path) -> io::Result<LogFile> {
+    let path = cache.join(BEGUN);
+    file::remove(std::slice::from_ref(&path))?;
+    LogFile::create(path)
+}
+
+/// The number of the log's last file, 0 when there is none.
+fn last_file(cache: &Path) -> io::Result<u64> {
+    let mut last = 0;
+    for entry in std::fs::read_dir(cache)? {
+        last = last.max(number_of(&entry?.file_name()).unwrap_or(0));
+    }
+    Ok(last)
+}
+
+/// Whether there is a log in `cache`.
+///
+/// # Errors
+/// Of the disk.
+pub(super) fn is_there(cache: &Path) -> io::Result<bool> {
+    Ok(last_file(cache)? > 0)
+}
+
+/// The first difference between what `db` has and what was told; `None` when there is none.
+///
+/// # Errors
+/// Of the database.
+pub(super) fn difference(db: &Connection, told: &Told) -> Result<Option<String>, CatalogError> {
+    compare::difference(db, told)
+}

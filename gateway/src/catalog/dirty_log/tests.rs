@@ -1,0 +1,154 @@
+//! Frames and files of the log. What it tells of a catalog is tested with the catalog.
+use std::{fs::File, os::unix::fs::FileExt};
+
+use super::{
+    entry::Entry,
+    file::{LogFile, Synced},
+    frame::{HEADER, Head, Reader},
+    *,
+};
+
+/// Writes batch number `seq`.
+fn write(file: &mut LogFile, seq: u64, carried: usize, sync: Synced) {
+    let head = Head { generation: 7, seq, durable: file.durable() };
+    let frame = frame::encode(head, &[Entry::Inos(seq)], &vec![9; carried]).unwrap();
+    file.append(&frame, sync).unwrap();
+    file.committed().unwrap();
+}
+
+/// A log of batches 1, 2, 3, … whose entries are as said, and where they end.
+fn log(dir: &Path, syncs: &[Synced]) -> (PathBuf, Vec<u64>) {
+    let path = dir.join(file_name(7));
+    let mut file = LogFile::create_cached(path.clone());
+    let mut ends = Vec::new();
+    for (seq, sync) in (1..).zip(syncs) {
+        write(&mut file, seq, usize::try_from(seq * 700).unwrap(), *sync);
+        ends.push(file.tail);
+    }
+    (path, ends)
+}
+
+const NOW: [Synced; 5] = [Synced::Now; 5];
+
+/// The batches' numbers, where the log ends, and how many bytes of it are damaged.
+fn read(path: &Path) -> (Vec<u64>, u64, u64) {
+    let file = File::open(path).unwrap();
+    let mut reader = Reader::new(&file, 7).unwrap();
+    let mut seqs = Vec::new();
+    while let Some(batch) = reader.next().unwrap() {
+        assert_eq!(batch.entries, [Entry::Inos(batch.seq)]);
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, batch.carried_at).unwrap();
+        assert_eq!(byte, [9]);
+        seqs.push(batch.seq);
+    }
+    (seqs, reader.end, reader.damaged)
+}
+
+#[test]
+fn what_is_written_is_read_and_zeros_ahead_are_no_part_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, ends) = log(dir.path(), &NOW);
+    assert_eq!(read(&path), (vec![1, 2, 3, 4, 5], ends[4], 0));
+    assert!(std::fs::metadata(&path).unwrap().len() > ends[4], "it is filled ahead");
+    // Of another file of the log nothing counts.
+    let file = File::open(&path).unwrap();
+    assert!(Reader::new(&file, 8).unwrap().next().unwrap().is_none());
+}
+
+/// Goal: a write that was cut off anywhere is the end of the log, whatever it has left; one that is damaged in
+/// the middle shows. Method: every length, and a flip in every byte of a frame.
+#[test]
+fn a_frame_is_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, ends) = log(dir.path(), &NOW[..3]);
+    let whole = std::fs::read(&path).unwrap();
+    for len in ends[1]..ends[2] {
+        std::fs::write(&path, &whole[..usize::try_from(len).unwrap()]).unwrap();
+        assert_eq!(read(&path), (vec![1, 2], ends[1], 0), "cut at {len}");
+    }
+    for at in ends[0]..ends[1] {
+        let mut flipped = whole.clone();
+        flipped[usize::try_from(at).unwrap()] ^= 0x10;
+        std::fs::write(&path, &flipped).unwrap();
+        assert_eq!(read(&path), (vec![1], ends[0], ends[1] - ends[0]), "flipped at {at}");
+    }
+    let mut last = whole;
+    last[usize::try_from(ends[1]).unwrap() + HEADER] ^= 1;
+    std::fs::write(&path, &last).unwrap();
+    assert_eq!(read(&path), (vec![1, 2], ends[1], 0), "the last one may have been cut off");
+}
+
+/// Goal: what is written past the kernel's cache, where that is possible, is what is read, wherever blocks begin and
+/// end, and where the file is not filled ahead. Method: frames of many sizes, more than are filled, and one that is
+/// larger than what is; gone on with in the middle of a block.
+#[test]
+fn frames_of_any_size_follow_one_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(file_name(7));
+    let mut file = LogFile::create(path.clone()).unwrap();
+    let sizes = (1..400).map(|n| n * n % 9973 + 1).chain([3 << 20, 1, 4096, 8192, 4000]);
+    let sizes: Vec<usize> = sizes.collect();
+    let mut seqs = Vec::new();
+    for (seq, size) in (1..).zip(&sizes) {
+        write(&mut file, seq, *size, Synced::Now);
+        assert_eq!(file.durable(), file.tail);
+        seqs.push(seq);
+        if seq % 97 == 0 {
+            let tail = file.tail;
+            drop(file);
+            assert_eq!(read(&path), (seqs.clone(), tail, 0));
+            file = LogFile::resume(path.clone(), tail).unwrap();
+        }
+    }
+    assert_eq!(read(&path), (seqs, file.tail, 0));
+}
+
+/// Goal: a power cut that keeps a frame and loses one before it, both of which nobody has synced, has damaged
+/// nothing: that is the end. If it was synced by then, it is damage. Method: frame 2 is lost.
+#[test]
+fn a_hole_is_damage_only_where_the_file_was_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    for (syncs, seqs, damaged) in [
+        (&[Synced::Now, Synced::Later, Synced::Later, Synced::Now][..], vec![1], false),
+        (&[Synced::Now, Synced::Later, Synced::Now, Synced::Later], vec![1], true),
+        (&[Synced::Now, Synced::Now, Synced::Later], vec![1], true),
+        (&[Synced::Later, Synced::Later], vec![1], false),
+    ] {
+        let (path, ends) = log(dir.path(), syncs);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let lost = usize::try_from(ends[0]).unwrap()..usize::try_from(ends[1]).unwrap();
+        bytes[lost].fill(0);
+        std::fs::write(&path, &bytes).unwrap();
+        let (found, end, damage) = read(&path);
+        assert_eq!((found, end, damage > 0), (seqs, ends[0], damaged), "{syncs:?}");
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+/// Goal: what a cut-off write has left behind the end is not taken for a frame later.
+#[test]
+fn a_log_that_is_gone_on_with_ends_where_it_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, ends) = log(dir.path(), &NOW[..3]);
+    let mut file = LogFile::resume(path.clone(), ends[0]).unwrap();
+    write(&mut file, 2, 3, Synced::Now);
+    let end = file.tail;
+    drop(file);
+    assert!(end < ends[1], "the frame before was longer");
+    assert_eq!(read(&path), (vec![1, 2], end, 0));
+}
+
+#[test]
+fn only_files_of_the_log_are_taken_for_such() {
+    for (name, number) in [
+        (file_name(3), Some(3)),
+        (file_name(123_456_789), Some(123_456_789)),
+        ("dirty-3.log".to_owned(), None),
+        ("dirty-0000000x.log".to_owned(), None),
+        (BEGUN.to_owned(), None),
+        ("catalog.db".to_owned(), None),
+    ] {
+        assert_eq!(number_of(OsStr::new(&name)), number, "{name}");
+    }
+}
