@@ -154,7 +154,7 @@ fn claim_due(txn: &mut Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Job>
             Ok(Decision::Claim(job, keys)) => jobs.push(hand_out(txn, &due, job, keys, now)?),
             Ok(Decision::Still(ino)) => {
                 let (op, share) = (due.op, due.share);
-                txn.state.claims.claim(op, Vec::new(), None, due.taken);
+                txn.state.claims.claim(op, Vec::new(), None, due.born);
                 jobs.push(Job::Still { op, share, ino });
             }
             Ok(Decision::Wait(millis)) => wait(txn, &due, now.plus_millis(millis))?,
@@ -250,7 +250,7 @@ fn decide(txn: &mut Txn<'_>, due: &Due, now: Timestamp) -> Result<Decision, Cata
 
 /// A file of which a burst of writes is open.
 fn being_written(txn: &Txn<'_>, due: &Due, inode: &Inode, millis: u64) -> Decision {
-    let is_awaited = txn.state.awaited.has(due.born, due.taken) && flush::gets_turns(inode);
+    let is_awaited = txn.state.awaited.has(due.born) && flush::gets_turns(inode);
     if is_awaited { Decision::Still(inode.ino) } else { Decision::Wait(millis) }
 }
 
@@ -269,7 +269,7 @@ fn decide_delete(
     {
         // The successor's publish replaces the object: the key is never without one. Who waits for this waits for
         // that.
-        let is_awaited = txn.state.awaited.has(due.born, due.taken);
+        let is_awaited = txn.state.awaited.has(due.born) && flush::gets_turns(&successor);
         flush::stems_from(txn.db, successor.ino, due.born, is_awaited, now)?;
         return Ok(Decision::Wait(WAIT_MILLIS));
     }

@@ -35,9 +35,8 @@ pub(super) struct Due {
     pub(super) upload_id: Option<String>,
     pub(super) upload_key: Option<String>,
     pub(super) is_incomplete: bool,
-    /// By the sequence: when the change was made that it stems from, and when what S3 has of it was claimed.
+    /// When the oldest change was made that S3 may lack of it, by the sequence.
     pub(super) born: u64,
-    pub(super) taken: u64,
 }
 
 /// What [`due_row`] reads.
@@ -45,7 +44,7 @@ macro_rules! due_columns {
     () => {
         "op, kind, share, ino, key, etag, uncertain, expect_key, expect_etag, sent_key, attempts,
          upload_id, upload_key, sent_version, incomplete, expect_seen, not_before,
-         walk_at, walk_least, moved, start_version, born, taken"
+         walk_at, walk_least, moved, start_version, born"
     };
 }
 
@@ -75,7 +74,6 @@ fn due_row(row: &Row<'_>) -> rusqlite::Result<Due> {
             .map(|(at, least)| (Ino(at), Ino(least))),
         is_moved: row.get(19)?,
         born: row.get(21)?,
-        taken: row.get(22)?,
     })
 }
 

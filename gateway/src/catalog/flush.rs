@@ -1,8 +1,8 @@
 //! Waiting for S3 to have everything: what is journalled now is made due, and watched.
 //!
-//! Clients may go on meanwhile. What a flush waits for is known by the sequence that listings are compared with: it was
-//! `born` before the flush, or stems from something that was, and no publish that was claimed since has been `taken` by
-//! S3. A file that is written on and on gets its turn by [`Job::Still`](super::Job::Still).
+//! Clients may go on meanwhile. What a flush waits for is known by the sequence that listings are compared with: an
+//! operation is `born` with the oldest change that S3 may lack, be it one that another operation was about, and born
+//! again, with what has come since a publish was claimed, when S3 takes that. A file that is written on and on gets its turn by [`Job::Still`](super::Job::Still).
 use std::sync::{Arc, Weak};
 
 use rusqlite::{Connection, params};
@@ -62,12 +62,12 @@ impl Awaited {
         alive.map(|flush| (flush.seq, flush.since))
     }
 
-    /// Whether somebody waits for an operation of these marks.
-    pub(super) fn has(&self, born: u64, taken: u64) -> bool {
-        self.latest().is_some_and(|(seq, _)| born < seq && taken < seq)
+    /// Whether somebody waits for an operation that was born then.
+    pub(super) fn has(&self, born: u64) -> bool {
+        self.latest().is_some_and(|(seq, _)| born < seq)
     }
 
-    /// Up to which mark changes of this file do not put its upload off, and when it is due instead.
+    /// Born before what changes of this file do not put its upload off, and when it is due instead.
     pub(super) fn due(&self, inode: &Inode) -> Option<(u64, Timestamp)> {
         self.latest().filter(|_| gets_turns(inode))
     }
@@ -185,13 +185,14 @@ impl Catalog {
                 .prepare_cached(
                     "SELECT count(*), count(*) FILTER (WHERE kind = 0 AND not_before = ?2
                          AND last_error IS NOT NULL
-                         AND ino IN (SELECT ino FROM inode WHERE writing = 0))
-                     FROM journal WHERE born < ?1 AND taken < ?1 AND kind <> 3",
+                         AND NOT EXISTS (SELECT 1 FROM inode
+                             WHERE inode.ino = journal.ino AND writing <> 0))
+                     FROM journal WHERE born < ?1 AND kind <> 3",
                 )?
                 .query_row(params![seq, NEVER.as_nanos()], |row| Ok((row.get(0)?, row.get(1)?)))?;
             let mut failures = db.prepare_cached(
                 "SELECT last_error FROM journal
-                 WHERE born < ?1 AND taken < ?1 AND kind <> 3 AND last_error IS NOT NULL
+                 WHERE born < ?1 AND kind <> 3 AND last_error IS NOT NULL
                  ORDER BY failed_at DESC LIMIT 1",
             )?;
             let mut rows = failures.query([seq])?;

@@ -62,7 +62,7 @@ pub(super) fn enqueue(
              VALUES (0, ?1, ?2, ?3, CAST(unixepoch('subsec') * 1000 AS INTEGER),
                  (SELECT value FROM meta WHERE name = 'seq'))
              ON CONFLICT (ino) WHERE kind = 0 DO UPDATE SET
-                 not_before = CASE WHEN born >= ?4 OR taken >= ?4 THEN excluded.not_before
+                 not_before = CASE WHEN born >= ?4 THEN excluded.not_before
                                    WHEN attempts > 0 AND not_before < ?6 THEN not_before
                                    ELSE ?5 END",
         )?
@@ -104,9 +104,9 @@ impl<'a> Deletion<'a> {
         Self { sent_by: ino, ..self }
     }
 
-    /// It stems from a change that was made when the sequence had this value.
-    pub(super) fn born(self, born: u64) -> Self {
-        Self { born: Some(born), ..self }
+    /// It stems from a change that was made when the sequence had this value, and not from one that is made here.
+    pub(super) fn born(self, born: impl Into<Option<u64>>) -> Self {
+        Self { born: born.into(), ..self }
     }
 
     /// Its bytes are a file's that does not need it any more.
@@ -168,13 +168,22 @@ pub(super) fn enqueue_move(
     Ok(())
 }
 
+/// An upload that was taken out of the journal.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dropped {
+    /// The key at which an attempt may have landed.
+    pub(super) sent: Option<String>,
+    /// When the oldest change was made that S3 may lack, by the sequence: what comes in the file's place stems from it.
+    pub(super) born: Option<u64>,
+}
+
 /// Takes the inode's upload out of the journal because the inode is going. What it had taken over is to be
-/// deleted again; what it has found stays. Answers the key at which an attempt may have landed.
+/// deleted again; what it has found stays.
 pub(super) fn drop_sync(
     txn: &mut Txn<'_>,
     inode: &Inode,
     due: Timestamp,
-) -> Result<Option<String>, CatalogError> {
+) -> Result<Dropped, CatalogError> {
     type Row = (u64, Option<String>, Option<String>, Option<String>, bool, bool, u64);
     let row: Option<Row> = txn
         .db
@@ -188,7 +197,7 @@ pub(super) fn drop_sync(
         })
         .optional()?;
     let Some((op, sent, expect_key, expect_etag, is_seen, is_moved, born)) = row else {
-        return Ok(None);
+        return Ok(Dropped::default());
     };
     abandon(txn, OpId(op))?;
     if let Some(key) = expect_key.filter(|_| !is_seen) {
@@ -199,7 +208,7 @@ pub(super) fn drop_sync(
         enqueue_delete(txn, inode.share, taken, due)?;
     }
     delete_op(txn.db, OpId(op))?;
-    Ok(sent)
+    Ok(Dropped { sent, born: Some(born) })
 }
 
 pub(super) fn delete_op(db: &Connection, op: OpId) -> Result<(), CatalogError> {
@@ -216,7 +225,7 @@ pub(super) fn op_of(db: &Connection, ino: Ino) -> Result<Option<OpId>, CatalogEr
         .optional()?)
 }
 
-/// When the change was made that the operation stems from, by the sequence.
+/// When the oldest change was made that S3 may lack of what the operation is about, by the sequence.
 pub(super) fn born(db: &Connection, op: OpId) -> Result<u64, CatalogError> {
     Ok(db
         .prepare_cached("SELECT born FROM journal WHERE op = ?1")?
@@ -537,18 +546,18 @@ fn published(
         txn.db.prepare_cached("UPDATE inode SET dirty = 0 WHERE ino = ?1")?.execute([ino.0])?;
         return Ok(Finish::Clean);
     }
-    // Of bytes that an earlier attempt has sent nobody knows whether they are those that a flush waits for.
-    let taken = if is_whole { txn.state.claims.since(op) } else { 0 };
+    // Of bytes that an earlier attempt has sent, or at another key, nobody knows whether a flush waits for others.
+    let again = if is_whole && has_key { txn.state.claims.since(op) } else { 0 };
     forget(txn.db, op)?;
     changed::is_of(txn.db, ino, &done.object.etag, same_to)?;
     txn.db
         .prepare_cached(
             "UPDATE journal SET expect_key = NULL, expect_etag = NULL, sent_key = NULL,
                  sent_version = NULL, incomplete = 0, attempts = 0, last_error = NULL,
-                 since = CAST(unixepoch('subsec') * 1000 AS INTEGER), taken = max(taken, ?2)
+                 since = CAST(unixepoch('subsec') * 1000 AS INTEGER), born = max(born, ?2)
              WHERE op = ?1",
         )?
-        .execute(params![op.0, taken])?;
+        .execute(params![op.0, again])?;
     Ok(Finish::Superseded)
 }
 

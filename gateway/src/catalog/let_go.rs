@@ -45,11 +45,11 @@ impl Catalog {
                 return Err(CatalogError::Changed);
             }
             aside::give_back(txn, op, entry.share, going.now)?;
-            let sent = journal::drop_sync(txn, &entry, going.now)?;
+            let journal::Dropped { sent, born } = journal::drop_sync(txn, &entry, going.now)?;
             if let Some(key) = sent
                 && entry.object_key.as_ref().is_none_or(|object| object.as_str() != key)
             {
-                let left = Deletion::left_by(ino, &key);
+                let left = Deletion::left_by(ino, &key).born(born);
                 journal::enqueue_delete(txn, entry.share, left, going.now)?;
             }
             range::clear(txn.db, ino)?;

@@ -6,7 +6,7 @@ use super::{
     content::{Touches, mark_dirty},
     depth, done,
     error::CatalogError,
-    inode, journal, range,
+    flush, inode, journal, range,
     types::{Inode, NewInode, NewKind, Stamp},
     writer::Txn,
 };
@@ -202,6 +202,7 @@ fn rename(txn: &mut Txn<'_>, spec: &RenameSpec, stamp: Stamp) -> Result<Renamed,
     if is_directory && is_at_or_below(db, to_dir.ino, entry.ino)? {
         return Err(CatalogError::IntoItself);
     }
+    let mut replaced = None;
     if let Some(target) = &target {
         match (is_directory, target.kind == FileKind::Directory) {
             (true, false) => return Err(CatalogError::NotDirectory),
@@ -211,7 +212,7 @@ fn rename(txn: &mut Txn<'_>, spec: &RenameSpec, stamp: Stamp) -> Result<Renamed,
             }
             (true, true) | (false, false) => {}
         }
-        bury(txn, target, stamp)?;
+        replaced = bury(txn, target, stamp)?;
     }
     let old_key = inode::key_of(db, &entry)?;
     // Under its new name its key is what the name says, whatever it was.
@@ -225,6 +226,11 @@ fn rename(txn: &mut Txn<'_>, spec: &RenameSpec, stamp: Stamp) -> Result<Renamed,
     let below = depth::below(db, entry.ino)?;
     depth::came(db, to_dir.ino, depth::bytes(&spec.to_name, is_directory) + below)?;
     mark_dirty(txn, entry.ino, Touches::Metadata, stamp.due)?;
+    if let Some(born) = replaced {
+        // Until this one is published S3 has neither what it replaced nor what it is.
+        let is_awaited = txn.state.awaited.has(born) && flush::gets_turns(&entry);
+        flush::stems_from(db, entry.ino, born, is_awaited, stamp.now)?;
+    }
     if is_directory {
         journal::enqueue_move(txn, &entry, &old_key, stamp.due)?;
     }
@@ -283,24 +289,25 @@ pub(super) fn keep_directory(
 
 /// Takes an inode out of the tree, for good: its row, its ranges, its journal entry; and journals
 /// the deletion of whatever S3 has, or may get, of it.
-fn bury(txn: &mut Txn<'_>, entry: &Inode, stamp: Stamp) -> Result<(), CatalogError> {
-    let sent = journal::drop_sync(txn, entry, stamp.due)?;
+/// Answers when the oldest change was made that S3 may lack of it, by the sequence.
+fn bury(txn: &mut Txn<'_>, entry: &Inode, stamp: Stamp) -> Result<Option<u64>, CatalogError> {
+    let journal::Dropped { sent, born } = journal::drop_sync(txn, entry, stamp.due)?;
     if let Some(key) = &entry.object_key {
         let etag = entry.etag.as_ref();
         let may_have_sent = sent.as_deref() == Some(key.as_str());
         let object = journal::Deletion::of(key.as_str(), etag);
-        let object = object.or_left_by(may_have_sent.then_some(entry.ino));
+        let object = object.or_left_by(may_have_sent.then_some(entry.ino)).born(born);
         journal::enqueue_delete(txn, entry.share, object, stamp.due)?;
     }
     if let Some(key) = sent
         && entry.object_key.as_ref().is_none_or(|object| object.as_str() != key)
     {
-        let left = journal::Deletion::left_by(entry.ino, &key);
+        let left = journal::Deletion::left_by(entry.ino, &key).born(born);
         journal::enqueue_delete(txn, entry.share, left, stamp.due)?;
     }
     range::clear(txn.db, entry.ino)?;
     txn.db.prepare_cached("DELETE FROM inode WHERE ino = ?1")?.execute([entry.ino.0])?;
-    Ok(())
+    Ok(born)
 }
 
 /// Whether the inode has a journal entry of its own.

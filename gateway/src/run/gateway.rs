@@ -40,6 +40,9 @@ use crate::{
 
 /// How often a flush looks whether it is done, besides every change of the journal.
 const FLUSH_LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// Pause between two looks of a flush: for each operation that is left, and at most.
+const FLUSH_PAUSE_PER_OPERATION: Duration = Duration::from_micros(10);
+const FLUSH_PAUSE: Duration = Duration::from_millis(500);
 
 /// Keys in one page of those that are shown under an alias.
 const KEYS_MAX: usize = 1000;
@@ -185,14 +188,24 @@ async fn finished(catalog: &Catalog, now: Timestamp, tasks: &Tasks) -> Result<()
             return Err(ControlError::Failed(put_off(&left)));
         }
         tracing::debug!(?left, "flush waits");
+        let changed = async {
+            // A look takes the longer, the more is left.
+            tokio::time::sleep(FLUSH_PAUSE.min(FLUSH_PAUSE_PER_OPERATION * capped(&left))).await;
+            journal.changed().await
+        };
         tokio::select! {
-            _ = journal.changed() => {}
+            _ = changed => {}
             () = tokio::time::sleep(FLUSH_LOOK_INTERVAL) => {}
             () = tasks.stopping().cancelled() => {
                 return Err(ControlError::Failed("the gateway is stopping".to_owned()));
             }
         }
     }
+}
+
+/// How many operations are left, as far as it matters for a pause.
+fn capped(left: &Left) -> u32 {
+    u32::try_from(left.operations).unwrap_or(u32::MAX).min(100_000)
 }
 
 /// What is said when nothing but files that cannot be uploaded is left.

@@ -195,8 +195,14 @@ impl Uploader {
         tracing::error!(op = op.0, "an upload job died and will be tried again: {panicked}");
         let later = self.inner.clock.now().plus_millis(DIED_MS);
         if let Err(error) = self.inner.catalog.fail_job(op, "internal error", later).await {
-            tracing::error!(op = op.0, "the next start tries the job again: {error}");
+            tracing::error!(op = op.0, "a job that died was not put off: {error}");
+            self.strand(op);
         }
+    }
+
+    /// Nobody has the job's claim.
+    fn strand(&self, op: OpId) {
+        self.inner.stranded.lock().unwrap_or_else(PoisonError::into_inner).push(op);
     }
 
     /// Starts what is due, as far as there is room, and answers how long nothing else will be.
@@ -212,7 +218,12 @@ impl Uploader {
             );
             self.inner.catalog.clock_set_back(before, now).await?;
         }
-        let stranded = self.inner.stranded.lock().map(|ops| ops.clone()).unwrap_or_default();
+        let stranded: Vec<OpId> = {
+            let stranded = self.inner.stranded.lock().unwrap_or_else(PoisonError::into_inner);
+            // One whose task is not over, or that has been handed out again, has its claim by right.
+            let is_over = |op: &&OpId| !running.ops.values().any(|running| running == *op);
+            stranded.iter().filter(is_over).copied().collect()
+        };
         if !stranded.is_empty() {
             self.inner.catalog.free_claims(stranded.clone()).await?;
             let mut left = self.inner.stranded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -220,7 +231,14 @@ impl Uploader {
         }
         if room > 0 {
             for job in self.inner.catalog.claim_jobs(now, room).await? {
-                self.start(job, &options, running).await?;
+                let op = job.op();
+                if let Err(error) = self.start(job, &options, running).await {
+                    tracing::error!(
+                        op = op.0,
+                        "a job that cannot be done was not put off: {error}"
+                    );
+                    self.strand(op);
+                }
             }
         }
         if running.tasks.len() >= jobs_max {

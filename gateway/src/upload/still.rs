@@ -22,6 +22,9 @@ use crate::{
     verified,
 };
 
+/// When a file whose writes cannot be committed gets its next turn, in milliseconds.
+const UNCOMMITTED_MS: u64 = 5_000;
+
 /// Knows what clients have written and not committed.
 #[async_trait]
 pub trait Bursts: fmt::Debug + Send + Sync {
@@ -49,7 +52,10 @@ pub(super) async fn still(tools: &Tools, op: OpId, ino: Ino) -> Ended {
         && let Err(error) = bursts.commit(ino).await
     {
         // It is no version to be uploaded then, and a client's COMMIT meets the same.
-        tracing::warn!(ino = ino.0, "a file that a flush waits for cannot be committed: {error}");
+        let retry_at = tools.clock.now().plus_millis(UNCOMMITTED_MS);
+        let message = format!("what was written to it cannot be committed: {error}");
+        tools.log(op, tools.catalog.fail_job(op, &message, retry_at).await);
+        return Ended::default();
     }
     let job = match tools.catalog.claim_still(op, tools.clock.now()).await {
         Ok(Some(job)) => job,
@@ -64,7 +70,7 @@ pub(super) async fn still(tools: &Tools, op: OpId, ino: Ino) -> Ended {
         Job::Sync(_) | Job::StepAside(_) | Job::Early(_) | Job::Delete(_) => Ok(None),
         Job::Abort { .. } | Job::Still { .. } => Ok(None),
     };
-    drop(held);
+    drop((held, fetched));
     let body = read.unwrap_or_else(|error| {
         // The job reads it again, and tells.
         tracing::debug!(op = op.0, "a file could not be read in its turn: {error}");

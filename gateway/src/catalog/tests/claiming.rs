@@ -325,3 +325,24 @@ async fn claims_of_jobs_that_are_over_are_given_back() {
     f.catalog.free_claims(vec![job.op]).await.unwrap();
     assert_eq!(sync(&f).await.op, job.op);
 }
+
+/// What replaces a file that S3 lacks is waited for as that was: in between the bucket has neither.
+#[tokio::test]
+async fn a_flush_waits_for_what_replaces_a_file_that_s3_lacks() {
+    let f = Fixture::new().await;
+    let root = f.share.root;
+    let old = f.file(root, "f").await;
+    f.drain().await;
+    f.write(old, 10).await;
+    let watermark = f.catalog.hasten(at(8)).await.unwrap();
+    // As editors save.
+    let new = f.file(root, "f.tmp").await;
+    f.write(new, 20).await;
+    f.rename((root, "f.tmp"), (root, "f")).await;
+    assert_eq!(left(&f, &watermark).await, 2, "the new file and the deletion of what was there");
+    let job = sync(&f).await;
+    assert_eq!(job.inode.ino, new);
+    begin(&f, new).await.await;
+    assert_eq!(finish(&f, &job, "new").await, Finish::Superseded);
+    assert_eq!(left(&f, &watermark).await, 0);
+}
