@@ -17,6 +17,9 @@ use crate::{
 /// What the journal has waits no longer than this after a start, in milliseconds.
 const WAIT_AFTER_START_MILLIS: u64 = 60_000;
 
+/// How long the list of an operation's gaps may be at a start, in characters.
+const GAPS_LENGTH_MAX: u32 = 1000;
+
 impl Catalog {
     /// What S3 does not have yet, of one share or of all.
     ///
@@ -173,11 +176,15 @@ impl Catalog {
                 "UPDATE journal SET not_before = ?1 WHERE not_before > ?1 AND not_before < ?2",
                 params![latest, journal::NEVER.as_nanos()],
             )?;
+            // After many starts, all that came before this one may be another course of events.
             txn.db.execute(
-                "UPDATE journal SET start_version =
-                     (SELECT version FROM inode WHERE inode.ino = journal.ino)
+                "UPDATE journal SET gaps = CASE
+                     WHEN length(gaps) > ?1 THEN '1-' || next_version(0)
+                     ELSE coalesce(gaps || ',', '')
+                         || (SELECT version + 1 FROM inode WHERE inode.ino = journal.ino)
+                         || '-' || next_version(0) END
                  WHERE kind = 0",
-                [],
+                [GAPS_LENGTH_MAX],
             )?;
             multipart::drop_parts_of_bursts(txn.db)?;
             // A burst that was only held shows nowhere: any file that waits for S3 may have had one.

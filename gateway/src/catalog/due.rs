@@ -1,7 +1,9 @@
 //! Rows of the journal, as claims are made of them.
+use std::ops::Range;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{error::CatalogError, types::OpId, writer::Txn};
+use super::{epoch::gaps, error::CatalogError, types::OpId, writer::Txn};
 use crate::{
     clock::Timestamp,
     ids::{Ino, ShareId},
@@ -30,7 +32,8 @@ pub(super) struct Due {
     pub(super) walk: Option<(Ino, Ino)>,
     pub(super) sent_key: Option<String>,
     pub(super) sent_version: Option<u64>,
-    pub(super) start_version: Option<u64>,
+    /// Versions that another course of events may have given.
+    pub(super) gaps: Vec<Range<u64>>,
     pub(super) attempts: u32,
     pub(super) upload_id: Option<String>,
     pub(super) upload_key: Option<String>,
@@ -44,7 +47,7 @@ macro_rules! due_columns {
     () => {
         "op, kind, share, ino, key, etag, uncertain, expect_key, expect_etag, sent_key, attempts,
          upload_id, upload_key, sent_version, incomplete, expect_seen, not_before,
-         walk_at, walk_least, moved, start_version, born"
+         walk_at, walk_least, moved, gaps, born"
     };
 }
 
@@ -65,7 +68,7 @@ fn due_row(row: &Row<'_>) -> rusqlite::Result<Due> {
         upload_key: row.get(12)?,
         sent_version: row.get(13)?,
         is_incomplete: row.get(14)?,
-        start_version: row.get(20)?,
+        gaps: gaps(row.get::<_, Option<String>>(20)?.as_deref()),
         is_seen: row.get(15)?,
         not_before: Timestamp::from_nanos(row.get(16)?),
         walk: row

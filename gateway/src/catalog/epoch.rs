@@ -41,15 +41,21 @@ impl Epoch {
     pub(super) fn next(self, version: u64) -> u64 {
         version.saturating_add(1).max(self.0)
     }
+}
 
-    /// The versions that no start before this one has given to an inode, if it was at version `known` when this one
-    /// began, and that this one does not give either: whoever has them knows another course of events.
-    pub(super) fn foreign(self, known: u64) -> Range<u64> {
-        if essential::is_left_out(Step::EpochCheck) {
-            return 0..0;
-        }
-        known.saturating_add(1)..self.0
-    }
+/// The versions that no start of this course of events has given to an inode while its upload was journalled, as the
+/// journal lists them: whoever has them knows another course. All of them where the list cannot be read.
+pub(super) fn gaps(listed: Option<&str>) -> Vec<Range<u64>> {
+    let gap = |text: &str| {
+        let (from, to) = text.split_once('-')?;
+        Some(from.parse().ok()?..to.parse().ok()?)
+    };
+    let listed = listed.filter(|_| !essential::is_left_out(Step::EpochCheck)).unwrap_or_default();
+    let gaps: Option<Vec<_>> = listed.split(',').filter(|text| !text.is_empty()).map(gap).collect();
+    gaps.unwrap_or_else(|| {
+        let all = 1..u64::MAX;
+        vec![all]
+    })
 }
 
 #[cfg(test)]
@@ -67,11 +73,19 @@ mod tests {
             version = first.next(version);
         }
         assert_eq!(version, first.0 + 2);
-        // After the snapshot, in the other course of events.
-        let foreign = second.foreign(first.0);
-        assert!(foreign.contains(&version) || second.0 <= version, "{first:?} {second:?}");
-        assert!(!foreign.contains(&first.0) && !foreign.contains(&second.next(first.0)));
         assert_eq!(Epoch::default().next(7), 8);
-        assert!(Epoch::default().foreign(7).is_empty());
+    }
+
+    #[test]
+    fn gaps_are_read_as_they_are_written() {
+        let db = Connection::open_in_memory().unwrap();
+        let epoch = Epoch::begin(&db).unwrap();
+        let first: String =
+            db.query_row("SELECT '1-' || next_version(0)", [], |row| row.get(0)).unwrap();
+        let all_before = 1..epoch.0;
+        assert_eq!(gaps(Some(&first)), std::slice::from_ref(&all_before));
+        assert_eq!(gaps(Some("1-5,9-12")), [1..5, 9..12]);
+        assert!(gaps(None).is_empty() && gaps(Some("")).is_empty());
+        assert!(gaps(Some("nonsense")).iter().any(|gap| gap.contains(&7)));
     }
 }

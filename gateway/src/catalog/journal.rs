@@ -58,9 +58,9 @@ pub(super) fn enqueue(
     let (awaited, at) = txn.state.awaited.due(inode).unwrap_or_default();
     txn.db
         .prepare_cached(
-            "INSERT INTO journal (kind, share, ino, not_before, since, born)
+            "INSERT INTO journal (kind, share, ino, not_before, since, born, gaps)
              VALUES (0, ?1, ?2, ?3, CAST(unixepoch('subsec') * 1000 AS INTEGER),
-                 (SELECT value FROM meta WHERE name = 'seq'))
+                 (SELECT value FROM meta WHERE name = 'seq'), '1-' || next_version(0))
              ON CONFLICT (ino) WHERE kind = 0 DO UPDATE SET
                  not_before = CASE WHEN born >= ?4 THEN excluded.not_before
                                    WHEN attempts > 0 AND not_before < ?6 THEN not_before

@@ -231,7 +231,7 @@ pub struct SyncJob {
     pub sent_version: Option<u64>,
     /// Versions of the inode that this gateway has never given it: an object that has one was made before its disk
     /// went back to a snapshot, or beside it, and is another writer's.
-    pub foreign: Range<u64>,
+    pub foreign: Vec<Range<u64>>,
     /// The file has another key by now: find out whether that attempt has landed at `key`, and then call
     /// [`settle`](super::Catalog::settle). Nothing is to be published here.
     pub is_elsewhere: bool,

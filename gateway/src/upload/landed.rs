@@ -68,7 +68,8 @@ pub(super) async fn landed(
     let version = share.version_of(&head.user, inode.ino);
     let version = version.filter(|version| since.is_some_and(|since| since.contains(version)));
     // Of a course of events that this disk knows nothing of.
-    let version = version.filter(|version| !job.foreign.contains(version));
+    let is_foreign = |version: &u64| job.foreign.iter().any(|gap| gap.contains(version));
+    let version = version.filter(|version| !is_foreign(version));
     Ok(version.map(|version| earlier(head, version, None)))
 }
 

@@ -252,7 +252,7 @@ async fn settle(
     // What a directory's object holds stays in it, unless it is replaced by that of another directory.
     let stays = job.inode.kind == FileKind::Directory
         && (head.size == 0 || source(job).is_none_or(|(from, _)| *from == job.key));
-    let known = |version| !job.foreign.contains(&version);
+    let known = |version| !job.foreign.iter().any(|gap| gap.contains(&version));
     let ours = tools.share.version_in(&head.user, job.inode.ino).is_some_and(known);
     if !ours && !stays {
         keep_theirs(tools, job, &head, options).await?;
