@@ -28,6 +28,8 @@ const WAIT_MILLIS: u64 = 250;
 /// How long a file that is being written is left alone, in milliseconds: the commit of that sets a time, or
 /// has set it just now.
 const HELD_MILLIS: u64 = 1000;
+/// How long a file whose turn has come to nothing waits for the next, in milliseconds.
+const TURN_MILLIS: u64 = 2000;
 /// How long an operation that makes no sense is left alone, in milliseconds.
 const CORRUPT_MILLIS: u64 = 300_000;
 /// Files that wait for each other that are looked at in one step; the next step goes on from there.
@@ -186,8 +188,9 @@ fn claim_one(txn: &mut Txn<'_>, op: OpId, now: Timestamp) -> Result<Option<Job>,
             let is_noted = inode::get(txn.db, ino)?.writing;
             wait(txn, &due, if is_noted { NEVER } else { now.plus_millis(HELD_MILLIS) })?;
         }
-        Decision::Wait(millis) => wait(txn, &due, now.plus_millis(millis))?,
-        Decision::Busy => {}
+        // A turn costs its writers something: the next one is not at once.
+        Decision::Wait(millis) => wait(txn, &due, now.plus_millis(millis.max(TURN_MILLIS)))?,
+        Decision::Busy => wait(txn, &due, now.plus_millis(TURN_MILLIS))?,
     }
     Ok(None)
 }

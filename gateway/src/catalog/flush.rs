@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    ids::{FileKind, Ino},
+    ids::{FileKind, Ino, ShareId},
 };
 
 /// What a flush waits for, and that somebody does.
@@ -33,6 +33,8 @@ pub struct Left {
     pub operations: u64,
     /// Of these, those that wait for somebody to mend something.
     pub put_off: u64,
+    /// And those of shares that are not served.
+    pub unserved: u64,
     /// The latest failure among them.
     pub last_error: Option<String>,
 }
@@ -178,18 +180,28 @@ impl Catalog {
     ///
     /// # Errors
     /// Of the database only.
-    pub async fn left_of(&self, watermark: &Watermark) -> Result<Left, CatalogError> {
+    pub async fn left_of(
+        &self,
+        watermark: &Watermark,
+        served: &[ShareId],
+    ) -> Result<Left, CatalogError> {
         let seq = watermark.seq;
+        let served: Vec<String> = served.iter().map(|share| share.0.to_string()).collect();
+        let served = format!("[{}]", served.join(","));
         self.read(move |db| {
-            let (operations, put_off) = db
+            let (operations, put_off, unserved) = db
                 .prepare_cached(
                     "SELECT count(*), count(*) FILTER (WHERE kind = 0 AND not_before = ?2
                          AND last_error IS NOT NULL
+                         AND share IN (SELECT value FROM json_each(?3))
                          AND NOT EXISTS (SELECT 1 FROM inode
-                             WHERE inode.ino = journal.ino AND writing <> 0))
+                             WHERE inode.ino = journal.ino AND writing <> 0)),
+                         count(*) FILTER (WHERE share NOT IN (SELECT value FROM json_each(?3)))
                      FROM journal WHERE born < ?1 AND kind <> 3",
                 )?
-                .query_row(params![seq, NEVER.as_nanos()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                .query_row(params![seq, NEVER.as_nanos(), served], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })?;
             let mut failures = db.prepare_cached(
                 "SELECT last_error FROM journal
                  WHERE born < ?1 AND kind <> 3 AND last_error IS NOT NULL
@@ -200,7 +212,7 @@ impl Catalog {
                 Some(row) => row.get(0)?,
                 None => None,
             };
-            Ok(Left { operations, put_off, last_error })
+            Ok(Left { operations, put_off, unserved, last_error })
         })
         .await
     }

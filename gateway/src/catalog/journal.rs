@@ -63,7 +63,7 @@ pub(super) fn enqueue(
                  (SELECT value FROM meta WHERE name = 'seq'), '1-' || next_version(0))
              ON CONFLICT (ino) WHERE kind = 0 DO UPDATE SET
                  not_before = CASE WHEN born >= ?4 THEN excluded.not_before
-                                   WHEN attempts > 0 AND not_before < ?6 THEN not_before
+                                   WHEN not_before < ?6 THEN not_before
                                    ELSE ?5 END",
         )?
         .execute(params![

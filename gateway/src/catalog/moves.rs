@@ -121,18 +121,26 @@ fn walk_on(
     Ok(())
 }
 
-/// Whether objects are still to leave the old prefix. Files that have come to live there since, and are
-/// being written, are not meant; more of them than are looked at are taken for those that are.
+/// Whether objects are still to leave the old prefix: those of files whose uploads stem from the rename. Files that
+/// have come to live there since are not meant.
 fn is_waiting(db: &Connection, walk: &Walk) -> Result<bool, CatalogError> {
     let dirty: Vec<Inode> = db
         .prepare_cached(concat!(
             "SELECT ",
             inode::columns!(),
             " FROM inode WHERE share = ?1 AND object_key > ?2 AND object_key < ?3 AND dirty = 1
+                 AND EXISTS (SELECT 1 FROM journal
+                     WHERE journal.ino = inode.ino AND kind = 0 AND born <= ?5)
               LIMIT ?4"
         ))?
         .query_map(
-            params![walk.share.0, walk.prefix, inode::after_prefix(&walk.prefix), STEP_ROWS],
+            params![
+                walk.share.0,
+                walk.prefix,
+                inode::after_prefix(&walk.prefix),
+                STEP_ROWS,
+                walk.born
+            ],
             inode::from_row,
         )?
         .collect::<Result<_, _>>()?;

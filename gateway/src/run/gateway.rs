@@ -29,7 +29,7 @@ use crate::{
     catalog::{Aliased, Catalog, CatalogError, Left, Standing},
     clock::Timestamp,
     connection,
-    ids::{FileKind, Ino},
+    ids::{FileKind, Ino, ShareId},
     nfs,
     refresh::RefreshError,
     settings::{SettingsStore, StoreError},
@@ -175,16 +175,21 @@ fn failed(error: &CatalogError) -> ControlError {
 }
 
 /// Returns when everything that is in the journal now is done, and what it leads to.
-async fn finished(catalog: &Catalog, now: Timestamp, tasks: &Tasks) -> Result<(), ControlError> {
+async fn finished(
+    catalog: &Catalog,
+    now: Timestamp,
+    tasks: &Tasks,
+    served: &[ShareId],
+) -> Result<(), ControlError> {
     let mut journal = catalog.journal_changed();
     let watermark = catalog.hasten(now).await.map_err(|e| failed(&e))?;
     loop {
         journal.mark_unchanged();
-        let left = catalog.left_of(&watermark).await.map_err(|e| failed(&e))?;
+        let left = catalog.left_of(&watermark, served).await.map_err(|e| failed(&e))?;
         if left.operations == 0 {
             return Ok(());
         }
-        if left.operations == left.put_off {
+        if left.operations <= left.put_off + left.unserved {
             return Err(ControlError::Failed(put_off(&left)));
         }
         tracing::debug!(?left, "flush waits");
@@ -208,11 +213,17 @@ fn capped(left: &Left) -> u32 {
     u32::try_from(left.operations).unwrap_or(u32::MAX).min(100_000)
 }
 
-/// What is said when nothing but files that cannot be uploaded is left.
+/// What is said when nothing is left but what waits for somebody to mend something.
 fn put_off(left: &Left) -> String {
-    let files = left.put_off;
-    let why = left.last_error.as_deref().unwrap_or("no reason is known");
-    format!("everything else is in S3, but {files} files cannot be uploaded: {why}")
+    let mut what = Vec::new();
+    if left.put_off > 0 {
+        let why = left.last_error.as_deref().unwrap_or("no reason is known");
+        what.push(format!("{} files cannot be uploaded ({why})", left.put_off));
+    }
+    if left.unserved > 0 {
+        what.push(format!("{} changes are of shares that are not served", left.unserved));
+    }
+    format!("everything else is in S3, but {}", what.join(", and "))
 }
 
 #[async_trait]
@@ -287,15 +298,15 @@ impl Control for Gateway {
     }
 
     async fn flush(&self) -> Result<(), ControlError> {
-        let parts = {
+        let (parts, served) = {
             let state = self.state.lock().await;
             // Whoever asks for a flush may have mended what was refused.
             state.shares.try_again();
-            state.shares.parts().clone()
+            (state.shares.parts().clone(), state.shares.served())
         };
         let catalog = parts.catalog;
         parts.write_back.flush_all().await;
-        finished(&catalog, parts.clock.now(), &parts.tasks).await
+        finished(&catalog, parts.clock.now(), &parts.tasks, &served).await
     }
 
     async fn file(&self, request: FileRequest) -> Result<FileStatus, ControlError> {

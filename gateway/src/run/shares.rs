@@ -353,6 +353,11 @@ impl Shares {
         Some(running.share.settings.name.clone())
     }
 
+    /// The numbers of the shares that are served.
+    pub(super) fn served(&self) -> Vec<ShareId> {
+        self.running.iter().map(|running| running.share.id).collect()
+    }
+
     /// The number of a share in the catalog.
     pub(super) fn id(&self, name: &ShareName) -> Option<ShareId> {
         let running = self.running.iter().find(|running| running.share.settings.name == *name)?;

@@ -100,7 +100,7 @@ async fn an_upload_that_cannot_be_aborted_keeps_nobody_waiting() {
         }
     }
     let watermark = f.catalog.hasten(at(SOON)).await.unwrap();
-    assert_eq!(f.catalog.left_of(&watermark).await.unwrap(), Left::default());
+    assert_eq!(f.catalog.left_of(&watermark, &[f.share.id]).await.unwrap(), Left::default());
     let root = RootAttr { mode: 0o777, uid: 0, gid: 0, now: at(1) };
     f.catalog.ensure_share(&f.share.name, "bucket", "elsewhere/", root).await.unwrap();
     assert_eq!(f.catalog.next_due().await.unwrap(), None, "nobody can do it any more");
@@ -153,7 +153,7 @@ async fn a_flush_waits_for_what_was_there_and_for_no_later_version() {
     begin(&f, file).await.await;
     let watermark = f.catalog.hasten(at(8)).await.unwrap();
     assert_eq!(finish(&f, &earlier, "first").await, Finish::Superseded);
-    let left = async || f.catalog.left_of(&watermark).await.unwrap().operations;
+    let left = async || f.catalog.left_of(&watermark, &[f.share.id]).await.unwrap().operations;
     assert_eq!(left().await, 1);
     // It is written again and again, each time to be uploaded in some hours.
     let commit = begin(&f, file).await;
@@ -181,7 +181,7 @@ async fn a_flush_waits_for_what_was_there_and_for_no_later_version() {
     assert!(f.claim().await.is_empty(), "the rest has time");
     let watermark = f.catalog.hasten(at(9)).await.unwrap();
     assert_eq!(finish(&f, sync(&f).await.as_ref(), "third").await, Finish::Clean);
-    assert_eq!(f.catalog.left_of(&watermark).await.unwrap(), Left::default());
+    assert_eq!(f.catalog.left_of(&watermark, &[f.share.id]).await.unwrap(), Left::default());
     f.verify().await;
 }
 
@@ -197,7 +197,7 @@ async fn what_a_flush_waits_for_keeps_its_pause_after_a_failure() {
     begin(&f, file).await.await;
     assert!(f.claim().await.is_empty());
     assert_eq!(f.catalog.next_due().await.unwrap(), Some(at(2 * SOON)));
-    let left = f.catalog.left_of(&watermark).await.unwrap();
+    let left = f.catalog.left_of(&watermark, &[f.share.id]).await.unwrap();
     assert_eq!(
         (left.operations, left.put_off, left.last_error.as_deref()),
         (1, 0, Some("refused"))
@@ -205,7 +205,7 @@ async fn what_a_flush_waits_for_keeps_its_pause_after_a_failure() {
 }
 
 async fn left(f: &Fixture, watermark: &Watermark) -> u64 {
-    f.catalog.left_of(watermark).await.unwrap().operations
+    f.catalog.left_of(watermark, &[f.share.id]).await.unwrap().operations
 }
 
 /// A burst that was open before the flush began gets its turn, too; without a flush it does not.
@@ -345,4 +345,16 @@ async fn a_flush_waits_for_what_replaces_a_file_that_s3_lacks() {
     begin(&f, new).await.await;
     assert_eq!(finish(&f, &job, "new").await, Finish::Superseded);
     assert_eq!(left(&f, &watermark).await, 0);
+}
+
+/// A share that nobody serves is told apart from what is under way.
+#[tokio::test]
+async fn what_of_a_flush_is_of_a_share_that_is_not_served_is_told() {
+    let f = Fixture::new().await;
+    f.file(f.share.root, "f").await;
+    let watermark = f.catalog.hasten(at(8)).await.unwrap();
+    let left = f.catalog.left_of(&watermark, &[]).await.unwrap();
+    assert_eq!((left.operations, left.unserved), (1, 1));
+    let left = f.catalog.left_of(&watermark, &[f.share.id]).await.unwrap();
+    assert_eq!((left.operations, left.unserved), (1, 0));
 }
