@@ -27,7 +27,7 @@ use proptest::{
     test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner},
 };
 use reached::Reached::{
-    Conflict, CrashInUpload, CrashWithDirty, CrashWithUnstable, Fault, Met, PartCopied, PartLeft,
+    Conflict, CrashWithDirty, CrashWithUnstable, Fault, Met, PartCopied, PartLeft,
 };
 
 /// Longest time for shrinking a failure.
@@ -73,12 +73,8 @@ fn run<S: Strategy>(
 #[test]
 fn model_tree_and_bucket_follow_local_changes_through_faults_and_crashes() {
     run(64, 1, &ops::case(ops::local()), lockstep::check);
-    reached::assert_often(&[
-        (CrashWithUnstable, 1),
-        (CrashWithDirty, 10),
-        (CrashInUpload, 3),
-        (Fault, 5),
-    ]);
+    // How far an upload is at a crash is up to the machine; `reached` prints how often one was under way.
+    reached::assert_often(&[(CrashWithUnstable, 1), (CrashWithDirty, 10), (Fault, 5)]);
 }
 
 #[test]
