@@ -45,6 +45,22 @@ pub(super) fn key(text: &str) -> ObjectKey {
 const ROOT: RootAttr = RootAttr { mode: 0o777, uid: 0, gid: 0, now: Timestamp::from_nanos(1) };
 pub(super) const SOON: i64 = 1_000_000_000_000;
 
+/// The commit of a burst that has written all of a file, synced, and closes.
+pub(super) fn commit_of(version: u64, size: u64) -> WriteCommit {
+    WriteCommit {
+        sums: Vec::new(),
+        noted: Some(version),
+        disk: DiskId::PRIMARY,
+        bytes: DurableBytes::Synced(None),
+        size,
+        mtime: at(6),
+        clear_set_id: false,
+        ranges: std::iter::once(0..size).collect(),
+        closes: true,
+        due: at(6),
+    }
+}
+
 impl Fixture {
     pub(super) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -89,19 +105,7 @@ impl Fixture {
 
     pub(super) async fn write(&self, ino: Ino, size: u64) {
         let begun = self.catalog.begin_write(ino).await.unwrap();
-        let commit = WriteCommit {
-            sums: Vec::new(),
-            noted: Some(begun.version),
-            disk: DiskId::PRIMARY,
-            bytes: DurableBytes::Synced(None),
-            size,
-            mtime: at(6),
-            clear_set_id: false,
-            ranges: std::iter::once(0..size).collect(),
-            closes: true,
-            due: at(6),
-        };
-        self.catalog.commit_write(ino, commit).await.unwrap();
+        self.catalog.commit_write(ino, commit_of(begun.version, size)).await.unwrap();
     }
 
     pub(super) async fn rename(&self, from: (Ino, &str), to: (Ino, &str)) {

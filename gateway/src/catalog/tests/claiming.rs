@@ -113,17 +113,9 @@ async fn begin(f: &Fixture, ino: Ino) -> impl Future<Output = ()> {
     let catalog = f.catalog.clone();
     async move {
         let commit = WriteCommit {
-            sums: Vec::new(),
-            noted: Some(begun.version),
-            disk: DiskId::PRIMARY,
-            bytes: DurableBytes::Synced(None),
-            size: 10,
-            mtime: at(6),
-            clear_set_id: false,
-            ranges: std::iter::once(0..10).collect(),
-            closes: true,
             // Hours after anything here.
             due: at(100 * SOON),
+            ..commit_of(begun.version, 10)
         };
         catalog.commit_write(ino, commit).await.unwrap();
     }

@@ -75,16 +75,8 @@ impl Fixture {
         let begun = self.catalog.begin_write(ino).await.unwrap();
         let size = bytes.len() as u64;
         let commit = WriteCommit {
-            sums: Vec::new(),
-            noted: Some(begun.version),
-            disk: DiskId::PRIMARY,
             bytes: DurableBytes::Carried(bytes.to_vec().into()),
-            size,
-            mtime: at(6),
-            clear_set_id: false,
-            ranges: std::iter::once(0..size).collect(),
-            closes: true,
-            due: at(6),
+            ..commit_of(begun.version, size)
         };
         self.catalog.commit_write(ino, commit).await.unwrap();
     }
