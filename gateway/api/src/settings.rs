@@ -97,6 +97,9 @@ impl Default for Settings {
 pub struct CacheSettings {
     /// Quiet time after the last write to a file before its upload begins, in milliseconds.
     pub upload_delay_ms: u64,
+    /// How long a file that is written on and on may be kept from S3, in milliseconds from when its upload would have
+    /// begun; 0 = until it is left alone.
+    pub upload_latest_ms: u64,
     /// Most uploads under way at once; how many are, the gateway finds by what they bring.
     pub uploads_max: u32,
     /// Files of at least this many bytes are uploaded while they are still being written; 0 = never.
@@ -110,6 +113,7 @@ impl Default for CacheSettings {
     fn default() -> Self {
         Self {
             upload_delay_ms: 2000,
+            upload_latest_ms: 300_000,
             uploads_max: 64,
             early_upload_bytes: 1 << 30,
             orphaned_upload_days: 7,
@@ -403,6 +407,12 @@ impl Settings {
             return refuse(
                 "cache.upload_delay_ms",
                 "must be at most 3600000 (one hour)".to_owned(),
+            );
+        }
+        if !matches!(self.cache.upload_latest_ms, 0 | 1000..=86_400_000) {
+            return refuse(
+                "cache.upload_latest_ms",
+                "must be 1000 to 86400000 (one day), or 0 for no such time".to_owned(),
             );
         }
         if let Some(problem) = bandwidth::problem(&self.bandwidth) {

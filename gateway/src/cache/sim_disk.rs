@@ -33,6 +33,7 @@ struct State {
     total: Option<u64>,
     fail_syncs: u32,
     fail_writes: u32,
+    fail_cuts: u32,
     /// Whether those that fail find no room.
     writes_find_no_room: bool,
     /// Where file syncs wait.
@@ -185,6 +186,11 @@ impl SimDisk {
         (state.fail_writes, state.writes_find_no_room) = (count, false);
     }
 
+    /// The next `count` changes of a file's length fail; it stays as it was.
+    pub fn fail_cuts(&self, count: u32) {
+        self.lock().fail_cuts = count;
+    }
+
     /// The next `count` writes find no room, whatever the disk has said before (ENOSPC).
     pub fn fail_writes_for_room(&self, count: u32) {
         let mut state = self.lock();
@@ -284,6 +290,10 @@ impl DiskFile for Handle {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.with(|state, path| {
+            if state.fail_cuts > 0 {
+                state.fail_cuts -= 1;
+                return Err(io::Error::other("injected truncate failure"));
+            }
             let file = file(state, path)?;
             let (len, before) = (index(len)?, file.now.len());
             file.now.resize(len, 0);

@@ -180,7 +180,7 @@ fn put_off(txn: &mut Txn<'_>, op: OpId, reason: &str) -> Result<(), CatalogError
     txn.db
         .prepare_cached(
             "UPDATE journal SET incomplete = 1, attempts = attempts + 1, last_error = ?2,
-                 failed_at = ?3, not_before = ?4
+                 failed_at = ?3, not_before = ?4, latest = ?4
              WHERE op = ?1",
         )?
         .execute(params![op.0, reason, seq, NEVER.as_nanos()])?;

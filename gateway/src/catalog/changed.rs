@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{error::CatalogError, types::Inode};
+use super::{error::CatalogError, types::Inode, writer::Txn};
 use crate::{ids::Ino, object::ETag, ranges::RangeSet};
 
 /// Files up to this size go to S3 as a whole: nothing is kept of them here.
@@ -29,11 +29,12 @@ pub(super) fn begin(db: &Connection, inode: &Inode) -> Result<(), CatalogError> 
 
 /// Notes that bytes of a file that is, or was, `size` bytes long have changed.
 pub(super) fn note(
-    db: &Connection,
+    txn: &mut Txn<'_>,
     ino: Ino,
     size: u64,
     ranges: impl IntoIterator<Item = Range<u64>>,
 ) -> Result<(), CatalogError> {
+    let db = txn.db;
     // A file of just so many bytes may have been longer, and its first part is as long as it is.
     if size < LARGE_FILE_BYTES {
         return Ok(());
@@ -48,6 +49,7 @@ pub(super) fn note(
     for range in ranges.into_iter().filter(|range| !range.is_empty()) {
         // To the end of what a column holds: a truncated file's parts beyond it are worth nothing either.
         let end = range.end.min(i64::MAX.unsigned_abs());
+        txn.state.claims.note_change(ino, &(range.start..end));
         db.prepare_cached("DELETE FROM part WHERE op = ?1 AND start < ?3 AND end > ?2")?
             .execute(params![op, range.start, end])?;
         if is_followed {
@@ -126,6 +128,22 @@ pub(super) fn is_of(
         db.prepare_cached("UPDATE journal SET changed_of = ?2 WHERE kind = 0 AND ino = ?1")?
             .execute(params![ino.0, etag.as_str()])?;
     }
+    Ok(())
+}
+
+/// The object has all bytes of the file but for those that have changed since its publish was claimed.
+pub(super) fn restart(
+    db: &Connection,
+    ino: Ino,
+    etag: &ETag,
+    since: &RangeSet,
+) -> Result<(), CatalogError> {
+    clear(db, ino)?;
+    for range in since.iter() {
+        insert(db, ino, range)?;
+    }
+    db.prepare_cached("UPDATE journal SET changed_of = ?2 WHERE kind = 0 AND ino = ?1")?
+        .execute(params![ino.0, etag.as_str()])?;
     Ok(())
 }
 

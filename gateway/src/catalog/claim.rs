@@ -3,13 +3,15 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    Catalog, changed,
+    Catalog,
+    changed::{self, LARGE_FILE_BYTES},
     due::{Due, due_rows, of_op, others_at, sync_of},
     early,
     error::CatalogError,
     flush, inode,
     journal::{
         self, Deletion, KIND_ABORT, KIND_DELETE, KIND_SYNC, NEVER, delete_op, enqueue_delete,
+        next_seq,
     },
     moves, multipart,
     namespace::has_sync,
@@ -30,8 +32,6 @@ const WAIT_MILLIS: u64 = 250;
 const HELD_MILLIS: u64 = 1000;
 /// How long a file whose turn has come to nothing waits for the next, in milliseconds.
 const TURN_MILLIS: u64 = 2000;
-/// How long an operation that makes no sense is left alone, in milliseconds.
-const CORRUPT_MILLIS: u64 = 300_000;
 /// Files that wait for each other that are looked at in one step; the next step goes on from there.
 const WALK_FILES: usize = 64;
 
@@ -41,7 +41,7 @@ enum Decision {
     Claim(Job, Vec<String>),
     /// Something else must be done first: look again after so many milliseconds.
     Wait(u64),
-    /// A flush waits for this file, and somebody is writing it.
+    /// A flush waits for this file, or it has waited long enough, and somebody is writing it.
     Still(Ino),
     /// A job that is out holds its key.
     Busy,
@@ -154,23 +154,24 @@ fn claim_due(txn: &mut Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Job>
         }
         match decide(txn, &due, now) {
             Ok(Decision::Claim(job, keys)) => jobs.push(hand_out(txn, &due, job, keys, now)?),
-            Ok(Decision::Still(ino)) => {
-                let (op, share) = (due.op, due.share);
-                txn.state.claims.claim(op, Vec::new(), None, due.born);
-                jobs.push(Job::Still { op, share, ino });
-            }
+            Ok(Decision::Still(ino)) => jobs.push(give_turn(txn, &due, ino)?),
             Ok(Decision::Wait(millis)) => wait(txn, &due, now.plus_millis(millis))?,
             Ok(Decision::Busy) => {}
-            // Of this row alone: the others are not to wait for it.
+            // Of this row alone: the others are not to wait for it. It makes no more sense later, unless something
+            // changes it; a flush looks again.
             Err(CatalogError::Corrupt(why)) => {
                 tracing::error!(
                     op = due.op.0,
                     "the journal has an operation that cannot be done: {why}"
                 );
                 txn.db
-                    .prepare_cached("UPDATE journal SET last_error = ?2 WHERE op = ?1")?
-                    .execute(params![due.op.0, why])?;
-                wait(txn, &due, now.plus_millis(CORRUPT_MILLIS))?;
+                    .prepare_cached(
+                        "UPDATE journal SET attempts = attempts + 1, last_error = ?2, failed_at = ?3,
+                             latest = ?4
+                         WHERE op = ?1",
+                    )?
+                    .execute(params![due.op.0, why, next_seq(txn.db)?, NEVER.as_nanos()])?;
+                wait(txn, &due, NEVER)?;
             }
             Err(error) => return Err(error),
         }
@@ -178,15 +179,42 @@ fn claim_due(txn: &mut Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Job>
     Ok(jobs)
 }
 
+/// The file's turn. Parts of a large one may go ahead before its writers are kept away: its key is the job's, then.
+fn give_turn(txn: &mut Txn<'_>, due: &Due, ino: Ino) -> Result<Job, CatalogError> {
+    let (op, share) = (due.op, due.share);
+    let inode = inode::get(txn.db, ino)?;
+    let key = if is_large(&inode) { early::key(txn, op, &inode)? } else { None };
+    let goes_ahead = key.is_some();
+    let keys = key.into_iter().map(|key| (share, key)).collect();
+    txn.state.claims.claim(op, keys, goes_ahead.then_some(ino), due.born);
+    Ok(Job::Still { op, share, ino, goes_ahead })
+}
+
+/// Whether the file goes to S3 in parts.
+fn is_large(inode: &Inode) -> bool {
+    inode.kind == FileKind::File && inode.size > LARGE_FILE_BYTES
+}
+
 /// Hands out `op`, whether or not it is due: nobody writes its file.
 fn claim_one(txn: &mut Txn<'_>, op: OpId, now: Timestamp) -> Result<Option<Job>, CatalogError> {
     let Some(due) = of_op(txn.db, op)? else { return Ok(None) };
     match decide(txn, &due, now)? {
-        Decision::Claim(job, keys) => return hand_out(txn, &due, job, keys, now).map(Some),
+        Decision::Claim(job, keys) => {
+            let job = hand_out(txn, &due, job, keys, now)?;
+            if let Job::Sync(sync) = &job
+                && is_large(&sync.inode)
+            {
+                // What its writers change from here on is not in what S3 gets.
+                txn.state.claims.follow(sync.op);
+            }
+            return Ok(Some(job));
+        }
         Decision::Still(ino) => {
             // A burst that is held in memory alone is seen at the next look only.
             let is_noted = inode::get(txn.db, ino)?.writing;
-            wait(txn, &due, if is_noted { NEVER } else { now.plus_millis(HELD_MILLIS) })?;
+            let until_commit =
+                if due.latest < NEVER { now.plus_millis(TURN_MILLIS) } else { NEVER };
+            wait(txn, &due, if is_noted { until_commit } else { now.plus_millis(HELD_MILLIS) })?;
         }
         // A turn costs its writers something: the next one is not at once.
         Decision::Wait(millis) => wait(txn, &due, now.plus_millis(millis.max(TURN_MILLIS)))?,
@@ -227,7 +255,7 @@ fn decide(txn: &mut Txn<'_>, due: &Due, now: Timestamp) -> Result<Decision, Cata
         // From here on nobody can hold it; given back with the claim, or after this transaction.
         (KIND_SYNC, Some(ino), _) if !txn.state.held.claim(*ino) => {
             let inode = inode::get(txn.db, *ino)?;
-            Ok(being_written(txn, due, &inode, HELD_MILLIS))
+            Ok(being_written(txn, due, &inode, (now, HELD_MILLIS)))
         }
         (KIND_SYNC, Some(ino), _) => decide_sync(txn, due, *ino, now),
         (KIND_DELETE, _, Some(key)) => decide_delete(txn, due, key, now),
@@ -251,10 +279,15 @@ fn decide(txn: &mut Txn<'_>, due: &Due, now: Timestamp) -> Result<Decision, Cata
     }
 }
 
-/// A file of which a burst of writes is open.
-fn being_written(txn: &Txn<'_>, due: &Due, inode: &Inode, millis: u64) -> Decision {
-    let is_awaited = txn.state.awaited.has(due.born) && flush::gets_turns(inode);
-    if is_awaited { Decision::Still(inode.ino) } else { Decision::Wait(millis) }
+/// A file of which a burst of writes is open, `now`; it is looked at again after so many milliseconds.
+fn being_written(
+    txn: &Txn<'_>,
+    due: &Due,
+    inode: &Inode,
+    (now, millis): (Timestamp, u64),
+) -> Decision {
+    let has_time = now < due.latest && !txn.state.awaited.has(due.born);
+    if has_time { Decision::Wait(millis) } else { Decision::Still(inode.ino) }
 }
 
 fn decide_delete(
@@ -272,7 +305,7 @@ fn decide_delete(
     {
         // The successor's publish replaces the object: the key is never without one. Who waits for this waits for
         // that.
-        let is_awaited = txn.state.awaited.has(due.born) && flush::gets_turns(&successor);
+        let is_awaited = txn.state.awaited.has(due.born);
         flush::stems_from(txn.db, successor.ino, due.born, is_awaited, now)?;
         return Ok(Decision::Wait(WAIT_MILLIS));
     }
@@ -306,7 +339,7 @@ fn decide_sync(
         return Ok(Decision::Busy);
     }
     if inode.writing {
-        return Ok(being_written(txn, due, &inode, WAIT_MILLIS));
+        return Ok(being_written(txn, due, &inode, (now, WAIT_MILLIS)));
     }
     if let Some(at) = unsettled(due, &inode, &object).cloned() {
         return settle_first(txn, due, inode, at);

@@ -9,6 +9,7 @@ use super::{
     writer::Txn,
 };
 use crate::{
+    clock::Timestamp,
     ids::{FileKind, Ino},
     object::{ObjectKey, Stored, VersionId},
 };
@@ -37,7 +38,7 @@ pub(super) fn mark_dirty(
     txn: &mut Txn<'_>,
     ino: Ino,
     touches: Touches,
-    due: crate::clock::Timestamp,
+    due: Timestamp,
 ) -> Result<(), CatalogError> {
     let content = touches == Touches::Content;
     let before = inode::get(txn.db, ino)?;
@@ -57,27 +58,50 @@ pub(super) fn mark_dirty(
     Ok(())
 }
 
+/// Ends the burst of this version if it is open: the file may be uploaded when it is `due`.
+fn close(txn: &mut Txn<'_>, ino: Ino, version: u64, due: Timestamp) -> Result<(), CatalogError> {
+    let closed = txn
+        .db
+        .prepare_cached("UPDATE inode SET writing = 0 WHERE ino = ?1 AND writing = ?2")?
+        .execute(params![ino.0, version])?;
+    if closed > 0 { journal::enqueue_sync(txn, ino, due) } else { Ok(()) }
+}
+
 impl Catalog {
     /// Begins a burst of writes: the file is durably dirty before the first of its bytes changes
-    /// (I3), and not uploaded until [`Catalog::commit_write`] closes the burst. Beginning again
-    /// while a burst is open starts another that takes its place.
+    /// (I3), and not uploaded until [`Catalog::commit_write`] closes the burst, or it has its turn
+    /// ([`Job::Still`](super::Job::Still)), which it is not to wait for longer than if it were `due` then.
+    /// Beginning again while a burst is open starts another that takes its place.
     ///
     /// # Errors
     /// [`CatalogError::Gone`]; [`CatalogError::IsDirectory`] for anything but a file.
-    pub async fn begin_write(&self, ino: Ino) -> Result<WriteBegun, CatalogError> {
+    pub async fn begin_write(&self, ino: Ino, due: Timestamp) -> Result<WriteBegun, CatalogError> {
         self.write(move |txn| {
             let before = inode::get(txn.db, ino)?;
             if before.kind != FileKind::File {
                 return Err(CatalogError::IsDirectory);
             }
-            mark_dirty(txn, ino, Touches::Content, journal::NEVER)?;
             txn.db
-                .prepare_cached("UPDATE inode SET writing = version WHERE ino = ?1")?
+                .prepare_cached("UPDATE inode SET writing = next_version(version) WHERE ino = ?1")?
                 .execute([ino.0])?;
+            mark_dirty(txn, ino, Touches::Content, due)?;
             let version = txn.state.epoch.next(before.version);
             Ok(WriteBegun { version, inode: before })
         })
         .await
+    }
+
+    /// Ends the burst of this version, in which nothing was written; a later one goes on.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn end_burst(
+        &self,
+        ino: Ino,
+        version: u64,
+        due: Timestamp,
+    ) -> Result<(), CatalogError> {
+        self.write(move |txn| close(txn, ino, version, due)).await
     }
 
     /// Makes what was written the file's content: size, time and ranges in one transaction with the
@@ -119,22 +143,12 @@ impl Catalog {
             match commit.noted {
                 // While it is held, the time that this sets is of no use yet.
                 None => mark_dirty(txn, ino, Touches::Content, commit.due)?,
-                Some(version) if commit.closes => {
-                    let closed = txn
-                        .db
-                        .prepare_cached(
-                            "UPDATE inode SET writing = 0 WHERE ino = ?1 AND writing = ?2",
-                        )?
-                        .execute(params![ino.0, version])?;
-                    if closed > 0 {
-                        journal::enqueue_sync(txn, ino, commit.due)?;
-                    }
-                }
+                Some(version) if commit.closes => close(txn, ino, version, commit.due)?,
                 Some(_) => {}
             }
             // After the first change has begun to be followed.
             let grown = std::iter::once(before.size..commit.size);
-            changed::note(txn.db, ino, size, grown.chain(commit.ranges.iter().cloned()))?;
+            changed::note(txn, ino, size, grown.chain(commit.ranges.iter().cloned()))?;
             inode::get(txn.db, ino)
         })
         .await
@@ -184,7 +198,7 @@ impl Catalog {
             if size != before.size {
                 let longest = size.max(before.size);
                 let beyond = std::iter::once(size.min(before.size)..u64::MAX);
-                changed::note(txn.db, ino, longest, beyond)?;
+                changed::note(txn, ino, longest, beyond)?;
             }
             if size < before.size {
                 range::truncate(txn.db, ino, size)?;

@@ -40,6 +40,8 @@ pub(super) struct Due {
     pub(super) is_incomplete: bool,
     /// When the oldest change was made that S3 may lack of it, by the sequence.
     pub(super) born: u64,
+    /// When it is due although its file is written on and on.
+    pub(super) latest: Timestamp,
 }
 
 /// What [`due_row`] reads.
@@ -47,7 +49,7 @@ macro_rules! due_columns {
     () => {
         "op, kind, share, ino, key, etag, uncertain, expect_key, expect_etag, sent_key, attempts,
          upload_id, upload_key, sent_version, incomplete, expect_seen, not_before,
-         walk_at, walk_least, moved, gaps, born"
+         walk_at, walk_least, moved, gaps, born, latest"
     };
 }
 
@@ -77,6 +79,7 @@ fn due_row(row: &Row<'_>) -> rusqlite::Result<Due> {
             .map(|(at, least)| (Ino(at), Ino(least))),
         is_moved: row.get(19)?,
         born: row.get(21)?,
+        latest: Timestamp::from_nanos(row.get(22)?),
     })
 }
 

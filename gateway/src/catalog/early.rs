@@ -4,11 +4,13 @@
 //! claim of the parts that are committed so far keeps every other job away from them and their key.
 use std::collections::HashSet;
 
+use rusqlite::Connection;
+
 use super::{
     Catalog, changed,
     error::CatalogError,
     flush, inode, journal, multipart, range,
-    types::{EarlyJob, Job, OpId},
+    types::{EarlyJob, Inode, Job, OpId},
     writer::Txn,
 };
 use crate::{
@@ -24,6 +26,25 @@ const OFFERED_MAX: usize = 64;
 pub(super) struct Offered(HashSet<Ino>);
 
 impl Catalog {
+    /// What of a claimed turn could go ahead by now ([`Job::Still`]); `None`: nothing can, as the file is gone or has
+    /// another name.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn ahead_of(&self, op: OpId) -> Result<Option<EarlyJob>, CatalogError> {
+        self.read(move |db| {
+            let Some(ino) = journal::ino_of(db, op)? else { return Ok(None) };
+            let Some(inode) = inode::find(db, ino)? else { return Ok(None) };
+            let key = inode::key_of(db, &inode)?;
+            if journal::upload_key(db, op)?.is_some_and(|at| at != key) {
+                return Ok(None);
+            }
+            let Some(key) = ObjectKey::new(key) else { return Ok(None) };
+            of_file(db, op, inode, key).map(Some)
+        })
+        .await
+    }
+
     /// Offers a file that is being written for an early upload. Its burst must be one that the catalog
     /// knows ([`Catalog::begin_write`]): `false`, and nothing happens, while it is held back in memory.
     ///
@@ -60,6 +81,20 @@ pub(super) fn claim(txn: &mut Txn<'_>, limit: usize) -> Result<Vec<Job>, Catalog
     Ok(jobs)
 }
 
+/// The key of the file's upload, if parts of it may go ahead in it.
+pub(super) fn key(
+    txn: &mut Txn<'_>,
+    op: OpId,
+    inode: &Inode,
+) -> Result<Option<String>, CatalogError> {
+    let key = inode::key_of(txn.db, inode)?;
+    let is_elsewhere = journal::upload_key(txn.db, op)?.is_some_and(|at| at != key);
+    let is_busy = txn.state.claims.is_busy(&(inode.share, key.clone()));
+    // While it is held back in memory, the catalog does not know that it is being written.
+    let may_go = !is_elsewhere && !is_busy && txn.state.held.attempt(inode.ino);
+    Ok(may_go.then_some(key))
+}
+
 fn job(txn: &mut Txn<'_>, ino: Ino) -> Result<Option<EarlyJob>, CatalogError> {
     let Some(inode) = inode::find(txn.db, ino)? else { return Ok(None) };
     let Some(op) = journal::op_of(txn.db, ino)? else { return Ok(None) };
@@ -75,8 +110,17 @@ fn job(txn: &mut Txn<'_>, ino: Ino) -> Result<Option<EarlyJob>, CatalogError> {
         }
         multipart::abandon(txn, op)?;
     }
-    let ranges = range::of(txn.db, ino)?;
-    let changed = changed::of(txn.db, &inode)?;
-    let upload = multipart::of(txn.db, op)?;
-    Ok(Some(EarlyJob { op: OpId(op.0), inode, key, ranges, changed, multipart: upload }))
+    of_file(txn.db, op, inode, key).map(Some)
+}
+
+/// What is there of the file.
+fn of_file(
+    db: &Connection,
+    op: OpId,
+    inode: Inode,
+    key: ObjectKey,
+) -> Result<EarlyJob, CatalogError> {
+    let ranges = range::of(db, inode.ino)?;
+    let changed = changed::of(db, &inode)?;
+    Ok(EarlyJob { op, key, ranges, changed, multipart: multipart::of(db, op)?, inode })
 }

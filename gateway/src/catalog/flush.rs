@@ -9,15 +9,19 @@ use rusqlite::{Connection, params};
 
 use super::{
     Catalog,
-    changed::LARGE_FILE_BYTES,
     error::CatalogError,
     journal::{NEVER, next_seq},
-    types::Inode,
+    writer::Txn,
 };
 use crate::{
     clock::Timestamp,
-    ids::{FileKind, Ino, ShareId},
+    ids::{Ino, ShareId},
 };
+
+/// Operations that are made due in one transaction.
+const HASTENED_AT_ONCE: usize = 4096;
+/// Above every value of the sequence.
+const ALL: u64 = i64::MAX.unsigned_abs();
 
 /// What a flush waits for, and that somebody does.
 #[derive(Clone, Debug)]
@@ -58,7 +62,7 @@ impl Awaited {
         Watermark { seq, _alive: alive }
     }
 
-    /// The latest one, and when it began.
+    /// The latest one, and when it began: no change puts the upload off of what was born before that.
     pub(super) fn latest(&self) -> Option<(u64, Timestamp)> {
         let alive = self.0.iter().rfind(|flush| flush.alive.strong_count() > 0);
         alive.map(|flush| (flush.seq, flush.since))
@@ -69,22 +73,11 @@ impl Awaited {
         self.latest().is_some_and(|(seq, _)| born < seq)
     }
 
-    /// Born before what changes of this file do not put its upload off, and when it is due instead.
-    pub(super) fn due(&self, inode: &Inode) -> Option<(u64, Timestamp)> {
-        self.latest().filter(|_| gets_turns(inode))
-    }
-
     fn clock_set_back(&mut self, now: Timestamp) {
         for flush in &mut self.0 {
             flush.since = flush.since.min(now);
         }
     }
-}
-
-/// Whether it is published although somebody goes on writing it: its writers are kept waiting until its bytes are
-/// read. A large file is published when it is left alone.
-pub(super) fn gets_turns(inode: &Inode) -> bool {
-    inode.kind != FileKind::File || inode.size <= LARGE_FILE_BYTES
 }
 
 /// The sequence's value.
@@ -112,16 +105,42 @@ pub(super) fn stems_from(
     Ok(())
 }
 
-/// Makes what waits due at `now`. A burst of writes of a large file that is still open keeps the time that its commit
-/// will set, and with `bursts_wait` of any.
-fn make_due(db: &Connection, now: Timestamp, bursts_wait: bool) -> Result<(), CatalogError> {
-    let turn = if bursts_wait { 0 } else { LARGE_FILE_BYTES };
-    db.execute(
-        "UPDATE journal SET not_before = ?1 WHERE not_before > ?1 AND (kind <> 0 OR ino IN
-             (SELECT ino FROM inode WHERE writing = 0 OR (?3 = 0 AND size <= ?2)))",
-        params![now.as_nanos(), turn, bursts_wait],
-    )?;
-    Ok(())
+/// Which operations are to be due, and when.
+#[derive(Clone, Copy, Debug)]
+struct Hasten {
+    now: Timestamp,
+    /// Those that were born before.
+    born_before: u64,
+    /// Whether those wait of whose files a burst of writes is open.
+    bursts_wait: bool,
+}
+
+impl Hasten {
+    /// Makes operations due that come after `after`, and answers the last one looked at; `None`: there are no more.
+    fn step(self, txn: &mut Txn<'_>, after: u64) -> Result<Option<u64>, CatalogError> {
+        let last: Option<u64> = txn
+            .db
+            .prepare_cached(
+                "SELECT max(op) FROM (SELECT op FROM journal WHERE op > ?1 ORDER BY op LIMIT ?2)",
+            )?
+            .query_row(params![after, HASTENED_AT_ONCE], |row| row.get(0))?;
+        let Some(last) = last else { return Ok(None) };
+        txn.db
+            .prepare_cached(
+                "UPDATE journal SET not_before = ?1
+                 WHERE op > ?3 AND op <= ?4 AND not_before > ?1 AND born < ?5
+                     AND (kind <> 0 OR NOT ?2 OR ino IN (SELECT ino FROM inode WHERE writing = 0))",
+            )?
+            .execute(params![
+                self.now.as_nanos(),
+                self.bursts_wait,
+                after,
+                last,
+                self.born_before
+            ])?;
+        txn.state.journal_changed = true;
+        Ok(Some(last))
+    }
 }
 
 impl Catalog {
@@ -133,12 +152,11 @@ impl Catalog {
     pub async fn hasten(&self, now: Timestamp) -> Result<Watermark, CatalogError> {
         let watermark = self
             .write(move |txn| {
-                make_due(txn.db, now, false)?;
                 let seq = next_seq(txn.db)?;
                 Ok(txn.state.awaited.begin(seq, now))
             })
             .await?;
-        self.inner.journal.send_modify(|changes| *changes += 1);
+        self.make_due(Hasten { now, born_before: watermark.seq, bursts_wait: false }).await?;
         Ok(watermark)
     }
 
@@ -147,8 +165,15 @@ impl Catalog {
     /// # Errors
     /// Of the database only.
     pub async fn try_again(&self, now: Timestamp) -> Result<(), CatalogError> {
-        self.write(move |txn| make_due(txn.db, now, true)).await?;
-        self.inner.journal.send_modify(|changes| *changes += 1);
+        self.make_due(Hasten { now, born_before: ALL, bursts_wait: true }).await
+    }
+
+    /// Many may wait, and others are to have the catalog in between.
+    async fn make_due(&self, what: Hasten) -> Result<(), CatalogError> {
+        let mut after = 0;
+        while let Some(last) = self.write(move |txn| what.step(txn, after)).await? {
+            after = last;
+        }
         Ok(())
     }
 
@@ -166,6 +191,10 @@ impl Catalog {
             txn.db.execute(
                 "UPDATE journal SET not_before = max(?1, not_before - (?2 - ?1))
                  WHERE not_before > ?1 AND not_before < ?3",
+                params![now.as_nanos(), before.as_nanos(), NEVER.as_nanos()],
+            )?;
+            txn.db.execute(
+                "UPDATE journal SET latest = latest - (?2 - ?1) WHERE latest < ?3",
                 params![now.as_nanos(), before.as_nanos(), NEVER.as_nanos()],
             )?;
             txn.state.journal_changed = true;
@@ -191,11 +220,11 @@ impl Catalog {
         self.read(move |db| {
             let (operations, put_off, unserved) = db
                 .prepare_cached(
-                    "SELECT count(*), count(*) FILTER (WHERE kind = 0 AND not_before = ?2
+                    "SELECT count(*), count(*) FILTER (WHERE not_before = ?2
                          AND last_error IS NOT NULL
                          AND share IN (SELECT value FROM json_each(?3))
-                         AND NOT EXISTS (SELECT 1 FROM inode
-                             WHERE inode.ino = journal.ino AND writing <> 0)),
+                         AND (kind <> 0 OR NOT EXISTS (SELECT 1 FROM inode
+                             WHERE inode.ino = journal.ino AND writing <> 0))),
                          count(*) FILTER (WHERE share NOT IN (SELECT value FROM json_each(?3)))
                      FROM journal WHERE born < ?1 AND kind <> 3",
                 )?

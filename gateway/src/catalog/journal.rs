@@ -54,17 +54,24 @@ pub(super) fn enqueue(
         txn.db.prepare_cached("UPDATE inode SET dirty = 0 WHERE ino = ?1")?.execute([ino.0])?;
         return Ok(());
     }
+    let latest = txn.state.latest.of(due);
     let due = if inode.writing { NEVER } else { due };
-    let (awaited, at) = txn.state.awaited.due(inode).unwrap_or_default();
+    let (awaited, at) = txn.state.awaited.latest().unwrap_or_default();
+    // What comes while an upload is under way has the time that is set at its end.
+    let is_bound = latest < NEVER && !txn.state.claims.has_upload_of(ino);
     txn.db
         .prepare_cached(
-            "INSERT INTO journal (kind, share, ino, not_before, since, born, gaps)
-             VALUES (0, ?1, ?2, ?3, CAST(unixepoch('subsec') * 1000 AS INTEGER),
-                 (SELECT value FROM meta WHERE name = 'seq'), '1-' || next_version(0))
+            "INSERT INTO journal (kind, share, ino, not_before, since, born, gaps, latest)
+             VALUES (0, ?1, ?2, iif(?8, min(?3, ?7), ?3),
+                 CAST(unixepoch('subsec') * 1000 AS INTEGER),
+                 (SELECT value FROM meta WHERE name = 'seq'), '1-' || next_version(0), ?7)
              ON CONFLICT (ino) WHERE kind = 0 DO UPDATE SET
-                 not_before = CASE WHEN born >= ?4 THEN excluded.not_before
-                                   WHEN not_before < ?6 THEN not_before
-                                   ELSE ?5 END",
+                 latest = min(latest, excluded.latest),
+                 not_before = CASE WHEN born < ?4 THEN iif(not_before < ?6, not_before, ?5)
+                                   WHEN NOT ?8 OR ?3 <= min(latest, excluded.latest) THEN ?3
+                                   WHEN not_before < ?6
+                                       THEN iif(attempts > 0, not_before, min(not_before, ?3))
+                                   ELSE min(latest, excluded.latest) END",
         )?
         .execute(params![
             inode.share.0,
@@ -72,7 +79,9 @@ pub(super) fn enqueue(
             due.as_nanos(),
             awaited,
             at.as_nanos(),
-            NEVER.as_nanos()
+            NEVER.as_nanos(),
+            latest.as_nanos(),
+            is_bound
         ])?;
     txn.state.journal_changed = true;
     Ok(())
@@ -391,7 +400,7 @@ impl Catalog {
             txn.db
                 .prepare_cached(
                     "UPDATE journal SET attempts = attempts + 1, last_error = ?2, failed_at = ?3,
-                         not_before = CASE WHEN not_before = ?5 THEN ?5 ELSE ?4 END
+                         not_before = CASE WHEN not_before = ?5 AND latest = ?5 THEN ?5 ELSE ?4 END
                      WHERE op = ?1",
                 )?
                 .execute(params![op.0, message, seq, retry_at.as_nanos(), NEVER.as_nanos()])?;
@@ -411,7 +420,8 @@ impl Catalog {
         self.write(move |txn| {
             txn.db
                 .prepare_cached(
-                    "UPDATE journal SET not_before = max(not_before, ?2) WHERE op = ?1",
+                    "UPDATE journal SET not_before = max(min(not_before, latest), ?2)
+                     WHERE op = ?1",
                 )?
                 .execute(params![op.0, retry_at.as_nanos()])?;
             txn.state.claims.release(op);
@@ -504,6 +514,11 @@ enum Made {
     Earlier { size: u64 },
 }
 
+/// Whether the object has the bytes that the file had when it was claimed.
+fn is_of_claim(made: Made) -> bool {
+    matches!(made, Made::Whole | Made::Bytes)
+}
+
 fn published(
     txn: &mut Txn<'_>,
     op: OpId,
@@ -548,16 +563,21 @@ fn published(
     }
     // Of bytes that an earlier attempt has sent, or at another key, nobody knows whether a flush waits for others.
     let again = if is_whole && has_key { txn.state.claims.since(op) } else { 0 };
+    let latest = txn.state.latest.of(done.now);
     forget(txn.db, op)?;
-    changed::is_of(txn.db, ino, &done.object.etag, same_to)?;
+    match txn.state.claims.changed_since(op).filter(|_| is_of_claim(done.made)) {
+        Some(since) => changed::restart(txn.db, ino, &done.object.etag, &since)?,
+        None => changed::is_of(txn.db, ino, &done.object.etag, same_to)?,
+    }
     txn.db
         .prepare_cached(
             "UPDATE journal SET expect_key = NULL, expect_etag = NULL, sent_key = NULL,
                  sent_version = NULL, incomplete = 0, attempts = 0, last_error = NULL,
-                 since = CAST(unixepoch('subsec') * 1000 AS INTEGER), born = max(born, ?2)
+                 since = CAST(unixepoch('subsec') * 1000 AS INTEGER), born = max(born, ?2),
+                 latest = ?3, not_before = min(not_before, ?3)
              WHERE op = ?1",
         )?
-        .execute(params![op.0, again])?;
+        .execute(params![op.0, again, latest.as_nanos()])?;
     Ok(Finish::Superseded)
 }
 
@@ -572,7 +592,11 @@ pub(super) fn detach(
     }
     if let Some(key) = &inode.object_key {
         let object = Deletion::of(key.as_str(), inode.etag.as_ref()).moved(true);
-        enqueue_delete(txn, inode.share, object, now)?;
+        let born = match op_of(txn.db, inode.ino)? {
+            Some(op) => Some(born(txn.db, op)?),
+            None => None,
+        };
+        enqueue_delete(txn, inode.share, object.born(born), now)?;
     }
     txn.db
         .prepare_cached("UPDATE inode SET object_key = NULL, etag = NULL WHERE ino = ?1")?

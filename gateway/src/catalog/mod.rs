@@ -29,6 +29,7 @@ mod flush;
 mod held;
 mod inode;
 mod journal;
+mod latest;
 mod let_go;
 mod link;
 mod listing;
@@ -91,6 +92,7 @@ pub use types::{
 use dirty_log::{DirtyLog, Told};
 use epoch::Epoch;
 use held::Held;
+use latest::Latest;
 use reader::Readers;
 use rows::{Rows, Touched};
 use sums::SumMemory;
@@ -117,6 +119,7 @@ struct Inner {
     rows: Arc<Rows>,
     sums: Arc<SumMemory>,
     held: Held,
+    latest: Latest,
     journal: watch::Sender<u64>,
     damage: watch::Sender<Option<String>>,
     progress: AtomicU64,
@@ -169,7 +172,7 @@ impl Catalog {
         let rows = Arc::new(Rows::default());
         let sums = Arc::new(SumMemory::default());
         let journal = watch::Sender::new(0);
-        let held = Held::load(&connection)?;
+        let (held, latest) = (Held::load(&connection)?, Latest::default());
         let (sender, mut operations) = mpsc::channel(writer::QUEUE_OPERATIONS_MAX);
         let writer = Arc::new(Writer::new(Committer {
             connection,
@@ -181,6 +184,7 @@ impl Catalog {
             state: WriterState {
                 noted: log.noted(),
                 held: held.clone(),
+                latest: latest.clone(),
                 epoch,
                 ..WriterState::default()
             },
@@ -200,6 +204,7 @@ impl Catalog {
                 rows,
                 sums,
                 held,
+                latest,
                 journal,
                 damage: watch::channel(None).0,
                 progress: AtomicU64::new(0),

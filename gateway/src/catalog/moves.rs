@@ -107,7 +107,7 @@ fn walk_on(
         if !has_sync(txn.db, inode.ino)? {
             mark_dirty(txn, inode.ino, Touches::Metadata, now)?;
         }
-        let is_awaited = txn.state.awaited.has(walk.born) && flush::gets_turns(inode);
+        let is_awaited = txn.state.awaited.has(walk.born);
         flush::stems_from(txn.db, inode.ino, walk.born, is_awaited, now)?;
     }
     let last = below.last().and_then(|last| last.object_key.as_ref());

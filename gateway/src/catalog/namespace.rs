@@ -228,7 +228,7 @@ fn rename(txn: &mut Txn<'_>, spec: &RenameSpec, stamp: Stamp) -> Result<Renamed,
     mark_dirty(txn, entry.ino, Touches::Metadata, stamp.due)?;
     if let Some(born) = replaced {
         // Until this one is published S3 has neither what it replaced nor what it is.
-        let is_awaited = txn.state.awaited.has(born) && flush::gets_turns(&entry);
+        let is_awaited = txn.state.awaited.has(born);
         flush::stems_from(db, entry.ino, born, is_awaited, stamp.now)?;
     }
     if is_directory {

@@ -104,7 +104,7 @@ impl Fixture {
     }
 
     pub(super) async fn write(&self, ino: Ino, size: u64) {
-        let begun = self.catalog.begin_write(ino).await.unwrap();
+        let begun = self.catalog.begin_write(ino, at(6)).await.unwrap();
         self.catalog.commit_write(ino, commit_of(begun.version, size)).await.unwrap();
     }
 

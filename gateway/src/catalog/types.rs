@@ -309,8 +309,8 @@ pub enum Job {
         /// Failures so far.
         attempts: u32,
     },
-    /// A flush waits for a file that is being written, again and again. Keep its writers away and ask
-    /// [`claim_still`](super::Catalog::claim_still).
+    /// A file is being written, again and again, and a flush waits for it, or it has waited long enough. Keep its
+    /// writers away and ask [`claim_still`](super::Catalog::claim_still).
     Still {
         /// The operation.
         op: OpId,
@@ -318,6 +318,9 @@ pub enum Job {
         share: ShareId,
         /// The file.
         ino: Ino,
+        /// Whether parts of it may be sent before that: it is large, and its key is the job's
+        /// ([`ahead_of`](super::Catalog::ahead_of)).
+        goes_ahead: bool,
     },
     /// Two files have swapped keys: neither copy can go first. Or another file waits for this one's key, and
     /// this one cannot go, as it is being written. Copy the object of this one, which is at

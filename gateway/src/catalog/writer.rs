@@ -7,6 +7,7 @@
 //! free, commits itself: two changes of thread cost as much as the commit.
 use std::{
     collections::{HashMap, HashSet},
+    ops::Range,
     sync::{Arc, Mutex, TryLockError, Weak},
 };
 
@@ -19,6 +20,7 @@ use super::{
     error::CatalogError,
     flush::Awaited,
     held::Held,
+    latest::Latest,
     rows::{Changes, Rows, Touched},
     sums::SumMemory,
     types::OpId,
@@ -28,6 +30,7 @@ use crate::{
     essential::{self, Step},
     failpoint::{self, Point},
     ids::{Ino, ShareId},
+    ranges::RangeSet,
 };
 
 /// Operations that may wait for the writer; further callers wait for room.
@@ -59,7 +62,12 @@ struct Claim {
     ino: Option<Ino>,
     /// The sequence's value when it was claimed.
     since: u64,
+    /// Bytes of the file that have changed since then, if that is followed.
+    changed: Option<RangeSet>,
 }
+
+/// Ranges that are told apart of what changes while a file is sent.
+const CHANGED_RANGES_MAX: usize = 256;
 
 /// Jobs handed out and not yet answered. In memory: a restart hands them out again.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +83,31 @@ impl Claims {
     /// `since` is the sequence's value.
     pub(super) fn claim(&mut self, op: OpId, keys: Vec<ShareKey>, ino: Option<Ino>, since: u64) {
         self.busy.extend(keys.iter().cloned());
-        self.by_op.insert(op, Claim { keys, ino, since });
+        self.by_op.insert(op, Claim { keys, ino, since, changed: None });
+    }
+
+    /// From here on what changes of the claimed file is noted.
+    pub(super) fn follow(&mut self, op: OpId) {
+        if let Some(claim) = self.by_op.get_mut(&op) {
+            claim.changed = Some(RangeSet::new());
+        }
+    }
+
+    /// What has changed of the file since [`Claims::follow`]; `None`: nobody knows.
+    pub(super) fn changed_since(&self, op: OpId) -> Option<RangeSet> {
+        self.by_op.get(&op).and_then(|claim| claim.changed.clone())
+    }
+
+    /// Bytes of `ino` change.
+    pub(super) fn note_change(&mut self, ino: Ino, range: &Range<u64>) {
+        let claims = self.by_op.values_mut().filter(|claim| claim.ino == Some(ino));
+        for changed in claims.filter_map(|claim| claim.changed.as_mut()) {
+            changed.insert(range.clone());
+            if changed.len() > CHANGED_RANGES_MAX {
+                let hull = changed.iter().reduce(|all, next| all.start..next.end);
+                changed.insert(hull.unwrap_or_default());
+            }
+        }
     }
 
     /// The sequence's value when `op` was claimed; 0 if it is not.
@@ -209,6 +241,7 @@ impl Listings {
 pub(super) struct WriterState {
     pub(super) noted: Noted,
     pub(super) held: Held,
+    pub(super) latest: Latest,
     /// The versions that inodes get.
     pub(super) epoch: Epoch,
     pub(super) claims: Claims,

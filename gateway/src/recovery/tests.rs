@@ -25,7 +25,7 @@ async fn committed_file(catalog: &Catalog, cache: &CacheStore, root: Ino, name: 
         mtime: now,
     };
     let ino = catalog.create(new, stamp).await.unwrap().inode.ino;
-    let begun = catalog.begin_write(ino).await.unwrap();
+    let begun = catalog.begin_write(ino, now).await.unwrap();
     cache.write_at(ino, 0, Bytes::from_static(b"data")).await.unwrap();
     cache.sync(ino).await.unwrap();
     let commit = WriteCommit {
@@ -55,7 +55,7 @@ async fn lost_bytes_are_reported_and_never_uploaded_and_orphans_go() {
     let share = catalog.ensure_share("sales", "bucket", "", attr).await.unwrap();
     let kept = committed_file(&catalog, &cache, share.root, "kept").await;
     let lost = committed_file(&catalog, &cache, share.root, "lost").await;
-    catalog.begin_write(kept).await.unwrap();
+    catalog.begin_write(kept, now).await.unwrap();
     cache.write_at(Ino(9999), 0, Bytes::from_static(b"orphan")).await.unwrap();
     disk.lose(Path::new(&format!("/cache/data/{:02x}/{}", lost.0 & 0xff, lost.0)));
     // Open files keep what was unlinked; a restart does not.

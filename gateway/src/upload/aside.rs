@@ -15,6 +15,7 @@ use crate::{
     catalog::{CatalogError, ListedKind, SetAside, SyncJob},
     fetch::FetchError,
     ids::FileKind,
+    locks::ExclusiveGuard,
     object::{ETag, OBJECT_KEY_BYTES_MAX, ObjectKey},
     share::keymap,
     store::StoreError,
@@ -57,9 +58,29 @@ pub(super) async fn without_any(tools: &Tools, job: &SyncJob) -> Result<Outcome,
     if !job.is_incomplete {
         return set_aside(tools, job, None).await;
     }
+    let (_held, version) = at_rest(tools, job).await?;
     let reason = reason(&job.inode.name, &missing(tools, job).await?);
-    tools.catalog.park(job.op, job.inode.version, reason).await?;
+    tools.catalog.park(job.op, version, reason).await?;
     Ok(Outcome::Ended)
+}
+
+/// Keeps the file's writers away, with all that they have written committed: a file that is written on and on is
+/// settled as any other. Answers its version, or the job's if it has another name by now.
+async fn at_rest(tools: &Tools, job: &SyncJob) -> Result<(ExclusiveGuard, u64), JobError> {
+    let held = tools.locks.exclusive(job.inode.ino).await;
+    if let Some(bursts) = &tools.bursts
+        && let Err(error) = bursts.commit(job.inode.ino).await
+    {
+        // What is known of it is not current: the job is claimed again.
+        tracing::debug!(op = job.op.0, "what was written to a file cannot be committed: {error}");
+    }
+    match tools.catalog.inode(job.inode.ino).await {
+        Ok(inode) if (inode.parent, &inode.name) == (job.inode.parent, &job.inode.name) => {
+            Ok((held, inode.version))
+        }
+        Ok(_) | Err(CatalogError::Gone(_)) => Ok((held, job.inode.version)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 pub(super) async fn missing(tools: &Tools, job: &SyncJob) -> Result<Vec<Range<u64>>, CatalogError> {
@@ -79,11 +100,11 @@ async fn set_aside(
         tools.catalog.park(job.op, job.inode.version, reason).await?;
         return Ok(Outcome::Ended);
     };
-    let _held = tools.locks.exclusive(job.inode.ino).await;
+    let (_held, version) = at_rest(tools, job).await?;
     let missing = missing(tools, job).await?;
     let message = told(job, base.as_ref(), &name, &missing);
     let aside = SetAside {
-        version: job.inode.version,
+        version,
         base,
         reason: reason(&name, &missing),
         name,

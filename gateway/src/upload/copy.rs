@@ -46,12 +46,44 @@ pub(super) async fn part(
             }
             Ok(sent)
         }
+        _ => Err(refused(tools, job, (from, etag), error).await?),
+    }
+}
+
+/// Lets the store copy a piece for an object that is made of what was read in the file's turn. It is not noted, as the
+/// file is written on. A store that does not copy it ends the turn.
+pub(super) async fn unnoted(
+    tools: &Tools,
+    job: &SyncJob,
+    upload_id: &str,
+    number: u32,
+    range: Range<u64>,
+) -> Result<Vec<UploadedPart>, JobError> {
+    let Some((from, etag)) = source(job) else { return Err(JobError::Superseded) };
+    let store = &tools.share.store;
+    match store.copy_part(&job.key, upload_id, number, from, etag, range).await {
+        Ok(part) => {
+            failpoint::passed(Point::UploadAfterPart);
+            Ok(vec![part])
+        }
+        Err(error) => Err(refused(tools, job, (from, etag), error).await?),
+    }
+}
+
+/// What it means that the store did not copy a part.
+async fn refused(
+    tools: &Tools,
+    job: &SyncJob,
+    (from, etag): (&ObjectKey, &ETag),
+    error: StoreError,
+) -> Result<JobError, StoreError> {
+    match error.kind {
         // Not an error of the store here: it would be taken for the condition of the publish.
         StoreErrorKind::Changed | StoreErrorKind::NotFound if job.inode.content_dirty => {
-            Err(JobError::BaseLost(error))
+            Ok(JobError::BaseLost(error))
         }
         StoreErrorKind::Changed | StoreErrorKind::NotFound => {
-            Err(of_source(tools, (from, etag), error).await?)
+            of_source(tools, (from, etag), error).await
         }
         StoreErrorKind::Denied
         | StoreErrorKind::Credentials
@@ -61,7 +93,8 @@ pub(super) async fn part(
         | StoreErrorKind::Throttled
         | StoreErrorKind::Unavailable
         | StoreErrorKind::Timeout
-        | StoreErrorKind::Integrity => Err(error.into()),
+        | StoreErrorKind::Integrity
+        | StoreErrorKind::Invalid => Ok(error.into()),
     }
 }
 

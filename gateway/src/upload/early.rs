@@ -20,16 +20,25 @@ use crate::{catalog::EarlyJob, ids::Ino, verified};
 /// Uploads of which is remembered what went ahead: as many as are under way at once.
 const UPLOADS_MAX: usize = 64;
 
+/// What came of sending ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ahead {
+    /// There was nothing that could go.
+    Nothing,
+    /// All that could go has gone.
+    Sent,
+}
+
 /// Sends the parts that are committed and that S3 does not have. A part that is being written again
 /// ends it: [`JobError::Superseded`]. Nothing goes ahead where the store could not copy the object to
 /// mend its attributes: all of it would be sent twice.
-pub(super) async fn send(tools: &Tools, job: &EarlyJob) -> Result<(), JobError> {
+pub(super) async fn send(tools: &Tools, job: &EarlyJob) -> Result<Ahead, JobError> {
     if !tools.share.store.copies_parts() {
-        return Ok(());
+        return Ok(Ahead::Nothing);
     }
     let wanted = wanted(job, &tools.ahead);
     if wanted.is_empty() {
-        return Ok(());
+        return Ok(Ahead::Nothing);
     }
     let upload_id = match &job.multipart {
         Some(state) => state.upload_id.clone(),
@@ -55,12 +64,12 @@ pub(super) async fn send(tools: &Tools, job: &EarlyJob) -> Result<(), JobError> 
             sent.map(|part| vec![part])
         });
     }
-    sending.finish().await.map(drop)
+    sending.finish().await.map(|_| Ahead::Sent)
 }
 
 /// Whole parts that are there and worth sending: all of them is new, and they have not gone ahead before
 /// in `upload`. Who writes here and there in a file comes back to most of its parts.
-fn wanted(job: &EarlyJob, ahead: &Ahead) -> Vec<(u32, Range<u64>)> {
+fn wanted(job: &EarlyJob, ahead: &GoneAhead) -> Vec<(u32, Range<u64>)> {
     let upload = job.multipart.as_ref();
     let known = upload.map(|state| state.parts.as_slice()).unwrap_or_default();
     let gone_ahead = upload.map(|state| ahead.of(&state.upload_id)).unwrap_or_default();
@@ -76,9 +85,9 @@ fn wanted(job: &EarlyJob, ahead: &Ahead) -> Vec<(u32, Range<u64>)> {
 /// Which parts went ahead in which uploads of this run. One that was written again since is sent with the
 /// rest at the end: so nothing goes ahead twice, however often a client comes back to it.
 #[derive(Debug, Default)]
-pub(super) struct Ahead(Mutex<VecDeque<(String, HashSet<u32>)>>);
+pub(super) struct GoneAhead(Mutex<VecDeque<(String, HashSet<u32>)>>);
 
-impl Ahead {
+impl GoneAhead {
     fn of(&self, upload_id: &str) -> HashSet<u32> {
         let uploads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = uploads.iter().find(|(id, _)| id == upload_id);

@@ -4,19 +4,17 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use bytes::Bytes;
-
 use super::{
     concurrency::Ended,
-    early::{self, Ahead},
+    early::{self, GoneAhead},
     landed::Earlier,
     plan::SINGLE_PUT_BYTES_MAX,
     publish::{Outcome, Sent, look, publish},
-    still::{Bursts, still},
+    still::{Bursts, Taken, Turn, still},
     swapped::step_aside,
 };
 use crate::{
-    budget::{MemoryBudget, Reserved},
+    budget::MemoryBudget,
     cache::CacheStore,
     catalog::{Catalog, CatalogError, DeleteJob, EarlyJob, Finish, Job, OpId, SyncJob},
     clock::Clock,
@@ -81,13 +79,15 @@ pub(super) struct Tools {
     /// Bytes of bodies that the store has taken from this job.
     pub(super) sent: Arc<AtomicU64>,
     /// What went ahead of files that are being written.
-    pub(super) ahead: Arc<Ahead>,
+    pub(super) ahead: Arc<GoneAhead>,
+    /// The operation that the task has claimed.
+    pub(super) claimed: Arc<AtomicU64>,
     /// Jobs whose end was not noted.
     pub(super) stranded: Arc<Mutex<Vec<OpId>>>,
     /// What clients have written and not committed, if it is known.
     pub(super) bursts: Option<Arc<dyn Bursts>>,
-    /// All bytes of the job's file, if they were read before, and the memory for them; whoever sends them takes them.
-    pub(super) body: Arc<Mutex<Option<(Bytes, Reserved)>>>,
+    /// What was read of the job's file in its turn; whoever sends it takes it.
+    pub(super) taken: Arc<Mutex<Option<Taken>>>,
 }
 
 impl Tools {
@@ -98,8 +98,8 @@ impl Tools {
             self.log(op, self.catalog.release_job(op, until).await);
             return Ended::default();
         }
-        if let Job::Still { op, ino, .. } = job {
-            return still(self, op, ino).await;
+        if let Job::Still { op, ino, goes_ahead, .. } = job {
+            return still(self, Turn { op, ino, goes_ahead }).await;
         }
         self.run_claimed(job).await
     }
@@ -268,9 +268,9 @@ impl Tools {
         Ok(self.catalog.finish_delete(op).await?)
     }
 
-    /// What was read before of the job's file.
-    pub(super) fn take_body(&self) -> Option<(Bytes, Reserved)> {
-        self.body.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// What was read of the job's file in its turn.
+    pub(super) fn take(&self) -> Option<Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A job's end, which the catalog may have failed to note: nobody has its claim then.

@@ -13,6 +13,7 @@ use super::{
     landed::landed,
     plan::{self, Piece},
     publish::{Sent, look, source},
+    still::{Parts, Read},
 };
 use crate::{
     catalog::{CatalogError, MultipartState, OpId, PartRecord, SyncJob},
@@ -43,16 +44,29 @@ pub(super) async fn frozen(
     verified::read_locked(&tools.catalog, &tools.cache, health, job.inode.ino, range).await
 }
 
-/// Sends the file in parts and completes the upload if the file has not changed meanwhile (I4).
+/// Sends the file in parts and completes the upload: of what was read in the file's turn, whatever becomes of the file
+/// meanwhile, or if it has not changed (I4).
 pub(super) async fn send(
     tools: &Tools,
     job: &SyncJob,
     options: &PutOptions,
     expect: &Expect,
 ) -> Result<Sent, JobError> {
-    let resumed = resumed(tools, job).await?;
-    let parts = resumed.as_ref().map_or(&[][..], |state| &state.parts);
-    if source(job).is_none() && !are_here(tools, job, &pieces(tools, job, parts)).await? {
+    let taken = tools.take();
+    let turn = taken.as_ref().and_then(|taken| match &taken.what {
+        Read::Parts(parts) => Some(parts),
+        Read::Body(_) => None,
+    });
+    let (resumed, pieces) = match turn {
+        Some(turn) => (turn.upload.clone(), turn.pieces.clone()),
+        None => {
+            let resumed = resumed(tools, job).await?;
+            let parts = resumed.as_ref().map_or(&[][..], |state| &state.parts);
+            let pieces = pieces(tools, job, parts);
+            (resumed, pieces)
+        }
+    };
+    if turn.is_none() && source(job).is_none() && !are_here(tools, job, &pieces).await? {
         return Err(JobError::Incomplete);
     }
     let state = match resumed {
@@ -62,7 +76,8 @@ pub(super) async fn send(
             begin(tools, new, &job.key, options).await?
         }
     };
-    match send_and_complete(tools, job, &state, expect).await {
+    let of = Of { state: &state, pieces, turn };
+    match send_and_complete(tools, job, of, expect).await {
         // Attributes are those that the upload was begun with.
         Ok(object) => {
             let is_whole = state.is_whole(job.inode.version);
@@ -82,6 +97,14 @@ pub(super) async fn send(
             Err(error)
         }
     }
+}
+
+/// What a file's upload in parts is made of.
+struct Of<'s> {
+    state: &'s MultipartState,
+    pieces: Vec<(u32, Piece)>,
+    /// What was read in the file's turn.
+    turn: Option<&'s Parts>,
 }
 
 /// What a 404 means: S3 does not know the upload any more, as it was completed after all, or dropped; or
@@ -104,15 +127,16 @@ async fn not_found(
 async fn send_and_complete(
     tools: &Tools,
     job: &SyncJob,
-    state: &MultipartState,
+    of: Of<'_>,
     expect: &Expect,
 ) -> Result<Stored, JobError> {
-    let parts = send_parts(tools, job, state).await?;
-    if !tools.catalog.is_current(job.op, job.inode.version).await? {
+    let (upload_id, is_turn) = (&of.state.upload_id, of.turn.is_some());
+    let parts = send_parts(tools, job, of).await?;
+    if !is_turn && !tools.catalog.is_current(job.op, job.inode.version).await? {
         return Err(JobError::Superseded);
     }
     let store = &tools.share.store;
-    let stored = store.complete_multipart(&job.key, &state.upload_id, &parts, expect).await?;
+    let stored = store.complete_multipart(&job.key, upload_id, &parts, expect).await?;
     failpoint::passed(Point::UploadAfterComplete);
     Ok(stored)
 }
@@ -147,7 +171,10 @@ fn is_useless_after(error: &JobError) -> bool {
 }
 
 /// The upload to go on with.
-async fn resumed(tools: &Tools, job: &SyncJob) -> Result<Option<MultipartState>, CatalogError> {
+pub(super) async fn resumed(
+    tools: &Tools,
+    job: &SyncJob,
+) -> Result<Option<MultipartState>, CatalogError> {
     let Some(state) = &job.multipart else { return Ok(None) };
     let goes_on = is_worth_resuming(tools, state, job) || has_the_only(tools, state, job).await?;
     Ok(goes_on.then(|| state.clone()))
@@ -246,33 +273,56 @@ async fn begin(
 async fn send_parts(
     tools: &Tools,
     job: &SyncJob,
-    state: &MultipartState,
+    of: Of<'_>,
 ) -> Result<Vec<UploadedPart>, JobError> {
     let mut sending = Sending::default();
     // It holds all parts sent so far: not to be copied for each of them.
     let shared = Arc::new(job.clone());
-    for (number, piece) in pieces(tools, job, &state.parts) {
+    let is_turn = of.turn.is_some();
+    for (number, piece) in of.pieces {
         if !sending.has_room().await {
             break;
         }
-        let (tools, job, upload_id) = (tools.clone(), Arc::clone(&shared), state.upload_id.clone());
+        let (tools, job) = (tools.clone(), Arc::clone(&shared));
+        let upload_id = of.state.upload_id.clone();
+        let read = of.turn.and_then(|turn| turn.bytes(number));
         match piece {
             Piece::Done(etag) => sending.done.push(UploadedPart { number, etag }),
-            Piece::Copy(range) => {
-                drop(sending.tasks.spawn(async move {
-                    copy::part(&tools, &job, &upload_id, number, range).await
-                }))
-            }
+            Piece::Copy(range) => drop(sending.tasks.spawn(async move {
+                if is_turn {
+                    return copy::unnoted(&tools, &job, &upload_id, number, range).await;
+                }
+                copy::part(&tools, &job, &upload_id, number, range).await
+            })),
             Piece::Send(range) => drop(sending.tasks.spawn(async move {
-                send_part(&tools, &job, &upload_id, number, range).await.map(|part| vec![part])
+                let sent = match read {
+                    Some(bytes) => put_part(&tools, &job.key, &upload_id, number, bytes).await,
+                    None => send_part(&tools, &job, &upload_id, number, range).await,
+                };
+                sent.map(|part| vec![part])
             })),
         }
     }
     sending.finish().await
 }
 
+/// Sends bytes as a part. It is not noted: of a file that is written on it may be none of its parts by now.
+async fn put_part(
+    tools: &Tools,
+    key: &ObjectKey,
+    upload_id: &str,
+    number: u32,
+    body: Bytes,
+) -> Result<UploadedPart, JobError> {
+    let bytes = body.len() as u64;
+    let part = tools.share.store.put_part(key, upload_id, number, body).await?;
+    tools.sent.fetch_add(bytes, Ordering::Relaxed);
+    failpoint::passed(Point::UploadAfterPart);
+    Ok(part)
+}
+
 /// What is to be done with each part of the file, of which `known` are in S3.
-fn pieces(tools: &Tools, job: &SyncJob, known: &[PartRecord]) -> Vec<(u32, Piece)> {
+pub(super) fn pieces(tools: &Tools, job: &SyncJob, known: &[PartRecord]) -> Vec<(u32, Piece)> {
     let changed = differing(tools, job);
     plan::pieces(job.inode.size, changed.as_ref(), known, tools.copy_bytes_max)
 }
@@ -370,12 +420,7 @@ impl PartOf<'_> {
         let (key, upload_id, number) = (self.key, self.upload_id, self.number);
         let range = self.range.clone();
         self.noted(tools, async {
-            let body = read(range).await?;
-            let bytes = body.len() as u64;
-            let part = tools.share.store.put_part(key, upload_id, number, body).await?;
-            tools.sent.fetch_add(bytes, Ordering::Relaxed);
-            failpoint::passed(Point::UploadAfterPart);
-            Ok(part)
+            put_part(tools, key, upload_id, number, read(range).await?).await
         })
         .await
     }

@@ -15,6 +15,7 @@ use super::{
     landed::{Earlier, done_before, landed},
     multipart,
     plan::SINGLE_PUT_BYTES_MAX,
+    still::Read,
 };
 use crate::{
     catalog::{ChangedObject, Expected, SyncJob},
@@ -213,8 +214,9 @@ async fn content(tools: &Tools, job: &SyncJob, options: &PutOptions) -> Result<S
     if inode.size > SINGLE_PUT_BYTES_MAX {
         return multipart::send(tools, job, options, &expect(job)).await;
     }
-    if let Some((body, _memory)) = tools.take_body() {
-        return put(tools, job, body, options).await.map(Sent::whole);
+    let taken = tools.take();
+    if let Some(Read::Body(body)) = taken.as_ref().map(|taken| &taken.what) {
+        return put(tools, job, body.clone(), options).await.map(Sent::whole);
     }
     let _memory = tools.budget.reserve(inode.size).await;
     let body = assemble::bytes(tools, job, 0..inode.size).await?;

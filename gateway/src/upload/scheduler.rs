@@ -1,7 +1,10 @@
 //! Claims what is due and runs it, a bounded number at once.
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     concurrency::{Concurrency, Ended},
-    early::Ahead,
+    early::GoneAhead,
     job::Tools,
     still::Bursts,
 };
@@ -74,7 +77,7 @@ struct Inner {
     options: Mutex<UploaderOptions>,
     shares: Mutex<HashMap<ShareId, ShareMovers>>,
     changed: Notify,
-    ahead: Arc<Ahead>,
+    ahead: Arc<GoneAhead>,
     bursts: OnceLock<Arc<dyn Bursts>>,
     /// Jobs that have ended without the catalog noting it.
     stranded: Arc<Mutex<Vec<OpId>>>,
@@ -84,7 +87,8 @@ struct Inner {
 #[derive(Debug)]
 struct Running {
     tasks: JoinSet<Ended>,
-    ops: HashMap<task::Id, OpId>,
+    /// The operation that each has claimed: a turn may become another one's.
+    claimed: HashMap<task::Id, Arc<AtomicU64>>,
     concurrency: Concurrency,
     /// When the uploader began: what is measured is measured from here.
     begun: Instant,
@@ -144,7 +148,7 @@ impl Uploader {
         let mut journal = self.inner.catalog.journal_changed();
         let mut running = Running {
             tasks: JoinSet::new(),
-            ops: HashMap::new(),
+            claimed: HashMap::new(),
             concurrency: Concurrency::default(),
             begun: Instant::now(),
             latest: self.inner.clock.now(),
@@ -169,7 +173,8 @@ impl Uploader {
         }
         running.tasks.shutdown().await;
         // Whoever uploads next in this process is handed them again.
-        for op in running.ops.into_values() {
+        for claimed in running.claimed.into_values() {
+            let op = OpId(claimed.load(Ordering::Relaxed));
             if let Err(error) = self.inner.catalog.release_job(op, self.inner.clock.now()).await {
                 tracing::error!(op = op.0, "the next start hands the job out again: {error}");
             }
@@ -191,7 +196,10 @@ impl Uploader {
             }
             Err(error) => (error.id(), Some(error)),
         };
-        let (Some(op), Some(panicked)) = (running.ops.remove(&id), panicked) else { return };
+        let (Some(claimed), Some(panicked)) = (running.claimed.remove(&id), panicked) else {
+            return;
+        };
+        let op = OpId(claimed.load(Ordering::Relaxed));
         tracing::error!(op = op.0, "an upload job died and will be tried again: {panicked}");
         let later = self.inner.clock.now().plus_millis(DIED_MS);
         if let Err(error) = self.inner.catalog.fail_job(op, "internal error", later).await {
@@ -221,7 +229,8 @@ impl Uploader {
         let stranded: Vec<OpId> = {
             let stranded = self.inner.stranded.lock().unwrap_or_else(PoisonError::into_inner);
             // One whose task is not over, or that has been handed out again, has its claim by right.
-            let is_over = |op: &&OpId| !running.ops.values().any(|running| running == *op);
+            let has = |op: OpId, at: &AtomicU64| at.load(Ordering::Relaxed) == op.0;
+            let is_over = |op: &&OpId| !running.claimed.values().any(|at| has(**op, at));
             stranded.iter().filter(is_over).copied().collect()
         };
         if !stranded.is_empty() {
@@ -273,13 +282,14 @@ impl Uploader {
             copy_bytes_max: options.copy_bytes_max,
             sent: Arc::default(),
             ahead: Arc::clone(&self.inner.ahead),
-            body: Arc::default(),
+            taken: Arc::default(),
             bursts: self.inner.bursts.get().cloned(),
             stranded: Arc::clone(&self.inner.stranded),
+            claimed: Arc::new(AtomicU64::new(job.op().0)),
         };
-        let op = job.op();
+        let claimed = Arc::clone(&tools.claimed);
         let task = running.tasks.spawn(async move { tools.run(job).await });
-        running.ops.insert(task.id(), op);
+        running.claimed.insert(task.id(), claimed);
         Ok(())
     }
 }

@@ -123,7 +123,7 @@ impl WriteBack {
         let overlay = self.cache.overlay();
         let _gate = self.bursts.exclusive(ino).await;
         if matches!(overlay.burst(ino), Some(Burst::Held(_))) {
-            let begun = self.catalog.begin_write(ino).await?;
+            let begun = self.catalog.begin_write(ino, self.due()).await?;
             overlay.rename_burst(ino, Burst::Noted(begun.version));
         }
         Ok(())

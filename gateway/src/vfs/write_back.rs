@@ -136,18 +136,33 @@ impl WriteBack {
         let (burst, row) = match self.catalog.hold(ino) {
             Some((hold, row)) => (Burst::Held(Arc::new(hold)), row),
             None => {
-                let begun = self.catalog.begin_write(ino).await?;
+                let begun = self.catalog.begin_write(ino, self.due()).await?;
                 failpoint::passed(Point::BurstAfterBegin);
                 (Burst::Noted(begun.version), Arc::new(begun.inode))
             }
         };
         let is_new = row.version == FIRST_VERSION && row.size == 0 && row.etag.is_none();
         let never_written = is_new && matches!(burst, Burst::Held(_));
-        if !overlay.has(ino) && !never_written {
-            // What an earlier run or a longer object left beyond the end must read as zero.
-            self.cache.cut(ino, row.size).await?;
+        // What an earlier run or a longer object left beyond the end must read as zero.
+        if !overlay.has(ino)
+            && !never_written
+            && let Err(error) = self.cache.cut(ino, row.size).await
+        {
+            self.not_begun(ino, &burst).await;
+            return Err(error.into());
         }
         Ok(overlay.begin(ino, burst, row.size, range))
+    }
+
+    /// Ends a burst in which nothing was written: it must not keep the file's upload away.
+    async fn not_begun(&self, ino: Ino, burst: &Burst) {
+        let Burst::Noted(version) = burst else { return };
+        if let Err(error) = self.catalog.end_burst(ino, *version, self.due()).await {
+            tracing::error!(
+                ino = ino.0,
+                "the file's upload waits until it is written again, or for the next start: {error}"
+            );
+        }
     }
 
     /// Makes everything written to the file until now durable; the quiet time before its upload begins. Call

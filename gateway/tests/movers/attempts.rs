@@ -35,7 +35,7 @@ struct Burst {
 
 impl Burst {
     async fn begin(w: &World, ino: Ino) -> Self {
-        Self { ino, version: w.catalog.begin_write(ino).await.unwrap().version }
+        Self { ino, version: w.catalog.begin_write(ino, w.stamp().due).await.unwrap().version }
     }
 
     async fn commit(&self, w: &World, at: usize, body: &[u8], closes: bool) {

@@ -184,7 +184,7 @@ async fn a_store_that_cannot_copy_parts_gets_no_upload_of_an_older_version() {
 
 /// Opens a burst of writes, offers what is committed so far, and waits until all that could go ahead has.
 async fn goes_ahead(w: &mut World, ino: Ino, beside: &str) {
-    w.catalog.begin_write(ino).await.unwrap();
+    w.catalog.begin_write(ino, w.stamp().due).await.unwrap();
     assert!(w.catalog.offer_early(ino).await.unwrap());
     // Claimed after what was offered.
     w.file(beside, b"beside").await;

@@ -17,6 +17,7 @@ mod forms;
 mod gone;
 mod heads;
 mod keys;
+mod latest;
 mod listing;
 mod markers;
 mod moved;

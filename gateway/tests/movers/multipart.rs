@@ -359,7 +359,7 @@ async fn after_a_crash_in_a_burst_the_object_has_what_is_read() {
     let ino = w.file("f", &bytes(19)).await;
     w.drain().await;
     w.halt().await;
-    w.catalog.begin_write(ino).await.unwrap();
+    w.catalog.begin_write(ino, w.stamp().due).await.unwrap();
     let written = bytes::Bytes::from_static(b"never committed");
     w.cache.write_at(ino, 20 << 20, written).await.unwrap();
     let mut w = w.crash().await;

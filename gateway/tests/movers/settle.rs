@@ -53,7 +53,7 @@ async fn a_lost_completion_of_an_early_upload_is_recognised() {
     let body = pattern(SIZE, 1);
     let ino = w.file("f", b"").await;
     w.drain().await;
-    let begun = w.catalog.begin_write(ino).await.unwrap();
+    let begun = w.catalog.begin_write(ino, w.stamp().due).await.unwrap();
     w.cache.write_at(ino, 0, bytes::Bytes::from(body.clone())).await.unwrap();
     w.cache.sync(ino).await.unwrap();
     let commit = WriteCommit {

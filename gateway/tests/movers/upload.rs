@@ -304,7 +304,7 @@ async fn a_file_whose_name_a_file_had_that_is_still_written_is_uploaded() {
     let w = World::new().await;
     let old = w.file("log", b"old").await;
     w.drain().await;
-    let burst = w.catalog.begin_write(old).await.unwrap();
+    let burst = w.catalog.begin_write(old, w.stamp().due).await.unwrap();
     w.rename("log", "log.1").await;
     w.file("log", b"new").await;
     w.until("the new one is there", || async {

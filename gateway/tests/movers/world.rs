@@ -1,4 +1,7 @@
 //! A gateway's movers, a bucket, and other clients of the bucket.
+#[path = "world/mounts.rs"]
+mod mounts;
+
 use std::{ops::Range, os::unix::fs::FileExt, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -7,7 +10,7 @@ use gateway::{
     cache::{CacheStore, DiskAt, HostDisk, small_disk::SmallDisk},
     catalog::{
         AttrChange, Catalog, DurableBytes, Inode, NewInode, NewKind, RemoveKind, RenameSpec,
-        RootAttr, ShareRow, Stamp, WriteCommit,
+        RootAttr, Stamp, WriteCommit,
     },
     clock::{Clock, ManualClock, Timestamp},
     fetch::Fetcher,
@@ -20,7 +23,6 @@ use gateway::{
     sums::WrittenSums,
     tasks::Tasks,
     upload::{COPY_BYTES_MAX, ShareMovers, Uploader, UploaderOptions},
-    vfs::{Movers, ShareMode, Verifier, Vfs, WriteBack},
 };
 use gateway_api::{
     Secret,
@@ -469,40 +471,6 @@ impl World {
         )
     }
 
-    /// The share as its clients see it; what they change may be uploaded at once.
-    pub(crate) fn mount(&self) -> Vfs {
-        self.mount_with_quiet_time(0)
-    }
-
-    /// The same; what they change is uploaded when it has been left alone for so long.
-    pub(crate) fn mount_with_quiet_time(&self, millis: u64) -> Vfs {
-        let row = ShareRow {
-            id: self.share.id,
-            name: "share".to_owned(),
-            bucket: BUCKET.to_owned(),
-            prefix: "p/".to_owned(),
-            root: self.share.root,
-        };
-        let movers = Movers::new(self.fetcher.clone(), self.refresher.clone());
-        Vfs::new(&row, self.write_back(millis), Arc::new(movers), ShareMode::ReadWrite)
-    }
-
-    /// What a mount writes through, with this quiet time.
-    pub(crate) fn write_back(&self, millis: u64) -> Arc<WriteBack> {
-        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        let verifier = Verifier::random().unwrap();
-        let (catalog, cache) = (self.catalog.clone(), self.cache.clone());
-        Arc::new(WriteBack::new(
-            catalog,
-            cache,
-            self.locks.clone(),
-            clock,
-            verifier,
-            self.events.clone(),
-            millis,
-        ))
-    }
-
     pub(crate) fn stamp(&self) -> Stamp {
         Stamp { now: self.clock.now(), due: self.clock.now(), request: None }
     }
@@ -533,7 +501,7 @@ impl World {
 
     /// Writes and commits.
     pub(crate) async fn write(&self, ino: Ino, offset: u64, body: &[u8]) {
-        let begun = self.catalog.begin_write(ino).await.unwrap();
+        let begun = self.catalog.begin_write(ino, self.clock.now()).await.unwrap();
         let end = offset + body.len() as u64;
         self.cache.write_at(ino, offset, Bytes::copy_from_slice(body)).await.unwrap();
         self.cache.sync(ino).await.unwrap();

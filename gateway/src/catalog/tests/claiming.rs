@@ -66,8 +66,52 @@ async fn an_operation_that_cannot_be_done_stops_no_other() {
     let jobs = f.claim().await;
     assert_eq!(keys(&jobs), ["p/first", "p/second"]);
     assert_eq!(f.catalog.jobs_out().await.unwrap(), 2);
-    let due = f.catalog.next_due().await.unwrap().unwrap();
-    assert!(due >= at(SOON).plus_millis(60_000), "it is left alone for a while: {due:?}");
+    assert_eq!(f.catalog.next_due().await.unwrap(), None, "it is left alone");
+}
+
+/// Goal: a flush does not wait for ever for an operation that makes no sense: it says so, after another look.
+#[tokio::test]
+async fn a_flush_says_what_cannot_be_done() {
+    let f = Fixture::new().await;
+    let share = f.share.id.0;
+    let bad = move |txn: &mut Txn<'_>| {
+        let insert = "INSERT INTO journal (kind, share, key, not_before) VALUES (1, ?1, '', 0)";
+        Ok(txn.db.execute(insert, [share])?)
+    };
+    f.catalog.write(bad).await.unwrap();
+    assert!(f.claim().await.is_empty());
+    let watermark = f.catalog.hasten(at(8)).await.unwrap();
+    let left = async || f.catalog.left_of(&watermark, &[f.share.id]).await.unwrap();
+    assert_eq!((left().await.operations, left().await.put_off), (1, 0), "it is looked at again");
+    assert!(f.claim().await.is_empty());
+    let left = left().await;
+    assert_eq!((left.operations, left.put_off), (1, 1));
+    assert!(left.last_error.is_some_and(|why| why.contains("bad key")));
+}
+
+/// Goal: everything is made due, also where it takes several transactions.
+#[tokio::test]
+async fn a_flush_makes_very_many_operations_due() {
+    const MANY: u64 = 10_000;
+    let f = Fixture::new().await;
+    let share = f.share.id.0;
+    let fill = move |txn: &mut Txn<'_>| {
+        let insert = "INSERT INTO journal (kind, share, key, not_before) VALUES (1, ?1, ?2, ?3)";
+        let mut insert = txn.db.prepare(insert)?;
+        for number in 0..MANY {
+            let later = at(100 * SOON).as_nanos();
+            insert.execute(rusqlite::params![share, format!("p/{number}"), later])?;
+        }
+        Ok(())
+    };
+    f.catalog.write(fill).await.unwrap();
+    let watermark = f.catalog.hasten(at(8)).await.unwrap();
+    let not_due = |db: &rusqlite::Connection| {
+        let count = "SELECT count(*) FROM journal WHERE not_before <> ?1";
+        Ok(db.query_row(count, [at(8).as_nanos()], |row| row.get::<_, u64>(0))?)
+    };
+    assert_eq!(f.catalog.read(not_due).await.unwrap(), 0);
+    assert_eq!(left(&f, &watermark).await, MANY);
 }
 
 /// Goal: what is only tidied up in the bucket keeps no flush waiting, and goes with its share.
@@ -109,7 +153,7 @@ async fn an_upload_that_cannot_be_aborted_keeps_nobody_waiting() {
 
 /// A write that goes through, but for its commit.
 async fn begin(f: &Fixture, ino: Ino) -> impl Future<Output = ()> {
-    let begun = f.catalog.begin_write(ino).await.unwrap();
+    let begun = f.catalog.begin_write(ino, at(6)).await.unwrap();
     let catalog = f.catalog.clone();
     async move {
         let commit = WriteCommit {

@@ -55,7 +55,7 @@ async fn a_file_with_an_open_burst_is_not_uploaded_and_not_called_clean() {
     let f = Fixture::new().await;
     let file = f.file(f.share.root, "f").await;
     let job = syncs(&f.claim().await)[0].clone();
-    f.catalog.begin_write(file).await.unwrap();
+    f.catalog.begin_write(file, at(6)).await.unwrap();
     let finish = f
         .catalog
         .finish_sync(job.op, job.inode.version, &job.key, &tag("empty"), at(9))
@@ -73,8 +73,8 @@ async fn a_file_with_an_open_burst_is_not_uploaded_and_not_called_clean() {
 async fn a_commit_of_an_older_burst_leaves_the_newer_one_open() {
     let f = Fixture::new().await;
     let file = f.file(f.share.root, "f").await;
-    let old = f.catalog.begin_write(file).await.unwrap();
-    let new = f.catalog.begin_write(file).await.unwrap();
+    let old = f.catalog.begin_write(file, at(6)).await.unwrap();
+    let new = f.catalog.begin_write(file, at(6)).await.unwrap();
     let commit = |version| WriteCommit {
         sums: Vec::new(),
         noted: Some(version),
@@ -96,7 +96,7 @@ async fn a_commit_of_an_older_burst_leaves_the_newer_one_open() {
 async fn a_commit_that_comes_late_takes_nothing_back() {
     let f = Fixture::new().await;
     let file = f.file(f.share.root, "f").await;
-    let burst = f.catalog.begin_write(file).await.unwrap();
+    let burst = f.catalog.begin_write(file, at(6)).await.unwrap();
     let commit = |size: u64, seconds| WriteCommit {
         sums: Vec::new(),
         noted: Some(burst.version),
@@ -468,7 +468,7 @@ async fn a_part_counts_only_while_the_file_has_its_bytes() {
         let etag = tag(&number.to_string());
         f.catalog.record_part(job.op, "up1", number, &etag, part(number)).await.unwrap();
     }
-    let begun = f.catalog.begin_write(file).await.unwrap();
+    let begun = f.catalog.begin_write(file, at(6)).await.unwrap();
     let commit = |version, range: std::ops::Range<u64>, closes| WriteCommit {
         noted: Some(version),
         size: 64 * MIB,
@@ -495,7 +495,7 @@ async fn a_part_counts_only_while_the_file_has_its_bytes() {
     let shorter = AttrChange { size: Some(63 * MIB), ..AttrChange::default() };
     f.catalog.set_attr(file, shorter, stamp(30)).await.unwrap();
     assert_eq!(parts(&f).await, [1], "the fourth ends beyond the file");
-    f.catalog.begin_write(file).await.unwrap();
+    f.catalog.begin_write(file, at(6)).await.unwrap();
     let f = f.crash().await;
     f.catalog.recover_journal(at(SOON)).await.unwrap();
     assert!(parts(&f).await.is_empty(), "who knows what was written");
@@ -510,7 +510,7 @@ async fn a_file_that_is_written_is_claimed_early_and_by_nobody_else() {
     f.write(file, 32 * MIB).await;
     let (hold, _) = f.catalog.hold(file).expect("it is dirty and nobody uploads it");
     assert!(!f.catalog.offer_early(file).await.unwrap(), "the catalog does not know of the burst");
-    f.catalog.begin_write(file).await.unwrap();
+    f.catalog.begin_write(file, at(6)).await.unwrap();
     drop(hold);
     assert!(f.claim().await.is_empty(), "it is being written");
     assert!(f.catalog.offer_early(file).await.unwrap());

@@ -31,7 +31,7 @@ async fn a_new_file_does_not_wait_for_the_end_of_the_writes_of_the_one_that_had_
         f.drain().await;
         let held = match busy {
             Busy::Writing => {
-                f.catalog.begin_write(log).await.unwrap();
+                f.catalog.begin_write(log, at(6)).await.unwrap();
                 None
             }
             Busy::Held => {
@@ -87,7 +87,7 @@ async fn an_object_of_unknown_outcome_is_settled_before_it_steps_aside() {
     for job in f.claim().await {
         f.catalog.fail_job(job.op(), "no answer", at(SOON)).await.unwrap();
     }
-    f.catalog.begin_write(log).await.unwrap();
+    f.catalog.begin_write(log, at(6)).await.unwrap();
     f.rename((root, "log"), (root, "log.1")).await;
     f.file(root, "log").await;
     let jobs = f.claim().await;

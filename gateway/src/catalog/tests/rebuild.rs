@@ -72,7 +72,7 @@ impl Fixture {
     }
 
     async fn carry(&self, ino: Ino, bytes: &[u8]) {
-        let begun = self.catalog.begin_write(ino).await.unwrap();
+        let begun = self.catalog.begin_write(ino, at(6)).await.unwrap();
         let size = bytes.len() as u64;
         let commit = WriteCommit {
             bytes: DurableBytes::Carried(bytes.to_vec().into()),

@@ -24,7 +24,7 @@ async fn the_figure_follows_writes_uploads_removals_and_failures() {
     let size = AttrChange { size: Some(70), ..AttrChange::default() };
     f.catalog.set_attr(one, size, stamp(9)).await.unwrap();
     is(70).await;
-    f.catalog.begin_write(two).await.unwrap();
+    f.catalog.begin_write(two, at(6)).await.unwrap();
     is(1070).await;
     f.catalog.remove(f.share.root, "two", RemoveKind::NotDirectory, stamp(9)).await.unwrap();
     is(70).await;

@@ -58,9 +58,10 @@ impl Fixture {
             copy_bytes_max: super::super::COPY_BYTES_MAX,
             sent: Arc::default(),
             ahead: Arc::default(),
-            body: Arc::default(),
+            taken: Arc::default(),
             bursts: None,
             stranded: Arc::default(),
+            claimed: Arc::default(),
         };
         Self { _dir: dir, tools, faults, root: row.root }
     }
@@ -81,7 +82,7 @@ impl Fixture {
         let (catalog, cache) = (&self.tools.catalog, &self.tools.cache);
         let stamp = Stamp { now, due: now, request: None };
         let ino = catalog.create(new, stamp).await.unwrap().inode.ino;
-        let begun = catalog.begin_write(ino).await.unwrap();
+        let begun = catalog.begin_write(ino, now).await.unwrap();
         let body = vec![7; usize::try_from(SIZE).unwrap()];
         cache.write_at(ino, 0, Bytes::from(body)).await.unwrap();
         cache.sync(ino).await.unwrap();

@@ -300,6 +300,29 @@ async fn a_failed_write_changes_the_verifier_and_its_bytes_are_no_success_until_
     assert_eq!(f.content(file).await, b"kept!again");
 }
 
+/// Goal: a write that fails before it has begun keeps no upload away (the catalog knew of it already).
+#[tokio::test]
+async fn a_write_that_could_not_begin_keeps_no_upload_away() {
+    let f = Fixture::new().await;
+    let file = f.create("f").await;
+    f.write(file, 0, b"kept", Stability::FileSync).await;
+    f.upload_all().await;
+    // What a longer object would have left on the disk.
+    f.shared.cache.write_at(file, 4, Bytes::from_static(b"rest")).await.unwrap();
+    f.disk.fail_cuts(1);
+    let data = Bytes::from_static(b"never");
+    let failed = f.fs.write(&owner(), file, 0, data, Stability::Unstable).await;
+    assert_eq!(failed.unwrap_err(), FsError::Io);
+    let row = f.catalog.inode(file).await.unwrap();
+    assert!(row.dirty && !row.writing, "{row:?}");
+    f.upload_all().await;
+    assert!(!f.catalog.inode(file).await.unwrap().dirty);
+    assert_eq!(f.content(file).await, b"kept");
+    f.write(file, 4, b"!", Stability::FileSync).await;
+    assert_eq!(f.content(file).await, b"kept!");
+    assert_eq!(f.catalog.verify().await.unwrap(), Vec::<String>::new());
+}
+
 /// Goal: a write that finds the disk full although there was room when it was let in is no success, and
 /// neither is the commit of what was written before it (A0).
 #[tokio::test]
