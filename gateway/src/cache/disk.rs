@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io,
     ops::Range,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -45,6 +45,8 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn punch(&self, range: Range<u64>) -> io::Result<()>;
     /// Bytes to the end.
     fn size(&self) -> io::Result<u64>;
+    /// Bytes of the disk that it takes: holes take none.
+    fn occupied(&self) -> io::Result<u64>;
     /// Returns when all earlier writes are on the disk (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;
 }
@@ -127,6 +129,11 @@ impl DiskFile for File {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn occupied(&self) -> io::Result<u64> {
+        // In units of 512 bytes, whatever the file system's blocks are (stat(2)).
+        Ok(self.metadata()?.blocks().saturating_mul(512))
     }
 
     fn sync_data(&self) -> io::Result<()> {

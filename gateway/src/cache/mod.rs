@@ -282,6 +282,18 @@ impl CacheStore {
         .await
     }
 
+    /// Bytes of its disk that the file takes; a file that is not there takes none.
+    ///
+    /// # Errors
+    /// [`CacheError::Disk`].
+    pub async fn occupied(&self, ino: Ino) -> Result<u64, CacheError> {
+        self.blocking(ino, "measure", move |inner| match inner.existing(ino)? {
+            Some(open) => open.file.occupied(),
+            None => Ok(0),
+        })
+        .await
+    }
+
     /// Cuts the file to `size` if it is longer; a file that is not there stays so. Of one that is cut to
     /// nothing it does not matter which disk is missing.
     ///

@@ -318,6 +318,10 @@ impl DiskFile for Handle {
         self.with(|state, path| Ok(file(state, path)?.now.len() as u64))
     }
 
+    fn occupied(&self) -> io::Result<u64> {
+        self.with(|state, path| Ok(file(state, path)?.used()))
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         let gate = self.disk.lock().gate.clone();
         if let Some(gate) = gate {

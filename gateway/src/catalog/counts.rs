@@ -41,11 +41,16 @@ impl Catalog {
         self.read(move |db| {
             let mut all: BTreeMap<ShareId, PendingCounts> = BTreeMap::new();
             let mut dirty = db.prepare_cached(
-                "SELECT share, count(*), coalesce(sum(CASE WHEN content_version > synced_version
-                     THEN size ELSE 0 END), 0)
+                "SELECT share, count(*), coalesce(sum(CASE
+                     WHEN content_version <= synced_version THEN 0
+                     WHEN size <= ?1 OR NOT EXISTS (SELECT 1 FROM journal
+                         WHERE kind = 0 AND journal.ino = inode.ino AND changed_of = inode.etag)
+                     THEN size
+                     ELSE (SELECT coalesce(sum(max(min(end, inode.size) - start, 0)), 0)
+                         FROM changed WHERE changed.ino = inode.ino) END), 0)
                  FROM inode WHERE dirty = 1 GROUP BY share",
             )?;
-            let mut rows = dirty.query([])?;
+            let mut rows = dirty.query([changed::LARGE_FILE_BYTES])?;
             while let Some(row) = rows.next()? {
                 let counts = all.entry(ShareId(row.get(0)?)).or_default();
                 (counts.dirty_files, counts.dirty_bytes) = (row.get(1)?, row.get(2)?);

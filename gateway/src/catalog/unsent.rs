@@ -1,4 +1,5 @@
-//! How many bytes S3 does not have: a figure that is always at hand, as the pace of writers asks for it.
+//! How many bytes the files have whose content S3 does not have: a figure that is always at hand, as the pace of
+//! writers asks for it.
 //!
 //! It is kept in a table of the writer's connection, by triggers, so that no path can forget it and whatever is
 //! rolled back is rolled back here as well; after each commit it is told to whoever asks.
@@ -9,9 +10,12 @@ use std::sync::{
 
 use rusqlite::Connection;
 
-use super::{Catalog, error::CatalogError};
+use super::{Catalog, changed::LARGE_FILE_BYTES, error::CatalogError};
+use crate::ids::Ino;
 
-/// The same rows and bytes that [`Catalog::pending`] counts.
+const _: () = assert!(LARGE_FILE_BYTES == 16_777_216, "the index and its query say so");
+
+/// Files of any size count with all of it.
 const KEPT: &str = "
     CREATE TEMP TABLE unsent (bytes INTEGER NOT NULL);
     INSERT INTO temp.unsent
@@ -57,8 +61,25 @@ impl Unsent {
 }
 
 impl Catalog {
-    /// Bytes of files whose content S3 does not have, of all shares: what [`Catalog::pending`] counts, without
-    /// asking the database.
+    /// The `most` largest files of which S3 lacks bytes and that are larger than [`LARGE_FILE_BYTES`], with their
+    /// sizes: [`Catalog::unsent_bytes`] counts all of them, whatever of it is on the disk.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn largest_unsent(&self, most: usize) -> Result<Vec<(Ino, u64)>, CatalogError> {
+        self.read(move |db| {
+            let mut query = db.prepare_cached(
+                "SELECT ino, size FROM inode INDEXED BY inode_large
+                 WHERE dirty = 1 AND size > 16777216 AND content_version > synced_version
+                 ORDER BY size DESC LIMIT ?1",
+            )?;
+            let rows = query.query_map([most], |row| Ok((Ino(row.get(0)?), row.get(1)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Bytes of files whose content S3 does not have, of all shares, without asking the database.
     pub fn unsent_bytes(&self) -> u64 {
         self.inner.unsent.0.load(Ordering::Relaxed)
     }

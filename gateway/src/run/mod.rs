@@ -367,7 +367,7 @@ async fn evict_ahead(write_back: Arc<WriteBack>, tasks: Tasks) {
                 if let Err(error) = write_back.evict_ahead().await {
                     tracing::error!("no room can be made on the cache disk, trying again: {error}");
                 }
-                if let Err(error) = write_back.look_at_pressure() {
+                if let Err(error) = write_back.look_at_pressure().await {
                     tracing::error!("the pace of writers is as it was: {error}");
                 }
             }

@@ -22,6 +22,9 @@ use crate::{
 /// What an event says while writers are slowed.
 const NEARLY_FULL: &str = "the cache disk is nearly full of data that is not in S3 yet: writers are slowed to the \
      pace of the uploads. Make the uplink faster or the cache disk larger";
+/// Files of which is looked how much of them is on the disk: the largest.
+const LARGEST_FILES: usize = 64;
+
 const PINS_GAVE_WAY: &str = "the cache disk is full: pinned files had to make room for what is being written. Pin \
      less, or make the cache disk larger";
 
@@ -121,16 +124,31 @@ impl WriteBack {
     ///
     /// # Errors
     /// Of the disk.
-    pub fn look_at_pressure(&self) -> Result<(), FsError> {
-        let of = self.unsent_of_capacity()?;
+    pub async fn look_at_pressure(&self) -> Result<(), FsError> {
+        let of = self.unsent_of_capacity(self.not_here().await?)?;
         if self.pacer.looked(self.clock.now(), of, self.catalog.progress()).is_high() {
             self.events.add(HealthEventKind::CacheFull, None, NEARLY_FULL.to_owned());
         }
         Ok(())
     }
 
-    /// Bytes that S3 does not have on the disks that take files, and how many could be.
-    pub(super) fn unsent_of_capacity(&self) -> Result<(u64, u64), FsError> {
+    /// Bytes of large files that wait for S3 and are not on the disk: they are holes, or S3 has them and they were
+    /// not read.
+    async fn not_here(&self) -> Result<u64, FsError> {
+        let mut not_here = 0_u64;
+        for (ino, size) in self.catalog.largest_unsent(LARGEST_FILES).await? {
+            // What others do not have is not counted in the first place.
+            if !self.cache.is_out_of_reach(ino) && !self.cache.disk_of(ino).await?.is_draining() {
+                let here = self.cache.occupied(ino).await?;
+                not_here = not_here.saturating_add(size.saturating_sub(here));
+            }
+        }
+        Ok(not_here)
+    }
+
+    /// Bytes that S3 does not have on the disks that take files, and how many could be; `not_here` are counted with
+    /// their files and take no room.
+    pub(super) fn unsent_of_capacity(&self, not_here: u64) -> Result<(u64, u64), FsError> {
         let spaces = self.cache.space();
         let asked = spaces.now().and_then(|space| Ok((space, spaces.for_writers()?)));
         let (space, (capacity, _)) = asked.map_err(|error| {
@@ -141,7 +159,7 @@ impl WriteBack {
         // What is on a disk that is missing, or that takes no new files, fills none of these.
         let elsewhere = self.cache.disks().iter().map(CacheDisk::left_bytes).sum::<u64>();
         let elsewhere = elsewhere.saturating_add(self.cache.out_of_reach_bytes());
-        let unsent = self.catalog.unsent_bytes().saturating_sub(elsewhere);
+        let unsent = self.catalog.unsent_bytes().saturating_sub(elsewhere.saturating_add(not_here));
         Ok((unsent.saturating_add(self.cache.overlay().bytes()).min(used), capacity))
     }
 }

@@ -1,10 +1,13 @@
 //! What leaves the cache: parts, the coldest first, in time, and never what S3 does not have.
+use gateway_api::status::HealthEventKind;
+
 use super::*;
 use crate::cache::{
     evict::{Need, Pinned},
     recency::PART_BYTES,
     space::{reserve_bytes, spare_bytes},
 };
+use crate::vfs::pace::Turn;
 
 /// What the simulated disk says it has.
 const TOTAL: u64 = 1 << 40;
@@ -109,7 +112,31 @@ async fn writers_are_slowed_by_what_is_not_uploaded_and_commits_are_not() {
     f.fs.commit(&cx, file).await.unwrap();
     drop(first);
     f.clock.advance_millis(5000);
-    f.shared.look_at_pressure().unwrap();
+    f.shared.look_at_pressure().await.unwrap();
     f.write(file, 9000, &data(), Stability::FileSync).await;
     assert_eq!(f.catalog.inode(file).await.unwrap().size, 9000 + (8 << 20));
+}
+
+/// Goal: what takes no room slows nobody: holes, and what S3 has of a large file. Method: a disk that is full of a
+/// clean file, a file that is made larger than the disk, and a few bytes written into a large object; then a look.
+#[tokio::test]
+async fn what_takes_no_room_on_the_disk_slows_no_writer() {
+    const MIB: usize = 1 << 20;
+    let f = Fixture::new().await;
+    f.disk.set_total(60 * MIB as u64);
+    let clean = f.object("clean", &vec![5; 40 * MIB]).await;
+    f.source.fetch(clean, 0..40 * MIB as u64).await.unwrap();
+    let theirs = f.object("theirs", &vec![5; 40 * MIB]).await;
+    f.write(theirs, 7, b"changed", Stability::FileSync).await;
+    let sparse = f.create("sparse").await;
+    let size = SetAttr { size: Some(100 * MIB as u64), ..SetAttr::default() };
+    f.fs.setattr(&owner(), sparse, size, None).await.unwrap();
+    let (seeming, capacity) = f.shared.unsent_of_capacity(0).unwrap();
+    assert!(seeming * 10 >= capacity * 8, "{seeming} of {capacity}, as they are counted at first");
+    f.shared.look_at_pressure().await.unwrap();
+    assert!(matches!(f.shared.pacer.turn(f.clock.now(), MIB as u64), Turn::Now));
+    assert!(!f.events.list().iter().any(|event| event.kind == HealthEventKind::CacheFull));
+    // What differs is what is to be uploaded, and all of the new file.
+    let pending = f.catalog.pending(None).await.unwrap();
+    assert_eq!(pending.dirty_bytes, 7 + 100 * MIB as u64);
 }

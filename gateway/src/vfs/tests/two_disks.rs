@@ -157,9 +157,9 @@ async fn what_stays_on_a_released_disk_is_no_reason_to_slow_writers() {
     f.catalog.set_draining(second, true).await.unwrap();
     f.shared.cache.disk(second).unwrap().set_draining(true);
     assert_eq!(f.shared.drain().await.unwrap(), Drained { gone: 0, left: 1 }, "there is no room");
-    let (unsent, capacity) = f.shared.unsent_of_capacity().unwrap();
+    let (unsent, capacity) = f.shared.unsent_of_capacity(0).unwrap();
     assert_eq!((unsent, capacity), (100 * KIB as u64, 300 * KIB as u64));
     f.shared.cache.disk(second).unwrap().set_draining(false);
-    let (unsent, _) = f.shared.unsent_of_capacity().unwrap();
+    let (unsent, _) = f.shared.unsent_of_capacity(0).unwrap();
     assert_eq!(unsent, 380 * KIB as u64);
 }
