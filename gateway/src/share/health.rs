@@ -1,21 +1,20 @@
 //! How a share is, and what the operator should know of.
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
 };
 
 use gateway_api::{
     ShareName,
-    status::{HealthEvent, HealthEventKind, ShareState},
+    status::{HealthEventKind, ShareState},
 };
 
+use super::Events;
 use crate::{
-    clock::{Clock, Timestamp},
+    clock::Timestamp,
     store::{StoreError, StoreErrorKind, StoreOp},
 };
 
-/// Events kept, the latest first.
-const EVENTS_MAX: usize = 100;
 /// Directories whose keys under an alias are counted one by one; beyond it the count is a lower bound.
 const ODD_DIRECTORIES_MAX: usize = 10_000;
 /// How long what was refused is left alone before the next attempt asks again.
@@ -23,59 +22,6 @@ const PROBE_INTERVAL_MS: u64 = 10_000;
 /// How long a refusal counts for the share's state, if nothing of its kind was asked since: a job that was refused is
 /// tried again within a minute.
 const REFUSAL_SHOWN_MS: u64 = 120_000;
-
-/// The gateway's latest events. Cloning gives another handle to the same list.
-#[derive(Clone, Debug)]
-pub struct Events {
-    list: Arc<Mutex<VecDeque<HealthEvent>>>,
-    clock: Arc<dyn Clock>,
-}
-
-impl Events {
-    /// No events yet; times come from `clock`.
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { list: Arc::default(), clock }
-    }
-
-    /// Adds an event. The same words of the same kind again only move to the front.
-    pub fn add(&self, kind: HealthEventKind, share: Option<ShareName>, message: String) {
-        let event =
-            HealthEvent { at_unix_seconds: self.clock.now().seconds(), kind, share, message };
-        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |old: &HealthEvent| {
-            (old.kind, &old.share, &old.message) == (event.kind, &event.share, &event.message)
-        };
-        let known = list.iter().position(same);
-        if let Some(known) = known {
-            list.remove(known);
-        } else {
-            let share = event.share.as_ref().map(ShareName::as_str);
-            let place = share.map(|share| format!("/{share}: ")).unwrap_or_default();
-            tracing::warn!(kind = ?event.kind, share, "{place}{}", event.message);
-        }
-        list.push_front(event);
-        list.truncate(EVENTS_MAX);
-    }
-
-    /// Adds an event that takes the place of the one before of its kind and share: of what has other words
-    /// each time, and may be met again and again, the latest is enough.
-    pub fn add_latest(&self, kind: HealthEventKind, share: &ShareName, message: String) {
-        let before = |old: &HealthEvent| old.kind == kind && old.share.as_ref() == Some(share);
-        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        let at_unix_seconds = self.clock.now().seconds();
-        match list.iter().position(before) {
-            Some(known) => drop(list.remove(known)),
-            None => tracing::warn!(?kind, "/{share}: {message}"),
-        }
-        list.push_front(HealthEvent { at_unix_seconds, kind, share: Some(share.clone()), message });
-        list.truncate(EVENTS_MAX);
-    }
-
-    /// The events, the latest first.
-    pub fn list(&self) -> Vec<HealthEvent> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
-    }
-}
 
 /// Keys of one listing that are shown under an alias: how many, and one to be named. A bucket may hold
 /// any number of them.
@@ -175,7 +121,7 @@ impl ShareHealth {
 
     /// How it is.
     pub fn state(&self) -> ShareState {
-        self.lock().shown(self.events.clock.now())
+        self.lock().shown(self.events.now())
     }
 
     /// Until when no request that takes `right` should be tried, after a refusal that only the operator can mend.
@@ -190,7 +136,7 @@ impl ShareHealth {
 
     /// The bucket has done what takes `right`.
     pub fn answered(&self, right: Right) {
-        let now = self.events.clock.now();
+        let now = self.events.now();
         let mut state = self.lock();
         let before = state.shown(now);
         state.known = true;
@@ -354,85 +300,10 @@ impl ShareHealth {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt;
-
-    use tracing::{
-        Event, Metadata, Subscriber,
-        field::{Field, Visit},
-        span,
-    };
+    use std::sync::Arc;
 
     use super::*;
     use crate::clock::ManualClock;
-
-    /// A log that keeps the fields of its lines: what journald gets as `F_KIND` and so on.
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<Line>>>);
-
-    #[derive(Clone, Debug, Default, PartialEq)]
-    struct Line(Vec<(&'static str, String)>);
-
-    impl Visit for Line {
-        fn record_str(&mut self, field: &Field, value: &str) {
-            self.0.push((field.name(), value.to_owned()));
-        }
-
-        fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-            self.0.push((field.name(), format!("{value:?}")));
-        }
-    }
-
-    impl Subscriber for Log {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-
-        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-            span::Id::from_u64(1)
-        }
-
-        fn event(&self, event: &Event<'_>) {
-            let mut line = Line(vec![("level", event.metadata().level().to_string())]);
-            event.record(&mut line);
-            line.0.sort();
-            self.0.lock().unwrap().push(line);
-        }
-
-        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-        fn enter(&self, _: &span::Id) {}
-        fn exit(&self, _: &span::Id) {}
-    }
-
-    /// semantics.md, "When something is wrong": an event is in the log once, and can be found by its fields.
-    #[test]
-    fn events_are_logged_once_with_their_kind_and_share() {
-        let log = Log::default();
-        let events = Events::new(Arc::new(ManualClock::default()));
-        let add = |kind, share: Option<&str>, message: &str| {
-            let share = share.map(|name| name.parse().unwrap());
-            events.add(kind, share, message.to_owned());
-        };
-        tracing::subscriber::with_default(log.clone(), || {
-            add(HealthEventKind::Conflict, Some("sales"), "both are kept");
-            add(HealthEventKind::Conflict, Some("sales"), "both are kept");
-            add(HealthEventKind::Conflict, Some("hr"), "both are kept");
-            add(HealthEventKind::CacheFull, None, "writers are slowed");
-            add(HealthEventKind::Conflict, Some("sales"), "both are kept");
-        });
-        let line = |kind: &str, share: Option<&str>, message: &str| {
-            let fields =
-                [("kind", Some(kind)), ("level", Some("WARN")), ("message", Some(message))];
-            let fields = fields.into_iter().chain([("share", share)]);
-            Line(fields.filter_map(|(name, value)| Some((name, value?.to_owned()))).collect())
-        };
-        let expected = [
-            line("Conflict", Some("sales"), "/sales: both are kept"),
-            line("Conflict", Some("hr"), "/hr: both are kept"),
-            line("CacheFull", None, "writers are slowed"),
-        ];
-        assert_eq!(*log.0.lock().unwrap(), expected);
-    }
 
     fn error(kind: StoreErrorKind) -> StoreError {
         StoreError {
