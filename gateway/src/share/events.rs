@@ -1,7 +1,10 @@
 //! What the operator should know of, the latest first.
+#[cfg(test)]
+pub(super) mod log;
+
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use gateway_api::{
@@ -13,12 +16,35 @@ use crate::clock::{Clock, Timestamp};
 
 /// Events kept, the latest first.
 const EVENTS_MAX: usize = 100;
+/// So long the same words are not logged again while what they tell goes on.
+const LOGGED_AGAIN_MS: u64 = 3_600_000;
+/// And so long if it had been over: what comes and goes every second does not fill the log.
+const RETURNED_MS: u64 = 60_000;
 
 /// The gateway's latest events. Cloning gives another handle to the same list.
 #[derive(Clone, Debug)]
 pub struct Events {
-    list: Arc<Mutex<VecDeque<HealthEvent>>>,
+    list: Arc<Mutex<VecDeque<Kept>>>,
     clock: Arc<dyn Clock>,
+}
+
+/// An event of the list.
+#[derive(Clone, Debug)]
+struct Kept {
+    event: HealthEvent,
+    /// When its words were logged last; an event that takes another's place keeps that one's time.
+    logged: Timestamp,
+    /// Whether what it tells has ended since then.
+    is_over: bool,
+}
+
+impl Kept {
+    /// Whether the log is to have it once more when it is told again.
+    fn is_due(&self, now: Timestamp) -> bool {
+        let pause = if self.is_over { RETURNED_MS } else { LOGGED_AGAIN_MS };
+        // A clock that was set back ends the pause.
+        now >= self.logged.plus_millis(pause) || now < self.logged
+    }
 }
 
 impl Events {
@@ -32,97 +58,77 @@ impl Events {
         self.clock.now()
     }
 
-    /// Adds an event. The same words of the same kind again only move to the front.
+    /// Adds an event. The same words of the same kind again move to the front; the log has them again after an
+    /// hour, or a minute if they were [over](Events::over) in between.
     pub fn add(&self, kind: HealthEventKind, share: Option<ShareName>, message: String) {
-        let event =
-            HealthEvent { at_unix_seconds: self.clock.now().seconds(), kind, share, message };
-        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |old: &HealthEvent| {
-            (old.kind, &old.share, &old.message) == (event.kind, &event.share, &event.message)
-        };
-        let known = list.iter().position(same);
-        if let Some(known) = known {
-            list.remove(known);
-        } else {
-            let share = event.share.as_ref().map(ShareName::as_str);
-            let place = share.map(|share| format!("/{share}: ")).unwrap_or_default();
-            tracing::warn!(kind = ?event.kind, share, "{place}{}", event.message);
-        }
-        list.push_front(event);
-        list.truncate(EVENTS_MAX);
+        let at_unix_seconds = self.now().seconds();
+        let event = HealthEvent { at_unix_seconds, kind, share, message };
+        self.put(event, |old, new| {
+            (old.kind, &old.share, &old.message) == (new.kind, &new.share, &new.message)
+        });
     }
 
     /// Adds an event that takes the place of the one before of its kind and share: of what has other words
-    /// each time, and may be met again and again, the latest is enough.
+    /// each time, and may be met again and again, the latest is enough. The log has it as often as
+    /// [`Events::add`]'s.
     pub fn add_latest(&self, kind: HealthEventKind, share: &ShareName, message: String) {
-        let before = |old: &HealthEvent| old.kind == kind && old.share.as_ref() == Some(share);
-        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        let at_unix_seconds = self.clock.now().seconds();
-        match list.iter().position(before) {
-            Some(known) => drop(list.remove(known)),
-            None => tracing::warn!(?kind, "/{share}: {message}"),
+        let at_unix_seconds = self.now().seconds();
+        let event = HealthEvent { at_unix_seconds, kind, share: Some(share.clone()), message };
+        self.put(event, |old, new| (old.kind, &old.share) == (new.kind, &new.share));
+    }
+
+    /// What the events of these kinds tell, of the share or of the gateway, has ended: if it comes again, it is
+    /// news.
+    pub fn over(&self, share: Option<&ShareName>, kinds: &[HealthEventKind]) {
+        let mut list = self.lock();
+        for kept in list
+            .iter_mut()
+            .filter(|kept| kept.event.share.as_ref() == share && kinds.contains(&kept.event.kind))
+        {
+            kept.is_over = true;
         }
-        list.push_front(HealthEvent { at_unix_seconds, kind, share: Some(share.clone()), message });
+    }
+
+    /// Puts an event in front, in the place of the one that it is the same as.
+    fn put(&self, event: HealthEvent, is_same: impl Fn(&HealthEvent, &HealthEvent) -> bool) {
+        let now = self.now();
+        let mut list = self.lock();
+        let known = list.iter().position(|kept| is_same(&kept.event, &event));
+        let known = known.and_then(|at| list.remove(at));
+        let kept = match known {
+            Some(known) if !known.is_due(now) => Kept { event, ..known },
+            Some(_) | None => {
+                log_line(&event);
+                Kept { event, logged: now, is_over: false }
+            }
+        };
+        list.push_front(kept);
         list.truncate(EVENTS_MAX);
     }
 
     /// The events, the latest first.
     pub fn list(&self) -> Vec<HealthEvent> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.lock().iter().map(|kept| kept.event.clone()).collect()
     }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Kept>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn log_line(event: &HealthEvent) {
+    let share = event.share.as_ref().map(ShareName::as_str);
+    let place = share.map(|share| format!("/{share}: ")).unwrap_or_default();
+    tracing::warn!(kind = ?event.kind, share, "{place}{}", event.message);
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fmt;
-
-    use tracing::{
-        Event, Metadata, Subscriber,
-        field::{Field, Visit},
-        span,
+    use super::{
+        log::{Line, Log},
+        *,
     };
-
-    use super::*;
     use crate::clock::ManualClock;
-
-    /// A log that keeps the fields of its lines: what journald gets as `F_KIND` and so on.
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<Line>>>);
-
-    #[derive(Clone, Debug, Default, PartialEq)]
-    struct Line(Vec<(&'static str, String)>);
-
-    impl Visit for Line {
-        fn record_str(&mut self, field: &Field, value: &str) {
-            self.0.push((field.name(), value.to_owned()));
-        }
-
-        fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-            self.0.push((field.name(), format!("{value:?}")));
-        }
-    }
-
-    impl Subscriber for Log {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-
-        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-            span::Id::from_u64(1)
-        }
-
-        fn event(&self, event: &Event<'_>) {
-            let mut line = Line(vec![("level", event.metadata().level().to_string())]);
-            event.record(&mut line);
-            line.0.sort();
-            self.0.lock().unwrap().push(line);
-        }
-
-        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-        fn enter(&self, _: &span::Id) {}
-        fn exit(&self, _: &span::Id) {}
-    }
 
     /// semantics.md, "When something is wrong": an event is in the log once, and can be found by its fields.
     #[test]
@@ -152,5 +158,40 @@ mod tests {
             line("CacheFull", None, "writers are slowed"),
         ];
         assert_eq!(*log.0.lock().unwrap(), expected);
+    }
+
+    /// semantics.md, "When something is wrong": what comes again is in the log again, and what goes on is not
+    /// there all the time.
+    #[test]
+    fn what_comes_again_is_logged_again() {
+        const MINUTE_MS: i64 = 60_000;
+        let (log, clock) = (Log::default(), Arc::new(ManualClock::default()));
+        let (events, sales) = (Events::new(clock.clone()), "sales".parse::<ShareName>().unwrap());
+        let kind = HealthEventKind::UploadFailing;
+        let lines = |latest: bool| {
+            if latest {
+                events.add_latest(HealthEventKind::ListingInvalid, &sales, "a circle".to_owned());
+            } else {
+                events.add(kind, Some(sales.clone()), "no answer".to_owned());
+            }
+            log.0.lock().unwrap().len()
+        };
+        tracing::subscriber::with_default(log.clone(), || {
+            assert_eq!([lines(false), lines(true)], [1, 2]);
+            clock.advance_millis(59 * MINUTE_MS);
+            assert_eq!([lines(false), lines(true)], [2, 2], "it goes on");
+            clock.advance_millis(MINUTE_MS);
+            assert_eq!([lines(false), lines(true)], [3, 4], "an hour after the last line");
+            events.over(Some(&sales), &[kind]);
+            assert_eq!(lines(false), 4, "it flickers");
+            events.over(None, &[HealthEventKind::ListingInvalid]);
+            clock.advance_millis(MINUTE_MS);
+            assert_eq!([lines(false), lines(true)], [5, 5], "one was over, and has come back");
+            clock.advance_millis(MINUTE_MS);
+            assert_eq!(lines(false), 5, "and goes on");
+            clock.advance_millis(-10 * MINUTE_MS);
+            assert_eq!(lines(false), 6, "the clock was set back");
+        });
+        assert_eq!(events.list().len(), 2);
     }
 }

@@ -17,6 +17,12 @@ use crate::{
 
 /// Directories whose keys under an alias are counted one by one; beyond it the count is a lower bound.
 const ODD_DIRECTORIES_MAX: usize = 10_000;
+/// What a bucket that answers again takes back.
+const HEALED: [HealthEventKind; 3] = [
+    HealthEventKind::AccessDenied,
+    HealthEventKind::CredentialsRejected,
+    HealthEventKind::UploadFailing,
+];
 /// How long what was refused is left alone before the next attempt asks again.
 const PROBE_INTERVAL_MS: u64 = 10_000;
 /// How long a refusal counts for the share's state, if nothing of its kind was asked since: a job that was refused is
@@ -140,8 +146,11 @@ impl ShareHealth {
         let mut state = self.lock();
         let before = state.shown(now);
         state.known = true;
-        state.whole = None;
-        state.denied[right as usize] = None;
+        let whole = state.whole.take();
+        let healed = state.denied[right as usize].take().or(whole).is_some();
+        if healed {
+            self.events.over(Some(&self.name), &HEALED);
+        }
         if before != ShareState::Available && state.shown(now) == ShareState::Available {
             tracing::info!(share = %self.name, "the bucket of /{} answers", self.name);
         }
@@ -303,7 +312,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::clock::ManualClock;
+    use crate::{
+        clock::{Clock, ManualClock},
+        share::events::log::Log,
+    };
 
     fn error(kind: StoreErrorKind) -> StoreError {
         StoreError {
@@ -335,6 +347,35 @@ mod tests {
         assert_ne!(health.state(), ShareState::Available, "not before it answers");
         health.answered(Right::Read);
         assert_eq!(health.state(), ShareState::Available);
+    }
+
+    /// Whoever looks at the log sees each outage, though all have the same words.
+    #[test]
+    fn an_outage_after_a_recovery_is_logged_again() {
+        let clock = Arc::new(ManualClock::default());
+        let (log, events) = (Log::default(), Events::new(clock.clone()));
+        let health = ShareHealth::new("sales".parse().unwrap(), events);
+        let denied = StoreError { op: StoreOp::DeleteObject, ..error(StoreErrorKind::Denied) };
+        let credentials = error(StoreErrorKind::Credentials);
+        tracing::subscriber::with_default(log.clone(), || {
+            for (outages, refused, right) in [
+                (1, &credentials, Right::Read),
+                (2, &credentials, Right::Write),
+                (3, &denied, Right::Delete),
+                (4, &denied, Right::Delete),
+            ] {
+                health.failed(refused, clock.now());
+                health.failed(refused, clock.now());
+                assert_eq!(log.warnings(), outages, "{refused}");
+                health.answered(right);
+                clock.advance_millis(120_000);
+            }
+            health.failed(&denied, clock.now());
+            health.answered(Right::Read);
+            clock.advance_millis(120_000);
+            health.failed(&denied, clock.now());
+            assert_eq!(log.warnings(), 5, "that it can be read says nothing of deletions");
+        });
     }
 
     #[test]
