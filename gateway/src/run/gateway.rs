@@ -234,7 +234,8 @@ impl Control for Gateway {
         let now = parts.clock.now();
         let pending = Pending::of(&parts.catalog).await;
         let shares = state.shares.status(&pending, now);
-        let figures = status::sum(&shares);
+        let mut figures = status::sum(&shares);
+        figures.notifications = parts.events.count(None);
         let upload = pending.of_all(now, figures.upload_bytes_per_second);
         let renames = status::renames(&parts.catalog, |share| state.shares.name_of(share)).await;
         let mut machine = self.machine.status();

@@ -330,6 +330,7 @@ impl Shares {
             let mut figures = Figures::default();
             running.meters.store.add_to(&mut figures);
             running.meters.io.add_to(&mut figures);
+            figures.notifications = self.parts.events.count(Some(&running.share.settings.name));
             let rate = figures.upload_bytes_per_second;
             ShareStatus {
                 unrepresentable_keys: health.unrepresentable_keys(),

@@ -3,7 +3,7 @@
 pub(super) mod log;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -24,8 +24,16 @@ const RETURNED_MS: u64 = 60_000;
 /// The gateway's latest events. Cloning gives another handle to the same list.
 #[derive(Clone, Debug)]
 pub struct Events {
-    list: Arc<Mutex<VecDeque<Kept>>>,
+    told: Arc<Mutex<Told>>,
     clock: Arc<dyn Clock>,
+}
+
+/// What was told so far.
+#[derive(Debug, Default)]
+struct Told {
+    list: VecDeque<Kept>,
+    /// Lines of the log by share, and of the gateway itself.
+    lines: HashMap<Option<ShareName>, u64>,
 }
 
 /// An event of the list.
@@ -50,7 +58,7 @@ impl Kept {
 impl Events {
     /// No events yet; times come from `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { list: Arc::default(), clock }
+        Self { told: Arc::default(), clock }
     }
 
     /// The time that events get.
@@ -80,25 +88,24 @@ impl Events {
     /// What the events of these kinds tell, of the share or of the gateway, has ended: if it comes again, it is
     /// news.
     pub fn over(&self, share: Option<&ShareName>, kinds: &[HealthEventKind]) {
-        let mut list = self.lock();
-        for kept in list
-            .iter_mut()
-            .filter(|kept| kept.event.share.as_ref() == share && kinds.contains(&kept.event.kind))
-        {
-            kept.is_over = true;
+        for kept in &mut self.lock().list {
+            let is_of = kept.event.share.as_ref() == share;
+            kept.is_over |= is_of && kinds.contains(&kept.event.kind);
         }
     }
 
     /// Puts an event in front, in the place of the one that it is the same as.
     fn put(&self, event: HealthEvent, is_same: impl Fn(&HealthEvent, &HealthEvent) -> bool) {
         let now = self.now();
-        let mut list = self.lock();
+        let mut told = self.lock();
+        let Told { list, lines } = &mut *told;
         let known = list.iter().position(|kept| is_same(&kept.event, &event));
         let known = known.and_then(|at| list.remove(at));
         let kept = match known {
             Some(known) if !known.is_due(now) => Kept { event, ..known },
             Some(_) | None => {
                 log_line(&event);
+                *lines.entry(event.share.clone()).or_default() += 1;
                 Kept { event, logged: now, is_over: false }
             }
         };
@@ -108,11 +115,21 @@ impl Events {
 
     /// The events, the latest first.
     pub fn list(&self) -> Vec<HealthEvent> {
-        self.lock().iter().map(|kept| kept.event.clone()).collect()
+        self.lock().list.iter().map(|kept| kept.event.clone()).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Kept>> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How often something was told since the start, as often as the log has it: of a share, or of the gateway
+    /// and all shares.
+    pub fn count(&self, share: Option<&ShareName>) -> u64 {
+        let lines = &self.lock().lines;
+        match share {
+            Some(_) => lines.get(&share.cloned()).copied().unwrap_or(0),
+            None => lines.values().sum(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -193,5 +210,24 @@ mod tests {
             assert_eq!(lines(false), 6, "the clock was set back");
         });
         assert_eq!(events.list().len(), 2);
+    }
+
+    /// A figure that only grows, with what comes again too, and does not end with the list.
+    #[test]
+    fn what_was_told_is_counted() {
+        let clock = Arc::new(ManualClock::default());
+        let (events, sales) = (Events::new(clock.clone()), "sales".parse::<ShareName>().unwrap());
+        for n in 0..=EVENTS_MAX {
+            for _ in 0..3 {
+                events.add(HealthEventKind::Conflict, Some(sales.clone()), n.to_string());
+            }
+        }
+        events.add(HealthEventKind::CacheFull, None, "writers are slowed".to_owned());
+        assert_eq!(events.list().len(), EVENTS_MAX);
+        let told = EVENTS_MAX as u64 + 1;
+        assert_eq!((events.count(Some(&sales)), events.count(None)), (told, told + 1));
+        clock.advance_millis(3_600_000);
+        events.add(HealthEventKind::CacheFull, None, "writers are slowed".to_owned());
+        assert_eq!((events.count(Some(&sales)), events.count(None)), (told, told + 2));
     }
 }
