@@ -214,6 +214,7 @@ impl ShareHealth {
             | StoreErrorKind::Unavailable
             | StoreErrorKind::Timeout => return,
         };
+        let advice = error.setting_to_change().unwrap_or(advice);
         self.event(kind, format!("{error}: {advice}"));
     }
 
@@ -229,7 +230,9 @@ impl ShareHealth {
     }
 
     fn denied(&self, error: &StoreError, now: Timestamp) {
-        let advice = "allow this key to list, read, write and delete under the prefix";
+        let advice = error
+            .setting_to_change()
+            .unwrap_or("allow this key to list, read, write and delete under the prefix");
         let reason = format!("{} ({advice})", error.message);
         let until = Some(now.plus_millis(PROBE_INTERVAL_MS));
         let refusal = Refusal { reason: reason.clone(), at: now, until };
@@ -436,6 +439,23 @@ mod tests {
         let told: Vec<_> = told.collect();
         assert_eq!((told.len(), list.len()), (2, 4), "one for each share, and no other is lost");
         assert!(told.iter().all(|event| event.message.contains("\"199/\"")), "{told:?}");
+    }
+
+    /// What only a setting can mend says which, where each upload fails of it.
+    #[test]
+    fn a_wrong_setting_is_named() {
+        let events = Events::new(Arc::new(ManualClock::default()));
+        let health = ShareHealth::new("sales".parse().unwrap(), events.clone());
+        for (kind, message, says) in [
+            (StoreErrorKind::Invalid, "HTTP 400 AccessControlListNotSupported", "object_acl"),
+            (StoreErrorKind::Invalid, "HTTP 400 KMS.NotFoundException", "kms_key"),
+            (StoreErrorKind::Denied, "HTTP 403 AccessDenied no kms:Decrypt", "kms:GenerateDataKey"),
+        ] {
+            let error = StoreError { message: message.to_owned(), ..error(kind) };
+            health.failed(&error, Timestamp::default());
+            let told = events.list().remove(0).message;
+            assert!(told.contains(message) && told.contains(says), "{told}");
+        }
     }
 
     #[test]

@@ -177,6 +177,9 @@ fn kind_of_status(op: StoreOp, status: u16) -> StoreErrorKind {
         401 | 403 => Kind::Denied,
         408 => Kind::Timeout,
         413 => Kind::TooLarge,
+        // Without a body there is no code: so S3 answers HEAD with credentials that it does not know or that have
+        // expired. `S3Bucket::head` asks for the reason.
+        400 if matches!(op, StoreOp::HeadObject) => Kind::Credentials,
         429 | 503 => Kind::Throttled,
         // The server does not know what was asked for, and will not learn it meanwhile.
         501 => Kind::Invalid,
@@ -224,6 +227,11 @@ mod tests {
             (put, 400, Some("EntityTooLarge"), Kind::TooLarge),
             (put, 501, Some("NotImplemented"), Kind::Invalid),
             (StoreOp::HeadObject, 501, None, Kind::Invalid),
+            (StoreOp::HeadObject, 400, None, Kind::Credentials),
+            (StoreOp::HeadObject, 403, None, Kind::Denied),
+            (put, 400, None, Kind::Invalid),
+            (put, 400, Some("KMS.DisabledException"), Kind::Invalid),
+            (put, 400, Some("AccessControlListNotSupported"), Kind::Invalid),
             (put, 400, Some("InvalidArgument"), Kind::Invalid),
         ] {
             assert_eq!(kind_of(op, status, code), kind, "{op:?} {status} {code:?}");
