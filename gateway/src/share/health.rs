@@ -25,6 +25,11 @@ const HEALED: [HealthEventKind; 3] = [
 ];
 /// How long what was refused is left alone before the next attempt asks again.
 const PROBE_INTERVAL_MS: u64 = 10_000;
+/// Requests in a row without an answer between them, and the time from the first of them to the last, from which on
+/// what may pass by itself is the share's state: one of many requests that is put off says nothing of the share,
+/// and of an outage a client's second repetition comes after five seconds.
+const PASSING_MIN: u32 = 3;
+const PASSING_MS: u64 = 5_000;
 /// How long a refusal counts for the share's state, if nothing of its kind was asked since: a job that was refused is
 /// tried again within a minute.
 const REFUSAL_SHOWN_MS: u64 = 120_000;
@@ -94,9 +99,21 @@ struct State {
     whole: Option<Refusal>,
     /// What takes this right, by [`Right`].
     denied: [Option<Refusal>; 3],
+    /// Since the last answer: when the first request failed of what may pass by itself, and how many have.
+    passing: Option<(Timestamp, u32)>,
 }
 
 impl State {
+    /// One more request failed of what may pass by itself; whether it does not pass. Of a bucket that has never
+    /// answered there is nothing else to say.
+    fn persists(&mut self, now: Timestamp) -> bool {
+        // A clock that was set back begins anew.
+        let before = self.passing.filter(|(since, _)| *since <= now).unwrap_or((now, 0));
+        let (since, count) = (before.0, before.1.saturating_add(1));
+        self.passing = Some((since, count));
+        !self.known || count >= PASSING_MIN && now >= since.plus_millis(PASSING_MS)
+    }
+
     /// The share as a whole. That nothing can be deleted keeps nobody from reading and writing.
     fn shown(&self, now: Timestamp) -> ShareState {
         let recent = |refusal: &&Refusal| now < refusal.at.plus_millis(REFUSAL_SHOWN_MS);
@@ -146,6 +163,7 @@ impl ShareHealth {
         let mut state = self.lock();
         let before = state.shown(now);
         state.known = true;
+        state.passing = None;
         let whole = state.whole.take();
         let healed = state.denied[right as usize].take().or(whole).is_some();
         if healed {
@@ -159,21 +177,18 @@ impl ShareHealth {
     /// A request failed. What says something of the whole share changes its state; one that is denied keeps
     /// those waiting that take the same right.
     pub fn failed(&self, error: &StoreError, now: Timestamp) {
-        let (event, advice, block) = match error.kind {
+        let (event, advice) = match error.kind {
             StoreErrorKind::Denied => return self.denied(error, now),
             StoreErrorKind::Credentials => (
                 HealthEventKind::CredentialsRejected,
                 "check access key, secret, session token and the clock",
-                true,
             ),
             StoreErrorKind::NoBucket => {
-                (HealthEventKind::AccessDenied, "check bucket, region and endpoint", true)
+                (HealthEventKind::AccessDenied, "check bucket, region and endpoint")
             }
-            StoreErrorKind::Unavailable | StoreErrorKind::Timeout | StoreErrorKind::Throttled => (
-                HealthEventKind::UploadFailing,
-                "check the network, name resolution and the endpoint",
-                false,
-            ),
+            StoreErrorKind::Unavailable | StoreErrorKind::Timeout | StoreErrorKind::Throttled => {
+                return self.passing(error, now);
+            }
             StoreErrorKind::Archived
             | StoreErrorKind::Integrity
             | StoreErrorKind::TooLarge
@@ -181,8 +196,25 @@ impl ShareHealth {
             // Whoever asked finds out what the object is, and says so.
             StoreErrorKind::NotFound | StoreErrorKind::Changed => return,
         };
-        let until = block.then(|| now.plus_millis(PROBE_INTERVAL_MS));
+        let until = Some(now.plus_millis(PROBE_INTERVAL_MS));
         self.unavailable(event, &format!("{} ({advice})", error.message), (now, until));
+    }
+
+    /// What may pass by itself is tried again all the same, and told when it does not pass.
+    fn passing(&self, error: &StoreError, now: Timestamp) {
+        if !self.lock().persists(now) {
+            return;
+        }
+        let advice = if error.kind == StoreErrorKind::Throttled {
+            "S3 asks for fewer requests: they become fewer by themselves; if it stays so, look who else uses \
+             the bucket, and at the store's limits"
+        } else if error.is_answer_of_s3() {
+            "S3 has trouble of its own: it is tried again; if it stays so, ask whoever runs the store"
+        } else {
+            "check the network, name resolution and the endpoint"
+        };
+        let reason = format!("{} ({advice})", error.message);
+        self.unavailable(HealthEventKind::UploadFailing, &reason, (now, None));
     }
 
     /// What says nothing of the share, and is told all the same: an upload has no client that waits for it.
@@ -243,7 +275,7 @@ impl ShareHealth {
     /// What was refused may be tried again at once: there are new credentials, or somebody wants to know.
     pub fn try_again(&self) {
         let mut state = self.lock();
-        let State { known: _, whole, denied } = &mut *state;
+        let State { known: _, whole, denied, passing: _ } = &mut *state;
         for refusal in whole.iter_mut().chain(denied.iter_mut().flatten()) {
             refusal.until = None;
         }
@@ -379,6 +411,43 @@ mod tests {
             health.failed(&denied, clock.now());
             assert_eq!(log.warnings(), 5, "that it can be read says nothing of deletions");
         });
+    }
+
+    /// semantics.md, "When something is wrong": of many requests one is put off now and then.
+    #[test]
+    fn what_passes_is_not_the_share_s_state_and_what_does_not_is() {
+        let clock = Arc::new(ManualClock::default());
+        let events = Events::new(clock.clone());
+        let health = ShareHealth::new("sales".parse().unwrap(), events.clone());
+        let answer =
+            |kind, message: &str| StoreError { message: message.to_owned(), ..error(kind) };
+        let slow = answer(StoreErrorKind::Throttled, "HTTP 503 SlowDown");
+        health.failed(&slow, clock.now());
+        assert_ne!(health.state(), ShareState::Starting, "it is all that is known");
+        for (error, says) in [
+            (slow, "fewer requests"),
+            (answer(StoreErrorKind::Unavailable, "HTTP 500 InternalError"), "trouble of its own"),
+            (answer(StoreErrorKind::Unavailable, "the endpoint cannot be reached"), "the network"),
+            (answer(StoreErrorKind::Timeout, "no answer in time"), "the network"),
+            (answer(StoreErrorKind::Timeout, "HTTP 400 RequestTimeout"), "the network"),
+        ] {
+            health.answered(Right::Read);
+            let told = events.list().len();
+            (0..100).for_each(|_| health.failed(&error, clock.now()));
+            assert_eq!(health.state(), ShareState::Available, "{error}: all at one moment");
+            clock.advance_millis(4_000);
+            health.answered(Right::Read);
+            health.failed(&error, clock.now());
+            clock.advance_millis(5_000);
+            health.failed(&error, clock.now());
+            assert_eq!(health.state(), ShareState::Available, "{error}: two since an answer");
+            assert_eq!(events.list().len(), told);
+            health.failed(&error, clock.now());
+            let ShareState::Unavailable(reason) = health.state() else { panic!("{error}") };
+            assert!(reason.contains(says), "{reason}");
+            assert_eq!(events.list()[0].message, reason);
+            clock.advance_millis(-60_000);
+        }
     }
 
     #[test]

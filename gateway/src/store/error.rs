@@ -121,6 +121,11 @@ pub struct StoreError {
 }
 
 impl StoreError {
+    /// Whether S3 has said so, and not the way to it. That a request was too slow says nothing of S3.
+    pub fn is_answer_of_s3(&self) -> bool {
+        self.kind != StoreErrorKind::Timeout && self.message.starts_with("HTTP ")
+    }
+
     /// What to change in the settings, or in the bucket's, where S3's words name it (S3 error responses).
     pub fn setting_to_change(&self) -> Option<&'static str> {
         let says = |words: &str| self.message.contains(words);
