@@ -161,6 +161,10 @@ pub enum Command {
         /// Replace them by this TOML file; without it they are printed, secrets left out.
         #[arg(long, value_name = "FILE", conflicts_with = "state")]
         replace: Option<PathBuf>,
+        /// Replace them also if a share goes of which S3 does not have everything. That waits on the cache disk, until
+        /// a share of the same name, bucket and prefix is set again.
+        #[arg(long, requires = "replace")]
+        force_delete: bool,
         /// Where the settings are kept, if no gateway is to be asked.
         #[command(flatten)]
         stored: StoredArgs,
@@ -356,17 +360,18 @@ pub fn ask(command: &Command) -> Result<Answer, Box<dyn std::error::Error>> {
                 crate::disks_text::render(&status)
             }
         }
-        Command::Settings { replace: None, stored, admin } => match stored.read()? {
+        Command::Settings { replace: None, stored, admin, .. } => match stored.read()? {
             Some(mut settings) => {
                 settings.s3.forget_secrets();
                 settings.to_toml()?
             }
             None => String::from_utf8(admin.client(QUICK).request("GET", admin::SETTINGS, b"")?)?,
         },
-        Command::Settings { replace: Some(file), admin, .. } => {
+        Command::Settings { replace: Some(file), force_delete, admin, .. } => {
             let text =
                 std::fs::read(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
-            admin.client(QUICK).request("PUT", admin::SETTINGS, &text)?;
+            let path = format!("{}?force_delete={force_delete}", admin::SETTINGS);
+            admin.client(QUICK).request("PUT", &path, &text)?;
             "the new settings are in force".to_owned()
         }
     };

@@ -4,7 +4,8 @@
 pub const ADMIN_SOCKET: &str = "/run/gateway/admin.sock";
 /// `GET`: [`crate::GatewayStatus`].
 pub const STATUS: &str = "/v1/status";
-/// `GET`: the settings as TOML without secrets; `PUT`: replaces them (the body is TOML).
+/// `GET`: the settings as TOML without secrets; `PUT`: replaces them (the body is TOML), with the query
+/// [`ReplaceQuery`]. Refused with 409 while a share that they leave out has what S3 does not have.
 pub const SETTINGS: &str = "/v1/settings";
 /// `POST`: list a share's directories again; body [`RefreshRequest`]. Answers [`RefreshReport`] at the
 /// end; meanwhile [`crate::GatewayStatus`] shows how far it is. Hanging up ends it.
@@ -30,6 +31,17 @@ pub const DISKS_FORGET: &str = "/v1/disks/forget";
 /// `POST`: tests a connection to S3 before it is set; body [`crate::connection::ConnectionTest`]. Answers
 /// one [`crate::connection::StepReport`] per line, each as soon as its step has ended.
 pub const TEST_CONNECTION: &str = "/v1/test-connection";
+
+/// Query of a `PUT` of [`SETTINGS`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplaceQuery {
+    /// Only if the settings in force still have this revision.
+    pub revision: Option<u64>,
+    /// Also if shares go of which S3 does not have everything (AWS DeleteFileShare, ForceDelete).
+    #[serde(default)]
+    pub force_delete: bool,
+}
 
 /// Body of [`REFRESH`].
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]

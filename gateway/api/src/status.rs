@@ -36,6 +36,9 @@ pub struct GatewayStatus {
     pub renames: Vec<RenameStatus>,
     /// File shares, in the order of the settings.
     pub shares: Vec<ShareStatus>,
+    /// Shares that the settings do not name any more, of which S3 does not have everything.
+    #[serde(default)]
+    pub stranded: Vec<StrandedShare>,
     /// Latest events first, bounded.
     pub events: Vec<HealthEvent>,
 }
@@ -169,6 +172,20 @@ pub struct ShareStatus {
     /// Refreshes by command that are under way.
     #[serde(default)]
     pub refreshes: Vec<RefreshStatus>,
+}
+
+/// What is left of a share that the settings do not name any more. It waits on the cache disk, and is uploaded
+/// when they name a share with these three again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StrandedShare {
+    /// Its name.
+    pub name: ShareName,
+    /// Its bucket.
+    pub bucket: BucketName,
+    /// Its prefix.
+    pub prefix: KeyPrefix,
+    /// What S3 does not have.
+    pub upload: UploadStatus,
 }
 
 /// Whether a store can do one thing, found out by trying.
@@ -352,6 +369,8 @@ pub enum HealthEventKind {
     CredentialsExpiring,
     /// An upload failed and is being retried.
     UploadFailing,
+    /// The settings do not name a share any more of which S3 does not have everything.
+    ShareStranded,
     /// Bytes came from the store, or came to it, cut short or other than they were sent.
     TransferDamaged,
     /// The cache disk is nearly full of data not yet in S3.

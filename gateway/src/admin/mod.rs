@@ -10,7 +10,7 @@ mod server;
 use async_trait::async_trait;
 use gateway_api::{
     FileStatus, GatewayStatus, Settings,
-    admin::{FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest},
+    admin::{FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest, ReplaceQuery},
     connection::{ConnectionTest, StepReport},
     disks::{DiskRequest, DisksStatus, ForgetReport, ForgetRequest},
 };
@@ -27,7 +27,8 @@ pub enum ControlError {
     /// No such share or directory.
     #[error("{0}")]
     NotFound(String),
-    /// Based on settings that are not in force any more.
+    /// It does not go together with what there is: based on settings that are not in force any more, or something
+    /// would be left behind.
     #[error("{0}")]
     Conflict(String),
     /// The gateway could not do it.
@@ -46,11 +47,12 @@ pub trait Control: Send + Sync + 'static {
     /// present one when the access key id is the same.
     ///
     /// # Errors
-    /// [`ControlError`].
+    /// [`ControlError`]; [`ControlError::Conflict`] also while a share that goes has what S3 does not have, unless
+    /// that is forced.
     async fn replace_settings(
         &self,
         settings: Settings,
-        based_on: Option<u64>,
+        how: ReplaceQuery,
     ) -> Result<u64, ControlError>;
     /// Returns when everything acknowledged before the call is in S3.
     ///
@@ -129,9 +131,12 @@ mod tests {
         async fn replace_settings(
             &self,
             settings: Settings,
-            based_on: Option<u64>,
+            how: ReplaceQuery,
         ) -> Result<u64, ControlError> {
-            if based_on.is_some_and(|r| r != 7) {
+            if how.force_delete {
+                return Err(ControlError::Conflict("force is known here".to_owned()));
+            }
+            if how.revision.is_some_and(|r| r != 7) {
                 return Err(ControlError::Conflict("read them again".to_owned()));
             }
             *self.settings.lock().unwrap() = settings;

@@ -16,7 +16,10 @@ use axum::{
 };
 use gateway_api::{
     FileStatus, GatewayStatus, Settings,
-    admin::{self, ErrorBody, FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest},
+    admin::{
+        self, ErrorBody, FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest,
+        ReplaceQuery,
+    },
     connection::{ConnectionTest, StepReport},
     disks::{DiskRequest, DisksStatus, ForgetReport, ForgetRequest},
 };
@@ -101,20 +104,13 @@ async fn settings(State(control): State<Arc<dyn Control>>) -> Result<Response, C
     Ok((head, text).into_response())
 }
 
-/// Query of `PUT /v1/settings`.
-#[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BasedOn {
-    revision: Option<u64>,
-}
-
 async fn replace_settings(
     State(control): State<Arc<dyn Control>>,
-    Query(based_on): Query<BasedOn>,
+    Query(how): Query<ReplaceQuery>,
     text: String,
 ) -> Result<Json<serde_json::Value>, ControlError> {
     let settings = Settings::from_toml(&text).map_err(|e| ControlError::Invalid(e.to_string()))?;
-    let revision = control.replace_settings(settings, based_on.revision).await?;
+    let revision = control.replace_settings(settings, how).await?;
     Ok(Json(serde_json::json!({ "revision": revision })))
 }
 
@@ -254,6 +250,8 @@ mod tests {
             assert_eq!(client.settings().unwrap().1.s3.region, "");
             let outdated = client.replace_settings(&settings, 6).unwrap_err();
             assert!(matches!(outdated, ClientError::Refused { status: 409, .. }), "{outdated}");
+            let forced = client.delete_shares(&settings, 7).unwrap_err();
+            assert_eq!(forced.to_string(), "force is known here");
         })
         .await;
     }

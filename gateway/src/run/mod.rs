@@ -18,6 +18,7 @@ mod probe;
 mod rounds;
 mod shares;
 mod status;
+mod stranded;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 

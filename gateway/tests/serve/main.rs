@@ -18,6 +18,7 @@ mod process;
 mod raw;
 mod repeated;
 mod stored;
+mod stranded;
 mod two;
 
 use gateway_api::status::FileState;
