@@ -21,7 +21,7 @@ use gateway_api::{
 };
 
 pub use self::stored::StoredArgs;
-use crate::connection;
+use crate::{connection, terminal};
 
 /// The NFS gateway of Tidegate: files on the cache disk at once, in the bucket seconds later.
 #[derive(Debug, Parser)]
@@ -470,7 +470,7 @@ fn test_connection(
     let mut show = |report: StepReport| {
         usable &= report.is_usable();
         if json {
-            println!("{}", serde_json::to_string(&report).unwrap_or_default());
+            println!("{}", terminal::lines(&serde_json::to_string(&report).unwrap_or_default()));
         } else {
             print!("{}", crate::status_text::render_step(&report));
         }

@@ -9,6 +9,8 @@ use gateway_api::{
     status::{Ability, Capabilities, FileState, RenameStatus, ShareState, Shutdown, UploadStatus},
 };
 
+use crate::terminal::one_line;
+
 /// A status in a few lines, the most important word first.
 pub fn render(status: &GatewayStatus) -> String {
     let mut text = String::new();
@@ -20,7 +22,7 @@ pub fn render(status: &GatewayStatus) -> String {
     };
     let cache = &status.cache;
     let mut line = |words: String| {
-        text.push_str(&words);
+        text.push_str(&one_line(&words));
         text.push('\n');
     };
     line(format!("gateway {}, up {} s", status.version, status.uptime_seconds));
@@ -71,21 +73,19 @@ pub fn render(status: &GatewayStatus) -> String {
     }
     for share in &status.shares {
         for refresh in &share.refreshes {
-            writeln!(
-                text,
+            line(format!(
                 "refresh of {}:/{}: {} of {} directories so far, {} names",
                 share.name,
                 refresh.path,
                 refresh.directories_done,
                 refresh.directories_found,
                 refresh.names
-            )
-            .expect("writing to a string works");
+            ));
         }
     }
     for event in status.events.iter().take(5) {
         let share = event.share.as_ref().map(|s| format!(" {s}:")).unwrap_or_default();
-        writeln!(text, "event:{share} {}", event.message).expect("writing to a string works");
+        line(format!("event:{share} {}", event.message));
     }
     text
 }
@@ -175,7 +175,8 @@ pub fn render_file(status: &FileStatus) -> String {
         (Some(etag), None) => format!("S3 has {etag}"),
         (None, _) => "S3 has none yet".to_owned(),
     };
-    format!("{kind}, {size}, {cached} of it cached\n{state}\ns3://{bucket}/{key}: {version}\n")
+    let (state, place) = (one_line(&state), one_line(&format!("s3://{bucket}/{key}: {version}")));
+    format!("{kind}, {size}, {cached} of it cached\n{state}\n{place}\n")
 }
 
 /// How far the refresh is that was asked for, in a line; nothing if it is not under way.
@@ -199,10 +200,10 @@ pub fn render_refresh(request: &RefreshRequest, report: &RefreshReport) -> Strin
     let mut text = format!(
         "{}:/{}: {directories} directories listed again, {names} names",
         request.share,
-        request.path.trim_matches('/')
+        one_line(request.path.trim_matches('/'))
     );
     if *failed > 0 {
-        let why = first_failure.as_deref().unwrap_or("no reason recorded");
+        let why = one_line(first_failure.as_deref().unwrap_or("no reason recorded"));
         write!(
             text,
             "\n{failed} directories could not be listed and are as they were; first: {why}"
@@ -217,7 +218,8 @@ pub fn render_keys(keys: &[AliasedKey]) -> String {
     if keys.is_empty() {
         return "every object met so far has its own name".to_owned();
     }
-    let line = |one: &AliasedKey| format!("{}\t{:?}\t{}\n", one.path, one.key, one.reason);
+    let line =
+        |one: &AliasedKey| format!("{}\t{:?}\t{}\n", one_line(&one.path), one.key, one.reason);
     keys.iter().map(line).collect()
 }
 
@@ -230,15 +232,21 @@ pub fn render_step(report: &StepReport) -> String {
         Outcome::Failed { why, advice } => ("FAILED", why, Some(advice)),
         Outcome::Skipped { because } => ("SKIPPED", because, None),
     };
+    let seen = one_line(seen);
     let mut text = format!("{verdict:<8} {title:<18} {seen} ({} ms)\n", report.millis);
     if let Some(advice) = advice {
-        text.push_str(&format!("{:<27} -> {advice}\n", ""));
+        text.push_str(&format!("{:<27} -> {}\n", "", one_line(advice)));
     }
     text
 }
 
 #[cfg(test)]
 mod tests {
+    use gateway_api::{
+        connection::Step,
+        status::{HealthEvent, HealthEventKind},
+    };
+
     use super::*;
 
     #[test]
@@ -340,6 +348,61 @@ mod tests {
         };
         let text = render_keys(&[key]);
         assert_eq!(text, "s3key%a%1B[2J\t\"p/a\\u{1b}[2J\"\ta control character\n");
+    }
+
+    /// Whoever may write objects or names a server chooses these: none reaches the terminal of who looks.
+    #[test]
+    fn control_characters_from_outside_do_not_reach_the_terminal() {
+        let bad = || "a\u{1b}[2J\nb".to_owned();
+        let event = HealthEvent {
+            at_unix_seconds: 0,
+            kind: HealthEventKind::Conflict,
+            share: None,
+            message: bad(),
+        };
+        let rename = RenameStatus {
+            share: "sales".parse().unwrap(),
+            from: bad(),
+            to: Some(bad()),
+            objects: 1,
+            all_found: true,
+            objects_left: 1,
+            requests: 2,
+        };
+        let upload =
+            UploadStatus { failing: 1, last_error: Some(bad()), ..UploadStatus::default() };
+        let status = GatewayStatus {
+            upload,
+            settings_problem: Some(bad()),
+            renames: vec![rename],
+            events: vec![event],
+            ..GatewayStatus::default()
+        };
+        let file = FileStatus {
+            kind: "file".to_owned(),
+            size: ByteSize(1),
+            cached: ByteSize(1),
+            bucket: "bucket".parse().unwrap(),
+            key: bad(),
+            etag: Some(bad()),
+            version_id: Some(bad()),
+            state: FileState::Failing { attempts: 1, error: bad() },
+        };
+        let request =
+            RefreshRequest { share: "sales".parse().unwrap(), path: bad(), recursive: false };
+        let report =
+            RefreshReport { failed: 1, first_failure: Some(bad()), ..RefreshReport::default() };
+        let outcome = Outcome::Failed { why: bad(), advice: bad() };
+        let step = StepReport { step: Step::List, outcome, millis: 1 };
+        for (text, lines) in [
+            (render(&status), 8),
+            (render_file(&file), 3),
+            (render_refresh(&request, &report), 2),
+            (render_step(&step), 2),
+        ] {
+            assert!(!text.contains('\u{1b}') && text.contains("a\\u001b[2J\\u000ab"), "{text}");
+            assert_eq!(text.lines().count(), lines, "{text}");
+        }
     }
 
     #[test]
