@@ -17,6 +17,7 @@ use gateway_api::{
     client::AdminClient,
     connection::{ConnectionTest, StepReport},
     disks::{DiskName, DiskNameError, DiskRequest, DisksStatus, ForgetReport, ForgetRequest},
+    failing::{FailingPage, FailingRequest},
     status::Shutdown,
 };
 
@@ -88,6 +89,18 @@ pub enum Command {
         /// Everything below it too; how far it is shows on standard error and in the status.
         #[arg(long)]
         recursive: bool,
+        /// Which gateway to ask.
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// List what fails to get to S3: which files and deletions, since when, how often, why, and when it is tried
+    /// again.
+    Failing {
+        /// The share; all if left out.
+        share: Option<ShareName>,
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
         /// Which gateway to ask.
         #[command(flatten)]
         admin: AdminArgs,
@@ -283,6 +296,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const END_INTERVAL: Duration = Duration::from_millis(50);
 /// Keys printed at most.
 const KEYS_MAX: usize = 100_000;
+/// Failing objects printed at most.
+const FAILING_MAX: usize = 10_000;
 /// A flush waits for uploads: a day is longer than anybody watches.
 const PATIENT: Duration = Duration::from_secs(24 * 3600);
 
@@ -340,6 +355,14 @@ pub fn ask(command: &Command) -> Result<Answer, Box<dyn std::error::Error>> {
                 serde_json::to_string_pretty(&keys)?
             } else {
                 crate::status_text::render_keys(&keys)
+            }
+        }
+        Command::Failing { share, json, admin } => {
+            let page = failing(admin, share.as_ref())?;
+            if *json {
+                serde_json::to_string_pretty(&page)?
+            } else {
+                crate::status_text::render_failing(&page)
             }
         }
         Command::TestConnection { share, settings, stored, json, admin } => {
@@ -482,6 +505,25 @@ fn test_connection(
         admin.client(TEST_PATIENCE).test_connection(&target, show)?;
     }
     Ok(usable)
+}
+
+/// What fails, up to a number that somebody might read; where it ends if it is cut off.
+fn failing(
+    admin: &AdminArgs,
+    share: Option<&ShareName>,
+) -> Result<FailingPage, Box<dyn std::error::Error>> {
+    let client = admin.client(QUICK);
+    let mut all = FailingPage::default();
+    loop {
+        let body = FailingRequest { share: share.cloned(), after: all.next };
+        let answer = client.request("POST", admin::FAILING, &serde_json::to_vec(&body)?)?;
+        let page: FailingPage = serde_json::from_slice(&answer)?;
+        all.failing.extend(page.failing);
+        all.next = page.next;
+        if all.next.is_none() || all.failing.len() >= FAILING_MAX {
+            return Ok(all);
+        }
+    }
 }
 
 /// All keys that are shown under an alias, up to a number that somebody might read.

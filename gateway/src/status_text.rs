@@ -5,8 +5,10 @@ use gateway_api::{
     ByteSize, FileStatus, GatewayStatus,
     admin::{AliasedKey, RefreshReport, RefreshRequest},
     connection::{Outcome, StepReport},
+    failing::{FailingObject, FailingPage},
     figures::Figures,
     status::{Ability, Capabilities, FileState, RenameStatus, ShareState, Shutdown, UploadStatus},
+    utc,
 };
 
 use crate::terminal::one_line;
@@ -221,6 +223,36 @@ pub fn render_keys(keys: &[AliasedKey]) -> String {
     let line =
         |one: &AliasedKey| format!("{}\t{:?}\t{}\n", one_line(&one.path), one.key, one.reason);
     keys.iter().map(line).collect()
+}
+
+/// What fails, two lines each.
+pub fn render_failing(page: &FailingPage) -> String {
+    if page.failing.is_empty() {
+        return "nothing fails".to_owned();
+    }
+    let each = |one: &FailingObject| {
+        let place = one.path.as_ref().map_or_else(
+            || format!("object {} of {}", one.key, one.share),
+            |path| format!("{}:/{path}", one.share),
+        );
+        let since = one.since_unix_seconds.map(|at| format!(", waits since {}", utc(at)));
+        let next = match one.next_try_unix_seconds {
+            Some(at) => format!("next try {}", utc(at)),
+            None => "not tried before it is written again".to_owned(),
+        };
+        let first = format!(
+            "{} of {place}: failed {} times{}, {next}",
+            one.what.as_str(),
+            one.attempts,
+            since.unwrap_or_default()
+        );
+        format!("{}\n  {}\n", one_line(&first), one_line(&one.error))
+    };
+    let mut text: String = page.failing.iter().map(each).collect();
+    if page.next.is_some() {
+        text.push_str("and more: these are the first\n");
+    }
+    text
 }
 
 /// One step of a connection's test: its verdict, what was seen, and what to do.

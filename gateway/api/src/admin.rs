@@ -14,6 +14,9 @@ pub const REFRESH: &str = "/v1/refresh";
 pub const FILE: &str = "/v1/file";
 /// `POST`: keys that are shown under an alias; body [`KeysRequest`], answer [`KeysPage`].
 pub const KEYS: &str = "/v1/keys";
+/// `POST`: what fails to get to S3; body [`crate::failing::FailingRequest`], answer
+/// [`crate::failing::FailingPage`].
+pub const FAILING: &str = "/v1/failing";
 /// `POST`: answers when everything acknowledged before the call is in S3.
 pub const FLUSH: &str = "/v1/flush";
 

@@ -13,6 +13,7 @@ use gateway_api::{
     admin::{FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest, ReplaceQuery},
     connection::{ConnectionTest, StepReport},
     disks::{DiskRequest, DisksStatus, ForgetReport, ForgetRequest},
+    failing::{FailingPage, FailingRequest},
 };
 use tokio::sync::mpsc;
 
@@ -74,6 +75,11 @@ pub trait Control: Send + Sync + 'static {
     /// # Errors
     /// [`ControlError`].
     async fn keys(&self, request: KeysRequest) -> Result<KeysPage, ControlError>;
+    /// Some of what fails to get to S3.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    async fn failing(&self, request: FailingRequest) -> Result<FailingPage, ControlError>;
     /// The cache disks.
     ///
     /// # Errors
@@ -153,6 +159,9 @@ mod tests {
         }
         async fn keys(&self, request: KeysRequest) -> Result<KeysPage, ControlError> {
             Ok(KeysPage { keys: Vec::new(), next: Some(request.after + 1) })
+        }
+        async fn failing(&self, request: FailingRequest) -> Result<FailingPage, ControlError> {
+            Ok(FailingPage { failing: Vec::new(), next: request.after })
         }
         async fn disks(&self) -> Result<DisksStatus, ControlError> {
             Ok(DisksStatus::default())

@@ -22,6 +22,7 @@ use gateway_api::{
     },
     connection::{ConnectionTest, StepReport},
     disks::{DiskRequest, DisksStatus, ForgetReport, ForgetRequest},
+    failing::{FailingPage, FailingRequest},
 };
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
@@ -81,6 +82,7 @@ fn router(control: Arc<dyn Control>) -> Router {
         .route(admin::REFRESH, post(refresh))
         .route(admin::FILE, post(file))
         .route(admin::KEYS, post(keys))
+        .route(admin::FAILING, post(failing))
         .route(admin::DISKS, get(disks))
         .route(admin::DISKS_RELEASE, post(release_disk))
         .route(admin::DISKS_KEEP, post(keep_disk))
@@ -133,6 +135,14 @@ async fn keys(
 ) -> Result<Json<KeysPage>, ControlError> {
     let Json(request) = request.map_err(|e| ControlError::Invalid(e.body_text()))?;
     Ok(Json(control.keys(request).await?))
+}
+
+async fn failing(
+    State(control): State<Arc<dyn Control>>,
+    request: Result<Json<FailingRequest>, JsonRejection>,
+) -> Result<Json<FailingPage>, ControlError> {
+    let Json(request) = request.map_err(|e| ControlError::Invalid(e.body_text()))?;
+    Ok(Json(control.failing(request).await?))
 }
 
 async fn disks(State(control): State<Arc<dyn Control>>) -> Result<Json<DisksStatus>, ControlError> {
@@ -291,6 +301,10 @@ mod tests {
             let keys = client.request("POST", admin::KEYS, b"{\"share\":\"sales\",\"after\":6}");
             let page: KeysPage = serde_json::from_slice(&keys.unwrap()).unwrap();
             assert_eq!(page.next, Some(7));
+            let asked = b"{\"after\":{\"share\":1,\"operation\":6}}";
+            let failing = client.request("POST", admin::FAILING, asked).unwrap();
+            let page: FailingPage = serde_json::from_slice(&failing).unwrap();
+            assert_eq!(page.next.map(|next| (next.share, next.operation)), Some((1, 6)));
             let file = client.request("POST", admin::FILE, b"{\"share\":\"sales\",\"path\":\"a\"}");
             assert_eq!(refusal(file), (404, "no a here".to_owned()));
             let release = client.request("POST", admin::DISKS_RELEASE, b"{\"name\":\"d\"}");

@@ -15,13 +15,14 @@ use gateway_api::{
     },
     connection::{ConnectionTest, Step, StepReport},
     disks::{DiskRequest, DisksStatus, ForgetReport, ForgetRequest},
+    failing::{FailingPage, FailingRequest},
     settings::MetricsSettings,
     status::{FileState, StrandedShare},
 };
 use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 
 use super::{
-    credentials, disk_control,
+    credentials, disk_control, failing,
     machine::Machine,
     shares::Shares,
     status::{self, Pending},
@@ -408,6 +409,11 @@ impl Control for Gateway {
             path: one.path,
         };
         Ok(KeysPage { keys: found.into_iter().map(shown).collect(), next })
+    }
+
+    async fn failing(&self, request: FailingRequest) -> Result<FailingPage, ControlError> {
+        let catalog = self.state.lock().await.shares.parts().catalog.clone();
+        failing::page(&catalog, &request).await
     }
 
     async fn disks(&self) -> Result<DisksStatus, ControlError> {

@@ -10,6 +10,7 @@ mod damage;
 mod disk_control;
 mod disk_counts;
 mod disks;
+mod failing;
 mod gateway;
 mod machine;
 mod metrics;

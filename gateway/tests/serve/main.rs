@@ -7,6 +7,7 @@ mod disks;
 mod early;
 mod edge;
 mod entries;
+mod failing;
 mod figures;
 mod flush;
 mod held;
