@@ -1,28 +1,19 @@
 //! The command line: what `gateway` can be told.
+mod asked;
 mod stored;
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use gateway_api::{
-    FileStatus, Settings, ShareName,
-    admin::{
-        self, ADMIN_SOCKET, AliasedKey, FileRequest, KeysPage, KeysRequest, RefreshReport,
-        RefreshRequest,
-    },
+    FileStatus, ShareName,
+    admin::{self, ADMIN_SOCKET, FileRequest, RefreshRequest},
     client::AdminClient,
-    connection::{ConnectionTest, StepReport},
-    disks::{DiskName, DiskNameError, DiskRequest, DisksStatus, ForgetReport, ForgetRequest},
-    failing::{FailingPage, FailingRequest},
+    disks::{DiskName, DiskNameError, DisksStatus},
     status::Shutdown,
 };
 
 pub use self::stored::StoredArgs;
-use crate::{connection, terminal};
 
 /// The NFS gateway of Tidegate: files on the cache disk at once, in the bucket seconds later.
 #[derive(Debug, Parser)]
@@ -289,17 +280,6 @@ impl AdminArgs {
 }
 
 const QUICK: Duration = Duration::from_secs(30);
-/// Longest step of a connection's test: four addresses that do not answer.
-const TEST_PATIENCE: Duration = Duration::from_secs(120);
-/// How often the progress of a refresh is looked at, and whether it has ended.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-const END_INTERVAL: Duration = Duration::from_millis(50);
-/// Keys printed at most.
-const KEYS_MAX: usize = 100_000;
-/// Failing objects printed at most.
-const FAILING_MAX: usize = 10_000;
-/// A flush waits for uploads: a day is longer than anybody watches.
-const PATIENT: Duration = Duration::from_secs(24 * 3600);
 
 /// What a command has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -341,24 +321,27 @@ pub fn ask(command: &Command) -> Result<Answer, Box<dyn std::error::Error>> {
             }
         }
         Command::Flush { admin } => {
-            admin.client(PATIENT).request("POST", admin::FLUSH, b"")?;
+            asked::flush(admin)?;
             "everything written before this command is in S3".to_owned()
         }
         Command::Refresh { share, path, recursive, admin } => {
             let body =
                 RefreshRequest { share: share.clone(), path: path.clone(), recursive: *recursive };
-            crate::status_text::render_refresh(&body, &refresh(admin, &body)?)
+            crate::status_text::render_refresh(&body, &asked::refresh(admin, &body)?)
         }
         Command::Keys { share, json, admin } => {
-            let keys = keys(admin, share)?;
+            let (keys, more) = asked::keys(admin, share)?;
             if *json {
+                if more {
+                    eprintln!("and more: these are the first {}", keys.len());
+                }
                 serde_json::to_string_pretty(&keys)?
             } else {
-                crate::status_text::render_keys(&keys)
+                crate::status_text::render_keys(&keys, more)
             }
         }
         Command::Failing { share, json, admin } => {
-            let page = failing(admin, share.as_ref())?;
+            let page = asked::failing(admin, share.as_ref())?;
             if *json {
                 serde_json::to_string_pretty(&page)?
             } else {
@@ -366,14 +349,14 @@ pub fn ask(command: &Command) -> Result<Answer, Box<dyn std::error::Error>> {
             }
         }
         Command::TestConnection { share, settings, stored, json, admin } => {
-            let success = test_connection(share, settings.as_deref(), stored, *json, admin)?;
+            let success = asked::test_connection(share, settings.as_deref(), stored, *json, admin)?;
             return Ok(Answer { text: String::new(), success });
         }
         Command::Sslcheck { server, stored } => stored::sslcheck(stored, server)?,
         Command::PutObject { share, key, stored } => {
             stored::put_object(stored, share, key, std::io::stdin())?
         }
-        Command::Disks { action: Some(action), .. } => disks(action)?,
+        Command::Disks { action: Some(action), .. } => asked::disks(action)?,
         Command::Disks { action: None, json, admin } => {
             let answer = admin.client(QUICK).request("GET", admin::DISKS, b"")?;
             let status: DisksStatus = serde_json::from_slice(&answer)?;
@@ -391,157 +374,10 @@ pub fn ask(command: &Command) -> Result<Answer, Box<dyn std::error::Error>> {
             None => String::from_utf8(admin.client(QUICK).request("GET", admin::SETTINGS, b"")?)?,
         },
         Command::Settings { replace: Some(file), force_delete, admin, .. } => {
-            let text =
-                std::fs::read(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
-            let path = format!("{}?force_delete={force_delete}", admin::SETTINGS);
-            admin.client(QUICK).request("PUT", &path, &text)?;
-            "the new settings are in force".to_owned()
+            let report = asked::replace_settings(admin, file, *force_delete)?;
+            let text = crate::status_text::render_settings(&report);
+            return Ok(Answer { text, success: report.refused.is_empty() });
         }
     };
     Ok(Answer { text, success: true })
-}
-
-/// Does something about a cache disk; answers what to say.
-fn disks(action: &DisksAction) -> Result<String, Box<dyn std::error::Error>> {
-    let asked = |name: &DiskName| serde_json::to_vec(&DiskRequest { name: name.clone() });
-    Ok(match action {
-        DisksAction::Release { name, admin } => {
-            admin.client(QUICK).request("POST", admin::DISKS_RELEASE, &asked(name)?)?;
-            format!("cache disk {name} is being emptied; `gateway disks` shows how far it is")
-        }
-        DisksAction::Keep { name, admin } => {
-            admin.client(QUICK).request("POST", admin::DISKS_KEEP, &asked(name)?)?;
-            format!("cache disk {name} is used again")
-        }
-        DisksAction::Forget { name, lose_dirty, json, admin } => {
-            let body = ForgetRequest { name: name.clone(), lose_dirty: *lose_dirty };
-            let body = serde_json::to_vec(&body)?;
-            let answer = admin.client(PATIENT).request("POST", admin::DISKS_FORGET, &body)?;
-            let report: ForgetReport = serde_json::from_slice(&answer)?;
-            if *json {
-                serde_json::to_string_pretty(&report)?
-            } else {
-                crate::disks_text::render_forgotten(name, &report)
-            }
-        }
-    })
-}
-
-/// Asks for a refresh and shows how far it is until it has ended.
-fn refresh(
-    admin: &AdminArgs,
-    request: &RefreshRequest,
-) -> Result<RefreshReport, Box<dyn std::error::Error>> {
-    let body = serde_json::to_vec(request)?;
-    let client = admin.client(PATIENT);
-    let asked = std::thread::spawn(move || client.request("POST", admin::REFRESH, &body));
-    let (mut pause, mut shown) = (Duration::ZERO, String::new());
-    while !asked.is_finished() {
-        // The answer is what counts: a look that fails says nothing of it.
-        if pause >= LOOK_INTERVAL
-            && let Ok(status) = admin.client(QUICK).status()
-        {
-            pause = Duration::ZERO;
-            let line = crate::status_text::render_progress(&status, request);
-            if line != shown {
-                eprint!("{line}");
-                shown = line;
-            }
-        }
-        std::thread::sleep(END_INTERVAL);
-        pause += END_INTERVAL;
-    }
-    let answer = asked.join().map_err(|_| "the request has died")??;
-    Ok(serde_json::from_slice(&answer)?)
-}
-
-/// Tests a connection, here or in a running gateway, and shows each step as it ends; answers whether
-/// the gateway could work with it.
-fn test_connection(
-    share: &ShareName,
-    file: Option<&Path>,
-    stored: &StoredArgs,
-    json: bool,
-    admin: &AdminArgs,
-) -> Result<bool, Box<dyn std::error::Error>> {
-    let kept = stored.read()?;
-    let here = file.is_some() || kept.is_some();
-    let settings = match (file, kept) {
-        (Some(file), kept) => {
-            let text = if file.as_os_str() == "-" {
-                std::io::read_to_string(std::io::stdin())?
-            } else {
-                std::fs::read_to_string(file)
-                    .map_err(|e| format!("cannot read {}: {e}", file.display()))?
-            };
-            let mut settings = Settings::from_toml(&text)?;
-            if let Some(kept) = kept {
-                settings.s3.keep_secrets_of(&kept.s3);
-            }
-            settings
-        }
-        (None, Some(kept)) => kept,
-        (None, None) => {
-            let text = admin.client(QUICK).request("GET", admin::SETTINGS, b"")?;
-            Settings::from_toml(&String::from_utf8(text)?)?
-        }
-    };
-    let found = settings.shares.into_iter().find(|found| found.name == *share);
-    let found = found.ok_or_else(|| format!("no share is called {share}"))?;
-    let target = ConnectionTest { s3: settings.s3, share: found };
-    let mut usable = true;
-    let mut show = |report: StepReport| {
-        usable &= report.is_usable();
-        if json {
-            println!("{}", terminal::lines(&serde_json::to_string(&report).unwrap_or_default()));
-        } else {
-            print!("{}", crate::status_text::render_step(&report));
-        }
-    };
-    if here {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(connection::test(&target, &connection::scratch_name(), &mut show));
-    } else {
-        admin.client(TEST_PATIENCE).test_connection(&target, show)?;
-    }
-    Ok(usable)
-}
-
-/// What fails, up to a number that somebody might read; where it ends if it is cut off.
-fn failing(
-    admin: &AdminArgs,
-    share: Option<&ShareName>,
-) -> Result<FailingPage, Box<dyn std::error::Error>> {
-    let client = admin.client(QUICK);
-    let mut all = FailingPage::default();
-    loop {
-        let body = FailingRequest { share: share.cloned(), after: all.next };
-        let answer = client.request("POST", admin::FAILING, &serde_json::to_vec(&body)?)?;
-        let page: FailingPage = serde_json::from_slice(&answer)?;
-        all.failing.extend(page.failing);
-        all.next = page.next;
-        if all.next.is_none() || all.failing.len() >= FAILING_MAX {
-            return Ok(all);
-        }
-    }
-}
-
-/// All keys that are shown under an alias, up to a number that somebody might read.
-fn keys(
-    admin: &AdminArgs,
-    share: &ShareName,
-) -> Result<Vec<AliasedKey>, Box<dyn std::error::Error>> {
-    let client = admin.client(QUICK);
-    let (mut keys, mut after) = (Vec::new(), 0);
-    while keys.len() < KEYS_MAX {
-        let body = serde_json::to_vec(&KeysRequest { share: share.clone(), after })?;
-        let page: KeysPage =
-            serde_json::from_slice(&client.request("POST", admin::KEYS, &body)?)?;
-        keys.extend(page.keys);
-        match page.next {
-            Some(next) => after = next,
-            None => break,
-        }
-    }
-    Ok(keys)
 }

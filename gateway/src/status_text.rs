@@ -3,7 +3,7 @@ use std::fmt::Write;
 
 use gateway_api::{
     ByteSize, FileStatus, GatewayStatus,
-    admin::{AliasedKey, RefreshReport, RefreshRequest},
+    admin::{AliasedKey, RefreshReport, RefreshRequest, RefusedShare, SettingsReport},
     connection::{Outcome, StepReport},
     failing::{FailingObject, FailingPage},
     figures::Figures,
@@ -12,6 +12,9 @@ use gateway_api::{
 };
 
 use crate::terminal::one_line;
+
+/// Events shown; the document has all that are kept.
+const EVENTS_SHOWN: usize = 5;
 
 /// A status in a few lines, the most important word first.
 pub fn render(status: &GatewayStatus) -> String {
@@ -42,6 +45,10 @@ pub fn render(status: &GatewayStatus) -> String {
     };
     line(format!("cache: {} used, {} free of {}{hits}", cache.used, cache.free, cache.total));
     line(s3_line(&status.figures));
+    for of in status.figures.requests.iter().filter(|of| of.latency.count() > 0) {
+        let (count, mean) = (of.latency.count(), of.latency.mean_ms());
+        line(format!("  {}: {count} of {mean} ms on average", of.operation));
+    }
     for rename in &status.renames {
         line(rename_line(rename));
     }
@@ -85,9 +92,14 @@ pub fn render(status: &GatewayStatus) -> String {
             ));
         }
     }
-    for event in status.events.iter().take(5) {
-        let share = event.share.as_ref().map(|s| format!(" {s}:")).unwrap_or_default();
-        line(format!("event:{share} {}", event.message));
+    for event in status.events.iter().take(EVENTS_SHOWN) {
+        let share = event.share.as_ref().map(|s| format!("/{s}: ")).unwrap_or_default();
+        let (at, kind) = (utc(event.at_unix_seconds), event.kind.as_str());
+        line(format!("event: {at} {kind}: {share}{}", event.message));
+    }
+    let more = status.events.len().saturating_sub(EVENTS_SHOWN);
+    if more > 0 {
+        line(format!("and {more} more events: gateway status --json"));
     }
     text
 }
@@ -118,13 +130,18 @@ fn span(seconds: u64) -> String {
 }
 
 fn s3_line(figures: &Figures) -> String {
-    let (mut requests, mut bad) = (0, 0);
+    let (mut requests, mut bad, mut total_ms) = (0, 0, 0);
     for of in &figures.requests {
         requests += of.latency.count();
         bad += of.throttled + of.failed;
+        total_ms += of.latency.total_ms;
     }
+    let mean = total_ms
+        .checked_div(requests)
+        .map(|mean| format!(" of {mean} ms on average"))
+        .unwrap_or_default();
     format!(
-        "s3: {} up at {}/s, {} down at {}/s, {requests} requests, {bad} of them without a good answer",
+        "s3: {} up at {}/s, {} down at {}/s, {requests} requests{mean}, {bad} of them without a good answer",
         figures.uploaded_bytes,
         ByteSize(figures.upload_bytes_per_second),
         figures.downloaded_bytes,
@@ -196,6 +213,25 @@ pub fn render_progress(status: &GatewayStatus, request: &RefreshRequest) -> Stri
     })
 }
 
+/// What a flush waits for, in a line.
+pub fn render_flush(status: &GatewayStatus) -> String {
+    let upload = &status.upload;
+    let fails = match &upload.last_error {
+        Some(why) if upload.failing > 0 => format!("; {} failing, last: {why}", upload.failing),
+        Some(_) | None => String::new(),
+    };
+    one_line(&format!("still to upload: {}{fails}", to_upload(upload))) + "\n"
+}
+
+/// What new settings have come to.
+pub fn render_settings(report: &SettingsReport) -> String {
+    let mut text = "the new settings are in force".to_owned();
+    for RefusedShare { share, reason } in &report.refused {
+        text.push_str(&format!("\nshare /{share} is not served: {}", one_line(reason)));
+    }
+    text
+}
+
 /// What a refresh has done.
 pub fn render_refresh(request: &RefreshRequest, report: &RefreshReport) -> String {
     let RefreshReport { directories, names, failed, first_failure } = report;
@@ -215,14 +251,18 @@ pub fn render_refresh(request: &RefreshRequest, report: &RefreshReport) -> Strin
     text
 }
 
-/// Keys that are shown under an alias, one a line: path, key, reason.
-pub fn render_keys(keys: &[AliasedKey]) -> String {
+/// Keys that are shown under an alias, one a line: path, key, reason; and whether there are more.
+pub fn render_keys(keys: &[AliasedKey], more: bool) -> String {
     if keys.is_empty() {
         return "every object met so far has its own name".to_owned();
     }
     let line =
         |one: &AliasedKey| format!("{}\t{:?}\t{}\n", one_line(&one.path), one.key, one.reason);
-    keys.iter().map(line).collect()
+    let mut text: String = keys.iter().map(line).collect();
+    if more {
+        text.push_str(&format!("and more: these are the first {}\n", keys.len()));
+    }
+    text
 }
 
 /// What fails, two lines each.
@@ -276,6 +316,7 @@ pub fn render_step(report: &StepReport) -> String {
 mod tests {
     use gateway_api::{
         connection::Step,
+        figures::{Latency, RequestFigures},
         status::{HealthEvent, HealthEventKind},
     };
 
@@ -378,8 +419,9 @@ mod tests {
             path: "s3key%a%1B[2J".to_owned(),
             reason: "a control character".to_owned(),
         };
-        let text = render_keys(&[key]);
-        assert_eq!(text, "s3key%a%1B[2J\t\"p/a\\u{1b}[2J\"\ta control character\n");
+        let line = "s3key%a%1B[2J\t\"p/a\\u{1b}[2J\"\ta control character\n";
+        assert_eq!(render_keys(std::slice::from_ref(&key), false), line);
+        assert_eq!(render_keys(&[key], true), format!("{line}and more: these are the first 1\n"));
     }
 
     /// Whoever may write objects or names a server chooses these: none reaches the terminal of who looks.
@@ -457,6 +499,52 @@ mod tests {
             status.shutdown = word;
             assert_eq!(render(&status).lines().nth(1).unwrap(), format!("{says}{amount}"));
         }
+    }
+
+    #[test]
+    fn events_have_time_and_kind_and_it_is_said_that_there_are_more() {
+        let event = |n: i64| HealthEvent {
+            at_unix_seconds: 1_795_788_003 + n,
+            kind: HealthEventKind::AccessDenied,
+            share: Some("sales".parse().unwrap()),
+            message: "no".to_owned(),
+        };
+        let mut status =
+            GatewayStatus { events: (0..5).map(event).collect(), ..GatewayStatus::default() };
+        let text = render(&status);
+        let first = "event: 2026-11-27 14:00:03 UTC access_denied: /sales: no";
+        assert!(text.lines().any(|line| line == first), "{text}");
+        assert!(text.ends_with("14:00:07 UTC access_denied: /sales: no\n"), "{text}");
+        status.events.extend([event(5), event(6)]);
+        assert!(render(&status).ends_with("\nand 2 more events: gateway status --json\n"));
+    }
+
+    #[test]
+    fn how_long_requests_take_is_said() {
+        let mut latency = Latency { total_ms: 30, ..Latency::default() };
+        latency.classes[1] = 3;
+        let put = RequestFigures {
+            operation: "PutObject".to_owned(),
+            latency,
+            ..RequestFigures::default()
+        };
+        let mut status = GatewayStatus::default();
+        assert!(render(&status).contains(" 0 requests, 0 of them"), "{}", render(&status));
+        status.figures.requests = vec![put];
+        let text = render(&status);
+        assert!(text.contains(" 3 requests of 10 ms on average, 0 of them"), "{text}");
+        assert!(text.contains("\n  PutObject: 3 of 10 ms on average\n"), "{text}");
+    }
+
+    #[test]
+    fn shares_that_are_not_served_are_named() {
+        let refused =
+            RefusedShare { share: "hr".parse().unwrap(), reason: "it is busy".to_owned() };
+        let mut report = SettingsReport { revision: 3, refused: Vec::new() };
+        assert_eq!(render_settings(&report), "the new settings are in force");
+        report.refused.push(refused);
+        let text = "the new settings are in force\nshare /hr is not served: it is busy";
+        assert_eq!(render_settings(&report), text);
     }
 
     #[test]

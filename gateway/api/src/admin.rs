@@ -5,7 +5,7 @@ pub const ADMIN_SOCKET: &str = "/run/gateway/admin.sock";
 /// `GET`: [`crate::GatewayStatus`].
 pub const STATUS: &str = "/v1/status";
 /// `GET`: the settings as TOML without secrets; `PUT`: replaces them (the body is TOML), with the query
-/// [`ReplaceQuery`]. Refused with 409 while a share that they leave out has what S3 does not have.
+/// [`ReplaceQuery`], and answers [`SettingsReport`]. Refused with 409 while a share that they leave out has what S3 does not have.
 pub const SETTINGS: &str = "/v1/settings";
 /// `POST`: list a share's directories again; body [`RefreshRequest`]. Answers [`RefreshReport`] at the
 /// end; meanwhile [`crate::GatewayStatus`] shows how far it is. Hanging up ends it.
@@ -44,6 +44,25 @@ pub struct ReplaceQuery {
     /// Also if shares go of which S3 does not have everything (AWS DeleteFileShare, ForceDelete).
     #[serde(default)]
     pub force_delete: bool,
+}
+
+/// What new settings have come to. They are in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SettingsReport {
+    /// Their revision.
+    pub revision: u64,
+    /// Shares of theirs that cannot be served.
+    #[serde(default)]
+    pub refused: Vec<RefusedShare>,
+}
+
+/// A share that the settings name and that cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RefusedShare {
+    /// Its name.
+    pub share: crate::ShareName,
+    /// Why, and what to do.
+    pub reason: String,
 }
 
 /// Body of [`REFRESH`].

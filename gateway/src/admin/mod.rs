@@ -10,7 +10,10 @@ mod server;
 use async_trait::async_trait;
 use gateway_api::{
     FileStatus, GatewayStatus, Settings,
-    admin::{FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest, ReplaceQuery},
+    admin::{
+        FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest, ReplaceQuery,
+        SettingsReport,
+    },
     connection::{ConnectionTest, StepReport},
     disks::{DiskRequest, DisksStatus, ForgetReport, ForgetRequest},
     failing::{FailingPage, FailingRequest},
@@ -54,7 +57,7 @@ pub trait Control: Send + Sync + 'static {
         &self,
         settings: Settings,
         how: ReplaceQuery,
-    ) -> Result<u64, ControlError>;
+    ) -> Result<SettingsReport, ControlError>;
     /// Returns when everything acknowledged before the call is in S3.
     ///
     /// # Errors
@@ -138,7 +141,7 @@ mod tests {
             &self,
             settings: Settings,
             how: ReplaceQuery,
-        ) -> Result<u64, ControlError> {
+        ) -> Result<SettingsReport, ControlError> {
             if how.force_delete {
                 return Err(ControlError::Conflict("force is known here".to_owned()));
             }
@@ -146,7 +149,7 @@ mod tests {
                 return Err(ControlError::Conflict("read them again".to_owned()));
             }
             *self.settings.lock().unwrap() = settings;
-            Ok(8)
+            Ok(SettingsReport { revision: 8, refused: Vec::new() })
         }
         async fn flush(&self) -> Result<(), ControlError> {
             Err(ControlError::Failed("the bucket does not answer".to_owned()))

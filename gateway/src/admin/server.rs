@@ -18,7 +18,7 @@ use gateway_api::{
     FileStatus, GatewayStatus, Settings,
     admin::{
         self, ErrorBody, FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest,
-        ReplaceQuery,
+        ReplaceQuery, SettingsReport,
     },
     connection::{ConnectionTest, StepReport},
     disks::{DiskRequest, DisksStatus, ForgetReport, ForgetRequest},
@@ -110,10 +110,9 @@ async fn replace_settings(
     State(control): State<Arc<dyn Control>>,
     Query(how): Query<ReplaceQuery>,
     text: String,
-) -> Result<Json<serde_json::Value>, ControlError> {
+) -> Result<Json<SettingsReport>, ControlError> {
     let settings = Settings::from_toml(&text).map_err(|e| ControlError::Invalid(e.to_string()))?;
-    let revision = control.replace_settings(settings, how).await?;
-    Ok(Json(serde_json::json!({ "revision": revision })))
+    Ok(Json(control.replace_settings(settings, how).await?))
 }
 
 async fn flush(State(control): State<Arc<dyn Control>>) -> Result<StatusCode, ControlError> {

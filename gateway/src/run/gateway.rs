@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use gateway_api::{
     ByteSize, FileStatus, GatewayStatus, Settings, ShareName,
     admin::{
-        AliasedKey, FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest, ReplaceQuery,
+        AliasedKey, FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest,
+        ReplaceQuery, SettingsReport,
     },
     connection::{ConnectionTest, Step, StepReport},
     disks::{DiskRequest, DisksStatus, ForgetReport, ForgetRequest},
@@ -201,12 +202,25 @@ async fn find(
         at = match catalog.child(at, part).await {
             Ok(Some(child)) => child.ino,
             Ok(None) | Err(CatalogError::NotDirectory | CatalogError::Gone(_)) => {
-                return Err(ControlError::NotFound(format!("{share}:/{path} is not known here")));
+                return Err(unlisted(share, path));
             }
             Err(error) => return Err(failed(&error)),
         };
     }
     Ok(at)
+}
+
+/// What S3 has and nobody has asked for is not known yet.
+fn unlisted(share: &ShareName, path: &str) -> ControlError {
+    let dir = path.trim_matches('/').rsplit_once('/').map_or("", |(dir, _)| dir);
+    let command = if dir.is_empty() {
+        format!("gateway refresh {share}")
+    } else {
+        format!("gateway refresh {share} '{dir}'")
+    };
+    ControlError::NotFound(format!(
+        "{share}:/{path} is not known here: if it is in the bucket, {command} lists its directory"
+    ))
 }
 
 fn failed(error: &CatalogError) -> ControlError {
@@ -316,7 +330,7 @@ impl Control for Gateway {
         &self,
         mut settings: Settings,
         how: ReplaceQuery,
-    ) -> Result<u64, ControlError> {
+    ) -> Result<SettingsReport, ControlError> {
         let mut state = self.state.lock().await;
         if !how.force_delete {
             state.leaves_nothing(&settings).await?;
@@ -335,7 +349,7 @@ impl Control for Gateway {
             metrics.clone_from(wanted);
             changed
         });
-        Ok(current.revision)
+        Ok(SettingsReport { revision: current.revision, refused: state.shares.refused() })
     }
 
     async fn flush(&self) -> Result<(), ControlError> {

@@ -14,6 +14,7 @@ use std::{
 use async_trait::async_trait;
 use gateway_api::{
     Settings, SettingsError, ShareName, ShareSettings,
+    admin::RefusedShare,
     figures::Figures,
     settings::S3Settings,
     status::{Capabilities, HealthEventKind, ShareState, ShareStatus, UploadStatus},
@@ -194,7 +195,7 @@ impl Shares {
                 Err(error) => {
                     let reason = error.to_string();
                     let name = Some(wanted.name.clone());
-                    self.parts.events.add(HealthEventKind::UploadFailing, name, reason.clone());
+                    self.parts.events.add(HealthEventKind::ShareRefused, name, reason.clone());
                     self.refused.push(Refused { settings: wanted.clone(), reason });
                 }
             }
@@ -343,9 +344,21 @@ impl Shares {
             }
         });
         let refused = self.refused.iter().map(|refused| {
-            status_of(&refused.settings, ShareState::Unavailable(refused.reason.clone()))
+            let state = ShareState::Unavailable(refused.reason.clone());
+            let mut status = status_of(&refused.settings, state);
+            status.figures.notifications = self.parts.events.count(Some(&status.name));
+            status
         });
         running.chain(refused).collect()
+    }
+
+    /// The shares that the settings name and that cannot be served.
+    pub(super) fn refused(&self) -> Vec<RefusedShare> {
+        let told = |refused: &Refused| RefusedShare {
+            share: refused.settings.name.clone(),
+            reason: refused.reason.clone(),
+        };
+        self.refused.iter().map(told).collect()
     }
 
     /// The name of a share that runs.

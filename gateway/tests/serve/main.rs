@@ -295,7 +295,8 @@ fn each_file_says_where_it_stands() {
     assert_eq!(done.etag.expect("a tag").trim_matches('"'), object.etag);
     assert_eq!(gateway.file("2026").expect("a directory").kind, "directory");
     let unknown = gateway.file("2026/none").expect_err("nobody wrote it").to_string();
-    assert_eq!(unknown, "sales:/2026/none is not known here");
+    let hint = "if it is in the bucket, gateway refresh sales '2026' lists its directory";
+    assert_eq!(unknown, format!("sales:/2026/none is not known here: {hint}"));
 }
 
 /// semantics.md "Objects that others write" and "Names": a whole tree listed again by command, though no

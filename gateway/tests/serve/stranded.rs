@@ -49,6 +49,16 @@ fn a_share_with_dirty_files_is_let_go_only_by_force_and_told_until_it_is_back() 
     // What is left behind already is no reason against other changes.
     gateway.replace_settings(&renamed.replace("= 50", "= 60"));
 
+    // Another bucket for a share that waits is no share that goes: it is not served, and said so.
+    let sales =
+        |bucket: &str| renamed.replace("\"sold\"", "\"sales\"").replace("\"bucket\"", bucket);
+    fs::write(home.path("renamed.toml"), sales("\"elsewhere\"")).expect("it can be written");
+    let gone = Gateway::command(&home, &replace).expect_err("it is not served");
+    assert_eq!(gone, "", "the settings are in force, and it fails without a complaint");
+    let status = gateway.status();
+    let told = status.events.iter().find(|one| one.kind == HealthEventKind::ShareRefused);
+    assert!(told.expect("an event").message.contains("bucket"), "{told:?}");
+
     store.faults().clear();
     assert_eq!(keys(&store), Vec::<String>::new(), "it waits for its share");
     gateway.replace_settings(&right);
