@@ -12,6 +12,8 @@ use gateway_api::{
     disks::{DiskName, DiskNameError, DisksStatus},
     status::Shutdown,
 };
+use serde::Serialize;
+use serde_json::json;
 
 pub use self::stored::StoredArgs;
 
@@ -41,6 +43,9 @@ pub enum Command {
     /// Print one word: `safe` if everything written is in S3, `uploading`, or `stuck`. Only `safe` ends
     /// with success.
     Safe {
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
         /// Which gateway to ask.
         #[command(flatten)]
         admin: AdminArgs,
@@ -66,6 +71,9 @@ pub enum Command {
     },
     /// Wait until everything written so far is in S3.
     Flush {
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
         /// Which gateway to ask.
         #[command(flatten)]
         admin: AdminArgs,
@@ -80,6 +88,9 @@ pub enum Command {
         /// Everything below it too; how far it is shows on standard error and in the status.
         #[arg(long)]
         recursive: bool,
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
         /// Which gateway to ask.
         #[command(flatten)]
         admin: AdminArgs,
@@ -131,6 +142,9 @@ pub enum Command {
     Sslcheck {
         /// Whom to ask: HOST, HOST:PORT, [IPV6]:PORT; port 443 by default.
         server: String,
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
         /// Where the settings are kept: their CA bundle counts.
         #[command(flatten)]
         stored: StoredArgs,
@@ -142,6 +156,9 @@ pub enum Command {
         share: ShareName,
         /// Key, below the share's prefix.
         key: String,
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
         /// Where the settings are kept.
         #[command(flatten)]
         stored: StoredArgs,
@@ -186,6 +203,9 @@ pub enum DisksAction {
     Release {
         /// Its name.
         name: DiskName,
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
         /// Which gateway to ask.
         #[command(flatten)]
         admin: AdminArgs,
@@ -194,6 +214,9 @@ pub enum DisksAction {
     Keep {
         /// Its name.
         name: DiskName,
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
         /// Which gateway to ask.
         #[command(flatten)]
         admin: AdminArgs,
@@ -297,9 +320,10 @@ pub struct Answer {
 pub fn ask(command: &Command) -> Result<Answer, Box<dyn std::error::Error>> {
     let text = match command {
         Command::Serve(_) => unreachable!("main runs serve itself"),
-        Command::Safe { admin } => {
+        Command::Safe { json, admin } => {
             let shutdown = admin.client(QUICK).status()?.shutdown;
-            let text = shutdown.as_str().to_owned();
+            let text =
+                or_json(*json, &json!({ "shutdown": shutdown }), || shutdown.as_str().to_owned())?;
             return Ok(Answer { text, success: shutdown == Shutdown::Safe });
         }
         Command::Metrics { admin } => crate::prometheus::render(&admin.client(QUICK).status()?),
@@ -314,57 +338,47 @@ pub fn ask(command: &Command) -> Result<Answer, Box<dyn std::error::Error>> {
             let body = serde_json::to_vec(&body)?;
             let answer = admin.client(QUICK).request("POST", admin::FILE, &body)?;
             let status: FileStatus = serde_json::from_slice(&answer)?;
-            if *json {
-                serde_json::to_string_pretty(&status)?
-            } else {
-                crate::status_text::render_file(&status)
-            }
+            or_json(*json, &status, || crate::status_text::render_file(&status))?
         }
-        Command::Flush { admin } => {
+        Command::Flush { json, admin } => {
             asked::flush(admin)?;
-            "everything written before this command is in S3".to_owned()
+            let words = || "everything written before this command is in S3".to_owned();
+            or_json(*json, &json!({ "flushed": true }), words)?
         }
-        Command::Refresh { share, path, recursive, admin } => {
+        Command::Refresh { share, path, recursive, json, admin } => {
             let body =
                 RefreshRequest { share: share.clone(), path: path.clone(), recursive: *recursive };
-            crate::status_text::render_refresh(&body, &asked::refresh(admin, &body)?)
+            let report = asked::refresh(admin, &body)?;
+            or_json(*json, &report, || crate::status_text::render_refresh(&body, &report))?
         }
         Command::Keys { share, json, admin } => {
             let (keys, more) = asked::keys(admin, share)?;
-            if *json {
-                if more {
-                    eprintln!("and more: these are the first {}", keys.len());
-                }
-                serde_json::to_string_pretty(&keys)?
-            } else {
-                crate::status_text::render_keys(&keys, more)
+            if *json && more {
+                eprintln!("and more: these are the first {}", keys.len());
             }
+            or_json(*json, &keys, || crate::status_text::render_keys(&keys, more))?
         }
         Command::Failing { share, json, admin } => {
             let page = asked::failing(admin, share.as_ref())?;
-            if *json {
-                serde_json::to_string_pretty(&page)?
-            } else {
-                crate::status_text::render_failing(&page)
-            }
+            or_json(*json, &page, || crate::status_text::render_failing(&page))?
         }
         Command::TestConnection { share, settings, stored, json, admin } => {
             let success = asked::test_connection(share, settings.as_deref(), stored, *json, admin)?;
             return Ok(Answer { text: String::new(), success });
         }
-        Command::Sslcheck { server, stored } => stored::sslcheck(stored, server)?,
-        Command::PutObject { share, key, stored } => {
-            stored::put_object(stored, share, key, std::io::stdin())?
+        Command::Sslcheck { server, json, stored } => {
+            let lines = stored::sslcheck(stored, server)?;
+            or_json(*json, &json!({ "server": server, "shows": lines }), || lines.join("\n"))?
+        }
+        Command::PutObject { share, key, json, stored } => {
+            let put = stored::put_object(stored, share, key, std::io::stdin())?;
+            or_json(*json, &put, || put.to_string())?
         }
         Command::Disks { action: Some(action), .. } => asked::disks(action)?,
         Command::Disks { action: None, json, admin } => {
             let answer = admin.client(QUICK).request("GET", admin::DISKS, b"")?;
             let status: DisksStatus = serde_json::from_slice(&answer)?;
-            if *json {
-                serde_json::to_string_pretty(&status)?
-            } else {
-                crate::disks_text::render(&status)
-            }
+            or_json(*json, &status, || crate::disks_text::render(&status))?
         }
         Command::Settings { replace: None, stored, admin, .. } => match stored.read()? {
             Some(mut settings) => {
@@ -380,4 +394,13 @@ pub fn ask(command: &Command) -> Result<Answer, Box<dyn std::error::Error>> {
         }
     };
     Ok(Answer { text, success: true })
+}
+
+/// The document, or the same in words.
+fn or_json(
+    json: bool,
+    document: &impl Serialize,
+    words: impl FnOnce() -> String,
+) -> serde_json::Result<String> {
+    if json { serde_json::to_string_pretty(document) } else { Ok(words()) }
 }

@@ -11,7 +11,9 @@ use gateway_api::{
     failing::{FailingPage, FailingRequest},
 };
 
-use super::{AdminArgs, DisksAction, QUICK, StoredArgs};
+use serde_json::json;
+
+use super::{AdminArgs, DisksAction, QUICK, StoredArgs, or_json};
 use crate::{
     connection,
     status_text::{render_flush, render_progress},
@@ -37,24 +39,24 @@ const PATIENT: Duration = Duration::from_secs(24 * 3600);
 pub(super) fn disks(action: &DisksAction) -> Result<String, BoxError> {
     let asked = |name: &DiskName| serde_json::to_vec(&DiskRequest { name: name.clone() });
     Ok(match action {
-        DisksAction::Release { name, admin } => {
+        DisksAction::Release { name, json, admin } => {
             admin.client(QUICK).request("POST", admin::DISKS_RELEASE, &asked(name)?)?;
-            format!("cache disk {name} is being emptied; `gateway disks` shows how far it is")
+            or_json(*json, &json!({ "name": name, "draining": true }), || {
+                format!("cache disk {name} is being emptied; `gateway disks` shows how far it is")
+            })?
         }
-        DisksAction::Keep { name, admin } => {
+        DisksAction::Keep { name, json, admin } => {
             admin.client(QUICK).request("POST", admin::DISKS_KEEP, &asked(name)?)?;
-            format!("cache disk {name} is used again")
+            or_json(*json, &json!({ "name": name, "draining": false }), || {
+                format!("cache disk {name} is used again")
+            })?
         }
         DisksAction::Forget { name, lose_dirty, json, admin } => {
             let body = ForgetRequest { name: name.clone(), lose_dirty: *lose_dirty };
             let body = serde_json::to_vec(&body)?;
             let answer = admin.client(PATIENT).request("POST", admin::DISKS_FORGET, &body)?;
             let report: ForgetReport = serde_json::from_slice(&answer)?;
-            if *json {
-                serde_json::to_string_pretty(&report)?
-            } else {
-                crate::disks_text::render_forgotten(name, &report)
-            }
+            or_json(*json, &report, || crate::disks_text::render_forgotten(name, &report))?
         }
     })
 }
