@@ -1,27 +1,21 @@
 //! The command line: what `gateway` can be told.
+mod asked;
 mod stored;
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use gateway_api::{
-    FileStatus, Settings, ShareName,
-    admin::{
-        self, ADMIN_SOCKET, AliasedKey, FileRequest, KeysPage, KeysRequest, RefreshReport,
-        RefreshRequest,
-    },
+    FileStatus, ShareName,
+    admin::{self, ADMIN_SOCKET, FileRequest, RefreshRequest},
     client::AdminClient,
-    connection::{ConnectionTest, StepReport},
-    disks::{DiskName, DiskNameError, DiskRequest, DisksStatus, ForgetReport, ForgetRequest},
+    disks::{DiskName, DiskNameError, DisksStatus},
     status::Shutdown,
 };
+use serde::Serialize;
+use serde_json::json;
 
 pub use self::stored::StoredArgs;
-use crate::connection;
 
 /// The NFS gateway of Tidegate: files on the cache disk at once, in the bucket seconds later.
 #[derive(Debug, Parser)]
@@ -49,6 +43,9 @@ pub enum Command {
     /// Print one word: `safe` if everything written is in S3, `uploading`, or `stuck`. Only `safe` ends
     /// with success.
     Safe {
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
         /// Which gateway to ask.
         #[command(flatten)]
         admin: AdminArgs,
@@ -74,6 +71,9 @@ pub enum Command {
     },
     /// Wait until everything written so far is in S3.
     Flush {
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
         /// Which gateway to ask.
         #[command(flatten)]
         admin: AdminArgs,
@@ -88,6 +88,21 @@ pub enum Command {
         /// Everything below it too; how far it is shows on standard error and in the status.
         #[arg(long)]
         recursive: bool,
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Which gateway to ask.
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// List what fails to get to S3: which files and deletions, since when, how often, why, and when it is tried
+    /// again.
+    Failing {
+        /// The share; all if left out.
+        share: Option<ShareName>,
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
         /// Which gateway to ask.
         #[command(flatten)]
         admin: AdminArgs,
@@ -127,6 +142,9 @@ pub enum Command {
     Sslcheck {
         /// Whom to ask: HOST, HOST:PORT, [IPV6]:PORT; port 443 by default.
         server: String,
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
         /// Where the settings are kept: their CA bundle counts.
         #[command(flatten)]
         stored: StoredArgs,
@@ -138,6 +156,9 @@ pub enum Command {
         share: ShareName,
         /// Key, below the share's prefix.
         key: String,
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
         /// Where the settings are kept.
         #[command(flatten)]
         stored: StoredArgs,
@@ -161,6 +182,10 @@ pub enum Command {
         /// Replace them by this TOML file; without it they are printed, secrets left out.
         #[arg(long, value_name = "FILE", conflicts_with = "state")]
         replace: Option<PathBuf>,
+        /// Replace them also if a share goes of which S3 does not have everything. That waits on the cache disk, until
+        /// a share of the same name, bucket and prefix is set again.
+        #[arg(long, requires = "replace")]
+        force_delete: bool,
         /// Where the settings are kept, if no gateway is to be asked.
         #[command(flatten)]
         stored: StoredArgs,
@@ -178,6 +203,9 @@ pub enum DisksAction {
     Release {
         /// Its name.
         name: DiskName,
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
         /// Which gateway to ask.
         #[command(flatten)]
         admin: AdminArgs,
@@ -186,6 +214,9 @@ pub enum DisksAction {
     Keep {
         /// Its name.
         name: DiskName,
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
         /// Which gateway to ask.
         #[command(flatten)]
         admin: AdminArgs,
@@ -272,15 +303,6 @@ impl AdminArgs {
 }
 
 const QUICK: Duration = Duration::from_secs(30);
-/// Longest step of a connection's test: four addresses that do not answer.
-const TEST_PATIENCE: Duration = Duration::from_secs(120);
-/// How often the progress of a refresh is looked at, and whether it has ended.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-const END_INTERVAL: Duration = Duration::from_millis(50);
-/// Keys printed at most.
-const KEYS_MAX: usize = 100_000;
-/// A flush waits for uploads: a day is longer than anybody watches.
-const PATIENT: Duration = Duration::from_secs(24 * 3600);
 
 /// What a command has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -298,9 +320,10 @@ pub struct Answer {
 pub fn ask(command: &Command) -> Result<Answer, Box<dyn std::error::Error>> {
     let text = match command {
         Command::Serve(_) => unreachable!("main runs serve itself"),
-        Command::Safe { admin } => {
+        Command::Safe { json, admin } => {
             let shutdown = admin.client(QUICK).status()?.shutdown;
-            let text = shutdown.as_str().to_owned();
+            let text =
+                or_json(*json, &json!({ "shutdown": shutdown }), || shutdown.as_str().to_owned())?;
             return Ok(Answer { text, success: shutdown == Shutdown::Safe });
         }
         Command::Metrics { admin } => crate::prometheus::render(&admin.client(QUICK).status()?),
@@ -315,186 +338,69 @@ pub fn ask(command: &Command) -> Result<Answer, Box<dyn std::error::Error>> {
             let body = serde_json::to_vec(&body)?;
             let answer = admin.client(QUICK).request("POST", admin::FILE, &body)?;
             let status: FileStatus = serde_json::from_slice(&answer)?;
-            if *json {
-                serde_json::to_string_pretty(&status)?
-            } else {
-                crate::status_text::render_file(&status)
-            }
+            or_json(*json, &status, || crate::status_text::render_file(&status))?
         }
-        Command::Flush { admin } => {
-            admin.client(PATIENT).request("POST", admin::FLUSH, b"")?;
-            "everything written before this command is in S3".to_owned()
+        Command::Flush { json, admin } => {
+            asked::flush(admin)?;
+            let words = || "everything written before this command is in S3".to_owned();
+            or_json(*json, &json!({ "flushed": true }), words)?
         }
-        Command::Refresh { share, path, recursive, admin } => {
+        Command::Refresh { share, path, recursive, json, admin } => {
             let body =
                 RefreshRequest { share: share.clone(), path: path.clone(), recursive: *recursive };
-            crate::status_text::render_refresh(&body, &refresh(admin, &body)?)
+            let report = asked::refresh(admin, &body)?;
+            or_json(*json, &report, || crate::status_text::render_refresh(&body, &report))?
         }
         Command::Keys { share, json, admin } => {
-            let keys = keys(admin, share)?;
-            if *json {
-                serde_json::to_string_pretty(&keys)?
-            } else {
-                crate::status_text::render_keys(&keys)
+            let (keys, more) = asked::keys(admin, share)?;
+            if *json && more {
+                eprintln!("and more: these are the first {}", keys.len());
             }
+            or_json(*json, &keys, || crate::status_text::render_keys(&keys, more))?
+        }
+        Command::Failing { share, json, admin } => {
+            let page = asked::failing(admin, share.as_ref())?;
+            or_json(*json, &page, || crate::status_text::render_failing(&page))?
         }
         Command::TestConnection { share, settings, stored, json, admin } => {
-            let success = test_connection(share, settings.as_deref(), stored, *json, admin)?;
+            let success = asked::test_connection(share, settings.as_deref(), stored, *json, admin)?;
             return Ok(Answer { text: String::new(), success });
         }
-        Command::Sslcheck { server, stored } => stored::sslcheck(stored, server)?,
-        Command::PutObject { share, key, stored } => {
-            stored::put_object(stored, share, key, std::io::stdin())?
+        Command::Sslcheck { server, json, stored } => {
+            let lines = stored::sslcheck(stored, server)?;
+            or_json(*json, &json!({ "server": server, "shows": lines }), || lines.join("\n"))?
         }
-        Command::Disks { action: Some(action), .. } => disks(action)?,
+        Command::PutObject { share, key, json, stored } => {
+            let put = stored::put_object(stored, share, key, std::io::stdin())?;
+            or_json(*json, &put, || put.to_string())?
+        }
+        Command::Disks { action: Some(action), .. } => asked::disks(action)?,
         Command::Disks { action: None, json, admin } => {
             let answer = admin.client(QUICK).request("GET", admin::DISKS, b"")?;
             let status: DisksStatus = serde_json::from_slice(&answer)?;
-            if *json {
-                serde_json::to_string_pretty(&status)?
-            } else {
-                crate::disks_text::render(&status)
-            }
+            or_json(*json, &status, || crate::disks_text::render(&status))?
         }
-        Command::Settings { replace: None, stored, admin } => match stored.read()? {
+        Command::Settings { replace: None, stored, admin, .. } => match stored.read()? {
             Some(mut settings) => {
                 settings.s3.forget_secrets();
                 settings.to_toml()?
             }
             None => String::from_utf8(admin.client(QUICK).request("GET", admin::SETTINGS, b"")?)?,
         },
-        Command::Settings { replace: Some(file), admin, .. } => {
-            let text =
-                std::fs::read(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
-            admin.client(QUICK).request("PUT", admin::SETTINGS, &text)?;
-            "the new settings are in force".to_owned()
+        Command::Settings { replace: Some(file), force_delete, admin, .. } => {
+            let report = asked::replace_settings(admin, file, *force_delete)?;
+            let text = crate::status_text::render_settings(&report);
+            return Ok(Answer { text, success: report.refused.is_empty() });
         }
     };
     Ok(Answer { text, success: true })
 }
 
-/// Does something about a cache disk; answers what to say.
-fn disks(action: &DisksAction) -> Result<String, Box<dyn std::error::Error>> {
-    let asked = |name: &DiskName| serde_json::to_vec(&DiskRequest { name: name.clone() });
-    Ok(match action {
-        DisksAction::Release { name, admin } => {
-            admin.client(QUICK).request("POST", admin::DISKS_RELEASE, &asked(name)?)?;
-            format!("cache disk {name} is being emptied; `gateway disks` shows how far it is")
-        }
-        DisksAction::Keep { name, admin } => {
-            admin.client(QUICK).request("POST", admin::DISKS_KEEP, &asked(name)?)?;
-            format!("cache disk {name} is used again")
-        }
-        DisksAction::Forget { name, lose_dirty, json, admin } => {
-            let body = ForgetRequest { name: name.clone(), lose_dirty: *lose_dirty };
-            let body = serde_json::to_vec(&body)?;
-            let answer = admin.client(PATIENT).request("POST", admin::DISKS_FORGET, &body)?;
-            let report: ForgetReport = serde_json::from_slice(&answer)?;
-            if *json {
-                serde_json::to_string_pretty(&report)?
-            } else {
-                crate::disks_text::render_forgotten(name, &report)
-            }
-        }
-    })
-}
-
-/// Asks for a refresh and shows how far it is until it has ended.
-fn refresh(
-    admin: &AdminArgs,
-    request: &RefreshRequest,
-) -> Result<RefreshReport, Box<dyn std::error::Error>> {
-    let body = serde_json::to_vec(request)?;
-    let client = admin.client(PATIENT);
-    let asked = std::thread::spawn(move || client.request("POST", admin::REFRESH, &body));
-    let (mut pause, mut shown) = (Duration::ZERO, String::new());
-    while !asked.is_finished() {
-        // The answer is what counts: a look that fails says nothing of it.
-        if pause >= LOOK_INTERVAL
-            && let Ok(status) = admin.client(QUICK).status()
-        {
-            pause = Duration::ZERO;
-            let line = crate::status_text::render_progress(&status, request);
-            if line != shown {
-                eprint!("{line}");
-                shown = line;
-            }
-        }
-        std::thread::sleep(END_INTERVAL);
-        pause += END_INTERVAL;
-    }
-    let answer = asked.join().map_err(|_| "the request has died")??;
-    Ok(serde_json::from_slice(&answer)?)
-}
-
-/// Tests a connection, here or in a running gateway, and shows each step as it ends; answers whether
-/// the gateway could work with it.
-fn test_connection(
-    share: &ShareName,
-    file: Option<&Path>,
-    stored: &StoredArgs,
+/// The document, or the same in words.
+fn or_json(
     json: bool,
-    admin: &AdminArgs,
-) -> Result<bool, Box<dyn std::error::Error>> {
-    let kept = stored.read()?;
-    let here = file.is_some() || kept.is_some();
-    let settings = match (file, kept) {
-        (Some(file), kept) => {
-            let text = if file.as_os_str() == "-" {
-                std::io::read_to_string(std::io::stdin())?
-            } else {
-                std::fs::read_to_string(file)
-                    .map_err(|e| format!("cannot read {}: {e}", file.display()))?
-            };
-            let mut settings = Settings::from_toml(&text)?;
-            if let Some(kept) = kept {
-                settings.s3.keep_secrets_of(&kept.s3);
-            }
-            settings
-        }
-        (None, Some(kept)) => kept,
-        (None, None) => {
-            let text = admin.client(QUICK).request("GET", admin::SETTINGS, b"")?;
-            Settings::from_toml(&String::from_utf8(text)?)?
-        }
-    };
-    let found = settings.shares.into_iter().find(|found| found.name == *share);
-    let found = found.ok_or_else(|| format!("no share is called {share}"))?;
-    let target = ConnectionTest { s3: settings.s3, share: found };
-    let mut usable = true;
-    let mut show = |report: StepReport| {
-        usable &= report.is_usable();
-        if json {
-            println!("{}", serde_json::to_string(&report).unwrap_or_default());
-        } else {
-            print!("{}", crate::status_text::render_step(&report));
-        }
-    };
-    if here {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(connection::test(&target, &connection::scratch_name(), &mut show));
-    } else {
-        admin.client(TEST_PATIENCE).test_connection(&target, show)?;
-    }
-    Ok(usable)
-}
-
-/// All keys that are shown under an alias, up to a number that somebody might read.
-fn keys(
-    admin: &AdminArgs,
-    share: &ShareName,
-) -> Result<Vec<AliasedKey>, Box<dyn std::error::Error>> {
-    let client = admin.client(QUICK);
-    let (mut keys, mut after) = (Vec::new(), 0);
-    while keys.len() < KEYS_MAX {
-        let body = serde_json::to_vec(&KeysRequest { share: share.clone(), after })?;
-        let page: KeysPage =
-            serde_json::from_slice(&client.request("POST", admin::KEYS, &body)?)?;
-        keys.extend(page.keys);
-        match page.next {
-            Some(next) => after = next,
-            None => break,
-        }
-    }
-    Ok(keys)
+    document: &impl Serialize,
+    words: impl FnOnce() -> String,
+) -> serde_json::Result<String> {
+    if json { serde_json::to_string_pretty(document) } else { Ok(words()) }
 }

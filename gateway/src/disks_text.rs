@@ -1,12 +1,14 @@
 //! The cache disks as people read them.
 use gateway_api::disks::{DiskName, DiskState, DiskStatus, DisksStatus, ForgetReport};
 
+use crate::terminal::one_line;
+
 /// Two lines for each disk.
 pub fn render(status: &DisksStatus) -> String {
-    let each = status
-        .disks
-        .iter()
-        .map(|disk| format!("{}: {}, {}\n  {}\n", disk.name, state(disk), disk.path, holds(disk)));
+    let each = status.disks.iter().map(|disk| {
+        let first = format!("{}: {}, {}", disk.name, state(disk), disk.path);
+        format!("{}\n  {}\n", one_line(&first), holds(disk))
+    });
     each.collect()
 }
 
@@ -46,7 +48,7 @@ pub fn render_forgotten(name: &DiskName, report: &ForgetReport) -> String {
         vec![format!("cache disk {name} is forgotten; {} files were lost", report.lost_files)];
     lines.extend(report.lost.iter().map(|lost| {
         let share = lost.share.as_ref().map(|share| format!("{share}:/")).unwrap_or_default();
-        format!("  {share}{} ({})", lost.path, lost.size)
+        format!("  {share}{} ({})", one_line(&lost.path), lost.size)
     }));
     let more = report.lost_files.saturating_sub(report.lost.len() as u64);
     if more > 0 {

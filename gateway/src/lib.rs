@@ -44,6 +44,8 @@ pub mod sums;
 #[cfg(feature = "service")]
 pub mod systemd;
 pub mod tasks;
+#[cfg(feature = "service")]
+pub mod terminal;
 pub mod upload;
 pub mod verified;
 pub mod vfs;

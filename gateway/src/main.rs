@@ -7,6 +7,7 @@ use gateway::{
     logging,
     run::{self, RunError},
     systemd::{self, HandedSockets},
+    terminal,
 };
 
 /// Tells the supervisor that starting again would not help and an operator is needed.
@@ -18,12 +19,12 @@ fn main() -> ExitCode {
         return match cli::ask(&cli.command) {
             Ok(answer) => {
                 if !answer.text.is_empty() {
-                    println!("{}", answer.text.trim_end());
+                    println!("{}", terminal::lines(answer.text.trim_end()));
                 }
                 if answer.success { ExitCode::SUCCESS } else { ExitCode::FAILURE }
             }
             Err(error) => {
-                eprintln!("gateway: {error}");
+                eprintln!("gateway: {}", terminal::lines(&error.to_string()));
                 ExitCode::FAILURE
             }
         };

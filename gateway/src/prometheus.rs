@@ -194,7 +194,11 @@ fn transfers(page: &mut Page, status: &GatewayStatus) {
         "File shares whose bucket does not answer.",
         unavailable.count(),
     );
-    page.gauge("HealthNotifications", "Events kept in the status.", status.events.len());
+    page.count(
+        status,
+        ("HealthNotifications", COUNTER, "How often the operator was told something."),
+        |source| source.figures.notifications,
+    );
 }
 
 fn clients(page: &mut Page, status: &GatewayStatus) {
@@ -278,7 +282,8 @@ mod tests {
             latency,
             ..RequestFigures::default()
         }];
-        let figures = Figures { reads: 4, read_hits: 1, requests, ..Figures::default() };
+        let figures =
+            Figures { reads: 4, read_hits: 1, notifications: 7, requests, ..Figures::default() };
         let upload = UploadStatus { dirty_bytes: ByteSize(5), ..UploadStatus::default() };
         GatewayStatus {
             cache: CacheStatus { total: ByteSize(100), used: ByteSize(20), free: ByteSize(80) },
@@ -315,6 +320,9 @@ mod tests {
             "S3RequestTime_sum{operation=\"PutObject\"} 30",
             "S3PutObjectRequestTime_count 3",
             "FileSharesUnavailable 0",
+            "# TYPE HealthNotifications counter",
+            "HealthNotifications 7",
+            "HealthNotifications{share=\"sales\"} 7",
         ] {
             assert!(page.lines().any(|seen| seen == line), "{line} is not in\n{page}");
         }

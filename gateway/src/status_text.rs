@@ -3,11 +3,18 @@ use std::fmt::Write;
 
 use gateway_api::{
     ByteSize, FileStatus, GatewayStatus,
-    admin::{AliasedKey, RefreshReport, RefreshRequest},
+    admin::{AliasedKey, RefreshReport, RefreshRequest, RefusedShare, SettingsReport},
     connection::{Outcome, StepReport},
+    failing::{FailingObject, FailingPage},
     figures::Figures,
     status::{Ability, Capabilities, FileState, RenameStatus, ShareState, Shutdown, UploadStatus},
+    utc,
 };
+
+use crate::terminal::one_line;
+
+/// Events shown; the document has all that are kept.
+const EVENTS_SHOWN: usize = 5;
 
 /// A status in a few lines, the most important word first.
 pub fn render(status: &GatewayStatus) -> String {
@@ -20,7 +27,7 @@ pub fn render(status: &GatewayStatus) -> String {
     };
     let cache = &status.cache;
     let mut line = |words: String| {
-        text.push_str(&words);
+        text.push_str(&one_line(&words));
         text.push('\n');
     };
     line(format!("gateway {}, up {} s", status.version, status.uptime_seconds));
@@ -38,6 +45,10 @@ pub fn render(status: &GatewayStatus) -> String {
     };
     line(format!("cache: {} used, {} free of {}{hits}", cache.used, cache.free, cache.total));
     line(s3_line(&status.figures));
+    for of in status.figures.requests.iter().filter(|of| of.latency.count() > 0) {
+        let (count, mean) = (of.latency.count(), of.latency.mean_ms());
+        line(format!("  {}: {count} of {mean} ms on average", of.operation));
+    }
     for rename in &status.renames {
         line(rename_line(rename));
     }
@@ -71,21 +82,24 @@ pub fn render(status: &GatewayStatus) -> String {
     }
     for share in &status.shares {
         for refresh in &share.refreshes {
-            writeln!(
-                text,
+            line(format!(
                 "refresh of {}:/{}: {} of {} directories so far, {} names",
                 share.name,
                 refresh.path,
                 refresh.directories_done,
                 refresh.directories_found,
                 refresh.names
-            )
-            .expect("writing to a string works");
+            ));
         }
     }
-    for event in status.events.iter().take(5) {
-        let share = event.share.as_ref().map(|s| format!(" {s}:")).unwrap_or_default();
-        writeln!(text, "event:{share} {}", event.message).expect("writing to a string works");
+    for event in status.events.iter().take(EVENTS_SHOWN) {
+        let share = event.share.as_ref().map(|s| format!("/{s}: ")).unwrap_or_default();
+        let (at, kind) = (utc(event.at_unix_seconds), event.kind.as_str());
+        line(format!("event: {at} {kind}: {share}{}", event.message));
+    }
+    let more = status.events.len().saturating_sub(EVENTS_SHOWN);
+    if more > 0 {
+        line(format!("and {more} more events: gateway status --json"));
     }
     text
 }
@@ -116,13 +130,18 @@ fn span(seconds: u64) -> String {
 }
 
 fn s3_line(figures: &Figures) -> String {
-    let (mut requests, mut bad) = (0, 0);
+    let (mut requests, mut bad, mut total_ms) = (0, 0, 0);
     for of in &figures.requests {
         requests += of.latency.count();
         bad += of.throttled + of.failed;
+        total_ms += of.latency.total_ms;
     }
+    let mean = total_ms
+        .checked_div(requests)
+        .map(|mean| format!(" of {mean} ms on average"))
+        .unwrap_or_default();
     format!(
-        "s3: {} up at {}/s, {} down at {}/s, {requests} requests, {bad} of them without a good answer",
+        "s3: {} up at {}/s, {} down at {}/s, {requests} requests{mean}, {bad} of them without a good answer",
         figures.uploaded_bytes,
         ByteSize(figures.upload_bytes_per_second),
         figures.downloaded_bytes,
@@ -175,7 +194,8 @@ pub fn render_file(status: &FileStatus) -> String {
         (Some(etag), None) => format!("S3 has {etag}"),
         (None, _) => "S3 has none yet".to_owned(),
     };
-    format!("{kind}, {size}, {cached} of it cached\n{state}\ns3://{bucket}/{key}: {version}\n")
+    let (state, place) = (one_line(&state), one_line(&format!("s3://{bucket}/{key}: {version}")));
+    format!("{kind}, {size}, {cached} of it cached\n{state}\n{place}\n")
 }
 
 /// How far the refresh is that was asked for, in a line; nothing if it is not under way.
@@ -193,16 +213,35 @@ pub fn render_progress(status: &GatewayStatus, request: &RefreshRequest) -> Stri
     })
 }
 
+/// What a flush waits for, in a line.
+pub fn render_flush(status: &GatewayStatus) -> String {
+    let upload = &status.upload;
+    let fails = match &upload.last_error {
+        Some(why) if upload.failing > 0 => format!("; {} failing, last: {why}", upload.failing),
+        Some(_) | None => String::new(),
+    };
+    one_line(&format!("still to upload: {}{fails}", to_upload(upload))) + "\n"
+}
+
+/// What new settings have come to.
+pub fn render_settings(report: &SettingsReport) -> String {
+    let mut text = "the new settings are in force".to_owned();
+    for RefusedShare { share, reason } in &report.refused {
+        text.push_str(&format!("\nshare /{share} is not served: {}", one_line(reason)));
+    }
+    text
+}
+
 /// What a refresh has done.
 pub fn render_refresh(request: &RefreshRequest, report: &RefreshReport) -> String {
     let RefreshReport { directories, names, failed, first_failure } = report;
     let mut text = format!(
         "{}:/{}: {directories} directories listed again, {names} names",
         request.share,
-        request.path.trim_matches('/')
+        one_line(request.path.trim_matches('/'))
     );
     if *failed > 0 {
-        let why = first_failure.as_deref().unwrap_or("no reason recorded");
+        let why = one_line(first_failure.as_deref().unwrap_or("no reason recorded"));
         write!(
             text,
             "\n{failed} directories could not be listed and are as they were; first: {why}"
@@ -212,13 +251,48 @@ pub fn render_refresh(request: &RefreshRequest, report: &RefreshReport) -> Strin
     text
 }
 
-/// Keys that are shown under an alias, one a line: path, key, reason.
-pub fn render_keys(keys: &[AliasedKey]) -> String {
+/// Keys that are shown under an alias, one a line: path, key, reason; and whether there are more.
+pub fn render_keys(keys: &[AliasedKey], more: bool) -> String {
     if keys.is_empty() {
         return "every object met so far has its own name".to_owned();
     }
-    let line = |one: &AliasedKey| format!("{}\t{:?}\t{}\n", one.path, one.key, one.reason);
-    keys.iter().map(line).collect()
+    let line =
+        |one: &AliasedKey| format!("{}\t{:?}\t{}\n", one_line(&one.path), one.key, one.reason);
+    let mut text: String = keys.iter().map(line).collect();
+    if more {
+        text.push_str(&format!("and more: these are the first {}\n", keys.len()));
+    }
+    text
+}
+
+/// What fails, two lines each.
+pub fn render_failing(page: &FailingPage) -> String {
+    if page.failing.is_empty() {
+        return "nothing fails".to_owned();
+    }
+    let each = |one: &FailingObject| {
+        let place = one.path.as_ref().map_or_else(
+            || format!("object {} of {}", one.key, one.share),
+            |path| format!("{}:/{path}", one.share),
+        );
+        let since = one.since_unix_seconds.map(|at| format!(", waits since {}", utc(at)));
+        let next = match one.next_try_unix_seconds {
+            Some(at) => format!("next try {}", utc(at)),
+            None => "not tried before it is written again".to_owned(),
+        };
+        let first = format!(
+            "{} of {place}: failed {} times{}, {next}",
+            one.what.as_str(),
+            one.attempts,
+            since.unwrap_or_default()
+        );
+        format!("{}\n  {}\n", one_line(&first), one_line(&one.error))
+    };
+    let mut text: String = page.failing.iter().map(each).collect();
+    if page.next.is_some() {
+        text.push_str("and more: these are the first\n");
+    }
+    text
 }
 
 /// One step of a connection's test: its verdict, what was seen, and what to do.
@@ -230,15 +304,22 @@ pub fn render_step(report: &StepReport) -> String {
         Outcome::Failed { why, advice } => ("FAILED", why, Some(advice)),
         Outcome::Skipped { because } => ("SKIPPED", because, None),
     };
+    let seen = one_line(seen);
     let mut text = format!("{verdict:<8} {title:<18} {seen} ({} ms)\n", report.millis);
     if let Some(advice) = advice {
-        text.push_str(&format!("{:<27} -> {advice}\n", ""));
+        text.push_str(&format!("{:<27} -> {}\n", "", one_line(advice)));
     }
     text
 }
 
 #[cfg(test)]
 mod tests {
+    use gateway_api::{
+        connection::Step,
+        figures::{Latency, RequestFigures},
+        status::{HealthEvent, HealthEventKind},
+    };
+
     use super::*;
 
     #[test]
@@ -338,8 +419,64 @@ mod tests {
             path: "s3key%a%1B[2J".to_owned(),
             reason: "a control character".to_owned(),
         };
-        let text = render_keys(&[key]);
-        assert_eq!(text, "s3key%a%1B[2J\t\"p/a\\u{1b}[2J\"\ta control character\n");
+        let line = "s3key%a%1B[2J\t\"p/a\\u{1b}[2J\"\ta control character\n";
+        assert_eq!(render_keys(std::slice::from_ref(&key), false), line);
+        assert_eq!(render_keys(&[key], true), format!("{line}and more: these are the first 1\n"));
+    }
+
+    /// Whoever may write objects or names a server chooses these: none reaches the terminal of who looks.
+    #[test]
+    fn control_characters_from_outside_do_not_reach_the_terminal() {
+        let bad = || "a\u{1b}[2J\nb".to_owned();
+        let event = HealthEvent {
+            at_unix_seconds: 0,
+            kind: HealthEventKind::Conflict,
+            share: None,
+            message: bad(),
+        };
+        let rename = RenameStatus {
+            share: "sales".parse().unwrap(),
+            from: bad(),
+            to: Some(bad()),
+            objects: 1,
+            all_found: true,
+            objects_left: 1,
+            requests: 2,
+        };
+        let upload =
+            UploadStatus { failing: 1, last_error: Some(bad()), ..UploadStatus::default() };
+        let status = GatewayStatus {
+            upload,
+            settings_problem: Some(bad()),
+            renames: vec![rename],
+            events: vec![event],
+            ..GatewayStatus::default()
+        };
+        let file = FileStatus {
+            kind: "file".to_owned(),
+            size: ByteSize(1),
+            cached: ByteSize(1),
+            bucket: "bucket".parse().unwrap(),
+            key: bad(),
+            etag: Some(bad()),
+            version_id: Some(bad()),
+            state: FileState::Failing { attempts: 1, error: bad() },
+        };
+        let request =
+            RefreshRequest { share: "sales".parse().unwrap(), path: bad(), recursive: false };
+        let report =
+            RefreshReport { failed: 1, first_failure: Some(bad()), ..RefreshReport::default() };
+        let outcome = Outcome::Failed { why: bad(), advice: bad() };
+        let step = StepReport { step: Step::List, outcome, millis: 1 };
+        for (text, lines) in [
+            (render(&status), 8),
+            (render_file(&file), 3),
+            (render_refresh(&request, &report), 2),
+            (render_step(&step), 2),
+        ] {
+            assert!(!text.contains('\u{1b}') && text.contains("a\\u001b[2J\\u000ab"), "{text}");
+            assert_eq!(text.lines().count(), lines, "{text}");
+        }
     }
 
     #[test]
@@ -362,6 +499,52 @@ mod tests {
             status.shutdown = word;
             assert_eq!(render(&status).lines().nth(1).unwrap(), format!("{says}{amount}"));
         }
+    }
+
+    #[test]
+    fn events_have_time_and_kind_and_it_is_said_that_there_are_more() {
+        let event = |n: i64| HealthEvent {
+            at_unix_seconds: 1_795_788_003 + n,
+            kind: HealthEventKind::AccessDenied,
+            share: Some("sales".parse().unwrap()),
+            message: "no".to_owned(),
+        };
+        let mut status =
+            GatewayStatus { events: (0..5).map(event).collect(), ..GatewayStatus::default() };
+        let text = render(&status);
+        let first = "event: 2026-11-27 14:00:03 UTC access_denied: /sales: no";
+        assert!(text.lines().any(|line| line == first), "{text}");
+        assert!(text.ends_with("14:00:07 UTC access_denied: /sales: no\n"), "{text}");
+        status.events.extend([event(5), event(6)]);
+        assert!(render(&status).ends_with("\nand 2 more events: gateway status --json\n"));
+    }
+
+    #[test]
+    fn how_long_requests_take_is_said() {
+        let mut latency = Latency { total_ms: 30, ..Latency::default() };
+        latency.classes[1] = 3;
+        let put = RequestFigures {
+            operation: "PutObject".to_owned(),
+            latency,
+            ..RequestFigures::default()
+        };
+        let mut status = GatewayStatus::default();
+        assert!(render(&status).contains(" 0 requests, 0 of them"), "{}", render(&status));
+        status.figures.requests = vec![put];
+        let text = render(&status);
+        assert!(text.contains(" 3 requests of 10 ms on average, 0 of them"), "{text}");
+        assert!(text.contains("\n  PutObject: 3 of 10 ms on average\n"), "{text}");
+    }
+
+    #[test]
+    fn shares_that_are_not_served_are_named() {
+        let refused =
+            RefusedShare { share: "hr".parse().unwrap(), reason: "it is busy".to_owned() };
+        let mut report = SettingsReport { revision: 3, refused: Vec::new() };
+        assert_eq!(render_settings(&report), "the new settings are in force");
+        report.refused.push(refused);
+        let text = "the new settings are in force\nshare /hr is not served: it is busy";
+        assert_eq!(render_settings(&report), text);
     }
 
     #[test]

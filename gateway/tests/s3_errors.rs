@@ -8,7 +8,7 @@ use gateway::{
     object::{ETag, ObjectKey},
     store::{
         Expect, ObjectStore, PutOptions, S3Bucket, SendLimits, StoreError, StoreErrorKind as Kind,
-        WaitLimits,
+        StoreOp, WaitLimits,
     },
 };
 use gateway_api::{
@@ -170,6 +170,7 @@ async fn an_answer_without_words_counts_by_its_status() {
     for (status, head, probe) in [
         ("404 Not Found", Kind::NotFound, Kind::NoBucket),
         ("403 Forbidden", Kind::Denied, Kind::Denied),
+        ("400 Bad Request", Kind::Credentials, Kind::Invalid),
         ("412 Precondition Failed", Kind::Changed, Kind::Changed),
         ("503 Service Unavailable", Kind::Throttled, Kind::Throttled),
         ("502 Bad Gateway", Kind::Unavailable, Kind::Unavailable),
@@ -179,6 +180,24 @@ async fn an_answer_without_words_counts_by_its_status() {
         let store = canned.bucket();
         assert_eq!(store.head(&key()).await.unwrap_err().kind, head, "{status}");
         assert_eq!(store.probe("p/").await.unwrap_err().kind, probe, "{status}");
+    }
+}
+
+/// To HEAD S3 answers without words (HTTP's rule), to whatever it refuses: the reason is found out all the same.
+#[tokio::test]
+async fn a_refused_head_becomes_the_kind_that_a_refused_get_is() {
+    for (status, code, kind) in [
+        ("400 Bad Request", "ExpiredToken", Kind::Credentials),
+        ("400 Bad Request", "AuthorizationHeaderMalformed", Kind::NoBucket),
+        ("400 Bad Request", "InvalidRequest", Kind::Invalid),
+        ("403 Forbidden", "SignatureDoesNotMatch", Kind::Credentials),
+        ("403 Forbidden", "RequestTimeTooSkewed", Kind::Credentials),
+        ("403 Forbidden", "AccessDenied", Kind::Denied),
+    ] {
+        let canned = Canned::new(error(status, code)).await;
+        let refused = canned.bucket().head(&key()).await.unwrap_err();
+        assert_eq!((refused.kind, refused.op), (kind, StoreOp::HeadObject), "{code}: {refused}");
+        assert!(refused.message.contains(code), "{refused}");
     }
 }
 

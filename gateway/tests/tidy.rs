@@ -33,6 +33,7 @@ const LAYERS: &[&[&str]] = &[
         "systemd",
         "status_text",
         "disks_text",
+        "terminal",
         "prometheus",
         "recovery",
         "connection",

@@ -4,7 +4,8 @@
 pub const ADMIN_SOCKET: &str = "/run/gateway/admin.sock";
 /// `GET`: [`crate::GatewayStatus`].
 pub const STATUS: &str = "/v1/status";
-/// `GET`: the settings as TOML without secrets; `PUT`: replaces them (the body is TOML).
+/// `GET`: the settings as TOML without secrets; `PUT`: replaces them (the body is TOML), with the query
+/// [`ReplaceQuery`], and answers [`SettingsReport`]. Refused with 409 while a share that they leave out has what S3 does not have.
 pub const SETTINGS: &str = "/v1/settings";
 /// `POST`: list a share's directories again; body [`RefreshRequest`]. Answers [`RefreshReport`] at the
 /// end; meanwhile [`crate::GatewayStatus`] shows how far it is. Hanging up ends it.
@@ -13,6 +14,9 @@ pub const REFRESH: &str = "/v1/refresh";
 pub const FILE: &str = "/v1/file";
 /// `POST`: keys that are shown under an alias; body [`KeysRequest`], answer [`KeysPage`].
 pub const KEYS: &str = "/v1/keys";
+/// `POST`: what fails to get to S3; body [`crate::failing::FailingRequest`], answer
+/// [`crate::failing::FailingPage`].
+pub const FAILING: &str = "/v1/failing";
 /// `POST`: answers when everything acknowledged before the call is in S3.
 pub const FLUSH: &str = "/v1/flush";
 
@@ -30,6 +34,36 @@ pub const DISKS_FORGET: &str = "/v1/disks/forget";
 /// `POST`: tests a connection to S3 before it is set; body [`crate::connection::ConnectionTest`]. Answers
 /// one [`crate::connection::StepReport`] per line, each as soon as its step has ended.
 pub const TEST_CONNECTION: &str = "/v1/test-connection";
+
+/// Query of a `PUT` of [`SETTINGS`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplaceQuery {
+    /// Only if the settings in force still have this revision.
+    pub revision: Option<u64>,
+    /// Also if shares go of which S3 does not have everything (AWS DeleteFileShare, ForceDelete).
+    #[serde(default)]
+    pub force_delete: bool,
+}
+
+/// What new settings have come to. They are in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SettingsReport {
+    /// Their revision.
+    pub revision: u64,
+    /// Shares of theirs that cannot be served.
+    #[serde(default)]
+    pub refused: Vec<RefusedShare>,
+}
+
+/// A share that the settings name and that cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RefusedShare {
+    /// Its name.
+    pub share: crate::ShareName,
+    /// Why, and what to do.
+    pub reason: String,
+}
 
 /// Body of [`REFRESH`].
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]

@@ -91,10 +91,22 @@ impl AdminClient {
     /// leave empty stay as they are for the same access key and the same user of the same proxy.
     ///
     /// # Errors
-    /// Any [`ClientError`]; [`ClientError::Refused`] with status 409 if somebody else has changed them.
+    /// Any [`ClientError`]; [`ClientError::Refused`] with status 409 if somebody else has changed them, or a share
+    /// goes of which S3 does not have everything.
     pub fn replace_settings(&self, settings: &Settings, revision: u64) -> Result<(), ClientError> {
         let text = settings.to_toml().map_err(|e| ClientError::Unreadable(e.to_string()))?;
         let path = format!("{}?revision={revision}", admin::SETTINGS);
+        self.request("PUT", &path, text.as_bytes()).map(drop)
+    }
+
+    /// The same, also if shares go of which S3 does not have everything: that waits on the cache disk until a share
+    /// of the same name, bucket and prefix is set again.
+    ///
+    /// # Errors
+    /// As [`AdminClient::replace_settings`].
+    pub fn delete_shares(&self, settings: &Settings, revision: u64) -> Result<(), ClientError> {
+        let text = settings.to_toml().map_err(|e| ClientError::Unreadable(e.to_string()))?;
+        let path = format!("{}?revision={revision}&force_delete=true", admin::SETTINGS);
         self.request("PUT", &path, text.as_bytes()).map(drop)
     }
 

@@ -33,6 +33,8 @@ pub struct Figures {
     pub upload_bytes_per_second: u64,
     /// How fast bytes come from S3.
     pub download_bytes_per_second: u64,
+    /// How often the operator was told something: as often as the log has it.
+    pub notifications: u64,
     /// S3 requests, by operation; only operations that were used.
     pub requests: Vec<RequestFigures>,
 }
@@ -106,6 +108,7 @@ impl Figures {
         self.downloaded_bytes.0 += other.downloaded_bytes.0;
         self.upload_bytes_per_second += other.upload_bytes_per_second;
         self.download_bytes_per_second += other.download_bytes_per_second;
+        self.notifications += other.notifications;
         for theirs in &other.requests {
             match self.requests.iter_mut().find(|mine| mine.operation == theirs.operation) {
                 Some(mine) => mine.add(theirs),

@@ -36,6 +36,9 @@ pub struct GatewayStatus {
     pub renames: Vec<RenameStatus>,
     /// File shares, in the order of the settings.
     pub shares: Vec<ShareStatus>,
+    /// Shares that the settings do not name any more, of which S3 does not have everything.
+    #[serde(default)]
+    pub stranded: Vec<StrandedShare>,
     /// Latest events first, bounded.
     pub events: Vec<HealthEvent>,
 }
@@ -169,6 +172,20 @@ pub struct ShareStatus {
     /// Refreshes by command that are under way.
     #[serde(default)]
     pub refreshes: Vec<RefreshStatus>,
+}
+
+/// What is left of a share that the settings do not name any more. It waits on the cache disk, and is uploaded
+/// when they name a share with these three again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StrandedShare {
+    /// Its name.
+    pub name: ShareName,
+    /// Its bucket.
+    pub bucket: BucketName,
+    /// Its prefix.
+    pub prefix: KeyPrefix,
+    /// What S3 does not have.
+    pub upload: UploadStatus,
 }
 
 /// Whether a store can do one thing, found out by trying.
@@ -352,6 +369,10 @@ pub enum HealthEventKind {
     CredentialsExpiring,
     /// An upload failed and is being retried.
     UploadFailing,
+    /// A share of the settings cannot be served as they are.
+    ShareRefused,
+    /// The settings do not name a share any more of which S3 does not have everything.
+    ShareStranded,
     /// Bytes came from the store, or came to it, cut short or other than they were sent.
     TransferDamaged,
     /// The cache disk is nearly full of data not yet in S3.
@@ -368,6 +389,35 @@ pub enum HealthEventKind {
     DirectoryTooLarge,
     /// The machine's time zone cannot be read, which the bandwidth schedule follows.
     TimeZoneUnknown,
+}
+
+impl HealthEventKind {
+    /// Its name in the status document.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Conflict => "conflict",
+            Self::DataLost => "data_lost",
+            Self::CacheDamaged => "cache_damaged",
+            Self::CatalogRebuilt => "catalog_rebuilt",
+            Self::CacheDiskFailing => "cache_disk_failing",
+            Self::CacheDiskMissing => "cache_disk_missing",
+            Self::InaccessibleStorageClass => "inaccessible_storage_class",
+            Self::AccessDenied => "access_denied",
+            Self::CredentialsRejected => "credentials_rejected",
+            Self::CredentialsExpiring => "credentials_expiring",
+            Self::UploadFailing => "upload_failing",
+            Self::ShareRefused => "share_refused",
+            Self::ShareStranded => "share_stranded",
+            Self::TransferDamaged => "transfer_damaged",
+            Self::CacheFull => "cache_full",
+            Self::PinsDoNotFit => "pins_do_not_fit",
+            Self::UnrepresentableKey => "unrepresentable_key",
+            Self::StoreLacksAbility => "store_lacks_ability",
+            Self::ListingInvalid => "listing_invalid",
+            Self::DirectoryTooLarge => "directory_too_large",
+            Self::TimeZoneUnknown => "time_zone_unknown",
+        }
+    }
 }
 
 /// Where one file, directory or symbolic link stands.
@@ -423,5 +473,39 @@ impl GatewayStatus {
     /// `nolock` because the gateway serves no NLM; `hard` so that no write is ever dropped.
     pub fn mount_command(host: &str, share: &ShareName) -> String {
         format!("mount -t nfs -o vers=3,nolock,hard {host}:/{share} /mnt/{share}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_events_have_the_same_name_everywhere() {
+        for kind in [
+            HealthEventKind::Conflict,
+            HealthEventKind::DataLost,
+            HealthEventKind::CacheDamaged,
+            HealthEventKind::CatalogRebuilt,
+            HealthEventKind::CacheDiskFailing,
+            HealthEventKind::CacheDiskMissing,
+            HealthEventKind::InaccessibleStorageClass,
+            HealthEventKind::AccessDenied,
+            HealthEventKind::CredentialsRejected,
+            HealthEventKind::CredentialsExpiring,
+            HealthEventKind::UploadFailing,
+            HealthEventKind::ShareRefused,
+            HealthEventKind::ShareStranded,
+            HealthEventKind::TransferDamaged,
+            HealthEventKind::CacheFull,
+            HealthEventKind::PinsDoNotFit,
+            HealthEventKind::UnrepresentableKey,
+            HealthEventKind::StoreLacksAbility,
+            HealthEventKind::ListingInvalid,
+            HealthEventKind::DirectoryTooLarge,
+            HealthEventKind::TimeZoneUnknown,
+        ] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
     }
 }

@@ -10,9 +10,13 @@ mod server;
 use async_trait::async_trait;
 use gateway_api::{
     FileStatus, GatewayStatus, Settings,
-    admin::{FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest},
+    admin::{
+        FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest, ReplaceQuery,
+        SettingsReport,
+    },
     connection::{ConnectionTest, StepReport},
     disks::{DiskRequest, DisksStatus, ForgetReport, ForgetRequest},
+    failing::{FailingPage, FailingRequest},
 };
 use tokio::sync::mpsc;
 
@@ -27,7 +31,8 @@ pub enum ControlError {
     /// No such share or directory.
     #[error("{0}")]
     NotFound(String),
-    /// Based on settings that are not in force any more.
+    /// It does not go together with what there is: based on settings that are not in force any more, or something
+    /// would be left behind.
     #[error("{0}")]
     Conflict(String),
     /// The gateway could not do it.
@@ -46,12 +51,13 @@ pub trait Control: Send + Sync + 'static {
     /// present one when the access key id is the same.
     ///
     /// # Errors
-    /// [`ControlError`].
+    /// [`ControlError`]; [`ControlError::Conflict`] also while a share that goes has what S3 does not have, unless
+    /// that is forced.
     async fn replace_settings(
         &self,
         settings: Settings,
-        based_on: Option<u64>,
-    ) -> Result<u64, ControlError>;
+        how: ReplaceQuery,
+    ) -> Result<SettingsReport, ControlError>;
     /// Returns when everything acknowledged before the call is in S3.
     ///
     /// # Errors
@@ -72,6 +78,11 @@ pub trait Control: Send + Sync + 'static {
     /// # Errors
     /// [`ControlError`].
     async fn keys(&self, request: KeysRequest) -> Result<KeysPage, ControlError>;
+    /// Some of what fails to get to S3.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    async fn failing(&self, request: FailingRequest) -> Result<FailingPage, ControlError>;
     /// The cache disks.
     ///
     /// # Errors
@@ -129,13 +140,16 @@ mod tests {
         async fn replace_settings(
             &self,
             settings: Settings,
-            based_on: Option<u64>,
-        ) -> Result<u64, ControlError> {
-            if based_on.is_some_and(|r| r != 7) {
+            how: ReplaceQuery,
+        ) -> Result<SettingsReport, ControlError> {
+            if how.force_delete {
+                return Err(ControlError::Conflict("force is known here".to_owned()));
+            }
+            if how.revision.is_some_and(|r| r != 7) {
                 return Err(ControlError::Conflict("read them again".to_owned()));
             }
             *self.settings.lock().unwrap() = settings;
-            Ok(8)
+            Ok(SettingsReport { revision: 8, refused: Vec::new() })
         }
         async fn flush(&self) -> Result<(), ControlError> {
             Err(ControlError::Failed("the bucket does not answer".to_owned()))
@@ -148,6 +162,9 @@ mod tests {
         }
         async fn keys(&self, request: KeysRequest) -> Result<KeysPage, ControlError> {
             Ok(KeysPage { keys: Vec::new(), next: Some(request.after + 1) })
+        }
+        async fn failing(&self, request: FailingRequest) -> Result<FailingPage, ControlError> {
+            Ok(FailingPage { failing: Vec::new(), next: request.after })
         }
         async fn disks(&self) -> Result<DisksStatus, ControlError> {
             Ok(DisksStatus::default())

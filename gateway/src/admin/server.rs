@@ -16,9 +16,13 @@ use axum::{
 };
 use gateway_api::{
     FileStatus, GatewayStatus, Settings,
-    admin::{self, ErrorBody, FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest},
+    admin::{
+        self, ErrorBody, FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest,
+        ReplaceQuery, SettingsReport,
+    },
     connection::{ConnectionTest, StepReport},
     disks::{DiskRequest, DisksStatus, ForgetReport, ForgetRequest},
+    failing::{FailingPage, FailingRequest},
 };
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
@@ -78,6 +82,7 @@ fn router(control: Arc<dyn Control>) -> Router {
         .route(admin::REFRESH, post(refresh))
         .route(admin::FILE, post(file))
         .route(admin::KEYS, post(keys))
+        .route(admin::FAILING, post(failing))
         .route(admin::DISKS, get(disks))
         .route(admin::DISKS_RELEASE, post(release_disk))
         .route(admin::DISKS_KEEP, post(keep_disk))
@@ -101,21 +106,13 @@ async fn settings(State(control): State<Arc<dyn Control>>) -> Result<Response, C
     Ok((head, text).into_response())
 }
 
-/// Query of `PUT /v1/settings`.
-#[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BasedOn {
-    revision: Option<u64>,
-}
-
 async fn replace_settings(
     State(control): State<Arc<dyn Control>>,
-    Query(based_on): Query<BasedOn>,
+    Query(how): Query<ReplaceQuery>,
     text: String,
-) -> Result<Json<serde_json::Value>, ControlError> {
+) -> Result<Json<SettingsReport>, ControlError> {
     let settings = Settings::from_toml(&text).map_err(|e| ControlError::Invalid(e.to_string()))?;
-    let revision = control.replace_settings(settings, based_on.revision).await?;
-    Ok(Json(serde_json::json!({ "revision": revision })))
+    Ok(Json(control.replace_settings(settings, how).await?))
 }
 
 async fn flush(State(control): State<Arc<dyn Control>>) -> Result<StatusCode, ControlError> {
@@ -137,6 +134,14 @@ async fn keys(
 ) -> Result<Json<KeysPage>, ControlError> {
     let Json(request) = request.map_err(|e| ControlError::Invalid(e.body_text()))?;
     Ok(Json(control.keys(request).await?))
+}
+
+async fn failing(
+    State(control): State<Arc<dyn Control>>,
+    request: Result<Json<FailingRequest>, JsonRejection>,
+) -> Result<Json<FailingPage>, ControlError> {
+    let Json(request) = request.map_err(|e| ControlError::Invalid(e.body_text()))?;
+    Ok(Json(control.failing(request).await?))
 }
 
 async fn disks(State(control): State<Arc<dyn Control>>) -> Result<Json<DisksStatus>, ControlError> {
@@ -254,6 +259,8 @@ mod tests {
             assert_eq!(client.settings().unwrap().1.s3.region, "");
             let outdated = client.replace_settings(&settings, 6).unwrap_err();
             assert!(matches!(outdated, ClientError::Refused { status: 409, .. }), "{outdated}");
+            let forced = client.delete_shares(&settings, 7).unwrap_err();
+            assert_eq!(forced.to_string(), "force is known here");
         })
         .await;
     }
@@ -293,6 +300,10 @@ mod tests {
             let keys = client.request("POST", admin::KEYS, b"{\"share\":\"sales\",\"after\":6}");
             let page: KeysPage = serde_json::from_slice(&keys.unwrap()).unwrap();
             assert_eq!(page.next, Some(7));
+            let asked = b"{\"after\":{\"share\":1,\"operation\":6}}";
+            let failing = client.request("POST", admin::FAILING, asked).unwrap();
+            let page: FailingPage = serde_json::from_slice(&failing).unwrap();
+            assert_eq!(page.next.map(|next| (next.share, next.operation)), Some((1, 6)));
             let file = client.request("POST", admin::FILE, b"{\"share\":\"sales\",\"path\":\"a\"}");
             assert_eq!(refusal(file), (404, "no a here".to_owned()));
             let release = client.request("POST", admin::DISKS_RELEASE, b"{\"name\":\"d\"}");

@@ -2,13 +2,15 @@
 //! of them. So the way to S3 can be tested, and a support bundle sent, while the cache disk is missing.
 use std::{
     error::Error,
+    fmt,
     io::Read,
     path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
 use clap::Args;
-use gateway_api::{Settings, ShareName};
+use gateway_api::{BucketName, Settings, ShareName};
+use serde::Serialize;
 
 use crate::{
     connection,
@@ -46,13 +48,27 @@ impl StoredArgs {
     }
 }
 
+/// An object that was stored.
+#[derive(Debug, Serialize)]
+pub(super) struct PutReport {
+    bucket: BucketName,
+    key: String,
+    bytes: usize,
+}
+
+impl fmt::Display for PutReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{}: {} bytes", self.bucket, self.key, self.bytes)
+    }
+}
+
 /// Stores `body` under `key` below the share's prefix (S3 PutObject), and says where.
 pub(super) fn put_object(
     stored: &StoredArgs,
     share: &ShareName,
     key: &str,
     body: impl Read,
-) -> Result<String, Box<dyn Error>> {
+) -> Result<PutReport, Box<dyn Error>> {
     let settings = stored.read()?.ok_or("name the state directory of the gateway: --state DIR")?;
     if let Some(missing) = settings.missing_for_s3() {
         return Err(missing.into());
@@ -77,14 +93,14 @@ pub(super) fn put_object(
         .with_requester_pays(share.requester_pays);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(bucket.put(&object, Bytes::from(bytes), &options, &Expect::Anything))?;
-    Ok(format!("s3://{}/{name}: {length} bytes", share.bucket))
+    Ok(PutReport { bucket: share.bucket.clone(), key: name, bytes: length })
 }
 
 /// What a TLS server shows of itself, in lines.
-pub(super) fn sslcheck(stored: &StoredArgs, server: &str) -> Result<String, Box<dyn Error>> {
+pub(super) fn sslcheck(stored: &StoredArgs, server: &str) -> Result<Vec<String>, Box<dyn Error>> {
     let bundle = stored.read()?.map(|settings| settings.s3.ca_bundle).unwrap_or_default();
     let place = Place::parse(server, HTTPS_PORT, true);
     let place = place.ok_or_else(|| format!("{server:?} is no host and port"))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(connection::inspect(&place, &bundle))?.join("\n"))
+    Ok(runtime.block_on(connection::inspect(&place, &bundle))?)
 }

@@ -7,6 +7,9 @@ use crate::store::{StoreError, StoreErrorKind};
 pub(super) fn of(step: Step, error: &StoreError) -> String {
     use StoreErrorKind as Kind;
     let says = |code: &str| error.message.contains(code);
+    if let Some(advice) = error.setting_to_change() {
+        return advice.to_owned();
+    }
     match error.kind {
         Kind::Credentials if says("RequestTimeTooSkewed") => {
             "set the clock right (System Time Management): S3 and this machine disagree".to_owned()
@@ -95,6 +98,14 @@ mod tests {
             (Step::Delete, Kind::Denied, "HTTP 403 AccessDenied", "s3:DeleteObject"),
             (Step::Credentials, Kind::Unavailable, "HTTP 503", "firewall"),
             (Step::Credentials, Kind::Invalid, "HTTP 405", "addressing style"),
+            (Step::Put, Kind::Invalid, "HTTP 400 AccessControlListNotSupported", "object_acl"),
+            (Step::Put, Kind::Invalid, "HTTP 400 KMS.DisabledException", "kms_key"),
+            (
+                Step::Put,
+                Kind::Denied,
+                "HTTP 403 AccessDenied no kms:Decrypt",
+                "kms:GenerateDataKey",
+            ),
         ] {
             let error = StoreError {
                 op: StoreOp::ListObjects,

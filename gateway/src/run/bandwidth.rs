@@ -96,6 +96,7 @@ impl Bandwidth {
     fn note(&self, problem: Option<String>) {
         let mut known = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(problem) = problem.as_ref().filter(|problem| known.as_ref() != Some(problem)) {
+            self.events.over(None, &[HealthEventKind::TimeZoneUnknown]);
             self.events.add(HealthEventKind::TimeZoneUnknown, None, problem.clone());
         }
         *known = problem;

@@ -17,6 +17,7 @@ pub(super) async fn watch(parts: Parts) {
         let standing = parts.credentials.standing(parts.clock.now()).await;
         if standing != last {
             if let Some((kind, message)) = words(&standing) {
+                parts.events.over(None, &[kind]);
                 parts.events.add(kind, None, message);
             }
             last = standing;

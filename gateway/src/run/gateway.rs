@@ -10,19 +10,24 @@ use std::{
 use async_trait::async_trait;
 use gateway_api::{
     ByteSize, FileStatus, GatewayStatus, Settings, ShareName,
-    admin::{AliasedKey, FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest},
+    admin::{
+        AliasedKey, FileRequest, KeysPage, KeysRequest, RefreshReport, RefreshRequest,
+        ReplaceQuery, SettingsReport,
+    },
     connection::{ConnectionTest, Step, StepReport},
     disks::{DiskRequest, DisksStatus, ForgetReport, ForgetRequest},
+    failing::{FailingPage, FailingRequest},
     settings::MetricsSettings,
-    status::FileState,
+    status::{FileState, StrandedShare},
 };
 use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 
 use super::{
-    credentials, disk_control,
+    credentials, disk_control, failing,
     machine::Machine,
     shares::Shares,
     status::{self, Pending},
+    stranded,
 };
 use crate::{
     admin::{Control, ControlError},
@@ -126,15 +131,50 @@ impl State {
     async fn apply(&mut self) {
         let settings = self.settings.current().settings.clone();
         self.shares.reconcile(&settings).await;
+        let parts = self.shares.parts();
+        let pending = Pending::of(&parts.catalog).await;
+        match self.stranded(&settings, &pending).await {
+            Ok(stranded) => stranded::tell(&parts.events, &settings.shares, &stranded),
+            // The status says so as soon as the catalog tells.
+            Err(error) => tracing::error!("shares that were left are not known: {error}"),
+        }
     }
 
-    fn problem(&self) -> Option<String> {
-        let settings = &self.settings.current().settings;
-        self.settings
-            .problem()
-            .or_else(|| settings.missing_for_s3())
-            .or_else(|| settings.shares.is_empty().then_some("no file share is defined yet"))
-            .map(str::to_owned)
+    /// What would be left behind if these were the settings, with what is now.
+    async fn stranded(
+        &self,
+        settings: &Settings,
+        pending: &Pending,
+    ) -> Result<Vec<StrandedShare>, String> {
+        let parts = self.shares.parts();
+        stranded::of(&parts.catalog, &settings.shares, pending, parts.clock.now()).await
+    }
+
+    /// Whether these settings leave nothing behind that those in force do not.
+    async fn leaves_nothing(&self, settings: &Settings) -> Result<(), ControlError> {
+        let pending = Pending::of(&self.shares.parts().catalog).await;
+        let mut left = self.stranded(settings, &pending).await.map_err(ControlError::Failed)?;
+        let now = &self.settings.current().settings.shares;
+        left.retain(|left| now.iter().any(|share| share.name == left.name));
+        if left.is_empty() { Ok(()) } else { Err(ControlError::Conflict(stranded::refusal(&left))) }
+    }
+
+    /// All that is wrong with the settings, and with what they name.
+    async fn problems(
+        &self,
+        stranded: &[StrandedShare],
+        of_metrics: Option<String>,
+    ) -> Option<String> {
+        let (parts, settings) = (self.shares.parts(), &self.settings.current().settings);
+        let no_share = settings.shares.is_empty().then_some("no file share is defined yet");
+        let set = [self.settings.problem(), settings.missing_for_s3(), no_share];
+        let mut all: Vec<String> = set.into_iter().flatten().map(str::to_owned).collect();
+        all.extend(stranded.iter().map(stranded::words));
+        all.extend(status::missing_disks(&parts.cache, &parts.disks_left_out));
+        all.extend(of_metrics);
+        all.extend(parts.bandwidth.problem());
+        all.extend(credentials::problem(parts).await);
+        (!all.is_empty()).then(|| all.join("; "))
     }
 }
 
@@ -162,12 +202,25 @@ async fn find(
         at = match catalog.child(at, part).await {
             Ok(Some(child)) => child.ino,
             Ok(None) | Err(CatalogError::NotDirectory | CatalogError::Gone(_)) => {
-                return Err(ControlError::NotFound(format!("{share}:/{path} is not known here")));
+                return Err(unlisted(share, path));
             }
             Err(error) => return Err(failed(&error)),
         };
     }
     Ok(at)
+}
+
+/// What S3 has and nobody has asked for is not known yet.
+fn unlisted(share: &ShareName, path: &str) -> ControlError {
+    let dir = path.trim_matches('/').rsplit_once('/').map_or("", |(dir, _)| dir);
+    let command = if dir.is_empty() {
+        format!("gateway refresh {share}")
+    } else {
+        format!("gateway refresh {share} '{dir}'")
+    };
+    ControlError::NotFound(format!(
+        "{share}:/{path} is not known here: if it is in the bucket, {command} lists its directory"
+    ))
 }
 
 fn failed(error: &CatalogError) -> ControlError {
@@ -234,24 +287,22 @@ impl Control for Gateway {
         let now = parts.clock.now();
         let pending = Pending::of(&parts.catalog).await;
         let shares = state.shares.status(&pending, now);
-        let figures = status::sum(&shares);
+        let mut figures = status::sum(&shares);
+        figures.notifications = parts.events.count(None);
         let upload = pending.of_all(now, figures.upload_bytes_per_second);
         let renames = status::renames(&parts.catalog, |share| state.shares.name_of(share)).await;
+        let settings = &state.settings.current().settings;
+        let stranded = state.stranded(settings, &pending).await.unwrap_or_else(|error| {
+            tracing::error!("the catalog does not tell of shares that were left: {error}");
+            Vec::new()
+        });
         let mut machine = self.machine.status();
         machine.nfs_sessions = self.server.connections() as u64;
         GatewayStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
             serving: self.serving.load(Ordering::Relaxed),
-            settings_problem: match state
-                .problem()
-                .or_else(|| status::missing_disks(&parts.cache, &parts.disks_left_out))
-                .or_else(|| self.metrics_problem())
-                .or_else(|| parts.bandwidth.problem())
-            {
-                Some(problem) => Some(problem),
-                None => credentials::problem(parts).await,
-            },
+            settings_problem: state.problems(&stranded, self.metrics_problem()).await,
             cache: status::cache(&parts.cache),
             shutdown: status::shutdown(&upload, &shares),
             upload,
@@ -262,6 +313,7 @@ impl Control for Gateway {
                 Vec::new()
             }),
             shares,
+            stranded,
             events: parts.events.list(),
         }
     }
@@ -277,11 +329,14 @@ impl Control for Gateway {
     async fn replace_settings(
         &self,
         mut settings: Settings,
-        based_on: Option<u64>,
-    ) -> Result<u64, ControlError> {
+        how: ReplaceQuery,
+    ) -> Result<SettingsReport, ControlError> {
         let mut state = self.state.lock().await;
+        if !how.force_delete {
+            state.leaves_nothing(&settings).await?;
+        }
         settings.s3.keep_secrets_of(&state.settings.current().settings.s3);
-        state.settings.replace(settings, based_on).map_err(|error| match error {
+        state.settings.replace(settings, how.revision).map_err(|error| match error {
             StoreError::Settings(error) => ControlError::Invalid(error.to_string()),
             StoreError::Outdated { .. } => ControlError::Conflict(error.to_string()),
             StoreError::Io { .. } => ControlError::Failed(error.to_string()),
@@ -294,7 +349,7 @@ impl Control for Gateway {
             metrics.clone_from(wanted);
             changed
         });
-        Ok(current.revision)
+        Ok(SettingsReport { revision: current.revision, refused: state.shares.refused() })
     }
 
     async fn flush(&self) -> Result<(), ControlError> {
@@ -368,6 +423,11 @@ impl Control for Gateway {
             path: one.path,
         };
         Ok(KeysPage { keys: found.into_iter().map(shown).collect(), next })
+    }
+
+    async fn failing(&self, request: FailingRequest) -> Result<FailingPage, ControlError> {
+        let catalog = self.state.lock().await.shares.parts().catalog.clone();
+        failing::page(&catalog, &request).await
     }
 
     async fn disks(&self) -> Result<DisksStatus, ControlError> {

@@ -10,6 +10,7 @@ mod damage;
 mod disk_control;
 mod disk_counts;
 mod disks;
+mod failing;
 mod gateway;
 mod machine;
 mod metrics;
@@ -18,6 +19,7 @@ mod probe;
 mod rounds;
 mod shares;
 mod status;
+mod stranded;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 

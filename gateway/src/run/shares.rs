@@ -14,6 +14,7 @@ use std::{
 use async_trait::async_trait;
 use gateway_api::{
     Settings, SettingsError, ShareName, ShareSettings,
+    admin::RefusedShare,
     figures::Figures,
     settings::S3Settings,
     status::{Capabilities, HealthEventKind, ShareState, ShareStatus, UploadStatus},
@@ -194,7 +195,7 @@ impl Shares {
                 Err(error) => {
                     let reason = error.to_string();
                     let name = Some(wanted.name.clone());
-                    self.parts.events.add(HealthEventKind::UploadFailing, name, reason.clone());
+                    self.parts.events.add(HealthEventKind::ShareRefused, name, reason.clone());
                     self.refused.push(Refused { settings: wanted.clone(), reason });
                 }
             }
@@ -331,6 +332,7 @@ impl Shares {
             let mut figures = Figures::default();
             running.meters.store.add_to(&mut figures);
             running.meters.io.add_to(&mut figures);
+            figures.notifications = self.parts.events.count(Some(&running.share.settings.name));
             let rate = figures.upload_bytes_per_second;
             ShareStatus {
                 unrepresentable_keys: health.unrepresentable_keys(),
@@ -343,9 +345,21 @@ impl Shares {
             }
         });
         let refused = self.refused.iter().map(|refused| {
-            status_of(&refused.settings, ShareState::Unavailable(refused.reason.clone()))
+            let state = ShareState::Unavailable(refused.reason.clone());
+            let mut status = status_of(&refused.settings, state);
+            status.figures.notifications = self.parts.events.count(Some(&status.name));
+            status
         });
         running.chain(refused).collect()
+    }
+
+    /// The shares that the settings name and that cannot be served.
+    pub(super) fn refused(&self) -> Vec<RefusedShare> {
+        let told = |refused: &Refused| RefusedShare {
+            share: refused.settings.name.clone(),
+            reason: refused.reason.clone(),
+        };
+        self.refused.iter().map(told).collect()
     }
 
     /// The name of a share that runs.

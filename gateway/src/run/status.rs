@@ -57,6 +57,14 @@ impl Pending {
     }
 }
 
+/// How much that is, in words.
+pub(super) fn to_upload(upload: &UploadStatus) -> String {
+    format!(
+        "{} in {} files, {} deletions",
+        upload.dirty_bytes, upload.dirty_files, upload.pending_deletes
+    )
+}
+
 fn unknown(error: &str) -> UploadStatus {
     UploadStatus {
         dirty_files: 1,

@@ -1,81 +1,38 @@
 //! How a share is, and what the operator should know of.
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
 };
 
 use gateway_api::{
     ShareName,
-    status::{HealthEvent, HealthEventKind, ShareState},
+    status::{HealthEventKind, ShareState},
 };
 
+use super::Events;
 use crate::{
-    clock::{Clock, Timestamp},
+    clock::Timestamp,
     store::{StoreError, StoreErrorKind, StoreOp},
 };
 
-/// Events kept, the latest first.
-const EVENTS_MAX: usize = 100;
 /// Directories whose keys under an alias are counted one by one; beyond it the count is a lower bound.
 const ODD_DIRECTORIES_MAX: usize = 10_000;
+/// What a bucket that answers again takes back.
+const HEALED: [HealthEventKind; 3] = [
+    HealthEventKind::AccessDenied,
+    HealthEventKind::CredentialsRejected,
+    HealthEventKind::UploadFailing,
+];
 /// How long what was refused is left alone before the next attempt asks again.
 const PROBE_INTERVAL_MS: u64 = 10_000;
+/// Requests in a row without an answer between them, and the time from the first of them to the last, from which on
+/// what may pass by itself is the share's state: one of many requests that is put off says nothing of the share,
+/// and of an outage a client's second repetition comes after five seconds.
+const PASSING_MIN: u32 = 3;
+const PASSING_MS: u64 = 5_000;
 /// How long a refusal counts for the share's state, if nothing of its kind was asked since: a job that was refused is
 /// tried again within a minute.
 const REFUSAL_SHOWN_MS: u64 = 120_000;
-
-/// The gateway's latest events. Cloning gives another handle to the same list.
-#[derive(Clone, Debug)]
-pub struct Events {
-    list: Arc<Mutex<VecDeque<HealthEvent>>>,
-    clock: Arc<dyn Clock>,
-}
-
-impl Events {
-    /// No events yet; times come from `clock`.
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { list: Arc::default(), clock }
-    }
-
-    /// Adds an event. The same words of the same kind again only move to the front.
-    pub fn add(&self, kind: HealthEventKind, share: Option<ShareName>, message: String) {
-        let event =
-            HealthEvent { at_unix_seconds: self.clock.now().seconds(), kind, share, message };
-        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |old: &HealthEvent| {
-            (old.kind, &old.share, &old.message) == (event.kind, &event.share, &event.message)
-        };
-        let known = list.iter().position(same);
-        if let Some(known) = known {
-            list.remove(known);
-        } else {
-            let share = event.share.as_ref().map(ShareName::as_str);
-            let place = share.map(|share| format!("/{share}: ")).unwrap_or_default();
-            tracing::warn!(kind = ?event.kind, share, "{place}{}", event.message);
-        }
-        list.push_front(event);
-        list.truncate(EVENTS_MAX);
-    }
-
-    /// Adds an event that takes the place of the one before of its kind and share: of what has other words
-    /// each time, and may be met again and again, the latest is enough.
-    pub fn add_latest(&self, kind: HealthEventKind, share: &ShareName, message: String) {
-        let before = |old: &HealthEvent| old.kind == kind && old.share.as_ref() == Some(share);
-        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        let at_unix_seconds = self.clock.now().seconds();
-        match list.iter().position(before) {
-            Some(known) => drop(list.remove(known)),
-            None => tracing::warn!(?kind, "/{share}: {message}"),
-        }
-        list.push_front(HealthEvent { at_unix_seconds, kind, share: Some(share.clone()), message });
-        list.truncate(EVENTS_MAX);
-    }
-
-    /// The events, the latest first.
-    pub fn list(&self) -> Vec<HealthEvent> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
-    }
-}
 
 /// Keys of one listing that are shown under an alias: how many, and one to be named. A bucket may hold
 /// any number of them.
@@ -142,9 +99,21 @@ struct State {
     whole: Option<Refusal>,
     /// What takes this right, by [`Right`].
     denied: [Option<Refusal>; 3],
+    /// Since the last answer: when the first request failed of what may pass by itself, and how many have.
+    passing: Option<(Timestamp, u32)>,
 }
 
 impl State {
+    /// One more request failed of what may pass by itself; whether it does not pass. Of a bucket that has never
+    /// answered there is nothing else to say.
+    fn persists(&mut self, now: Timestamp) -> bool {
+        // A clock that was set back begins anew.
+        let before = self.passing.filter(|(since, _)| *since <= now).unwrap_or((now, 0));
+        let (since, count) = (before.0, before.1.saturating_add(1));
+        self.passing = Some((since, count));
+        !self.known || count >= PASSING_MIN && now >= since.plus_millis(PASSING_MS)
+    }
+
     /// The share as a whole. That nothing can be deleted keeps nobody from reading and writing.
     fn shown(&self, now: Timestamp) -> ShareState {
         let recent = |refusal: &&Refusal| now < refusal.at.plus_millis(REFUSAL_SHOWN_MS);
@@ -175,7 +144,7 @@ impl ShareHealth {
 
     /// How it is.
     pub fn state(&self) -> ShareState {
-        self.lock().shown(self.events.clock.now())
+        self.lock().shown(self.events.now())
     }
 
     /// Until when no request that takes `right` should be tried, after a refusal that only the operator can mend.
@@ -190,12 +159,16 @@ impl ShareHealth {
 
     /// The bucket has done what takes `right`.
     pub fn answered(&self, right: Right) {
-        let now = self.events.clock.now();
+        let now = self.events.now();
         let mut state = self.lock();
         let before = state.shown(now);
         state.known = true;
-        state.whole = None;
-        state.denied[right as usize] = None;
+        state.passing = None;
+        let whole = state.whole.take();
+        let healed = state.denied[right as usize].take().or(whole).is_some();
+        if healed {
+            self.events.over(Some(&self.name), &HEALED);
+        }
         if before != ShareState::Available && state.shown(now) == ShareState::Available {
             tracing::info!(share = %self.name, "the bucket of /{} answers", self.name);
         }
@@ -204,21 +177,18 @@ impl ShareHealth {
     /// A request failed. What says something of the whole share changes its state; one that is denied keeps
     /// those waiting that take the same right.
     pub fn failed(&self, error: &StoreError, now: Timestamp) {
-        let (event, advice, block) = match error.kind {
+        let (event, advice) = match error.kind {
             StoreErrorKind::Denied => return self.denied(error, now),
             StoreErrorKind::Credentials => (
                 HealthEventKind::CredentialsRejected,
                 "check access key, secret, session token and the clock",
-                true,
             ),
             StoreErrorKind::NoBucket => {
-                (HealthEventKind::AccessDenied, "check bucket, region and endpoint", true)
+                (HealthEventKind::AccessDenied, "check bucket, region and endpoint")
             }
-            StoreErrorKind::Unavailable | StoreErrorKind::Timeout | StoreErrorKind::Throttled => (
-                HealthEventKind::UploadFailing,
-                "check the network, name resolution and the endpoint",
-                false,
-            ),
+            StoreErrorKind::Unavailable | StoreErrorKind::Timeout | StoreErrorKind::Throttled => {
+                return self.passing(error, now);
+            }
             StoreErrorKind::Archived
             | StoreErrorKind::Integrity
             | StoreErrorKind::TooLarge
@@ -226,8 +196,25 @@ impl ShareHealth {
             // Whoever asked finds out what the object is, and says so.
             StoreErrorKind::NotFound | StoreErrorKind::Changed => return,
         };
-        let until = block.then(|| now.plus_millis(PROBE_INTERVAL_MS));
+        let until = Some(now.plus_millis(PROBE_INTERVAL_MS));
         self.unavailable(event, &format!("{} ({advice})", error.message), (now, until));
+    }
+
+    /// What may pass by itself is tried again all the same, and told when it does not pass.
+    fn passing(&self, error: &StoreError, now: Timestamp) {
+        if !self.lock().persists(now) {
+            return;
+        }
+        let advice = if error.kind == StoreErrorKind::Throttled {
+            "S3 asks for fewer requests: they become fewer by themselves; if it stays so, look who else uses \
+             the bucket, and at the store's limits"
+        } else if error.is_answer_of_s3() {
+            "S3 has trouble of its own: it is tried again; if it stays so, ask whoever runs the store"
+        } else {
+            "check the network, name resolution and the endpoint"
+        };
+        let reason = format!("{} ({advice})", error.message);
+        self.unavailable(HealthEventKind::UploadFailing, &reason, (now, None));
     }
 
     /// What says nothing of the share, and is told all the same: an upload has no client that waits for it.
@@ -259,6 +246,7 @@ impl ShareHealth {
             | StoreErrorKind::Unavailable
             | StoreErrorKind::Timeout => return,
         };
+        let advice = error.setting_to_change().unwrap_or(advice);
         self.event(kind, format!("{error}: {advice}"));
     }
 
@@ -274,7 +262,9 @@ impl ShareHealth {
     }
 
     fn denied(&self, error: &StoreError, now: Timestamp) {
-        let advice = "allow this key to list, read, write and delete under the prefix";
+        let advice = error
+            .setting_to_change()
+            .unwrap_or("allow this key to list, read, write and delete under the prefix");
         let reason = format!("{} ({advice})", error.message);
         let until = Some(now.plus_millis(PROBE_INTERVAL_MS));
         let refusal = Refusal { reason: reason.clone(), at: now, until };
@@ -285,7 +275,7 @@ impl ShareHealth {
     /// What was refused may be tried again at once: there are new credentials, or somebody wants to know.
     pub fn try_again(&self) {
         let mut state = self.lock();
-        let State { known: _, whole, denied } = &mut *state;
+        let State { known: _, whole, denied, passing: _ } = &mut *state;
         for refusal in whole.iter_mut().chain(denied.iter_mut().flatten()) {
             refusal.until = None;
         }
@@ -354,85 +344,13 @@ impl ShareHealth {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt;
-
-    use tracing::{
-        Event, Metadata, Subscriber,
-        field::{Field, Visit},
-        span,
-    };
+    use std::sync::Arc;
 
     use super::*;
-    use crate::clock::ManualClock;
-
-    /// A log that keeps the fields of its lines: what journald gets as `F_KIND` and so on.
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<Line>>>);
-
-    #[derive(Clone, Debug, Default, PartialEq)]
-    struct Line(Vec<(&'static str, String)>);
-
-    impl Visit for Line {
-        fn record_str(&mut self, field: &Field, value: &str) {
-            self.0.push((field.name(), value.to_owned()));
-        }
-
-        fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-            self.0.push((field.name(), format!("{value:?}")));
-        }
-    }
-
-    impl Subscriber for Log {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-
-        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-            span::Id::from_u64(1)
-        }
-
-        fn event(&self, event: &Event<'_>) {
-            let mut line = Line(vec![("level", event.metadata().level().to_string())]);
-            event.record(&mut line);
-            line.0.sort();
-            self.0.lock().unwrap().push(line);
-        }
-
-        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-        fn enter(&self, _: &span::Id) {}
-        fn exit(&self, _: &span::Id) {}
-    }
-
-    /// semantics.md, "When something is wrong": an event is in the log once, and can be found by its fields.
-    #[test]
-    fn events_are_logged_once_with_their_kind_and_share() {
-        let log = Log::default();
-        let events = Events::new(Arc::new(ManualClock::default()));
-        let add = |kind, share: Option<&str>, message: &str| {
-            let share = share.map(|name| name.parse().unwrap());
-            events.add(kind, share, message.to_owned());
-        };
-        tracing::subscriber::with_default(log.clone(), || {
-            add(HealthEventKind::Conflict, Some("sales"), "both are kept");
-            add(HealthEventKind::Conflict, Some("sales"), "both are kept");
-            add(HealthEventKind::Conflict, Some("hr"), "both are kept");
-            add(HealthEventKind::CacheFull, None, "writers are slowed");
-            add(HealthEventKind::Conflict, Some("sales"), "both are kept");
-        });
-        let line = |kind: &str, share: Option<&str>, message: &str| {
-            let fields =
-                [("kind", Some(kind)), ("level", Some("WARN")), ("message", Some(message))];
-            let fields = fields.into_iter().chain([("share", share)]);
-            Line(fields.filter_map(|(name, value)| Some((name, value?.to_owned()))).collect())
-        };
-        let expected = [
-            line("Conflict", Some("sales"), "/sales: both are kept"),
-            line("Conflict", Some("hr"), "/hr: both are kept"),
-            line("CacheFull", None, "writers are slowed"),
-        ];
-        assert_eq!(*log.0.lock().unwrap(), expected);
-    }
+    use crate::{
+        clock::{Clock, ManualClock},
+        share::events::log::Log,
+    };
 
     fn error(kind: StoreErrorKind) -> StoreError {
         StoreError {
@@ -464,6 +382,72 @@ mod tests {
         assert_ne!(health.state(), ShareState::Available, "not before it answers");
         health.answered(Right::Read);
         assert_eq!(health.state(), ShareState::Available);
+    }
+
+    /// Whoever looks at the log sees each outage, though all have the same words.
+    #[test]
+    fn an_outage_after_a_recovery_is_logged_again() {
+        let clock = Arc::new(ManualClock::default());
+        let (log, events) = (Log::default(), Events::new(clock.clone()));
+        let health = ShareHealth::new("sales".parse().unwrap(), events);
+        let denied = StoreError { op: StoreOp::DeleteObject, ..error(StoreErrorKind::Denied) };
+        let credentials = error(StoreErrorKind::Credentials);
+        tracing::subscriber::with_default(log.clone(), || {
+            for (outages, refused, right) in [
+                (1, &credentials, Right::Read),
+                (2, &credentials, Right::Write),
+                (3, &denied, Right::Delete),
+                (4, &denied, Right::Delete),
+            ] {
+                health.failed(refused, clock.now());
+                health.failed(refused, clock.now());
+                assert_eq!(log.warnings(), outages, "{refused}");
+                health.answered(right);
+                clock.advance_millis(120_000);
+            }
+            health.failed(&denied, clock.now());
+            health.answered(Right::Read);
+            clock.advance_millis(120_000);
+            health.failed(&denied, clock.now());
+            assert_eq!(log.warnings(), 5, "that it can be read says nothing of deletions");
+        });
+    }
+
+    /// semantics.md, "When something is wrong": of many requests one is put off now and then.
+    #[test]
+    fn what_passes_is_not_the_share_s_state_and_what_does_not_is() {
+        let clock = Arc::new(ManualClock::default());
+        let events = Events::new(clock.clone());
+        let health = ShareHealth::new("sales".parse().unwrap(), events.clone());
+        let answer =
+            |kind, message: &str| StoreError { message: message.to_owned(), ..error(kind) };
+        let slow = answer(StoreErrorKind::Throttled, "HTTP 503 SlowDown");
+        health.failed(&slow, clock.now());
+        assert_ne!(health.state(), ShareState::Starting, "it is all that is known");
+        for (error, says) in [
+            (slow, "fewer requests"),
+            (answer(StoreErrorKind::Unavailable, "HTTP 500 InternalError"), "trouble of its own"),
+            (answer(StoreErrorKind::Unavailable, "the endpoint cannot be reached"), "the network"),
+            (answer(StoreErrorKind::Timeout, "no answer in time"), "the network"),
+            (answer(StoreErrorKind::Timeout, "HTTP 400 RequestTimeout"), "the network"),
+        ] {
+            health.answered(Right::Read);
+            let told = events.list().len();
+            (0..100).for_each(|_| health.failed(&error, clock.now()));
+            assert_eq!(health.state(), ShareState::Available, "{error}: all at one moment");
+            clock.advance_millis(4_000);
+            health.answered(Right::Read);
+            health.failed(&error, clock.now());
+            clock.advance_millis(5_000);
+            health.failed(&error, clock.now());
+            assert_eq!(health.state(), ShareState::Available, "{error}: two since an answer");
+            assert_eq!(events.list().len(), told);
+            health.failed(&error, clock.now());
+            let ShareState::Unavailable(reason) = health.state() else { panic!("{error}") };
+            assert!(reason.contains(says), "{reason}");
+            assert_eq!(events.list()[0].message, reason);
+            clock.advance_millis(-60_000);
+        }
     }
 
     #[test]
@@ -524,6 +508,23 @@ mod tests {
         let told: Vec<_> = told.collect();
         assert_eq!((told.len(), list.len()), (2, 4), "one for each share, and no other is lost");
         assert!(told.iter().all(|event| event.message.contains("\"199/\"")), "{told:?}");
+    }
+
+    /// What only a setting can mend says which, where each upload fails of it.
+    #[test]
+    fn a_wrong_setting_is_named() {
+        let events = Events::new(Arc::new(ManualClock::default()));
+        let health = ShareHealth::new("sales".parse().unwrap(), events.clone());
+        for (kind, message, says) in [
+            (StoreErrorKind::Invalid, "HTTP 400 AccessControlListNotSupported", "object_acl"),
+            (StoreErrorKind::Invalid, "HTTP 400 KMS.NotFoundException", "kms_key"),
+            (StoreErrorKind::Denied, "HTTP 403 AccessDenied no kms:Decrypt", "kms:GenerateDataKey"),
+        ] {
+            let error = StoreError { message: message.to_owned(), ..error(kind) };
+            health.failed(&error, Timestamp::default());
+            let told = events.list().remove(0).message;
+            assert!(told.contains(message) && told.contains(says), "{told}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! File shares: a bucket and prefix under an export path, who may do what with it, how its names
 //! and attributes look in S3, and how it is.
 pub mod access;
+mod events;
 pub mod health;
 pub mod keymap;
 mod link;
@@ -11,7 +12,8 @@ use std::{fmt, sync::Arc};
 
 use gateway_api::settings::ShareSettings;
 
-pub use health::{Events, OddKeys, Right, ShareHealth};
+pub use events::Events;
+pub use health::{OddKeys, Right, ShareHealth};
 pub use link::Form;
 pub use pins::Pins;
 

@@ -119,3 +119,67 @@ pub struct StoreError {
     /// S3's code and words, or the transport's.
     pub message: String,
 }
+
+impl StoreError {
+    /// Whether S3 has said so, and not the way to it. That a request was too slow says nothing of S3.
+    pub fn is_answer_of_s3(&self) -> bool {
+        self.kind != StoreErrorKind::Timeout && self.message.starts_with("HTTP ")
+    }
+
+    /// What to change in the settings, or in the bucket's, where S3's words name it (S3 error responses).
+    pub fn setting_to_change(&self) -> Option<&'static str> {
+        let says = |words: &str| self.message.contains(words);
+        if says("AccessControlListNotSupported") {
+            Some(
+                "set object_acl to \"private\": the bucket has ACLs switched off (bucket owner enforced)",
+            )
+        } else if says(" KMS.") {
+            Some(
+                "name a KMS key in kms_key that is enabled, in the bucket's region, and that these credentials \
+                 may use (kms:GenerateDataKey, kms:Decrypt)",
+            )
+        } else if says("kms:") {
+            Some("allow these credentials kms:GenerateDataKey and kms:Decrypt for the KMS key")
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_s3_name_the_setting_to_change() {
+        for (message, advice) in [
+            (
+                "HTTP 400 AccessControlListNotSupported The bucket does not allow ACLs",
+                Some("object_acl"),
+            ),
+            ("HTTP 400 KMS.NotFoundException Invalid arn", Some("kms_key")),
+            ("HTTP 400 KMS.DisabledException arn is disabled", Some("kms_key")),
+            ("HTTP 400 KMS.KMSInvalidStateException pending deletion", Some("kms_key")),
+            (
+                "HTTP 403 AccessDenied User: x is not authorized to perform: kms:GenerateDataKey on",
+                Some("allow these credentials kms:GenerateDataKey"),
+            ),
+            ("HTTP 403 AccessDenied Access Denied", None),
+            ("HTTP 400 InvalidArgument", None),
+        ] {
+            let error = StoreError {
+                op: StoreOp::PutObject,
+                key: None,
+                kind: StoreErrorKind::Invalid,
+                request_id: None,
+                message: message.to_owned(),
+            };
+            let said = error.setting_to_change();
+            assert_eq!(said.is_some(), advice.is_some(), "{message}: {said:?}");
+            assert!(
+                advice.is_none_or(|advice| said.unwrap().contains(advice)),
+                "{message}: {said:?}"
+            );
+        }
+    }
+}

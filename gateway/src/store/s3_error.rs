@@ -4,7 +4,7 @@ use std::{error::Error, io};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::{
     config::http::HttpResponse,
-    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    error::{ProvideErrorMetadata, SdkError},
     operation::RequestId,
 };
 use aws_smithy_checksums::body::validate;
@@ -67,18 +67,16 @@ where
             } else {
                 StoreErrorKind::Unavailable
             };
-            (kind, format!("the endpoint cannot be reached: {}", DisplayErrorContext(&error)))
+            (kind, format!("the endpoint cannot be reached: {}", reason(&error)))
         }
-        SdkError::ResponseError(_) => (
-            StoreErrorKind::Unavailable,
-            format!("the answer cannot be read: {}", DisplayErrorContext(&error)),
-        ),
-        SdkError::ConstructionFailure(_) => (
-            StoreErrorKind::Invalid,
-            format!("the request cannot be made: {}", DisplayErrorContext(&error)),
-        ),
+        SdkError::ResponseError(_) => {
+            (StoreErrorKind::Unavailable, format!("the answer cannot be read: {}", reason(&error)))
+        }
+        SdkError::ConstructionFailure(_) => {
+            (StoreErrorKind::Invalid, format!("the request cannot be made: {}", reason(&error)))
+        }
         // `SdkError` is non-exhaustive; what it may gain is something that went wrong on the way.
-        _ => (StoreErrorKind::Unavailable, DisplayErrorContext(&error).to_string()),
+        _ => (StoreErrorKind::Unavailable, words(&error)),
     };
     StoreError { op: at.op, key: at.key.cloned(), kind, request_id, message }
 }
@@ -95,15 +93,33 @@ pub(super) fn of_body(at: At<'_>, error: &(dyn Error + 'static)) -> StoreError {
         let message = "the body ended before all of the announced bytes had come";
         at.error(StoreErrorKind::Integrity, message)
     } else if causes(error).any(|cause| cause.is::<validate::Error>()) {
-        at.error(StoreErrorKind::Integrity, &DisplayErrorContext(error).to_string())
+        at.error(StoreErrorKind::Integrity, &words(error))
     } else {
-        let message = format!("the body broke off: {}", DisplayErrorContext(error));
+        let message = format!("the body broke off: {}", words(error));
         at.error(StoreErrorKind::Unavailable, &message)
     }
 }
 
 fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// What an error says and what its causes say, each once: some errors repeat their cause's words. People read it.
+fn words(error: &(dyn Error + 'static)) -> String {
+    let mut words = String::new();
+    for said in causes(error).map(ToString::to_string) {
+        if !words.contains(&said) {
+            let between = if words.is_empty() { "" } else { ": " };
+            words.push_str(between);
+            words.push_str(&said);
+        }
+    }
+    words
+}
+
+/// The same of what an error stems from: the SDK's own says only where it happened.
+fn reason(error: &(dyn Error + 'static)) -> String {
+    words(error.source().unwrap_or(error))
 }
 
 /// Why there is nothing to sign with, if that is what went wrong.
@@ -161,6 +177,9 @@ fn kind_of_status(op: StoreOp, status: u16) -> StoreErrorKind {
         401 | 403 => Kind::Denied,
         408 => Kind::Timeout,
         413 => Kind::TooLarge,
+        // Without a body there is no code: so S3 answers HEAD with credentials that it does not know or that have
+        // expired. `S3Bucket::head` asks for the reason.
+        400 if matches!(op, StoreOp::HeadObject) => Kind::Credentials,
         429 | 503 => Kind::Throttled,
         // The server does not know what was asked for, and will not learn it meanwhile.
         501 => Kind::Invalid,
@@ -172,6 +191,16 @@ fn kind_of_status(op: StoreOp, status: u16) -> StoreErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_and_its_causes_are_told_once_each() {
+        let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "refused");
+        let outer = io::Error::other(refused);
+        assert_eq!(words(&outer), "refused", "it repeats its cause");
+        let credentials = CredentialsError::not_loaded("no file");
+        assert!(words(&credentials).ends_with(": no file"), "{}", words(&credentials));
+        assert_eq!(reason(&credentials), "no file");
+    }
 
     #[test]
     fn every_row_of_the_table() {
@@ -198,6 +227,11 @@ mod tests {
             (put, 400, Some("EntityTooLarge"), Kind::TooLarge),
             (put, 501, Some("NotImplemented"), Kind::Invalid),
             (StoreOp::HeadObject, 501, None, Kind::Invalid),
+            (StoreOp::HeadObject, 400, None, Kind::Credentials),
+            (StoreOp::HeadObject, 403, None, Kind::Denied),
+            (put, 400, None, Kind::Invalid),
+            (put, 400, Some("KMS.DisabledException"), Kind::Invalid),
+            (put, 400, Some("AccessControlListNotSupported"), Kind::Invalid),
             (put, 400, Some("InvalidArgument"), Kind::Invalid),
         ] {
             assert_eq!(kind_of(op, status, code), kind, "{op:?} {status} {code:?}");

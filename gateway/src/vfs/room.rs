@@ -128,6 +128,8 @@ impl WriteBack {
         let of = self.unsent_of_capacity(self.not_here().await?)?;
         if self.pacer.looked(self.clock.now(), of, self.catalog.progress()).is_high() {
             self.events.add(HealthEventKind::CacheFull, None, NEARLY_FULL.to_owned());
+        } else {
+            self.events.over(None, &[HealthEventKind::CacheFull]);
         }
         Ok(())
     }

@@ -20,6 +20,8 @@ enum Told {
     Nothing,
     /// The share's state has these words.
     Share(&'static str),
+    /// Nothing, unless it stays so: then the share's state has these words.
+    IfItStays(&'static str),
     /// The share is as it was, and there is an event.
     Event(HealthEventKind),
 }
@@ -46,7 +48,9 @@ fn read(world: &World, ino: Ino) -> Result<Vec<u8>, FsError> {
 fn check_told(world: &World, told: Told, case: &str) {
     let state = world.gateway().share.health.state();
     match told {
-        Told::Nothing => assert_eq!(state, ShareState::Available, "{case}"),
+        Told::Nothing | Told::IfItStays(_) => {
+            assert_eq!(state, ShareState::Available, "{case}");
+        }
         Told::Share(words) => {
             let ShareState::Unavailable(reason) = state else { panic!("{case}: {state:?}") };
             assert!(reason.contains(words), "{case}: {reason}");
@@ -72,10 +76,11 @@ fn a_read_that_s3_refuses_is_answered_and_told_as_the_table_says() {
         (403, "SignatureDoesNotMatch", FsError::Io, Told::Share("clock")),
         (403, "RequestTimeTooSkewed", FsError::Io, Told::Share("clock")),
         (403, "InvalidObjectState", FsError::Io, archived),
-        (503, "SlowDown", FsError::TryLater, Told::Share("network")),
-        (500, "InternalError", FsError::TryLater, Told::Share("network")),
-        (429, "TooManyRequests", FsError::TryLater, Told::Share("network")),
-        (400, "RequestTimeout", FsError::TryLater, Told::Share("network")),
+        (503, "SlowDown", FsError::TryLater, Told::IfItStays("fewer requests")),
+        (500, "InternalError", FsError::TryLater, Told::IfItStays("trouble of its own")),
+        (503, "ServiceUnavailable", FsError::TryLater, Told::IfItStays("trouble of its own")),
+        (429, "TooManyRequests", FsError::TryLater, Told::IfItStays("fewer requests")),
+        (400, "RequestTimeout", FsError::TryLater, Told::IfItStays("network")),
     ] {
         let (world, ino) = world();
         let code = code.to_owned();
@@ -83,6 +88,13 @@ fn a_read_that_s3_refuses_is_answered_and_told_as_the_table_says() {
         world.s3.faults().add(always(FaultAction::FailBefore { status, code }));
         assert_eq!(read(&world, ino), Err(answer), "{case}");
         check_told(&world, told, &case);
+        if let Told::IfItStays(words) = told {
+            for _ in 0..2 {
+                world.clock.advance_millis(5_000);
+                assert_eq!(read(&world, ino), Err(answer), "{case}");
+            }
+            check_told(&world, Told::Share(words), &case);
+        }
         world.s3.faults().clear();
         if answer == FsError::Stale {
             assert_eq!(read(&world, ino), Err(FsError::Stale), "{case}: it is forgotten");

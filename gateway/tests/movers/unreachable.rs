@@ -39,8 +39,15 @@ async fn requests(bucket: &dyn ObjectStore) -> Vec<(&'static str, StoreError)> {
     ]
 }
 
+/// People read it: no library's inner state (`DispatchFailure(DispatchFailure { source: ConnectorError …`).
+fn check_words(words: &str) {
+    let inner = ["DispatchFailure", "ConnectorError", " { ", "Some("];
+    assert!(!inner.iter().any(|inner| words.contains(inner)), "{words}");
+}
+
 async fn check_kinds(way: &Way) {
     for (request, error) in requests(&way.bucket).await {
+        check_words(&error.message);
         assert_eq!(error.kind, way.kind, "{request}: {error}");
         assert!(error.kind.is_retryable());
         let body_stood_still = error.message.contains("stopped moving");
@@ -111,6 +118,8 @@ async fn check_changes(w: &mut World, says: &str) {
     assert!(reason.contains("check the network"), "{reason}");
     let told = w.events.list();
     assert!(told.iter().any(|event| event.kind == HealthEventKind::UploadFailing), "{told:?}");
+    let events = told.iter().map(|event| event.message.as_str());
+    events.chain([words.as_str(), reason.as_str()]).for_each(check_words);
 }
 
 async fn check(make: impl AsyncFn(&S3Store) -> Way) {

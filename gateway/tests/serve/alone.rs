@@ -70,6 +70,10 @@ fn an_object_is_stored_below_the_share_s_prefix() {
     let (said, _, success) = put("sales", ".tidegate/support/a.tar.gz");
     assert!(success);
     assert_eq!(said, "s3://bucket/onprem/.tidegate/support/a.tar.gz: 13 bytes\n");
+    let (said, _, _) = run(&home, &["put-object", "sales", "b", "--json"], b"other");
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let expected = serde_json::json!({ "bucket": "bucket", "key": "onprem/b", "bytes": 5 });
+    assert_eq!(said, expected);
     let object = store.object(BUCKET, "onprem/.tidegate/support/a.tar.gz").expect("it is there");
     assert_eq!(object.body, b"what it holds".as_slice());
     let long = "x".repeat(1024);

@@ -69,11 +69,16 @@ fn a_disk_is_used_released_emptied_and_taken_away() {
     assert!(text.contains("d1: empty: it can be taken away"), "{text}");
     share.write("late", &body(90));
     assert_eq!(disks(&home).disks[1].files, 0, "nothing new is placed there");
-    Gateway::command(&home, &["disks", "keep", "d1"]).expect("it can be kept");
+    let kept = Gateway::command(&home, &["disks", "keep", "d1", "--json"]).expect("it can be kept");
+    let kept: serde_json::Value = serde_json::from_str(&kept).expect("JSON");
+    assert_eq!(kept, serde_json::json!({ "name": "d1", "draining": false }));
     assert_eq!(state(&home, "d1"), Some(DiskState::InUse));
     share.write("later", &body(91));
     assert_eq!(disks(&home).disks[1].files, 1);
-    Gateway::command(&home, &["disks", "release", "d1"]).expect("it can be released");
+    let words = ["disks", "release", "d1", "--json"];
+    let released = Gateway::command(&home, &words).expect("it can be released");
+    let released: serde_json::Value = serde_json::from_str(&released).expect("JSON");
+    assert_eq!(released, serde_json::json!({ "name": "d1", "draining": true }));
     gateway.kill();
 
     let gateway = start(&home, &settings(&store), &["d1"]);

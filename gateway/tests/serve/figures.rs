@@ -166,6 +166,21 @@ fn metrics_are_served_where_the_settings_say() {
     assert!(problem.contains("metrics.listen"), "{problem}");
 }
 
+/// settings.md, `--json`: what programs get.
+#[test]
+fn commands_answer_programs_too() {
+    let (store, home) = (store(), Home::new());
+    let _gateway = Gateway::start(&home, &settings(&store));
+    let json = |words: &[&str]| -> serde_json::Value {
+        let text = Gateway::command(&home, words).expect("it succeeds");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    assert_eq!(json(&["flush", "--json"]), serde_json::json!({ "flushed": true }));
+    assert_eq!(json(&["safe", "--json"]), serde_json::json!({ "shutdown": "safe" }));
+    let refreshed = json(&["refresh", "sales", "--json"]);
+    assert_eq!((&refreshed["directories"], &refreshed["failed"]), (&1.into(), &0.into()));
+}
+
 /// A share without credentials asks S3 nothing, and no request of it is counted.
 #[test]
 fn what_is_refused_for_want_of_credentials_is_no_request() {

@@ -1,5 +1,7 @@
 //! `gateway flush`: it ends when what was acknowledged before it is in the bucket, and not before.
 use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
 };
@@ -55,6 +57,32 @@ fn a_flush_waits_for_a_store_that_refuses_and_ends_when_it_takes() {
         let then = flush.join().expect("the flush ends");
         assert_eq!(then.as_deref(), Some(&b"acknowledged"[..]), "when the flush had ended");
     });
+}
+
+/// settings.md, `gateway flush`: whoever waits sees for what.
+#[test]
+fn the_command_shows_what_it_waits_for() {
+    let (store, home) = (store(), Home::new());
+    let gateway = Gateway::start(&home, &settings(&store));
+    let refuse = FaultAction::FailBefore { status: 500, code: "InternalError".to_owned() };
+    let refuse = FaultRule::new(refuse).operation("PutObject").key_prefix("onprem/kept");
+    store.faults().add(refuse.times(u64::MAX));
+    Mount::new(gateway.port, "sales").write("kept", b"acknowledged");
+    let mut flush = Command::new(env!("CARGO_BIN_EXE_gateway"))
+        .args(["flush".as_ref(), "--admin".as_ref(), home.path("state/admin.sock").as_os_str()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the gateway program starts");
+    let mut line = String::new();
+    let shown = flush.stderr.take().expect("a pipe");
+    BufReader::new(shown).read_line(&mut line).expect("words");
+    assert!(line.starts_with("still to upload: 12 B in 1 files, 0 deletions"), "{line}");
+    assert!(line.contains("1 failing, last: ") && line.contains("InternalError"), "{line}");
+    store.faults().clear();
+    let ended = flush.wait_with_output().expect("it ends");
+    assert!(ended.status.success());
+    assert_eq!(ended.stdout, b"everything written before this command is in S3\n");
 }
 
 /// A flush waits for what was there before it, and for nothing that is written meanwhile. Method: clients write one

@@ -7,6 +7,7 @@ mod disks;
 mod early;
 mod edge;
 mod entries;
+mod failing;
 mod figures;
 mod flush;
 mod held;
@@ -18,6 +19,7 @@ mod process;
 mod raw;
 mod repeated;
 mod stored;
+mod stranded;
 mod two;
 
 use gateway_api::status::FileState;
@@ -293,7 +295,8 @@ fn each_file_says_where_it_stands() {
     assert_eq!(done.etag.expect("a tag").trim_matches('"'), object.etag);
     assert_eq!(gateway.file("2026").expect("a directory").kind, "directory");
     let unknown = gateway.file("2026/none").expect_err("nobody wrote it").to_string();
-    assert_eq!(unknown, "sales:/2026/none is not known here");
+    let hint = "if it is in the bucket, gateway refresh sales '2026' lists its directory";
+    assert_eq!(unknown, format!("sales:/2026/none is not known here: {hint}"));
 }
 
 /// semantics.md "Objects that others write" and "Names": a whole tree listed again by command, though no

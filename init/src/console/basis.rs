@@ -37,7 +37,9 @@ impl Basis {
         let of_machine = matches!(command, Command::Change { .. });
         let of_gateway = matches!(
             command,
-            Command::PutGateway { .. } | Command::TestS3 { then: AfterTest::Save { .. }, .. }
+            Command::PutGateway { .. }
+                | Command::DeleteShare { .. }
+                | Command::TestS3 { then: AfterTest::Save { .. }, .. }
         );
         let overtaken = of_machine && self.machine.as_ref() != view.settings.as_ref().ok()
             || of_gateway && self.gateway.as_ref() != gateway(view);

@@ -37,6 +37,8 @@ pub(super) enum Command {
     Update(Wanted),
     /// Give the gateway these settings, if its own still have this revision.
     PutGateway { settings: Box<Settings>, revision: u64 },
+    /// The same, without a share of which S3 may not have everything.
+    DeleteShare { settings: Box<Settings>, revision: u64 },
     /// Try everything that the gateway asks of S3.
     TestS3 {
         test: Box<ConnectionTest>,
@@ -188,7 +190,9 @@ impl Command {
             Self::End(Ending::PowerOff) => ("Shut down", "Shutting down"),
             Self::Update(Wanted::Volume { .. }) => ("Update from a Volume", "Checking and writing"),
             Self::Update(Wanted::Other) => ("Update", "Telling the boot loaders"),
-            Self::PutGateway { .. } => ("Gateway settings", "Saving the settings"),
+            Self::PutGateway { .. } | Self::DeleteShare { .. } => {
+                ("Gateway settings", "Saving the settings")
+            }
             Self::SendBundle { .. } => ("Support Bundle", "Collecting and sending"),
             Self::OfferText { .. } => ("Settings Export", "Waiting for the download"),
             Self::ReadVolume => ("Settings Import", "Looking for a volume"),

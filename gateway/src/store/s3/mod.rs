@@ -15,6 +15,7 @@ mod pace;
 mod payer;
 mod place;
 mod probe;
+mod refused;
 mod transport;
 mod wire;
 

@@ -96,8 +96,10 @@ impl ObjectStore for S3Bucket {
     async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, StoreError> {
         let at = At::key(StoreOp::HeadObject, key);
         let request = self.client.head_object().bucket(&self.bucket).key(key.as_str());
-        let head = request.send().await.map_err(|e| s3_error::from_sdk(at, e))?;
-        meta(head, at)
+        match request.send().await.map_err(|e| s3_error::from_sdk(at, e)) {
+            Ok(head) => meta(head, at),
+            Err(refused) => Err(self.reason_of_head(key, refused).await),
+        }
     }
 
     async fn get(

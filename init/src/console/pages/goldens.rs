@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use gateway_api::{
     ByteSize, Secret,
-    status::{ShareState, Shutdown, UploadStatus},
+    status::{HealthEvent, HealthEventKind, ShareState, Shutdown, UploadStatus},
 };
 
 use crate::{
@@ -197,6 +197,16 @@ fn the_status_is_live() {
     status.upload.drain_seconds = Some(7300);
     status.figures.upload_bytes_per_second = 700_000;
     operator.sees_golden("status-uploading");
+    operator.view.gateway.as_mut().unwrap().events = vec![HealthEvent {
+        at_unix_seconds: 1_795_788_003,
+        kind: HealthEventKind::Conflict,
+        share: Some("sales".parse().unwrap()),
+        message: "report.txt was changed in the bucket: both versions are kept".to_owned(),
+    }];
+    operator.press(Key::End);
+    let page = operator.sees();
+    let event = "| Event        2026-11-27 14:00:03 UTC conflict: sales: report.txt";
+    assert!(page.lines().any(|line| line.starts_with(event)), "{page}");
     operator.view.gateway = Err("it is being started".to_owned());
     operator.sees_golden("status-no-gateway");
 }

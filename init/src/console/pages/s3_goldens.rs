@@ -237,7 +237,10 @@ fn a_share_is_created_changed_and_deleted() {
     operator.choose("Delete");
     operator.sees_golden("share-delete");
     operator.types("y");
-    assert!(put(&operator).shares.is_empty());
+    let Command::DeleteShare { settings, revision: 7 } = operator.command() else {
+        panic!("{:?}", operator.command())
+    };
+    assert!(settings.shares.is_empty());
 }
 
 #[test]

@@ -363,6 +363,10 @@ fn ask_delete(name: &str, view: &View) -> Page {
         settings.shares.retain(|share| share.name.as_str() != gone);
     });
     let command = match command {
+        // The question says what S3 does not have: whoever answers it knows.
+        Ok(Command::PutGateway { settings, revision }) => {
+            Command::DeleteShare { settings, revision }
+        }
         Ok(command) => command,
         Err(why) => return refused(title, &why),
     };
@@ -375,7 +379,8 @@ fn ask_delete(name: &str, view: &View) -> Page {
         let status = status.and_then(|s| s.shares.iter().find(|s| s.name.as_str() == share));
         if let Some(upload) = status.map(|status| &status.upload).filter(|u| !u.is_idle()) {
             lines.extend(paragraph(&format!(
-                "NOT YET IN S3: {} in {} files. Wait until they are, or they are lost with the share.",
+                "NOT YET IN S3: {} in {} files. Wait until they are: else they stay on the cache disk till a \
+                 share of this name, bucket and prefix is there again.",
                 upload.dirty_bytes, upload.dirty_files
             )));
         }

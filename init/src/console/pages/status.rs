@@ -2,6 +2,7 @@
 use gateway_api::{
     ByteSize, GatewayStatus,
     status::{ShareState, ShareStatus, Shutdown},
+    utc,
 };
 
 use super::addresses;
@@ -177,7 +178,8 @@ fn full(view: &View) -> Vec<Line> {
         lines.push(Line::empty());
         for event in &status.events {
             let share = event.share.as_ref().map(|share| format!("{share}: ")).unwrap_or_default();
-            lines.extend(field("Event", &format!("{share}{}", event.message)));
+            let (at, kind) = (utc(event.at_unix_seconds), event.kind.as_str());
+            lines.extend(field("Event", &format!("{at} {kind}: {share}{}", event.message)));
         }
     }
     lines

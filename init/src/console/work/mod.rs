@@ -180,6 +180,11 @@ fn run(command: Command, report: &dyn Fn(StepReport)) -> Result<Finished, String
         }
         Command::Update(wanted) => update::run(wanted, report),
         Command::PutGateway { settings, revision } => put_gateway(&settings, revision),
+        Command::DeleteShare { settings, revision } => {
+            let client = AdminClient::new(ADMIN_SOCKET, SETTINGS_TIME);
+            client.delete_shares(&settings, revision).map_err(|error| error.to_string())?;
+            Ok(said("The share is deleted."))
+        }
         Command::TestS3 { test, then } => s3_test::run(&test, then, report),
         Command::TestNetwork(targets) => {
             let failed = network_test::run(&targets, report);
