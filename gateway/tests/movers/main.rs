@@ -32,6 +32,7 @@ mod settle;
 mod snapshot;
 mod stale;
 mod storm;
+mod subtree;
 mod swaps;
 mod unreachable;
 mod upload;
