@@ -19,6 +19,7 @@ mod raw;
 mod repeated;
 mod stored;
 mod two;
+mod wired;
 
 use gateway_api::status::FileState;
 use mount::Mount;
