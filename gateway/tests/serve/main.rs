@@ -9,6 +9,7 @@ mod edge;
 mod entries;
 mod figures;
 mod flush;
+mod full;
 mod held;
 mod kills;
 mod mount;
