@@ -28,6 +28,7 @@ mod peers;
 mod quiet;
 mod refresh;
 mod renames;
+mod said;
 mod settle;
 mod snapshot;
 mod stale;
