@@ -161,7 +161,7 @@ impl Catalog {
             txn.db
                 .prepare_cached(
                     "UPDATE inode SET mode = ?2, uid = ?3, gid = ?4, size = ?5, atime = ?6,
-                         mtime = ?7, ctime = ?8 WHERE ino = ?1",
+                         mtime = ?7, ctime = ?8, defaulted = defaulted AND ?9 WHERE ino = ?1",
                 )?
                 .execute(params![
                     ino.0,
@@ -172,6 +172,7 @@ impl Catalog {
                     change.atime.unwrap_or(before.atime).as_nanos(),
                     change.mtime.unwrap_or(before.mtime).as_nanos(),
                     stamp.now.as_nanos(),
+                    change.mode.is_none() && change.uid.is_none() && change.gid.is_none(),
                 ])?;
             if let Some(at) = change.disk {
                 disk::set(txn.db, ino, at)?;
@@ -234,7 +235,7 @@ impl Catalog {
                 Some((stored, attr)) => {
                     txn.db
                         .prepare_cached(
-                            "UPDATE inode SET mode = ?2, uid = ?3, gid = ?4,
+                            "UPDATE inode SET mode = ?2, uid = ?3, gid = ?4, defaulted = NOT ?8,
                                  atime = CASE WHEN ?7 THEN atime ELSE ?5 END,
                                  mtime = CASE WHEN ?7 THEN mtime ELSE ?6 END
                              WHERE ino = ?1",
@@ -246,7 +247,8 @@ impl Catalog {
                             attr.gid,
                             attr.atime.as_nanos(),
                             attr.mtime.as_nanos(),
-                            before.content_dirty
+                            before.content_dirty,
+                            attr.is_told
                         ])?;
                     (Some(stored), key)
                 }

@@ -551,7 +551,7 @@ fn published(
     txn.db
         .prepare_cached(
             "UPDATE inode SET object_key = ?2, etag = ?3, synced_version = ?4, synced_seq = ?5,
-                 needs_head = 0, version_id = ?6, plain = ?7
+                 needs_head = 0, version_id = ?6, plain = ?7, defaulted = 0
              WHERE ino = ?1",
         )?
         .execute(params![

@@ -372,6 +372,8 @@ pub struct HeadAttr {
     pub gid: u32,
     pub atime: Timestamp,
     pub mtime: Timestamp,
+    /// Whether the object says mode and owner, and nothing of them is the share's default.
+    pub is_told: bool,
     /// Whether its writer has named nothing else that a copy would have to say too.
     pub is_plain: bool,
 }

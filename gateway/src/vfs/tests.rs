@@ -115,6 +115,7 @@ impl Source for FakeSource {
             gid: 1000,
             atime: row.atime,
             mtime: row.mtime,
+            is_told: true,
             is_plain: true,
         };
         let object = row.etag.clone().map(|etag| (etag.into(), attr));

@@ -244,7 +244,7 @@ async fn a_directory_learns_of_its_marker_from_its_own_listing_or_from_head() {
         gid: 4,
         atime: at(1),
         mtime: at(2),
-       
+        is_told: true,
         is_plain: true,
     };
     assert!(matches!(
