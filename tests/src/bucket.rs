@@ -256,6 +256,7 @@ mod tests {
             body: body.to_vec(),
             etag: String::new(),
             user_meta: meta.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            named: BTreeMap::new(),
             content_type: String::new(),
             storage_class: "STANDARD".to_owned(),
             encryption: None,

@@ -175,7 +175,7 @@ impl Catalog {
             txn.db
                 .prepare_cached(
                     "UPDATE inode SET mode = ?2, uid = ?3, gid = ?4, size = ?5, atime = ?6,
-                         mtime = ?7, ctime = ?8 WHERE ino = ?1",
+                         mtime = ?7, ctime = ?8, defaulted = defaulted AND ?9 WHERE ino = ?1",
                 )?
                 .execute(params![
                     ino.0,
@@ -186,6 +186,7 @@ impl Catalog {
                     change.atime.unwrap_or(before.atime).as_nanos(),
                     change.mtime.unwrap_or(before.mtime).as_nanos(),
                     stamp.now.as_nanos(),
+                    change.mode.is_none() && change.uid.is_none() && change.gid.is_none(),
                 ])?;
             if let Some(at) = change.disk {
                 disk::set(txn.db, ino, at)?;
@@ -240,11 +241,15 @@ impl Catalog {
                 (_, FileKind::Directory, None) => ObjectKey::new(inode::key_of(txn.db, &before)?),
                 (_, _, key) => key.clone(),
             };
+            let plain = match &object {
+                Some((_, attr)) => u8::from(attr.is_plain),
+                None => 0,
+            };
             let (stored, key) = match &object {
                 Some((stored, attr)) => {
                     txn.db
                         .prepare_cached(
-                            "UPDATE inode SET mode = ?2, uid = ?3, gid = ?4,
+                            "UPDATE inode SET mode = ?2, uid = ?3, gid = ?4, defaulted = NOT ?8,
                                  atime = CASE WHEN ?7 THEN atime ELSE ?5 END,
                                  mtime = CASE WHEN ?7 THEN mtime ELSE ?6 END
                              WHERE ino = ?1",
@@ -256,7 +261,8 @@ impl Catalog {
                             attr.gid,
                             attr.atime.as_nanos(),
                             attr.mtime.as_nanos(),
-                            before.content_dirty
+                            before.content_dirty,
+                            attr.is_told
                         ])?;
                     (Some(stored), key)
                 }
@@ -264,14 +270,16 @@ impl Catalog {
             };
             txn.db
                 .prepare_cached(
-                    "UPDATE inode SET needs_head = 0, etag = ?2, object_key = ?3, version_id = ?4
+                    "UPDATE inode SET needs_head = 0, etag = ?2, object_key = ?3, version_id = ?4,
+                         plain = ?5
                      WHERE ino = ?1",
                 )?
                 .execute(params![
                     ino.0,
                     stored.map(|stored| stored.etag.as_str()),
                     key.as_ref().map(ObjectKey::as_str),
-                    stored.and_then(|stored| stored.version.as_ref()).map(VersionId::as_str)
+                    stored.and_then(|stored| stored.version.as_ref()).map(VersionId::as_str),
+                    plain
                 ])?;
             inode::get(txn.db, ino)
         })

@@ -325,8 +325,8 @@ pub(super) fn insert(
     db.prepare_cached(
         "INSERT INTO inode (share, parent, name, kind, mode, uid, gid, size, atime, mtime, ctime,
              dirty, version, content_version, synced_version, etag, object_key, needs_head,
-             synced_seq, key_part)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, 0, 0, 0, 0, ?11, ?12, 1, ?13, ?14)",
+             synced_seq, key_part, defaulted)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, 0, 0, 0, 0, ?11, ?12, 1, ?13, ?14, 1)",
     )?
     .execute(params![
         dir.share.0,

@@ -17,6 +17,7 @@ mod changed;
 mod claim;
 mod content;
 mod counts;
+mod defaults;
 mod depth;
 mod dirty_log;
 mod disk;

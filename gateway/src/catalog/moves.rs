@@ -103,7 +103,7 @@ fn walk_on(
             continue;
         }
         found += 1;
-        asked += u64::from(inode.needs_head);
+        asked += u64::from(inode.needs_head || !inode.is_plain);
         if !has_sync(txn.db, inode.ino)? {
             mark_dirty(txn, inode.ino, Touches::Metadata, now)?;
         }

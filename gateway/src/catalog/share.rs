@@ -131,8 +131,8 @@ fn create(
     let id = txn.db.last_insert_rowid();
     txn.db.execute(
         "INSERT INTO inode (share, parent, name, kind, mode, uid, gid, size, atime, mtime, ctime,
-             dirty, version, content_version, synced_version)
-         VALUES (?1, 0, '', 1, ?2, ?3, ?4, 0, ?5, ?5, ?5, 0, 0, 0, 0)",
+             dirty, version, content_version, synced_version, defaulted)
+         VALUES (?1, 0, '', 1, ?2, ?3, ?4, 0, ?5, ?5, ?5, 0, 0, 0, 0, 1)",
         params![id, root.mode, root.uid, root.gid, root.now.as_nanos()],
     )?;
     let ino = txn.db.last_insert_rowid();

@@ -58,6 +58,9 @@ pub struct Inode {
     pub object_key: Option<ObjectKey>,
     /// Whether mode, owner and times are defaults from a listing; HEAD tells the real ones.
     pub needs_head: bool,
+    /// Whether the object that `etag` is of is known to say nothing but what this row says: a copy of it needs no
+    /// question.
+    pub is_plain: bool,
     /// When the directory was last listed to its end.
     pub listed_at: Option<Timestamp>,
     /// Directories in it that are known.
@@ -372,6 +375,10 @@ pub struct HeadAttr {
     pub gid: u32,
     pub atime: Timestamp,
     pub mtime: Timestamp,
+    /// Whether the object says mode and owner, and nothing of them is the share's default.
+    pub is_told: bool,
+    /// Whether its writer has named nothing else that a copy would have to say too.
+    pub is_plain: bool,
 }
 
 /// What a name in a listing stands for.

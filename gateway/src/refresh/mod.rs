@@ -12,6 +12,7 @@ mod heads;
 mod listing;
 mod pages;
 mod refresher;
+mod subtree;
 mod too_large;
 mod walk;
 

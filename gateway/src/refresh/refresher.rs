@@ -1,4 +1,4 @@
-//! Lists on access, on command, and before a directory is renamed.
+//! Lists on access and on command.
 use std::{
     sync::{
         Arc,
@@ -26,8 +26,6 @@ use crate::{
     tasks::Tasks,
 };
 
-/// Directories of a subtree taken from the catalog at a time.
-const SUBTREE_STEP: usize = 64;
 /// Listings of one share at the same time, each one request at a time.
 const LISTINGS_MAX: usize = 16;
 /// How long a caller waits for news of a directory that he knows already, counted from when the listing
@@ -94,6 +92,8 @@ pub(super) struct Inner {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) tasks: Tasks,
     flights: Flights,
+    /// Directories of which everything below is being listed.
+    pub(super) subtrees: Flights,
     pub(super) heads: Heads,
     pub(super) too_large: TooLarge,
     pub(super) pages_max: usize,
@@ -119,6 +119,7 @@ impl Refresher {
             clock,
             tasks,
             flights: Flights::default(),
+            subtrees: Flights::default(),
             heads: Heads::default(),
             too_large: TooLarge::default(),
             pages_max: PAGES_MAX,
@@ -257,29 +258,9 @@ impl Refresher {
         }
     }
 
-    /// Lists every directory at or below `dir` that never was, so that all of it is known.
-    ///
-    /// # Errors
-    /// [`RefreshError`].
-    pub async fn whole_subtree(&self, dir: Ino) -> Result<(), RefreshError> {
-        loop {
-            let unlisted = self.inner.catalog.unlisted_below(dir, SUBTREE_STEP).await?;
-            if unlisted.is_empty() {
-                return Ok(());
-            }
-            for each in unlisted {
-                match self.join(each, None)?.ended().await {
-                    Err(error) if error.is_gone() && each != dir => {}
-                    Ok(_) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-    }
-
     /// The listing of `dir` that is under way, or a new one, which does nothing if one has ended since
     /// the directory was found to be listed at `seen`.
-    fn join(&self, dir: Ino, seen: Option<Timestamp>) -> Result<Flight, RefreshError> {
+    pub(super) fn join(&self, dir: Ino, seen: Option<Timestamp>) -> Result<Flight, RefreshError> {
         self.inner.too_large.check(dir, self.inner.clock.now())?;
         let (flight, lead) = self.inner.flights.join(dir).ok_or(RefreshError::Busy)?;
         if let Some(lead) = lead {

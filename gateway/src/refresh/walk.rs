@@ -64,15 +64,25 @@ impl Walks {
 }
 
 /// Directories in one directory, those after a position.
-struct Frame {
+pub(super) struct Frame {
     dir: Ino,
     after: Ino,
     /// The next ones, the last first.
     ready: Vec<Ino>,
 }
 
+impl Frame {
+    /// All of them.
+    pub(super) fn of(dir: Ino) -> Self {
+        Self { dir, after: Ino(0), ready: Vec::new() }
+    }
+}
+
 /// The next directory to be listed. Always from the directory listed last, so that few are on the way.
-async fn next(catalog: &Catalog, frames: &mut Vec<Frame>) -> Result<Option<Ino>, CatalogError> {
+pub(super) async fn next(
+    catalog: &Catalog,
+    frames: &mut Vec<Frame>,
+) -> Result<Option<Ino>, CatalogError> {
     while let Some(frame) = frames.last_mut() {
         if let Some(dir) = frame.ready.pop() {
             return Ok(Some(dir));
@@ -153,7 +163,7 @@ impl Refresher {
                     report.directories += 1;
                     report.names += names;
                     walk.names.fetch_add(names, Ordering::Relaxed);
-                    frames.push(Frame { dir: listed, after: Ino(0), ready: Vec::new() });
+                    frames.push(Frame::of(listed));
                 }
                 Err(error) if listed == dir => return Err(error),
                 Err(error) if error.is_gone() => {}

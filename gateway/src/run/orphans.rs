@@ -13,9 +13,10 @@ use crate::{clock::Timestamp, share::Share, upload};
 /// Pause after a sweep.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Pause while the bucket does not answer, or after a sweep that failed or has left some.
-const RETRY: Duration = Duration::from_secs(600);
+const RETRY: Duration = Duration::from_secs(if cfg!(feature = "testing") { 1 } else { 600 });
 /// The first look, when the bucket has had time to answer.
-pub(super) const FIRST: Duration = Duration::from_secs(60);
+pub(super) const FIRST: Duration =
+    Duration::from_secs(if cfg!(feature = "testing") { 1 } else { 60 });
 
 /// Sweeps.
 pub(super) struct Sweeps(pub(super) Parts);

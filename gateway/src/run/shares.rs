@@ -308,6 +308,10 @@ impl Shares {
             Arc::clone(&source),
         ));
         self.keep("keep pinned files", &pinning, Duration::ZERO, KeepPinned);
+        if parts.catalog.want_defaults(row.id, share.defaults()).await? {
+            let given = give_defaults(parts.clone(), Arc::clone(&share));
+            parts.tasks.spawn("give known entries the share's defaults", given);
+        }
         let fs = Vfs::new(&row, Arc::clone(&parts.write_back), source, mode);
         let fs = Arc::new(fs.with_meter(Arc::clone(&meters.io)));
         self.keep("probe the bucket", &share, Duration::ZERO, Probe::new(asked, parts.clone()));
@@ -411,6 +415,22 @@ fn status_of(settings: &ShareSettings, state: ShareState) -> ShareStatus {
         capabilities: Capabilities::default(),
         pinned: None,
         refreshes: Vec::new(),
+    }
+}
+
+/// Lets rows follow a change of the share's defaults. A restart goes on with what is left.
+async fn give_defaults(parts: Parts, share: Arc<Share>) {
+    let stopping = parts.tasks.stopping();
+    while !stopping.is_cancelled() {
+        match parts.catalog.give_defaults(share.id, share.defaults(), parts.clock.now()).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                let name = &share.settings.name;
+                tracing::error!("entries of {name} keep the defaults that they had: {error}");
+                return;
+            }
+        }
     }
 }
 

@@ -20,6 +20,25 @@ pub const GENERATION: &str = "tidegate-gen";
 /// Key of what tells of which object a conflict copy is: that one's tag.
 pub const CONFLICT_OF: &str = "tidegate-conflict-of";
 
+/// Names of what tells attributes of a file in any of the forms, or who has written the object: a new object of
+/// the file says it in ours.
+const ATTRIBUTES: [&str; 14] = [
+    "file-owner",
+    "file-group",
+    "file-permissions",
+    "file-mtime",
+    "file-atime",
+    "uid",
+    "gid",
+    "mode",
+    "mtime",
+    "atime",
+    "user-agent",
+    "user-agent-id",
+    GENERATION,
+    CONFLICT_OF,
+];
+
 const TYPE_MASK: u32 = 0o170_000;
 const TYPE_DIRECTORY: u32 = 0o040_000;
 const TYPE_FILE: u32 = 0o100_000;
@@ -28,6 +47,11 @@ const TYPE_SYMLINK: u32 = 0o120_000;
 /// clients trust with them.
 const FOREIGN_MODE_MASK: u32 = 0o1777;
 const OWN_MODE_MASK: u32 = 0o7777;
+
+/// Whether user metadata of this name is about what a new object says by itself.
+pub(super) fn is_attribute(name: &str) -> bool {
+    ATTRIBUTES.contains(&name)
+}
 
 /// The metadata of an object made of `inode`.
 pub fn of_inode(inode: &Inode, generation: &str) -> UserMeta {
@@ -63,12 +87,16 @@ pub fn to_attr(
     };
     let mode = st_mode(user)
         .filter(|mode| is_of_kind(*mode, kind))
-        .map_or(default_mode, |mode| mode & if ours { OWN_MODE_MASK } else { FOREIGN_MODE_MASK });
+        .map(|mode| mode & if ours { OWN_MODE_MASK } else { FOREIGN_MODE_MASK });
     let mtime = first(user, &["file-mtime", "mtime"], time).unwrap_or(last_modified);
+    let uid = first(user, &["file-owner", "uid"], owner);
+    let gid = first(user, &["file-group", "gid"], owner);
     HeadAttr {
-        mode,
-        uid: first(user, &["file-owner", "uid"], owner).unwrap_or(defaults.uid),
-        gid: first(user, &["file-group", "gid"], owner).unwrap_or(defaults.gid),
+        mode: mode.unwrap_or(default_mode),
+        uid: uid.unwrap_or(defaults.uid),
+        gid: gid.unwrap_or(defaults.gid),
+        is_told: mode.is_some() && uid.is_some() && gid.is_some(),
+        is_plain: false,
         atime: first(user, &["file-atime", "atime"], time).unwrap_or(mtime),
         mtime,
     }

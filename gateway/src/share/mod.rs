@@ -1,6 +1,7 @@
 //! File shares: a bucket and prefix under an export path, who may do what with it, how its names
 //! and attributes look in S3, and how it is.
 pub mod access;
+pub mod carried;
 mod events;
 pub mod health;
 pub mod keymap;
@@ -12,16 +13,17 @@ use std::{fmt, sync::Arc};
 
 use gateway_api::settings::ShareSettings;
 
+pub use carried::Carried;
 pub use events::Events;
 pub use health::{OddKeys, Right, ShareHealth};
 pub use link::Form;
 pub use pins::Pins;
 
 use crate::{
-    catalog::{Inode, ListDefaults},
+    catalog::{HeadAttr, Inode, ListDefaults},
     ids::{FileKind, Ino, ShareId},
     object::ObjectKey,
-    store::{ObjectStore, PutOptions, StoreError, StoreErrorKind, StoreOp, UserMeta},
+    store::{ObjectMeta, ObjectStore, PutOptions, StoreError, StoreErrorKind, StoreOp, UserMeta},
 };
 
 /// One share as its movers see it: an immutable snapshot of its settings with its bucket.
@@ -85,6 +87,12 @@ impl Share {
         Ok(page.objects.iter().any(|listed| listed.key == key.as_str()))
     }
 
+    /// What the object `head` at `key` says of a file of this kind; what it does not say is the share's.
+    pub fn attr_of(&self, head: &ObjectMeta, kind: FileKind, key: &ObjectKey) -> HeadAttr {
+        let attr = metadata::to_attr(&head.user, kind, self.defaults(), head.last_modified);
+        HeadAttr { is_plain: Carried::of(head, kind, key).is_empty(), ..attr }
+    }
+
     /// How the object of `inode` is stored: metadata, type and class (I11).
     pub fn put_options(&self, inode: &Inode) -> PutOptions {
         let content_type = match inode.kind {
@@ -93,7 +101,7 @@ impl Share {
             FileKind::File if self.settings.guess_mime_type => {
                 // By the end of its key: an alias says nothing of what the object is.
                 let part = inode.key_part.as_ref().unwrap_or(&inode.name);
-                mime_guess::from_path(part).first_raw().map(str::to_owned)
+                carried::guessed_type(part).map(str::to_owned)
             }
             FileKind::File => None,
         };

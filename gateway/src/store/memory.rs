@@ -171,6 +171,8 @@ impl ObjectStore for MemoryStore {
             version: None,
             last_modified: found.last_modified,
             user: found.options.user.clone(),
+            content_type: found.options.content_type.clone(),
+            headers: found.options.headers.clone(),
         })
     }
 

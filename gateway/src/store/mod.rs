@@ -55,6 +55,25 @@ pub struct ObjectMeta {
     pub last_modified: Timestamp,
     /// User metadata.
     pub user: UserMeta,
+    /// `Content-Type`.
+    pub content_type: Option<String>,
+    /// What else its writer has named.
+    pub headers: ObjectHeaders,
+}
+
+/// Headers that S3 keeps with an object for whoever gets it, and that say nothing to the gateway (S3 PutObject).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectHeaders {
+    /// `Cache-Control`.
+    pub cache_control: Option<String>,
+    /// `Content-Disposition`.
+    pub content_disposition: Option<String>,
+    /// `Content-Encoding`.
+    pub content_encoding: Option<String>,
+    /// `Content-Language`.
+    pub content_language: Option<String>,
+    /// `Expires`, in seconds since 1970.
+    pub expires: Option<i64>,
 }
 
 impl ObjectMeta {
@@ -115,6 +134,8 @@ pub struct PutOptions {
     pub user: UserMeta,
     /// `Content-Type`.
     pub content_type: Option<String>,
+    /// Headers for whoever gets it.
+    pub headers: ObjectHeaders,
     /// `x-amz-storage-class`; empty for the bucket's own choice.
     pub storage_class: String,
     /// `x-amz-server-side-encryption`; `None` for the bucket's own choice.
@@ -195,7 +216,8 @@ pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
         expect: &Expect,
     ) -> Result<Stored, StoreError>;
     /// Copies `from` (which must have the tag `from_etag`) to `to` on the server with new metadata
-    /// (CopyObject, directive REPLACE). `from == to` changes metadata in place.
+    /// (CopyObject, directive REPLACE); its tags go along (`x-amz-tagging-directive`, COPY by default).
+    /// `from == to` changes metadata in place.
     async fn copy(
         &self,
         from: &ObjectKey,

@@ -9,15 +9,15 @@ use super::{
 };
 use crate::{
     catalog::{CatalogError, Inode, SyncJob},
-    share::{Form, metadata},
-    store::{StoreError, StoreErrorKind, StoreOp},
+    share::Form,
+    store::{ObjectMeta, StoreError, StoreErrorKind, StoreOp},
 };
 
 /// What came of asking.
 #[derive(Debug)]
 pub(super) enum Asked {
-    /// The file's row, with what its object says.
-    Told(Box<Inode>),
+    /// The file's row, with what its object says, and the object if it was asked.
+    Told(Box<Inode>, Option<ObjectMeta>),
     /// Something else is first.
     Otherwise(Outcome),
 }
@@ -32,12 +32,14 @@ pub(super) fn are_unknown(job: &SyncJob) -> bool {
 pub(super) async fn ask(tools: &Tools, job: &SyncJob) -> Result<Asked, JobError> {
     let inode = &job.inode;
     let Some((from, believed)) = source(job) else {
-        return Ok(Asked::Told(Box::new(inode.clone())));
+        return Ok(Asked::Told(Box::new(inode.clone()), None));
     };
     let head = match look(tools, from).await? {
         Some(head) if head.etag == *believed => head,
         // The bytes are ours: its condition tells what becomes of the object.
-        Some(_) | None if inode.content_dirty => return Ok(Asked::Told(Box::new(inode.clone()))),
+        Some(_) | None if inode.content_dirty => {
+            return Ok(Asked::Told(Box::new(inode.clone()), None));
+        }
         Some(head) => return Ok(Asked::Otherwise(take_over(tools, job, from, head).await?)),
         None => {
             let refusal = StoreError {
@@ -55,8 +57,7 @@ pub(super) async fn ask(tools: &Tools, job: &SyncJob) -> Result<Asked, JobError>
         Form::File => Some(None),
         Form::Link(target) => Some(Some(target)),
     };
-    let attr =
-        metadata::to_attr(&head.user, inode.kind, tools.share.defaults(), head.last_modified);
+    let attr = tools.share.attr_of(&head, inode.kind, from);
     let noted = async {
         if let Some(target) = target {
             tools.catalog.take_link(inode.ino, &head.etag, target).await?;
@@ -65,7 +66,7 @@ pub(super) async fn ask(tools: &Tools, job: &SyncJob) -> Result<Asked, JobError>
     };
     match noted.await {
         Ok(after) if after.version == inode.version && !after.writing => {
-            Ok(Asked::Told(Box::new(after)))
+            Ok(Asked::Told(Box::new(after), Some(head)))
         }
         // It has another version or object by now, or is gone: from the beginning.
         Ok(_) | Err(CatalogError::Changed | CatalogError::Gone(_)) => {

@@ -12,15 +12,12 @@ use super::{
 use crate::{
     catalog::SyncJob,
     object::{ETag, ObjectKey},
-    share::metadata,
+    share::{carried::USER_META_BYTES_MAX, metadata},
     store::{Expect, ObjectMeta, PutOptions, StoreError, StoreErrorKind, StoreOp, UserMeta},
 };
 
 /// Names that are tried for a copy: of versions that came within one second each needs another.
 const NAMES_MAX: u32 = 32;
-/// User metadata that S3 takes with an object, names and values, in bytes (S3 User Guide, "Working with
-/// object metadata": 2 KB).
-const USER_META_BYTES_MAX: usize = 2048;
 
 /// Keeps the object `head` of another writer at the job's key beside ours, under a name of its own.
 pub(super) async fn keep_theirs(
@@ -45,7 +42,12 @@ async fn keep(
     head: &ObjectMeta,
     options: &PutOptions,
 ) -> Result<ObjectKey, JobError> {
-    let theirs = PutOptions { user: marked(head), ..options.clone() };
+    let theirs = PutOptions {
+        user: marked(head),
+        content_type: head.content_type.clone(),
+        headers: head.headers.clone(),
+        ..options.clone()
+    };
     for number in 1..=NAMES_MAX {
         let to = conflict_key(tools, job, head, number)?;
         let (from, etag) = (job.key.clone(), head.etag.clone());
@@ -119,7 +121,7 @@ fn no_name(job: &SyncJob, why: &str) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
+    use crate::{clock::Timestamp, store::ObjectHeaders};
 
     fn head(etag: &str, note: &str) -> ObjectMeta {
         ObjectMeta {
@@ -128,6 +130,8 @@ mod tests {
             version: None,
             last_modified: Timestamp::new(7, 0),
             user: UserMeta::from([("note".to_owned(), note.to_owned())]),
+            content_type: None,
+            headers: ObjectHeaders::default(),
         }
     }
 

@@ -52,7 +52,7 @@ pub(super) async fn landed(
     let (share, inode) = (&tools.share, &job.inode);
     let Some(tag) = head.user.get(metadata::GENERATION) else { return Ok(None) };
     if *tag == share.generation(inode) {
-        return Ok(Some(Outcome::Published(Sent::whole(head.stored()))));
+        return Ok(Some(Outcome::Published(found(head, true, None))));
     }
     let made_by = |of: &MultipartState| {
         let tag_of = share.upload_generation(inode.ino, of.version, of.tag.as_deref());
@@ -75,17 +75,23 @@ pub(super) async fn landed(
 
 /// What `upload` has made.
 fn of_upload(job: &SyncJob, head: &ObjectMeta, upload: &MultipartState) -> Outcome {
-    let (inode, object) = (&job.inode, head.stored());
+    let inode = &job.inode;
     let made_by = Some(upload.upload_id.clone());
     if upload.is_whole(inode.version) {
-        return Outcome::Published(Sent { object, is_whole: true, upload: made_by });
+        return Outcome::Published(found(head, true, made_by));
     }
     // Parts that are noted as taken are those that it was completed of.
     if head.size == inode.size && plan::is_done(inode.size, &upload.parts) {
-        Outcome::Published(Sent { object, is_whole: false, upload: made_by })
+        Outcome::Published(found(head, false, made_by))
     } else {
         earlier(head, upload.version, made_by)
     }
+}
+
+/// The object `head`, made by an attempt before, or by the one under way.
+fn found(head: &ObjectMeta, is_whole: bool, upload: Option<String>) -> Sent {
+    // What the attempt knew of the object that it copied, if it did, nobody knows any more.
+    Sent { object: head.stored(), is_whole, upload, carries: true }
 }
 
 fn earlier(head: &ObjectMeta, version: u64, upload: Option<String>) -> Outcome {

@@ -23,6 +23,7 @@ use crate::{
     failpoint::{self, Point},
     ids::FileKind,
     object::{ETag, ObjectKey, Stored},
+    share::Carried,
     store::{Expect, ObjectMeta, PutOptions, StoreError, StoreErrorKind},
 };
 
@@ -51,11 +52,13 @@ pub(super) struct Sent {
     pub(super) is_whole: bool,
     /// The upload in parts that has made it; `None`: it was one request.
     pub(super) upload: Option<String>,
+    /// Whether it says what another writer has said of the one that it is a copy of, or may do so.
+    pub(super) carries: bool,
 }
 
 impl Sent {
-    pub(super) fn whole(object: Stored) -> Self {
-        Self { object, is_whole: true, upload: None }
+    fn whole(object: Stored) -> Self {
+        Self { object, is_whole: true, upload: None, carries: false }
     }
 }
 
@@ -71,20 +74,21 @@ pub(super) async fn publish(tools: &Tools, job: &SyncJob) -> Result<Outcome, Job
         return Ok(Outcome::AskAgain);
     }
     let told;
-    let job = if attributes::are_unknown(job) {
+    let (job, head) = if attributes::are_unknown(job) {
         match attributes::ask(tools, job).await? {
-            Asked::Told(inode) => {
+            Asked::Told(inode, head) => {
                 told = SyncJob { inode: *inode, ..job.clone() };
-                &told
+                (&told, head)
             }
             Asked::Otherwise(outcome) => return Ok(outcome),
         }
     } else {
-        job
+        (job, None)
     };
-    let options = tools.share.put_options(&job.inode);
+    let mut options = tools.share.put_options(&job.inode);
+    let carries = carry(tools, job, head, &mut options).await?;
     match send(tools, job, &options).await {
-        Ok(sent) => Ok(Outcome::Published(sent)),
+        Ok(sent) => Ok(Outcome::Published(Sent { carries, ..sent })),
         Err(JobError::Store(error)) if is_condition(&error) => {
             settle(tools, job, &options, error).await
         }
@@ -137,14 +141,63 @@ pub(super) fn source(job: &SyncJob) -> Option<(&ObjectKey, &ETag)> {
     }
 }
 
-/// The object of a directory, if it may have content: others can put some at a key that ends in `/`. It is where the
-/// directory came from, or what was found at its key.
-fn marker(job: &SyncJob) -> Option<(&ObjectKey, &ETag)> {
+/// Has the object say what the one says that it is to be a copy of, if that is another writer's (HeadObject, unless
+/// `head` is known or it is known to say nothing). Answers whether it does.
+async fn carry(
+    tools: &Tools,
+    job: &SyncJob,
+    head: Option<ObjectMeta>,
+    options: &mut PutOptions,
+) -> Result<bool, StoreError> {
+    let inode = &job.inode;
+    let from = match inode.kind {
+        FileKind::Directory => before(job),
+        FileKind::File | FileKind::Symlink if inode.content_dirty => None,
+        FileKind::File | FileKind::Symlink => source(job),
+    };
+    let Some((from, etag)) = from else { return Ok(false) };
+    let is_own = inode.object_key.as_ref() == Some(from) && inode.etag.as_ref() == Some(etag);
+    if is_own && inode.is_plain {
+        return Ok(false);
+    }
+    let head = match head {
+        Some(head) => Some(head),
+        None => glance(tools, from).await?.ok(),
+    };
+    // Of another one its condition tells.
+    let Some(head) = head.filter(|head| head.etag == *etag) else { return Ok(false) };
+    Ok(take_along(&head, inode.kind, from, options))
+}
+
+/// Has a copy of `head` say what that says besides attributes. Answers whether it says anything.
+pub(super) fn take_along(
+    head: &ObjectMeta,
+    kind: FileKind,
+    from: &ObjectKey,
+    options: &mut PutOptions,
+) -> bool {
+    let carried = Carried::of(head, kind, from);
+    let carries = !carried.is_empty();
+    let left_out = carried.put_into(options);
+    if !left_out.is_empty() {
+        let names = left_out.join(", ");
+        tracing::warn!(key = %from, "S3 takes 2 KB of metadata: of its writer's these are left out: {names}");
+    }
+    carries
+}
+
+/// The object of a directory: where that came from, or what was found at its key.
+fn before(job: &SyncJob) -> Option<(&ObjectKey, &ETag)> {
     let found = || match &job.expect {
         Expected::Tag(etag) if job.is_found => Some((&job.key, etag)),
         Expected::Tag(_) | Expected::Absent => None,
     };
-    source(job).or_else(found).filter(|(_, etag)| etag.as_str().trim_matches('"') != OF_NO_BYTES)
+    source(job).or_else(found)
+}
+
+/// The object of a directory, if it may have content: others can put some at a key that ends in `/`.
+fn marker(job: &SyncJob) -> Option<(&ObjectKey, &ETag)> {
+    before(job).filter(|(_, etag)| etag.as_str().trim_matches('"') != OF_NO_BYTES)
 }
 
 /// Gives a directory's object its attributes, and leaves the content that others gave it.

@@ -5,7 +5,7 @@ use super::{
     attributes::{self, Asked},
     copy::Whole,
     job::{JobError, Tools},
-    publish::{Outcome, look, lost_source},
+    publish::{Outcome, look, lost_source, take_along},
 };
 use crate::{
     catalog::{CatalogError, SyncJob},
@@ -26,7 +26,7 @@ pub(super) async fn step_aside(tools: &Tools, job: &SyncJob) -> Result<(), JobEr
         return match attributes::ask(tools, job).await? {
             Asked::Otherwise(Outcome::Ended) => Ok(()),
             // It may be a link or have no object, which needs no copy.
-            Asked::Told(_) | Asked::Otherwise(_) => Err(JobError::Superseded),
+            Asked::Told(..) | Asked::Otherwise(_) => Err(JobError::Superseded),
         };
     }
     let error = |kind, message: &str| StoreError {
@@ -52,7 +52,8 @@ pub(super) async fn step_aside(tools: &Tools, job: &SyncJob) -> Result<(), JobEr
     }
     let (to, size) = (aside.clone(), head.size);
     let whole = Whole { from: from.clone(), etag: etag.clone(), size, to };
-    let options = tools.share.put_options(&job.inode);
+    let mut options = tools.share.put_options(&job.inode);
+    take_along(&head, job.inode.kind, from, &mut options);
     // What is there is this attempt's, made before a restart.
     let copied = match whole.copy(tools, &options, &Expect::Anything).await {
         Ok(copied) => copied.etag,

@@ -166,4 +166,10 @@ impl Source for Movers {
         let refresher = self.refresher.clone();
         self.elsewhere(async move { refresher.whole_subtree(dir).await }).await
     }
+
+    async fn list_subtree_soon(&self, dir: Ino) -> Result<(), FsError> {
+        let refresher = self.refresher.clone();
+        let listed = self.elsewhere(async move { refresher.whole_subtree_soon(dir).await }).await?;
+        if listed { Ok(()) } else { Err(FsError::TryLater) }
+    }
 }

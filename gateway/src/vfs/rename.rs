@@ -36,7 +36,7 @@ impl Vfs {
             let target = self.entry(to_dir, to_name).await?;
             let entry = self.row_with_attr(entry.ino).await?;
             if entry.kind == FileKind::Directory {
-                self.source.list_subtree(entry.ino).await?;
+                self.source.list_subtree_soon(entry.ino).await?;
             }
             if let Some(target) = target.as_ref().filter(|row| row.kind == FileKind::Directory) {
                 self.source.refresh_dir(target.ino).await?;

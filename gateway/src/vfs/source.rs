@@ -73,9 +73,18 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// be asked for in the background. Does not wait.
     fn load_ahead(&self, _inos: Vec<Ino>) {}
 
-    /// Lists the directory and everything below it that has never been listed: before it is renamed.
+    /// Lists the directory and everything below it that has never been listed.
     ///
     /// # Errors
-    /// As [`Source::load_attr`]; the rename must not happen then.
+    /// As [`Source::load_attr`].
     async fn list_subtree(&self, dir: Ino) -> Result<(), FsError>;
+
+    /// The same, before the directory is renamed: answers within about a second.
+    ///
+    /// # Errors
+    /// As [`Source::load_attr`]; [`FsError::TryLater`] when more time is needed, and it goes on. The rename
+    /// must not happen then.
+    async fn list_subtree_soon(&self, dir: Ino) -> Result<(), FsError> {
+        self.list_subtree(dir).await
+    }
 }

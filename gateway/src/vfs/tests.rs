@@ -115,6 +115,8 @@ impl Source for FakeSource {
             gid: 1000,
             atime: row.atime,
             mtime: row.mtime,
+            is_told: true,
+            is_plain: true,
         };
         let object = row.etag.clone().map(|etag| (etag.into(), attr));
         self.catalog.apply_head(ino, object).await?;

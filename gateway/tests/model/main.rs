@@ -27,7 +27,7 @@ use proptest::{
     test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner},
 };
 use reached::Reached::{
-    Conflict, CrashWithDirty, CrashWithUnstable, Fault, Met, PartCopied, PartLeft,
+    Conflict, CrashWithDirty, CrashWithUnstable, Fault, Late, Met, PartCopied, PartLeft,
 };
 
 /// Longest time for shrinking a failure.
@@ -86,5 +86,11 @@ fn model_large_files_whose_parts_leave_the_cache_and_are_copied_within_s3() {
 #[test]
 fn model_no_version_is_lost_between_clients_and_other_writers_of_the_bucket() {
     run(64, 2, &remote::case(), remote::check);
-    reached::assert_often(&[(Met, 5), (Conflict, 5), (CrashWithDirty, 3)]);
+    reached::assert_often(&[(Met, 5), (Conflict, 5), (CrashWithDirty, 3), (Late, 20)]);
+}
+
+#[test]
+fn model_no_version_of_large_files_is_lost_to_changes_in_the_middle_of_their_uploads() {
+    run(8, 4, &remote::large_case(), remote::check);
+    reached::assert_often(&[(Late, 5), (PartCopied, 3)]);
 }

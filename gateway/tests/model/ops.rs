@@ -335,12 +335,35 @@ fn large() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A case that begins with a large file that S3 has, full of bytes.
-pub(crate) fn large_case() -> impl Strategy<Value = Case> {
-    let begin = LARGE_BYTES.prop_map(|size| {
+/// What clients do to a few large files, crashes, and faults: nothing that asks S3 before they are uploaded.
+pub(crate) fn of_large_files() -> impl Strategy<Value = Op> {
+    let at = || 0..LARGE_BYTES.end;
+    let length = prop_oneof![3 => 1..9_000_u32, 1 => 1..(3_u32 << 20)];
+    prop_oneof![
+        8 => (any::<u8>(), at(), length, any::<bool>())
+            .prop_map(|(file, at, len, stable)| Op::Write { file, at, len, stable }),
+        2 => (any::<u8>(), LARGE_BYTES).prop_map(|(file, size)| Op::Truncate { file, size }),
+        1 => (any::<u8>(), any::<u8>()).prop_map(|(node, mode)| Op::Chmod { node, mode }),
+        1 => any::<u8>().prop_map(|node| Op::Remove { node }),
+        3 => (any::<u8>(), any::<u8>())
+            .prop_map(|(node, name)| Op::Rename { node, dir: 0, name }),
+        1 => Just(Op::Crash),
+        1 => (fault(), any::<u8>(), 1..4_u8)
+            .prop_map(|(fault, operation, times)| Op::Break { fault, operation, times }),
+    ]
+}
+
+/// A large file, full of bytes.
+pub(crate) fn large_file() -> impl Strategy<Value = [Op; 2]> {
+    LARGE_BYTES.prop_map(|size| {
         let create = Op::Create { dir: 0, name: 0, mode: 0, how: How::Guarded };
-        vec![create, Op::Write { file: 0, at: 0, len: size, stable: true }, Op::Drain]
-    });
+        [create, Op::Write { file: 0, at: 0, len: size, stable: true }]
+    })
+}
+
+/// A case that begins with a large file that S3 has.
+pub(crate) fn large_case() -> impl Strategy<Value = Case> {
+    let begin = large_file().prop_map(|ops| ops.into_iter().chain([Op::Drain]).collect::<Vec<_>>());
     let disk = prop_oneof![Just(Disk::Host), Just(Disk::Simulated)];
     (disk, begin, vec(large(), LARGE_STEPS)).prop_map(|(disk, mut ops, more)| {
         ops.extend(more);

@@ -29,6 +29,8 @@ pub(crate) enum Reached {
     CallFailed,
     /// A version of another writer was kept beside ours.
     Conflict,
+    /// An object that others changed in the middle of the gateway's uploads.
+    Late,
     /// A file was written here whose key has an object of another writer that the gateway had not seen.
     Met,
 }

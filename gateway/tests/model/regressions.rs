@@ -1,7 +1,7 @@
 //! Cases that once failed, at their shortest.
 use crate::{
     ops::{Disk, How, Op},
-    remote::{self, Case, Change},
+    remote::{self, Case, Change, Round},
 };
 
 /// 404 answers `If-Match` of an object that is gone: a large file was sent again for ever.
@@ -11,6 +11,7 @@ fn regression_a_large_file_whose_object_others_deleted_is_put_back() {
     let file = Op::Create { dir: 0, name: 0, mode: 0, how: How::Guarded };
     let rounds =
         vec![vec![Change::Here(file)], vec![Change::Here(large), Change::Delete { key: 0 }]];
+    let rounds = rounds.into_iter().map(Round::from).collect();
     remote::check(&Case { disk: Disk::Host, rounds }).unwrap();
 }
 
@@ -19,6 +20,6 @@ fn regression_a_large_file_whose_object_others_deleted_is_put_back() {
 fn regression_names_swapped_while_one_object_is_replaced_lose_no_version() {
     let put = |name| Change::Put { dir: 0, name, len: 1 };
     let swap = Change::Here(Op::Swap { one: 0, other: 1 });
-    let rounds = vec![vec![put(2), put(3)], vec![put(3), swap]];
+    let rounds = vec![vec![put(2), put(3)].into(), vec![put(3), swap].into()];
     remote::check(&Case { disk: Disk::Host, rounds }).unwrap();
 }

@@ -2,13 +2,15 @@
 //! gateway uploads and lists until both have met, and no version of either may be lost (I8, I10).
 //!
 //! Within a round the gateway asks S3 nothing, so its clients see the model exactly. What comes of the
-//! meeting is decided by what each side had seen of the other: see [`Meeting`].
+//! meeting is decided by what each side had seen of the other: see [`Meeting`]. In some rounds other writers come once
+//! more in the middle of the uploads: what the bucket has of a file by then the gateway has seen, and of the rest it is
+//! as if they had come before.
 //!
 //! Objects that stand where a directory is, and keys that are no paths, are left to the tests of the
 //! refresher.
 use std::collections::{BTreeMap, HashSet};
 
-use gateway::ids::Ino;
+use gateway::{ids::Ino, share::metadata::GENERATION, store::SCRATCH_NAME};
 use proptest::{collection::vec, prelude::*};
 
 use crate::{
@@ -24,6 +26,8 @@ use crate::{
 const ROUNDS: std::ops::Range<usize> = 1..4;
 /// Changes of one round.
 const CHANGES: std::ops::Range<usize> = 1..16;
+/// Changes of other writers in the middle of a meeting.
+const LATE_CHANGES: std::ops::Range<usize> = 1..6;
 
 /// One change.
 #[derive(Clone, Copy, Debug)]
@@ -44,40 +48,98 @@ pub(crate) enum Change {
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) disk: Disk,
-    pub(crate) rounds: Vec<Vec<Change>>,
+    pub(crate) rounds: Vec<Round>,
 }
 
-pub(crate) fn case() -> impl Strategy<Value = Case> {
-    let there = prop_oneof![
+/// What happens between two meetings, and in the middle of the second.
+#[derive(Clone, Debug)]
+pub(crate) struct Round {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) late: Option<Late>,
+}
+
+/// What other writers do while the gateway uploads.
+#[derive(Clone, Debug)]
+pub(crate) struct Late {
+    /// Requests that the gateway has made by then.
+    pub(crate) requests: u8,
+    pub(crate) changes: Vec<Change>,
+}
+
+impl From<Vec<Change>> for Round {
+    fn from(changes: Vec<Change>) -> Self {
+        Self { changes, late: None }
+    }
+}
+
+/// What other writers do.
+fn there() -> impl Strategy<Value = Change> {
+    prop_oneof![
         4 => (any::<u8>(), any::<u8>(), 1..2_000_u16)
             .prop_map(|(dir, name, len)| Change::Put { dir, name, len }),
         5 => (any::<u8>(), 1..2_000_u16).prop_map(|(key, len)| Change::Replace { key, len }),
         4 => any::<u8>().prop_map(|key| Change::Delete { key }),
         1 => (any::<u8>(), any::<u8>()).prop_map(|(dir, name)| Change::Marker { dir, name }),
-    ];
-    let change = prop_oneof![3 => ops::of_clients().prop_map(Change::Here), 2 => there];
+    ]
+}
+
+fn late(requests: std::ops::Range<u8>) -> impl Strategy<Value = Option<Late>> {
+    let late = (requests, vec(there(), LATE_CHANGES));
+    proptest::option::of(late.prop_map(|(requests, changes)| Late { requests, changes }))
+}
+
+fn rounds(
+    here: impl Strategy<Value = Op>,
+    requests: std::ops::Range<u8>,
+) -> impl Strategy<Value = Vec<Round>> {
+    let change = prop_oneof![3 => here.prop_map(Change::Here), 2 => there()];
+    let round = (vec(change, CHANGES), late(requests));
+    vec(round.prop_map(|(changes, late)| Round { changes, late }), ROUNDS)
+}
+
+pub(crate) fn case() -> impl Strategy<Value = Case> {
     let disk = prop_oneof![Just(Disk::Host), Just(Disk::Simulated)];
-    (disk, vec(vec(change, CHANGES), ROUNDS)).prop_map(|(disk, rounds)| Case { disk, rounds })
+    (disk, rounds(ops::of_clients(), 0..12)).prop_map(|(disk, rounds)| Case { disk, rounds })
+}
+
+/// A case that begins with a large file that S3 has, full of bytes.
+pub(crate) fn large_case() -> impl Strategy<Value = Case> {
+    let begin = ops::large_file().prop_map(|ops| Round::from(ops.map(Change::Here).to_vec()));
+    let disk = prop_oneof![Just(Disk::Host), Just(Disk::Simulated)];
+    (disk, begin, rounds(ops::of_large_files(), 0..9)).prop_map(|(disk, begin, mut rounds)| {
+        rounds.insert(0, begin);
+        Case { disk, rounds }
+    })
 }
 
 /// Runs a case.
 pub(crate) fn check(case: &Case) -> Result<(), String> {
     let mut both = Both { pair: Pair::new(World::new(case.disk, 0)), base: Vec::new(), puts: 0 };
-    both.meet().map_err(|why| format!("at the start: {why}"))?;
-    for (round, changes) in case.rounds.iter().enumerate() {
+    both.meet(None).map_err(|why| format!("at the start: {why}"))?;
+    for (round, Round { changes, late }) in case.rounds.iter().enumerate() {
         for (i, change) in changes.iter().enumerate() {
             if std::env::var_os("TIDEGATE_MODEL_TRACE").is_some() {
                 println!("{round}.{i} {change:?}");
             }
             both.change(change).map_err(|why| format!("round {round}, {i} {change:?}: {why}"))?;
         }
-        both.meet().map_err(|why| format!("after round {round}: {why}"))?;
+        both.meet(late.as_ref()).map_err(|why| format!("after round {round}: {why}"))?;
     }
+    reached::note_end(&both.pair.world);
     Ok(())
 }
 
 /// Objects by key.
 type Objects = BTreeMap<String, Vec<u8>>;
+
+/// Which upload of the gateway's each object is of, by key; other writers' are of none.
+type Uploads = BTreeMap<String, String>;
+
+fn uploads(world: &World) -> Uploads {
+    let tag = |key: &str| world.s3.object(BUCKET, key)?.user_meta.remove(GENERATION);
+    let keys = world.s3.keys(BUCKET).into_iter();
+    keys.filter_map(|key| tag(&key).map(|tag| (key, tag))).collect()
+}
 
 /// A file or symbolic link as gateway and bucket had it when they last met.
 struct Base {
@@ -99,6 +161,11 @@ fn objects(world: &World) -> Objects {
     keys.into_iter().map(|key| (key.clone(), body(&key))).collect()
 }
 
+/// Whether an object is the gateway's own on the way of another: nobody else knows of it.
+fn is_scratch(key: &str) -> bool {
+    key.contains(SCRATCH_NAME)
+}
+
 fn key(path: &str) -> String {
     format!("{PREFIX}{path}")
 }
@@ -107,8 +174,8 @@ impl Both {
     fn change(&mut self, change: &Change) -> Result<(), String> {
         let world = &self.pair.world;
         let existing = |number: u8| {
-            let keys: Vec<String> =
-                world.s3.keys(BUCKET).into_iter().filter(|key| !key.ends_with('/')).collect();
+            let mut keys = world.s3.keys(BUCKET);
+            keys.retain(|key| !key.ends_with('/') && !is_scratch(key));
             (!keys.is_empty()).then(|| keys[usize::from(number) % keys.len()].clone())
         };
         let below = |dir: u8, name: &str| key(&join(&self.pair.tree.directory(dir), name));
@@ -145,11 +212,15 @@ impl Both {
     }
 
     /// Uploads and lists until gateway and bucket agree, and judges what has come of it.
-    fn meet(&mut self) -> Result<(), String> {
+    fn meet(&mut self, late: Option<&Late>) -> Result<(), String> {
         self.give_way();
-        let meeting = Meeting::new(self);
+        let mut meeting = Meeting::new(self);
         let world = &mut self.pair.world;
         world.run(world.gateway().write_back.flush_all());
+        if let Some(late) = late {
+            self.come_late(late, &mut meeting)?;
+        }
+        let world = &mut self.pair.world;
         world.upload()?;
         self.pair.mend();
         let world = &mut self.pair.world;
@@ -171,6 +242,25 @@ impl Both {
         let seen = scan::of_gateway(world)?;
         scan::same(&seen, &wanted)?;
         self.base = self.adopt(seen);
+        Ok(())
+    }
+
+    /// The gateway uploads some of it; then other writers change what they see.
+    fn come_late(&mut self, late: &Late, meeting: &mut Meeting) -> Result<(), String> {
+        let before = uploads(&self.pair.world);
+        let hold = self.pair.world.upload_held(late.requests.into())?;
+        let by_then = uploads(&self.pair.world);
+        let is_done = |key: &str| by_then.contains_key(key) && by_then.get(key) != before.get(key);
+        meeting.seen_by_then(is_done, &objects(&self.pair.world));
+        for change in &late.changes {
+            self.change(change)?;
+        }
+        self.give_way();
+        let mut there = objects(&self.pair.world);
+        there.retain(|at, _| !is_scratch(at));
+        reached::note(Reached::Late, meeting.changed(&there));
+        meeting.there = there;
+        self.pair.world.let_go(&hold);
         Ok(())
     }
 
@@ -228,6 +318,10 @@ struct Here {
     is_news: bool,
     /// Where its object was, and whether anything of it was changed here since.
     base: Option<(String, bool)>,
+    /// Where it was when the two last met.
+    was: Option<String>,
+    /// Whether the bucket had it when other writers came once more.
+    is_published: bool,
 }
 
 /// Both sides right before they meet.
@@ -266,10 +360,32 @@ impl Meeting {
                 bytes: bytes.clone(),
                 is_news,
                 base: base.map(|base| (base.path.clone(), changed)),
+                was: base.map(|base| base.path.clone()),
+                is_published: false,
             });
         }
         let base = both.base.iter().map(|base| (key(&base.path), base.bytes.clone())).collect();
         Self { here, directories, base, there: objects(&both.pair.world) }
+    }
+
+    /// What `is_done` says of is in the bucket as it is here: gateway and bucket have met there.
+    fn seen_by_then(&mut self, is_done: impl Fn(&str) -> bool, there: &Objects) {
+        for file in &mut self.here {
+            let at = key(&file.path);
+            if is_done(&at) && there.get(&at) == Some(&file.bytes) {
+                file.is_news = false;
+                file.is_published = true;
+                file.base = Some((file.path.clone(), false));
+                self.base.insert(at, file.bytes.clone());
+            }
+        }
+    }
+
+    /// How many objects others have changed since.
+    fn changed(&self, there: &Objects) -> u64 {
+        let differs = |at: &&String| self.there.get(*at) != there.get(*at);
+        let keys: HashSet<&String> = self.there.keys().chain(there.keys()).collect();
+        keys.iter().filter(|at| differs(at)).count() as u64
     }
 
     /// Whether the gateway has seen the object that is at `key` there.
@@ -309,8 +425,10 @@ impl Meeting {
                 (_, _) => object,
             };
             // Files that swap keys give their objects up, with their bytes: as if these were news.
-            let may_be_ours = file.base.as_ref().is_some_and(|(path, _)| self.is_swapped(path));
+            let may_be_ours = file.was.as_ref().is_some_and(|path| self.is_swapped(path));
             let is = after.get(&at);
+            // Its attributes may have been still to come, and it is put back with them.
+            let may_be_ours = may_be_ours || (file.is_published && object.is_none());
             if is != wanted && !(may_be_ours && is == Some(&file.bytes)) {
                 return Err(format!("{at:?} is not what it must be"));
             }
@@ -320,7 +438,7 @@ impl Meeting {
 
     /// Whether another file has been renamed to `path`, where one had its object.
     fn is_swapped(&self, path: &str) -> bool {
-        let is_moved = |file: &&Here| file.base.as_ref().is_some_and(|(base, _)| base != path);
+        let is_moved = |file: &&Here| file.was.as_ref().is_some_and(|was| was != path);
         self.here.iter().filter(is_moved).any(|file| file.path == path)
     }
 

@@ -40,7 +40,7 @@ use gateway_api::{
     settings::{Addressing, S3Settings, ShareSettings},
     status::{Ability, Capabilities},
 };
-use s3_store::{S3Store, StoreConfig};
+use s3_store::{FaultAction, FaultRule, Hold, S3Store, StoreConfig};
 use tempfile::TempDir;
 use tokio::{runtime::Runtime, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -62,6 +62,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// A read that is repeated need not wait for a server on this machine.
 const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
+/// Uploads at a time.
+const JOBS_MAX: usize = 4;
 /// More moves of the clock to what is due next than anything takes that ends.
 const MOVES_MAX: u32 = 200;
 
@@ -236,7 +238,8 @@ impl World {
         ));
         let source = Arc::clone(&movers) as _;
         let fs = Vfs::new(&row, Arc::clone(&write_back), source, ShareMode::ReadWrite);
-        let options = UploaderOptions { jobs_max: 4, budget, copy_bytes_max: COPY_BYTES_MAX };
+        let options =
+            UploaderOptions { jobs_max: JOBS_MAX, budget, copy_bytes_max: COPY_BYTES_MAX };
         let uploader =
             Uploader::new(catalog.clone(), cache.clone(), locks.clone(), clock(), options.clone());
         drop(_on);
@@ -337,6 +340,38 @@ impl World {
         self.until("S3 is asked", move |world| {
             Box::pin(async move { Ok(world.requests() >= enough || world.is_idle().await) })
         })
+    }
+
+    /// Uploads, one thing at a time, until another request comes after `requests` of them, or nothing is due. It is held
+    /// where it is not done yet, and so is whatever comes after it: all that came before is done.
+    pub(crate) fn upload_held(&mut self, requests: u64) -> Result<Hold, String> {
+        self.clock.advance_millis(i64::try_from(UPLOAD_DELAY_MS).unwrap() + 1);
+        let hold = Hold::new();
+        let rule = FaultRule::new(FaultAction::Hold(hold.clone())).key_prefix(PREFIX);
+        self.s3.faults().add(rule.skip(requests).times(u64::MAX));
+        self.upload_at_once(1);
+        self.upload_beside();
+        let is_held = hold.clone();
+        self.until("a request is held", move |world| {
+            let held = is_held.clone();
+            Box::pin(async move {
+                let held = timeout(Duration::ZERO, held.come(1)).await.is_ok();
+                Ok(held || world.is_idle().await)
+            })
+        })?;
+        Ok(hold)
+    }
+
+    /// Lets everything that is held go on, as many things at a time as ever.
+    pub(crate) fn let_go(&mut self, hold: &Hold) {
+        self.upload_at_once(JOBS_MAX);
+        hold.open();
+    }
+
+    fn upload_at_once(&mut self, jobs: usize) {
+        let gateway = self.gateway_mut();
+        gateway.options.jobs_max = jobs;
+        gateway.wake();
     }
 
     fn requests(&self) -> u64 {

@@ -1,12 +1,15 @@
-//! What the gateway tells of itself: the command line's word, the metrics over TCP, rates and renames.
+//! What the gateway tells of itself: the command line's word, the metrics over TCP, renames, the journal.
 use std::{
+    collections::BTreeMap,
+    ffi::OsString,
     io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::net::UnixDatagram,
     process::{Command, Stdio},
 };
 
 use gateway_api::status::{Ability, ShareState, Shutdown};
-use s3_store::{FaultAction, FaultRule};
+use s3_store::{FaultAction, FaultRule, Hold};
 
 use crate::{
     BUCKET,
@@ -179,6 +182,101 @@ fn commands_answer_programs_too() {
     assert_eq!(json(&["safe", "--json"]), serde_json::json!({ "shutdown": "safe" }));
     let refreshed = json(&["refresh", "sales", "--json"]);
     assert_eq!((&refreshed["directories"], &refreshed["failed"]), (&1.into(), &0.into()));
+}
+
+/// semantics.md "One file is one object": how far the rename of a directory is in the bucket, and what it costs.
+/// Method: the store holds the copies.
+#[test]
+fn a_directory_s_rename_says_how_far_it_is() {
+    let (store, home) = (store(), Home::new());
+    let gateway = Gateway::start(&home, &settings(&store));
+    let mut share = Mount::new(gateway.port, "sales");
+    share.mkdir("old");
+    for name in ["old/1", "old/2", "old/3"] {
+        share.write(name, name.as_bytes());
+    }
+    gateway.flush();
+    store.put(BUCKET, "onprem/old/theirs", b"of another writer");
+    until("it is listed", || (share.list("old").len() == 4).then_some(()));
+    let hold = Hold::new();
+    let held = FaultRule::new(FaultAction::Hold(hold.clone())).operation("CopyObject");
+    store.faults().add(held.times(u64::MAX));
+    share.rename("old", "new");
+    let renames = || gateway.status().renames;
+    let told = until("all that moves is found", || renames().pop().filter(|told| told.all_found));
+    assert_eq!(told.share.as_str(), "sales");
+    assert_eq!((told.from.as_str(), told.to.as_deref()), ("onprem/old/", Some("onprem/new/")));
+    assert_eq!((told.objects, told.objects_left), (4, 4));
+    assert_eq!(told.requests, 2 * 4 + 1, "copies, deletions, and a question of the one of others");
+    let text = ask(&home, "status").0;
+    assert!(text.contains("onprem/old/") && text.contains("9 requests"), "{text}");
+    hold.open();
+    gateway.flush();
+    until("it is over", || renames().is_empty().then_some(()));
+}
+
+/// Mounts the socket where journald's would be, in a name space of its own, then becomes the program.
+const JOURNALD_IS: &str = "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal \
+     && touch /run/systemd/journal/socket && mount --bind \"$1\" /run/systemd/journal/socket \
+     && shift && exec \"$@\"";
+
+/// settings.md: events are in the journal with their kind and share as fields. Method: a datagram socket of
+/// the test's own where journald's would be (systemd, "Native Journal Protocol").
+#[test]
+fn events_are_in_the_journal_with_their_fields() {
+    let unshare = ["--user", "--map-root-user", "--mount", "--", "sh", "-c", JOURNALD_IS, "sh"];
+    let allowed = Command::new("unshare").args(&unshare[..4]).arg("true").output();
+    if !allowed.is_ok_and(|tried| tried.status.success()) {
+        eprintln!("skipped: user and mount namespaces are not allowed here");
+        return;
+    }
+    let (store, home) = (store(), Home::new());
+    let at = home.path("journal");
+    let journal = UnixDatagram::bind(&at).expect("a socket can be made");
+    journal.set_read_timeout(Some(PATIENCE)).expect("a time limit can be set");
+    let refuse = FaultAction::FailBefore { status: 403, code: "AccessDenied".to_owned() };
+    store.faults().add(FaultRule::new(refuse).times(u64::MAX));
+    let mut words: Vec<OsString> = ["unshare"].into_iter().chain(unshare).map(Into::into).collect();
+    words.push(at.into_os_string());
+    let _gateway = Gateway::start_under(&home, &settings(&store), &words);
+    let mut entry = vec![0; 64 << 10];
+    let fields = loop {
+        let length = journal.recv(&mut entry).expect("the journal is written");
+        let fields = journal_fields(&entry[..length]);
+        if fields.contains_key("F_KIND") {
+            break fields;
+        }
+    };
+    for (name, value) in [
+        ("F_KIND", "AccessDenied"),
+        ("F_SHARE", "sales"),
+        ("PRIORITY", "4"),
+        ("SYSLOG_IDENTIFIER", "gateway"),
+    ] {
+        assert_eq!(fields.get(name).map(String::as_str), Some(value), "{name} of {fields:?}");
+    }
+    assert!(fields["MESSAGE"].starts_with("/sales: "), "{fields:?}");
+}
+
+/// The fields of a journal entry: `NAME=value` and a new line, or `NAME`, a new line, the length of the value as 64
+/// bits, the least first, the value and a new line (systemd, "Native Journal Protocol").
+fn journal_fields(mut entry: &[u8]) -> BTreeMap<String, String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut fields = BTreeMap::new();
+    while let Some(end) = entry.iter().position(|byte| matches!(byte, b'=' | b'\n')) {
+        let (name, rest) = (text(&entry[..end]), &entry[end + 1..]);
+        let (value, after) = if entry[end] == b'=' {
+            let end = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+            rest.split_at(end)
+        } else {
+            let (length, rest) = rest.split_first_chunk().expect("a length");
+            let length = usize::try_from(u64::from_le_bytes(*length)).expect("it fits");
+            rest.split_at(length)
+        };
+        fields.insert(name, text(value));
+        entry = after.get(1..).unwrap_or_default();
+    }
+    fields
 }
 
 /// A share without credentials asks S3 nothing, and no request of it is counted.

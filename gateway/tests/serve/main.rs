@@ -10,6 +10,7 @@ mod entries;
 mod failing;
 mod figures;
 mod flush;
+mod full;
 mod held;
 mod kills;
 mod mount;
@@ -21,6 +22,7 @@ mod repeated;
 mod stored;
 mod stranded;
 mod two;
+mod wired;
 
 use gateway_api::status::FileState;
 use mount::Mount;

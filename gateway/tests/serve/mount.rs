@@ -154,11 +154,39 @@ impl Mount {
 
     pub(crate) fn write_at(&mut self, file: &nfs_fh3, at: u64, content: &[u8]) {
         let verifiers = self.write_unstable(file, at, content);
+        let verifier = self.commit(file);
+        assert!(verifiers.iter().all(|v| v.0 == verifier.0), "no write was lost on the way");
+    }
+
+    /// COMMIT of the whole file; the verifier of the reply.
+    pub(crate) fn commit(&mut self, file: &nfs_fh3) -> writeverf3 {
         let args = COMMIT3args { file: file.clone(), offset: 0, count: 0 };
         let committed =
             self.runtime.block_on(self.connection.commit(&args)).expect("COMMIT is answered");
-        let verifier = committed.unwrap().verf;
-        assert!(verifiers.iter().all(|v| v.0 == verifier.0), "no write was lost on the way");
+        committed.unwrap().verf
+    }
+
+    /// One WRITE without a COMMIT, that may be refused; the whole of it is written or nothing.
+    pub(crate) fn try_write(
+        &mut self,
+        file: &nfs_fh3,
+        at: u64,
+        content: &[u8],
+    ) -> Result<(), Status> {
+        let args = WRITE3args {
+            file: file.clone(),
+            offset: at,
+            count: u32::try_from(content.len()).expect("one WRITE"),
+            stable: stable_how::UNSTABLE,
+            data: Opaque::borrowed(content),
+        };
+        match self.runtime.block_on(self.connection.write(&args)).expect("WRITE is answered") {
+            Nfs3Result::Ok(written) => {
+                assert_eq!(written.count as usize, content.len());
+                Ok(())
+            }
+            Nfs3Result::Err((status, _)) => Err(status),
+        }
     }
 
     /// Writes without a COMMIT; the verifiers of the replies.

@@ -1,5 +1,6 @@
 //! A gateway process of the test's own: started, asked, killed, started again.
 use std::{
+    ffi::OsString,
     fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -90,10 +91,18 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     fn serving(home: &Home, settings: &str) -> Command {
+        Self::serving_under(home, settings, &[])
+    }
+
+    /// The program, as another one with these words becomes it.
+    fn serving_under(home: &Home, settings: &str, under: &[OsString]) -> Command {
         let file = home.path("settings.toml");
         fs::write(&file, settings).expect("settings can be written");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        let program = OsString::from(env!("CARGO_BIN_EXE_gateway"));
+        let mut words = under.iter().chain([&program]);
+        let mut command = Command::new(words.next().expect("the program at least"));
         command
+            .args(words)
             .arg("serve")
             .args([Path::new("--settings"), &file])
             .args([Path::new("--state"), &home.path("state")])
@@ -157,11 +166,19 @@ impl Gateway {
         point: Option<&str>,
         more: &[String],
     ) -> Result<Self, ExitStatus> {
-        let mut child = Self::serving(home, settings)
-            .args(more)
-            .envs(point.map(|point| ("TIDEGATE_FAILPOINT", point)))
-            .spawn()
-            .expect("the gateway program starts");
+        let mut command = Self::serving(home, settings);
+        command.args(more).envs(point.map(|point| ("TIDEGATE_FAILPOINT", point)));
+        Self::started(home, command)
+    }
+
+    /// Starts the program by way of another one with these words, which becomes it.
+    pub(crate) fn start_under(home: &Home, settings: &str, under: &[OsString]) -> Self {
+        Self::started(home, Self::serving_under(home, settings, under))
+            .unwrap_or_else(|status| panic!("the gateway ended at its start: {status}"))
+    }
+
+    fn started(home: &Home, mut command: Command) -> Result<Self, ExitStatus> {
+        let mut child = command.spawn().expect("the gateway program starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("stdout is piped");
         BufReader::new(stdout).read_line(&mut line).expect("the gateway's words can be read");

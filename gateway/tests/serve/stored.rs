@@ -4,7 +4,7 @@ use s3_store::StoredObject;
 
 use crate::{
     BUCKET, Mount, object_with, pattern,
-    process::{Gateway, Home, settings, store},
+    process::{Gateway, Home, settings, store, until},
 };
 
 const WANTED: &str = r#"
@@ -62,6 +62,51 @@ fn objects_that_say_nothing_are_what_the_share_says() {
     share.list("");
     assert_eq!(seen(share.getattr("theirs")), (0o757, 123, 456));
     assert_eq!(seen(share.getattr("theirs/plain")), (0o640, 123, 456));
+}
+
+/// The four settings count for what is known already, as far as its object does not say otherwise: the root, a
+/// directory without an object, files that were and were not asked about.
+#[test]
+fn known_entries_follow_what_the_share_says_unless_their_objects_say_otherwise() {
+    let (store, home) = (store(), Home::new());
+    for name in ["asked", "listed"] {
+        store.put(BUCKET, &format!("onprem/theirs/{name}"), b"x");
+    }
+    let gateway = Gateway::start(&home, &format!("{}{WANTED}", settings(&store)));
+    let mut share = Mount::new(gateway.port, "sales");
+    share.write("ours", b"x");
+    share.mkdir("our");
+    gateway.flush();
+    let seen = |attr: nfs3_client::nfs3_types::nfs3::fattr3| (attr.mode, attr.uid, attr.gid);
+    let ours = seen(share.getattr("ours"));
+    assert_eq!(ours, (0o640, 1000, 100));
+    assert_eq!(share.list("theirs"), ["asked", "listed"]);
+    assert_eq!(seen(share.getattr("theirs/asked")), (0o640, 123, 456));
+    assert_eq!(seen(share.getattr("")), (0o757, 123, 456));
+    let others = WANTED
+        .replace("\"0640\"", "\"0604\"")
+        .replace("\"0757\"", "\"0775\"")
+        .replace("= 123", "= 321")
+        .replace("= 456", "= 654");
+    gateway.replace_settings(&format!("{}{others}", settings(&store)));
+    for (path, mode) in
+        [("", 0o775), ("theirs", 0o775), ("theirs/asked", 0o604), ("theirs/listed", 0o604)]
+    {
+        until(&format!("{path:?} follows"), || {
+            (seen(share.getattr(path)) == (mode, 321, 654)).then_some(())
+        });
+    }
+    assert_eq!(seen(share.getattr("ours")), ours, "its object says so");
+    assert_eq!(seen(share.getattr("our")), (0o755, 1000, 100), "its object says so");
+    // Wherever the gateway is cut off, it goes on.
+    gateway.replace_settings(&format!("{}{WANTED}", settings(&store)));
+    gateway.kill();
+    let gateway = Gateway::start(&home, &format!("{}{WANTED}", settings(&store)));
+    let mut share = Mount::new(gateway.port, "sales");
+    until("a file follows", || {
+        (seen(share.getattr("theirs/listed")) == (0o640, 123, 456)).then_some(())
+    });
+    assert_eq!(seen(share.getattr("ours")), ours);
 }
 
 /// Each way of encryption that a share can ask for, as S3 has it of the object (S3 PutObject,

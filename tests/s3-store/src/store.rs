@@ -12,7 +12,7 @@ use crate::blob::Body;
 use crate::config::{StartError, StoreConfig};
 use crate::faults::Faults;
 use crate::history::History;
-use crate::model::{Algorithm, Change, Content, Digests, Headers, Refused, Versioning};
+use crate::model::{Algorithm, Change, Content, Digests, Headers, Refused, Upload, Versioning};
 use crate::server::{self, RequestCounts};
 use crate::storage::Storage;
 
@@ -45,6 +45,9 @@ pub struct StoredObject {
     pub encryption: Option<(String, Option<String>)>,
     /// The canned ACL; empty where the writer named none.
     pub acl: String,
+    /// What else the writer named: `cache-control`, `content-disposition`, `content-encoding`,
+    /// `content-language`, and `expires` in seconds since 1970.
+    pub named: BTreeMap<&'static str, String>,
     /// Whole seconds, as S3 keeps it.
     pub last_modified: SystemTime,
     /// Versions of this key, delete markers included; 1 in a bucket without versions.
@@ -147,6 +150,7 @@ impl S3Store {
         Some(StoredObject {
             body,
             etag: content.etag,
+            named: named(&content.headers),
             user_meta: content.headers.user_meta,
             content_type: content.headers.content_type.unwrap_or_default(),
             encryption: content.headers.encryption.map(|how| (how.algorithm, how.kms_key)),
@@ -193,6 +197,22 @@ impl S3Store {
             })
         });
         put.unwrap_or_else(|error| panic!("cannot put {bucket}/{key}: {error}"));
+    }
+
+    /// Begins an upload in parts as another S3 client did at `initiated`, in seconds since 1970; makes the
+    /// bucket where it is missing.
+    ///
+    /// # Panics
+    /// Where the store's directory cannot be written.
+    pub fn begin_upload(&self, bucket: &str, key: &str, initiated: i64) {
+        let begun = make_bucket(&self.storage, bucket).and_then(|()| {
+            self.storage.commit(|catalog, at| {
+                catalog.bucket(bucket)?;
+                let upload = Upload::new(key, at.sequence, initiated);
+                Ok((Some(Change::CreateUpload { bucket: bucket.to_owned(), upload }), ()))
+            })
+        });
+        begun.unwrap_or_else(|error| panic!("cannot begin an upload of {bucket}/{key}: {error}"));
     }
 
     /// Has the bucket keep old versions from here on (S3 PutBucketVersioning, Enabled); makes it where it is
@@ -254,6 +274,19 @@ impl Drop for S3Store {
             runtime.shutdown_background();
         }
     }
+}
+
+/// What a [`StoredObject`] tells of the less common headers.
+fn named(headers: &Headers) -> BTreeMap<&'static str, String> {
+    let expires = headers.expires.map(|seconds| seconds.to_string());
+    let all = [
+        ("cache-control", &headers.cache_control),
+        ("content-disposition", &headers.content_disposition),
+        ("content-encoding", &headers.content_encoding),
+        ("content-language", &headers.content_language),
+        ("expires", &expires),
+    ];
+    all.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect()
 }
 
 fn make_bucket(storage: &Storage, name: &str) -> Result<(), Refused> {

@@ -183,7 +183,7 @@ fn objects_of_every_writer_are_read() {
     ];
     for (writer, kind, pairs, expected) in table {
         let attr = to_attr(&meta(pairs), kind, DEFAULTS, MODIFIED);
-        let HeadAttr { mode, uid, gid, atime, mtime } = attr;
+        let HeadAttr { mode, uid, gid, atime, mtime, .. } = attr;
         let found = (mode, uid, gid, mtime.as_nanos(), atime.as_nanos());
         assert_eq!(found, expected, "{writer}");
     }

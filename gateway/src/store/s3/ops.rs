@@ -19,8 +19,8 @@ use super::{
     client::{busy, sending},
     pace::Sending,
     wire::{
-        conditions, decoded, meta, part_number, range_header, size, storage_class, stored, tag,
-        timestamp,
+        conditions, decoded, expires, meta, part_number, range_header, size, storage_class, stored,
+        tag, timestamp,
     },
 };
 use crate::{
@@ -48,6 +48,11 @@ impl S3Bucket {
             .key(key.as_str())
             .set_metadata(Some(options.user.clone().into_iter().collect()))
             .set_content_type(options.content_type.clone())
+            .set_cache_control(options.headers.cache_control.clone())
+            .set_content_disposition(options.headers.content_disposition.clone())
+            .set_content_encoding(options.headers.content_encoding.clone())
+            .set_content_language(options.headers.content_language.clone())
+            .set_expires(expires(&options.headers))
             .set_storage_class(storage_class(options))
             .set_server_side_encryption(options.encryption.as_deref().map(From::from))
             .set_ssekms_key_id(options.kms_key.clone())
@@ -230,6 +235,11 @@ impl ObjectStore for S3Bucket {
             .metadata_directive(MetadataDirective::Replace)
             .set_metadata(Some(options.user.clone().into_iter().collect()))
             .set_content_type(options.content_type.clone())
+            .set_cache_control(options.headers.cache_control.clone())
+            .set_content_disposition(options.headers.content_disposition.clone())
+            .set_content_encoding(options.headers.content_encoding.clone())
+            .set_content_language(options.headers.content_language.clone())
+            .set_expires(expires(&options.headers))
             .set_storage_class(storage_class(options))
             .set_server_side_encryption(options.encryption.as_deref().map(From::from))
             .set_ssekms_key_id(options.kms_key.clone())
@@ -279,6 +289,11 @@ impl ObjectStore for S3Bucket {
             .set_checksum_algorithm(checksum)
             .set_checksum_type(whole)
             .set_content_type(options.content_type.clone())
+            .set_cache_control(options.headers.cache_control.clone())
+            .set_content_disposition(options.headers.content_disposition.clone())
+            .set_content_encoding(options.headers.content_encoding.clone())
+            .set_content_language(options.headers.content_language.clone())
+            .set_expires(expires(&options.headers))
             .set_storage_class(storage_class(options))
             .set_server_side_encryption(options.encryption.as_deref().map(From::from))
             .set_ssekms_key_id(options.kms_key.clone())

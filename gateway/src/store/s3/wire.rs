@@ -2,14 +2,18 @@
 use std::ops::Range;
 
 use aws_sdk_s3::{
-    operation::head_object::HeadObjectOutput, primitives::DateTime, types::StorageClass,
+    operation::head_object::HeadObjectOutput,
+    primitives::{DateTime, DateTimeFormat},
+    types::StorageClass,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::{
     clock::Timestamp,
     object::{ETag, ObjectKey, Stored, VersionId},
-    store::{Expect, ObjectMeta, PutOptions, StoreError, StoreErrorKind, s3_error::At},
+    store::{
+        Expect, ObjectHeaders, ObjectMeta, PutOptions, StoreError, StoreErrorKind, s3_error::At,
+    },
 };
 
 /// What stands unescaped in `x-amz-copy-source` (URL-encoded, slashes kept).
@@ -70,7 +74,27 @@ pub(super) fn meta(head: HeadObjectOutput, at: At<'_>) -> Result<ObjectMeta, Sto
         version: head.version_id().and_then(VersionId::new),
         last_modified: timestamp(head.last_modified()),
         user: head.metadata().cloned().unwrap_or_default().into_iter().collect(),
+        content_type: head.content_type().map(str::to_owned),
+        headers: headers(&head),
     })
+}
+
+/// What HEAD has told besides. A time that is none is left out: it could not be sent again.
+fn headers(head: &HeadObjectOutput) -> ObjectHeaders {
+    let expires =
+        head.expires_string().map(|text| DateTime::from_str(text, DateTimeFormat::HttpDate));
+    ObjectHeaders {
+        cache_control: head.cache_control().map(str::to_owned),
+        content_disposition: head.content_disposition().map(str::to_owned),
+        content_encoding: head.content_encoding().map(str::to_owned),
+        content_language: head.content_language().map(str::to_owned),
+        expires: expires.and_then(Result::ok).map(|time| time.secs()),
+    }
+}
+
+/// `Expires`.
+pub(super) fn expires(headers: &ObjectHeaders) -> Option<DateTime> {
+    headers.expires.map(DateTime::from_secs)
 }
 
 /// The tag of an answer that must have one.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Algorithm, Checksum, ChecksumKind, Headers, Refused, combine_parts};
+use super::{Algorithm, Checksum, ChecksumKind, Headers, Refused, combine_parts, upload_id};
 
 /// The least size of every part but the last (S3 multipart upload limits).
 const PART_BYTES_MIN: u64 = 5 << 20;
@@ -58,6 +58,22 @@ pub(crate) struct UploadPlan<B> {
 }
 
 impl<B: Clone> Upload<B> {
+    /// One without parts, whose client named nothing but the key.
+    pub(crate) fn new(key: &str, sequence: u64, initiated: i64) -> Self {
+        let algorithm = Algorithm::Crc64Nvme;
+        Self {
+            id: upload_id(sequence),
+            key: key.to_owned(),
+            sequence,
+            initiated,
+            headers: Headers::default(),
+            algorithm,
+            kind: algorithm.default_kind(),
+            algorithm_named: false,
+            parts: BTreeMap::new(),
+        }
+    }
+
     /// Decides the completed object from the parts the client names (S3 CompleteMultipartUpload).
     ///
     /// # Errors

@@ -1,0 +1,8 @@
+-- 1: mode or owner are the share's defaults, as far as anybody knows.
+ALTER TABLE inode ADD COLUMN defaulted INTEGER NOT NULL DEFAULT 0;
+UPDATE inode SET defaulted = 1 WHERE dirty = 0;
+-- The defaults that the share's rows have, or are being given: modes of files and directories, owner, group. NULL:
+-- those that it was first served with.
+ALTER TABLE share ADD COLUMN defaults TEXT;
+-- The last inode that was given them; NULL: all have been.
+ALTER TABLE share ADD COLUMN defaults_at INTEGER;
