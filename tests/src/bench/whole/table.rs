@@ -127,7 +127,7 @@ pub fn report(lines: &[Line], times: &Times, peers: &[&str]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::whole::{lines, rounds::Side};
+    use crate::bench::whole::lines;
 
     fn times() -> Times {
         let mut times = Times::default();
