@@ -44,6 +44,16 @@ pub fn null_server(workspace: &Workspace) -> Result<PathBuf> {
     cargo_build(workspace, &["--release", "--package", "e2e", "--bin", "null-server"])
 }
 
+/// The S3 server as a program.
+///
+/// # Errors
+/// When it does not compile.
+pub fn s3_store(workspace: &Workspace) -> Result<PathBuf> {
+    // With the dependencies of `e2e`, so that what this program was built with is not built again.
+    let what = ["--package", "e2e", "--package", "s3-store", "--bin", "s3-store"];
+    cargo_build(workspace, &[["--release"].as_slice(), &what].concat())
+}
+
 /// PID 1's binary: static, small.
 ///
 /// # Errors

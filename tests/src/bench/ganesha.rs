@@ -53,6 +53,15 @@ pub fn start(folder: &Path) -> Result<Server> {
     fs::create_dir(export.join(PLAIN))?;
     disk::mount_new(&file("synchronous.xfs"), &export.join(SYNCHRONOUS), Names::AtOnce)?;
     let export = export.to_str().context("a path that is not UTF-8")?.to_owned();
+    launch("nfs-ganesha", folder, export)
+}
+
+/// Starts it on the directory `export`, with what it keeps in `folder`.
+///
+/// # Errors
+/// When it does not come up.
+pub fn launch(name: &'static str, folder: &Path, export: String) -> Result<Server> {
+    let file = |name: &str| folder.join(name);
     fs::write(file("ganesha.conf"), configuration(&export))?;
 
     // 4.3 refuses to start when it cannot register its ports, although no client here asks for them.
@@ -71,8 +80,7 @@ pub fn start(folder: &Path) -> Result<Server> {
         command.arg(option).arg(file(name));
     }
     let process = Process::start(&mut command, &file("ganesha.err"))?;
-    let mut server =
-        Server { name: "nfs-ganesha", nfs_port: NFS_PORT, mount_port: MOUNT_PORT, export, process };
+    let mut server = Server { name, nfs_port: NFS_PORT, mount_port: MOUNT_PORT, export, process };
     server.wait_until_ready()?;
     Ok(server)
 }

@@ -283,7 +283,9 @@ mod tests {
     const MEASURED: Measurement = Measurement {
         operations: 2000,
         bytes: 512 << 20,
+        begun: 0.0,
         seconds: 4.0,
+        first_seconds: 0.0,
         errors: 0,
         p50_us: 1.0,
         p99_us: 2.0,

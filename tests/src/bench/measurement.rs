@@ -10,15 +10,20 @@ pub struct Measurement {
     pub operations: u64,
     /// Payload.
     pub bytes: u64,
+    /// When the first call was made, in seconds of CLOCK_MONOTONIC.
+    pub begun: f64,
     /// From the first call to the last reply.
     pub seconds: f64,
+    /// From the first call to the end of the first operation; of a listing, to its first page.
+    pub first_seconds: f64,
     /// Always 0: an error ends the run.
     pub errors: u64,
     /// Latency of an operation that half of them did not exceed, in microseconds.
     pub p50_us: f64,
     /// The same of 99 %.
     pub p99_us: f64,
-    /// Processor time, user and system, of the server's process, until it has nothing left to do.
+    /// Processor time, user and system, of the server's process, until it has nothing left to do; 0 when
+    /// nobody asked for it.
     pub server_cpu_seconds: f64,
 }
 
@@ -46,7 +51,9 @@ mod tests {
         let measurement = Measurement {
             operations: 3,
             bytes: 12288,
+            begun: 7.0,
             seconds: 0.5,
+            first_seconds: 0.25,
             errors: 0,
             p50_us: 1.5,
             p99_us: 7.25,

@@ -3,6 +3,7 @@
 //!
 //! `lines` says what is measured, `servers` what on, `nfs-load` (a program of its own) does it,
 //! `summary` and `table` make sense of it.
+pub mod content;
 pub mod disk;
 pub mod ganesha;
 pub mod gateway;
@@ -18,3 +19,4 @@ pub mod rounds;
 pub mod server;
 pub mod summary;
 pub mod table;
+pub mod whole;

@@ -9,7 +9,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::{prctl, signal::Signal};
+use nix::{
+    sys::{
+        prctl,
+        signal::{self, Signal},
+    },
+    unistd::Pid,
+};
 
 use crate::{net, wait::poll_until};
 
@@ -46,6 +52,18 @@ impl Process {
     /// Its number.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has.
+    ///
+    /// # Errors
+    /// When it has ended before, or not well.
+    pub fn stop(&mut self) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id())?);
+        signal::kill(pid, Signal::SIGTERM)?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "it ended with {status}");
+        Ok(())
     }
 
     /// The process itself.

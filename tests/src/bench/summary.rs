@@ -103,7 +103,9 @@ mod tests {
         let measured = |seconds, server_cpu_seconds| Measurement {
             operations: 1000,
             bytes: 0,
+            begun: 0.0,
             seconds,
+            first_seconds: 0.0,
             errors: 0,
             p50_us: 0.0,
             p99_us: 0.0,

@@ -38,11 +38,16 @@ const NOTHING: &str = "–";
 
 /// Writes the table.
 pub fn render(outcomes: &[Outcome], style: Style) -> String {
-    let mut rows = vec![HEAD.map(str::to_owned)];
-    rows.extend(outcomes.iter().map(row));
+    let mut rows = vec![HEAD.map(str::to_owned).to_vec()];
+    rows.extend(outcomes.iter().map(|outcome| row(outcome).to_vec()));
+    of_rows(&rows, style)
+}
+
+/// Writes rows of as many cells each, of which the first has the headings and the first two of each are words.
+pub fn of_rows(rows: &[Vec<String>], style: Style) -> String {
     match style {
-        Style::Markdown => markdown(&rows),
-        Style::Text => text(&rows),
+        Style::Markdown => markdown(rows),
+        Style::Text => text(rows),
     }
 }
 
@@ -115,7 +120,7 @@ fn spread(ratio: Ratio) -> String {
     format!("{:.2} ({:.2}–{:.2})", ratio.median, ratio.least, ratio.most)
 }
 
-fn markdown(rows: &[[String; 9]]) -> String {
+fn markdown(rows: &[Vec<String>]) -> String {
     let mut out = String::new();
     for (number, row) in rows.iter().enumerate() {
         out.push_str(&format!("| {} |\n", row.join(" | ")));
@@ -126,9 +131,10 @@ fn markdown(rows: &[[String; 9]]) -> String {
     out
 }
 
-fn text(rows: &[[String; 9]]) -> String {
+fn text(rows: &[Vec<String>]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..HEAD.len()).map(|column| width(column).unwrap_or(0)).collect();
+    let columns = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let mut out = String::new();
     for row in rows {
         let mut line = String::new();
@@ -153,7 +159,9 @@ mod tests {
         Rounds(vec![Measurement {
             operations: 1000,
             bytes: 1 << 30,
+            begun: 0.0,
             seconds,
+            first_seconds: 0.0,
             errors: 0,
             p50_us: 0.0,
             p99_us: 0.0,

@@ -1,4 +1,4 @@
-//! `cargo bench-nfs`: the gateway beside nfs-ganesha under the same NFSv3 load.
+//! `cargo bench-nfs`: the gateway beside nfs-ganesha under the same NFSv3 load; with `--s3`, the whole path to S3.
 use std::{
     collections::HashSet,
     fs,
@@ -19,6 +19,12 @@ use e2e::{
         report::{self, Servers},
         rounds::Bench,
         table::{self, Style},
+        whole::{
+            self,
+            peers::{self, Peer},
+            run::Programs,
+            store::Link,
+        },
     },
     host::{self, Need},
     lab, run_state,
@@ -30,7 +36,19 @@ use e2e::{
 #[derive(Debug, Parser)]
 #[command(name = "cargo bench-nfs")]
 struct Arguments {
-    /// How often each line is measured on each server [default: 5; with --quick 3].
+    /// The whole path instead: from NFS through the cache to S3 and back, beside a plain S3 client and the disk.
+    #[arg(long)]
+    s3: bool,
+    /// With --s3: the larger directories, too, of 10,000 and 100,000 files.
+    #[arg(long, requires = "s3", conflicts_with = "quick")]
+    large: bool,
+    /// With --s3: only with S3 on bare loopback (loopback), or only far away (distant).
+    #[arg(long, requires = "s3", value_name = "WHERE")]
+    link: Option<Link>,
+    /// With --s3: without the peers.
+    #[arg(long, requires = "s3")]
+    alone: bool,
+    /// How often each line is measured on each server [default: 5; with --quick or --s3 3].
     #[arg(long)]
     rounds: Option<u32>,
     /// Less of everything: a first look, in a few minutes.
@@ -71,6 +89,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.s3 {
+        return whole_path(arguments);
+    }
     let lines = chosen(&arguments.only)?;
     if arguments.list {
         lines.iter().for_each(|line| println!("{:<16} {}", line.id, line.title));
@@ -114,10 +135,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     ganesha::unmount(&folder.join("ganesha"))?;
     disk::unmount(&folder.join("gateway"))?;
     remove(&folder)?;
-    let style = if arguments.markdown { Style::Markdown } else { Style::Text };
     println!(
         "\n{}\n{}\n\n{}",
-        table::render(&outcomes, style),
+        table::render(&outcomes, style(arguments)),
         table::LEGEND,
         table::least(&outcomes)
     );
@@ -129,6 +149,70 @@ fn run(arguments: &Arguments) -> Result<()> {
         json.display()
     );
     Ok(())
+}
+
+fn whole_path(arguments: &Arguments) -> Result<()> {
+    let scale = match (arguments.quick, arguments.large) {
+        (true, _) => whole::lines::Scale::QUICK,
+        (false, true) => whole::lines::Scale::LARGE,
+        (false, false) => whole::lines::Scale::FULL,
+    };
+    let lines = whole::lines::all(&scale);
+    if arguments.list {
+        lines.iter().for_each(|line| println!("{:<16} {} ({})", line.id, line.title, line.by));
+        return Ok(());
+    }
+    for wish in &arguments.only {
+        let known = lines.iter().any(|line| line.id.starts_with(wish.as_str()));
+        ensure!(known, "no line begins with {wish:?}; see --s3 --list");
+    }
+    let begun = Instant::now();
+    private_network::check()?;
+    host::ensure_packages(&[host::COMPILER, disk::PACKAGES, TOOLS].concat())?;
+    let workspace = Workspace::find();
+    let peers = if arguments.alone { Vec::new() } else { those_at_hand(&workspace) };
+    let programs = Programs {
+        gateway: artifacts::gateway(&workspace)?,
+        store: artifacts::s3_store(&workspace)?,
+        load: artifacts::nfs_load(&workspace)?,
+        out: workspace.out(),
+    };
+    private_network::enter()?;
+    let folder = workspace.out().join("bench-s3");
+    let _alone = run_state::lock(&folder)?;
+    let folder = new_folder(&folder)?;
+    let machine = Machine::read(&folder)?;
+    println!("{}; gateway {}", describe(&machine), gateway_version(&programs.gateway));
+    let options = whole::run::Options {
+        rounds: arguments.rounds.unwrap_or(3),
+        scale,
+        only: arguments.only.clone(),
+        links: arguments.link.map_or(vec![Link::Loopback, Link::Distant], |link| vec![link]),
+        peers,
+        style: style(arguments),
+    };
+    let json = workspace.out().join("bench-s3.json");
+    whole::run::run(&programs, &options, &machine, &folder, &json)?;
+    remove(&folder)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("\n{seconds:.0} s; every round: {}", json.display());
+    Ok(())
+}
+
+/// The peers that can be had here.
+fn those_at_hand(workspace: &Workspace) -> Vec<Peer> {
+    let mut peers = Vec::new();
+    for peer in peers::ALL {
+        match peer.install(&workspace.out()) {
+            Ok(()) => peers.push(peer),
+            Err(error) => println!("{} does not take part: {error:#}", peer.name()),
+        }
+    }
+    peers
+}
+
+fn style(arguments: &Arguments) -> Style {
+    if arguments.markdown { Style::Markdown } else { Style::Text }
 }
 
 fn chosen(only: &[String]) -> Result<Vec<Line>> {
@@ -157,8 +241,8 @@ fn remove(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn introduce(machine: &Machine, rounds: u32) {
-    println!(
+fn describe(machine: &Machine) -> String {
+    format!(
         "{} × {}, {} MiB, Linux {}, XFS in images on {}; load average before the first line {}",
         machine.processors,
         machine.processor,
@@ -166,7 +250,11 @@ fn introduce(machine: &Machine, rounds: u32) {
         machine.kernel,
         machine.file_system,
         machine.load_before
-    );
+    )
+}
+
+fn introduce(machine: &Machine, rounds: u32) {
+    println!("{}", describe(machine));
     println!(
         "gateway (upload delay 1 h: both servers use the local disk only) beside nfs-ganesha {} \
          (VFS); {rounds} rounds in turns, medians",

@@ -16,6 +16,10 @@ pub(crate) enum Call<'a> {
     Create(&'a Handle, &'a CStr),
     Mkdir(&'a Handle, &'a CStr),
     Remove(&'a Handle, &'a CStr),
+    Rename {
+        from: (&'a Handle, &'a CStr),
+        to: (&'a Handle, &'a CStr),
+    },
     Read {
         file: &'a Handle,
         offset: u64,
@@ -59,6 +63,12 @@ pub(crate) unsafe fn send(context: *mut ffi::RpcContext, token: *mut c_void, cal
             let arguments = place(directory, name);
             // SAFETY: as above.
             unsafe { ffi::rpc_nfs3_remove_async(context, reply::removed, &arguments, token) }
+        }
+        Call::Rename { from, to } => {
+            let arguments =
+                ffi::RenameArguments { from: place(from.0, from.1), to: place(to.0, to.1) };
+            // SAFETY: as above.
+            unsafe { ffi::rpc_nfs3_rename_async(context, reply::removed, &arguments, token) }
         }
         Call::Create(directory, name) => {
             let arguments = ffi::CreateArguments {

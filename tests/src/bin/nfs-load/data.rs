@@ -1,11 +1,11 @@
 //! Writing one large file, and reading it in sequence or at random places.
 use std::{
     ffi::CString,
-    sync::LazyLock,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, bail, ensure};
+use e2e::bench::content::{BLOCK_MAX, PERIOD, content, word};
 
 use crate::{
     call::Call,
@@ -13,39 +13,6 @@ use crate::{
     engine::{self, Progress, Tally, Work},
     reply::{Failure, Handle, Reply},
 };
-
-/// Content repeats after so many bytes: no power of two, so that a block at a wrong place shows.
-const PERIOD: usize = (1 << 20) + (4 << 10);
-/// The largest block.
-pub(crate) const BLOCK_MAX: u32 = 1 << 20;
-
-/// One period and as much of the next as a block may reach into it.
-static CONTENT: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    (0..PERIOD + BLOCK_MAX as usize)
-        .step_by(8)
-        .flat_map(|at| word(at as u64).to_le_bytes())
-        .collect()
-});
-
-/// The eight bytes of content at `offset`, a multiple of 8; they do not compress.
-fn word(offset: u64) -> u64 {
-    // SplitMix64.
-    let mut x = (offset % PERIOD as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
-
-/// The content of `length` bytes at `offset`.
-pub(crate) fn content(offset: u64, length: usize) -> &'static [u8] {
-    let at = usize::try_from(offset % PERIOD as u64).expect("less than the period");
-    &CONTENT[at..at + length]
-}
-
-/// Makes room for the measured part: the content is there before the clock starts.
-pub(crate) fn prepare_content() {
-    LazyLock::force(&CONTENT);
-}
 
 /// Blocks of a file that are handed out to jobs.
 #[derive(Debug)]

@@ -37,11 +37,19 @@ pub(crate) struct Tally {
     pub(crate) bytes: u64,
     /// From the first call to the last reply.
     pub(crate) elapsed: Duration,
+    /// From the first call to the end of the first operation.
+    pub(crate) first: Duration,
     /// From the first call of each operation to its last reply, sorted.
     pub(crate) latencies: Vec<Duration>,
 }
 
 impl Tally {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        let (elapsed, first) = (Duration::ZERO, Duration::ZERO);
+        Self { operations: 0, bytes: 0, elapsed, first, latencies: Vec::new() }
+    }
+
     /// The latency that the given share of operations does not exceed.
     pub(crate) fn percentile(&self, share: f64) -> Duration {
         let last = self.latencies.len().saturating_sub(1);
@@ -58,8 +66,7 @@ impl Tally {
 /// Runs `work` with `depth` jobs, spread evenly over the client's connections.
 pub(crate) fn run(client: &mut Client, depth: usize, work: &mut dyn Work) -> Result<Tally> {
     let started = Instant::now();
-    let mut tally =
-        Tally { operations: 0, bytes: 0, elapsed: Duration::ZERO, latencies: Vec::new() };
+    let mut tally = Tally::new();
     let mut begun = vec![started; depth];
     let mut in_flight = 0;
     for job in 0..depth {
@@ -78,6 +85,9 @@ pub(crate) fn run(client: &mut Client, depth: usize, work: &mut dyn Work) -> Res
                 .with_context(|| format!("after {} operations", tally.operations))?;
             if let Progress::Complete { bytes } = progress {
                 let now = Instant::now();
+                if tally.operations == 0 {
+                    tally.first = now - started;
+                }
                 tally.latencies.push(now - begun[job]);
                 tally.operations += 1;
                 tally.bytes += bytes;
@@ -94,6 +104,14 @@ pub(crate) fn run(client: &mut Client, depth: usize, work: &mut dyn Work) -> Res
     tally.latencies.sort_unstable();
     ensure!(tally.operations > 0, "nothing was done");
     Ok(tally)
+}
+
+/// Makes one call.
+pub(crate) fn once(client: &mut Client, what: &str, call: &Call) -> Result<Tally> {
+    let started = Instant::now();
+    success(what, client.call(call)?)?;
+    let elapsed = started.elapsed();
+    Ok(Tally { operations: 1, bytes: 0, elapsed, first: elapsed, latencies: vec![elapsed] })
 }
 
 /// The reply, if the call succeeded.

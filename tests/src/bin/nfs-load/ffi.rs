@@ -27,6 +27,12 @@ pub(crate) struct DirectoryOperation {
 }
 
 #[repr(C)]
+pub(crate) struct RenameArguments {
+    pub(crate) from: DirectoryOperation,
+    pub(crate) to: DirectoryOperation,
+}
+
+#[repr(C)]
 pub(crate) struct Time {
     seconds: u32,
     nanoseconds: u32,
@@ -244,6 +250,7 @@ calls! {
     rpc_nfs3_create_async(*const CreateArguments);
     rpc_nfs3_mkdir_async(*const MkdirArguments);
     rpc_nfs3_remove_async(*const DirectoryOperation);
+    rpc_nfs3_rename_async(*const RenameArguments);
     rpc_nfs3_readdirplus_async(*const ReaddirplusArguments);
 }
 
@@ -288,6 +295,7 @@ mod tests {
         assert_eq!(size_of::<Reply<CommitOk>>(), 144);
         assert_eq!(size_of::<Reply<CreateOk>>(), 256);
         assert_eq!(size_of::<Reply<ReaddirplusOk>>(), 128);
+        assert_eq!(size_of::<RenameArguments>(), 48);
         assert_eq!(size_of::<ReadArguments>(), 32);
         assert_eq!(size_of::<WriteArguments>(), 48);
         assert_eq!(size_of::<CreateArguments>(), 96);

@@ -1,15 +1,15 @@
 //! Many files in one directory: made, removed, listed.
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, bail, ensure};
+use e2e::bench::content::content;
 
 use crate::{
     call::Call,
     client::{Client, NOT_FOUND},
-    data,
     engine::{self, Progress, Tally, Work},
     reply::{Failure, Handle, Page, Reply},
 };
@@ -90,7 +90,7 @@ impl Work for Create {
             Step::Write(file) => Call::Write {
                 file,
                 offset: 0,
-                data: data::content(0, self.size as usize),
+                data: content(0, self.size as usize),
                 stable: self.durability == Durability::FileSync,
             },
             Step::Commit(file, _) => Call::Commit(file),
@@ -187,11 +187,33 @@ pub(crate) fn remove(
     engine::run(client, depth, &mut Remove { directory, numbers: Numbers::new(count, depth) })
 }
 
+/// Makes one file or directory another name at the same place.
+pub(crate) fn rename(client: &mut Client, from: &CStr, to: &CStr) -> Result<Tally> {
+    let root = client.root;
+    engine::once(client, "RENAME", &Call::Rename { from: (&root, from), to: (&root, to) })
+}
+
+/// What is asked of a listing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Entries {
+    /// Each comes with attributes and handle.
+    Complete,
+    /// Names; attributes and handles may be missing (RFC 1813 §3.3.17).
+    Named,
+    /// Those that come without attributes or handle are looked up, one after the other, before the next page is
+    /// asked for: as `ls -l` does.
+    LookedUp,
+}
+
 /// Lists the directory once; its entries are the operations, its pages the latencies.
-pub(crate) fn list(client: &mut Client, directory: &Handle, count: usize) -> Result<Tally> {
+pub(crate) fn list(
+    client: &mut Client,
+    directory: &Handle,
+    count: usize,
+    asked: Entries,
+) -> Result<Tally> {
     let started = Instant::now();
-    let mut tally =
-        Tally { operations: 0, bytes: 0, elapsed: Duration::ZERO, latencies: Vec::new() };
+    let mut tally = Tally::new();
     let mut page = Page::default();
     while !page.end {
         let (cookie, verifier) = (page.cookie, page.verifier);
@@ -201,7 +223,21 @@ pub(crate) fn list(client: &mut Client, directory: &Handle, count: usize) -> Res
         let Reply::Page(next) = engine::success("READDIRPLUS", result)? else {
             bail!("READDIRPLUS brought no page");
         };
-        ensure!(next.bare == 0, "{} entries came without attributes or handle", next.bare);
+        if tally.operations == 0 && next.entries > 0 {
+            tally.first = started.elapsed();
+        }
+        match asked {
+            Entries::Complete => {
+                let bare = next.bare.len();
+                ensure!(bare == 0, "{bare} entries came without attributes or handle");
+            }
+            Entries::Named => {}
+            Entries::LookedUp => {
+                for name in &next.bare {
+                    engine::success("LOOKUP", client.call(&Call::Lookup(directory, name))?)?;
+                }
+            }
+        }
         ensure!(next.end || next.cookie != cookie, "READDIRPLUS does not get on");
         tally.operations += next.entries;
         page = next;

@@ -19,9 +19,9 @@ use calls::{Calls, Procedure};
 use clap::{Args, Parser, Subcommand};
 use client::{Client, Target};
 use data::Order;
-use e2e::bench::{measurement::Measurement, process_clock::ProcessClock};
+use e2e::bench::{content, measurement::Measurement, process_clock::ProcessClock, whole::moment};
 use engine::Tally;
-use files::{Durability, NewFiles};
+use files::{Durability, Entries, NewFiles};
 
 /// Puts NFSv3 load on a server at 127.0.0.1 and prints one line of JSON.
 #[derive(Debug, Parser)]
@@ -33,9 +33,9 @@ struct Arguments {
     mount_port: u16,
     #[arg(long)]
     export: String,
-    /// The server's process: what it takes of the processors is measured.
+    /// The server's process: what it takes of the processors is measured, and it comes to rest before and after.
     #[arg(long)]
-    server_pid: i32,
+    server_pid: Option<i32>,
     #[arg(long, default_value_t = 1)]
     connections: usize,
     /// Calls, or files, that are worked on at once, over all connections.
@@ -73,6 +73,9 @@ enum Work {
         name: String,
         #[command(flatten)]
         size: Size,
+        /// Not before it is measured.
+        #[arg(long)]
+        cold: bool,
         /// At random, for so long.
         #[arg(long)]
         random_milliseconds: Option<u64>,
@@ -100,7 +103,17 @@ enum Work {
         directory: String,
         #[arg(long)]
         files: usize,
+        /// Not before it is measured; entries may come without attributes.
+        #[arg(long)]
+        cold: bool,
+        /// LOOKUP of each entry that comes without attributes.
+        #[arg(long)]
+        attributes: bool,
     },
+    /// RENAME of something in the export's root.
+    Rename { from: String, to: String },
+    /// Mounts, and asks once for the attributes of the root.
+    Up,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -135,7 +148,7 @@ const AFTER_READING: Duration = Duration::from_millis(100);
 
 /// Measures time and the server's processor time of one piece of work.
 struct Meter {
-    clock: ProcessClock,
+    clock: Option<ProcessClock>,
     /// How long the server must rest until its work counts as done.
     quiet: Duration,
 }
@@ -144,19 +157,27 @@ impl Meter {
     /// Begins when the server has nothing left to do and the disk nothing left to write.
     fn measure(&self, work: impl FnOnce() -> Result<Tally>) -> Result<Measurement> {
         nix::unistd::sync();
-        let before = self.clock.settle(AFTER_READING)?;
+        let before = self.settle(AFTER_READING)?;
         let tally = work()?;
+        let ended = moment::now();
         // What the server puts off belongs to the work as well.
-        let cpu = self.clock.settle(self.quiet)?.saturating_sub(before);
+        let cpu = self.settle(self.quiet)?.saturating_sub(before);
         Ok(Measurement {
             operations: tally.operations,
             bytes: tally.bytes,
+            begun: ended - tally.elapsed.as_secs_f64(),
             seconds: tally.elapsed.as_secs_f64(),
+            first_seconds: tally.first.as_secs_f64(),
             errors: 0,
             p50_us: tally.percentile(0.5).as_secs_f64() * 1e6,
             p99_us: tally.percentile(0.99).as_secs_f64() * 1e6,
             server_cpu_seconds: cpu.as_secs_f64(),
         })
+    }
+
+    /// Waits until the server has rested so long, if anybody asks for its processor time.
+    fn settle(&self, quiet: Duration) -> Result<Duration> {
+        self.clock.map_or(Ok(Duration::ZERO), |clock| clock.settle(quiet))
     }
 }
 
@@ -170,12 +191,18 @@ fn run(arguments: &Arguments) -> Result<Measurement> {
     };
     let client = &mut Client::mount(&target, arguments.connections)?;
     let quiet = match arguments.work {
-        Work::Calls { .. } | Work::Read { .. } | Work::List { .. } => AFTER_READING,
-        Work::Write { .. } | Work::Create { .. } | Work::Remove { .. } => AFTER_WRITING,
+        Work::Calls { .. } | Work::Read { .. } | Work::List { .. } | Work::Up => AFTER_READING,
+        Work::Write { .. } | Work::Create { .. } | Work::Remove { .. } | Work::Rename { .. } => {
+            AFTER_WRITING
+        }
     };
-    let meter = Meter { clock: ProcessClock::of(arguments.server_pid)?, quiet };
-    data::prepare_content();
-    match &arguments.work {
+    let meter = Meter { clock: arguments.server_pid.map(ProcessClock::of).transpose()?, quiet };
+    content::prepare();
+    perform(&arguments.work, client, depth, &meter)
+}
+
+fn perform(work: &Work, client: &mut Client, depth: usize, meter: &Meter) -> Result<Measurement> {
+    match work {
         Work::Calls { procedure, milliseconds, directory, files } => {
             let directory = client.directory(directory)?;
             let time = Duration::from_millis(*milliseconds);
@@ -193,11 +220,13 @@ fn run(arguments: &Arguments) -> Result<Measurement> {
             }
             Ok(measured)
         }
-        Work::Read { directory, name, size, random_milliseconds } => {
+        Work::Read { directory, name, size, cold, random_milliseconds } => {
             let directory = client.directory(directory)?;
             let file = data::open(client, &directory, name, size.bytes)?;
             let Size { bytes, block } = *size;
-            data::read(client, file, bytes, data::BLOCK_MAX, depth, Order::Sequence)?;
+            if !cold {
+                data::read(client, file, bytes, content::BLOCK_MAX, depth, Order::Sequence)?;
+            }
             let order = match random_milliseconds {
                 Some(time) => Order::Random(Duration::from_millis(*time)),
                 None => Order::Sequence,
@@ -218,13 +247,28 @@ fn run(arguments: &Arguments) -> Result<Measurement> {
                 say_progress: false,
             };
             files::create(client, directory, new, PREPARING_DEPTH)?;
-            meter.clock.settle(AFTER_WRITING)?;
+            meter.settle(AFTER_WRITING)?;
             meter.measure(|| files::remove(client, directory, files, depth))
         }
-        Work::List { directory, files } => {
+        &Work::List { ref directory, files, cold, attributes } => {
             let directory = client.directory(directory)?;
-            files::list(client, &directory, *files)?;
-            meter.measure(|| files::list(client, &directory, *files))
+            let entries = match (cold, attributes) {
+                (_, true) => Entries::LookedUp,
+                (true, false) => Entries::Named,
+                (false, false) => Entries::Complete,
+            };
+            if !cold {
+                files::list(client, &directory, files, entries)?;
+            }
+            meter.measure(|| files::list(client, &directory, files, entries))
+        }
+        Work::Rename { from, to } => {
+            let (from, to) = (CString::new(from.as_str())?, CString::new(to.as_str())?);
+            meter.measure(|| files::rename(client, &from, &to))
+        }
+        Work::Up => {
+            let root = client.root;
+            meter.measure(|| engine::once(client, "GETATTR", &Call::Getattr(&root)))
         }
     }
 }

@@ -2,7 +2,7 @@
 //! nothing else runs inside a callback.
 use std::{
     cell::RefCell,
-    ffi::{CStr, c_char, c_int, c_void},
+    ffi::{CStr, CString, c_char, c_int, c_void},
     slice,
 };
 
@@ -23,7 +23,7 @@ impl Handle {
 }
 
 /// What a call brought.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Reply {
     /// Success, of which nothing needs to be known.
     Done,
@@ -42,12 +42,12 @@ pub(crate) enum Reply {
 }
 
 /// One page of a listing.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Page {
     /// Entries other than `.` and `..`.
     pub(crate) entries: u64,
-    /// Those of them without attributes or handle.
-    pub(crate) bare: u64,
+    /// The names of those without attributes or handle.
+    pub(crate) bare: Vec<CString>,
     /// Where the next page begins.
     pub(crate) cookie: u64,
     /// To be given back with the cookie.
@@ -151,7 +151,7 @@ callbacks! {
     committed: ffi::CommitOk => |ok: &ffi::CommitOk| Ok(Reply::Committed { verifier: ok.verifier });
     /// READ
     read: ffi::ReadOk => read_reply;
-    /// REMOVE
+    /// REMOVE and RENAME
     removed: () => |_: &()| Ok(Reply::Done);
     /// READDIRPLUS
     listed: ffi::ReaddirplusOk => page;
@@ -209,12 +209,22 @@ fn page(ok: &ffi::ReaddirplusOk) -> Result<Reply, Failure> {
         if !is_dot(entry.name) {
             page.entries += 1;
             let complete = entry.attributes.follow != 0 && entry.handle.follows != 0;
-            page.bare += u64::from(!complete);
+            if !complete {
+                page.bare.push(text(entry.name));
+            }
         }
         // SAFETY: as above.
         next = unsafe { entry.next.as_ref() };
     }
     Ok(Reply::Page(page))
+}
+
+fn text(name: *const c_char) -> CString {
+    if name.is_null() {
+        return CString::default();
+    }
+    // SAFETY: libnfs's decoder leaves a string that ends in a zero byte.
+    unsafe { CStr::from_ptr(name) }.to_owned()
 }
 
 fn is_dot(name: *const c_char) -> bool {
