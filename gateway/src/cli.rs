@@ -163,6 +163,18 @@ pub enum Command {
         #[command(flatten)]
         stored: StoredArgs,
     },
+    /// Write what is at a URL (http or https) to standard output, by the proxy and with the CA bundle of the
+    /// settings; no gateway needs to run. For what is no file of a share, such as an update.
+    Fetch {
+        /// The URL.
+        url: String,
+        /// Most that is taken.
+        #[arg(long, value_name = "BYTES")]
+        max_bytes: u64,
+        /// Where the settings are kept.
+        #[command(flatten)]
+        stored: StoredArgs,
+    },
     /// Show the cache disks; release one so that it can be taken away, keep it after all, or forget one that is
     /// gone.
     #[command(args_conflicts_with_subcommands = true)]
@@ -373,6 +385,11 @@ pub fn ask(command: &Command) -> Result<Answer, Box<dyn std::error::Error>> {
         Command::PutObject { share, key, json, stored } => {
             let put = stored::put_object(stored, share, key, std::io::stdin())?;
             or_json(*json, &put, || put.to_string())?
+        }
+        Command::Fetch { url, max_bytes, stored } => {
+            stored::fetch(stored, url, *max_bytes)?;
+            // Standard output is what was fetched, and nothing else.
+            String::new()
         }
         Command::Disks { action: Some(action), .. } => asked::disks(action)?,
         Command::Disks { action: None, json, admin } => {

@@ -75,6 +75,11 @@ pub(crate) enum Request {
     },
     /// The settings document of a volume that is attached. Answered with [`Answer::Text`].
     ReadVolume,
+    /// The settings document at a URL. Answered with [`Answer::Text`].
+    ReadUrl {
+        /// http or https.
+        url: String,
+    },
     /// Do something about the disks. Answered with [`Answer::Text`].
     Disks {
         /// What.
@@ -230,6 +235,7 @@ mod tests {
             Request::SetPassword { hash: Secret::new("$6$salt$hash"), first: true },
             Request::Clock { step: true },
             Request::ReadVolume,
+            Request::ReadUrl { url: "https://a/b?c=d&e".to_owned() },
             Request::GatewayTool { tool: GatewayTool::Settings },
             Request::GatewayTool {
                 tool: GatewayTool::PutObject {
@@ -239,6 +245,9 @@ mod tests {
             },
             Request::Disks { order: Order::Forget { uuid: "aa".to_owned() } },
             Request::Update { wanted: Wanted::Volume { older_too: true } },
+            Request::Update {
+                wanted: Wanted::Url { url: "https://a/b".to_owned(), older_too: false },
+            },
             Request::Update { wanted: Wanted::Other },
             Request::End { how: Ending::Reboot },
             Request::End { how: Ending::PowerOff },

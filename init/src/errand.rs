@@ -26,7 +26,7 @@ use crate::{
 
 /// Longest errand, as text: far below what a pipe takes without a reader.
 const BYTES_MAX: usize = 16 << 10;
-/// Time to look at all volumes: below that for which the console waits.
+/// Time to look at all volumes, or to fetch a document: below that for which the console waits.
 const VOLUME_SECONDS: u32 = 90;
 const CHRONYC: &str = "/usr/bin/chronyc";
 
@@ -50,6 +50,11 @@ pub(crate) enum Errand {
     },
     /// Read the settings document of a volume.
     ReadVolume,
+    /// Fetch a settings document.
+    ReadUrl {
+        /// From where.
+        url: String,
+    },
     /// Carry out an operator's order about the disks.
     Disks {
         /// The order.
@@ -114,6 +119,10 @@ pub(crate) fn run() -> Result<()> {
             // A drive may never answer; whoever does not handle the alarm is ended by it.
             alarm::set(VOLUME_SECONDS);
             seed::document_of_volume().map(|text| Answer::Text { text })
+        }
+        Errand::ReadUrl { url } => {
+            alarm::set(VOLUME_SECONDS);
+            seed::document_of_url(&url).map(|text| Answer::Text { text })
         }
         Errand::GatewayTool { tool } => gateway_tool::attend(&tool),
         Errand::Update { wanted, gateway_ran } => update::attend(wanted, gateway_ran),

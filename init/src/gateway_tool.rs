@@ -12,11 +12,11 @@ use std::{
         unix::{net::UnixStream, process::CommandExt},
     },
     path::Path,
-    process::{Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use gateway_api::ShareName;
 use nix::{
     sys::resource::{Resource, setrlimit},
@@ -96,6 +96,78 @@ impl GatewayTool {
         }
         arguments
     }
+}
+
+/// A download by the gateway's program, which alone speaks TLS and knows the proxy. It ends when this is
+/// dropped.
+#[derive(Debug)]
+pub(crate) struct Download(Child);
+
+impl Download {
+    /// Starts to fetch what is at a URL, so many bytes at most.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub(crate) fn begin(url: &str, bytes_max: u64) -> Result<Self> {
+        let mut command = Command::new(service::INIT);
+        let seeded = Path::new(seed::GATEWAY_SEED).exists();
+        command.arg("exec-gateway-tool").args(fetch_arguments(url, bytes_max, seeded));
+        Self::of(command)
+    }
+
+    fn of(mut command: Command) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(Self(command.spawn().context("starting a download")?))
+    }
+
+    /// What comes. It may end early: only [`Download::end`] says whether it is whole.
+    ///
+    /// # Errors
+    /// It was taken already.
+    pub(crate) fn stream(&mut self) -> Result<OwnedFd> {
+        Ok(self.0.stdout.take().context("the download's pipe")?.into())
+    }
+
+    /// Waits until all of it has come.
+    ///
+    /// # Errors
+    /// Words: it has not.
+    pub(crate) fn end(&mut self) -> Result<()> {
+        let mut complaint = String::new();
+        let stderr = self.0.stderr.take().context("the download's pipe")?;
+        stderr.take(COMPLAINT_BYTES_MAX).read_to_string(&mut complaint)?;
+        let status = self.0.wait().context("waiting for a download")?;
+        judge(status, &complaint).map_err(|why| anyhow!(why))
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// Words: it did not come whole.
+    pub(crate) fn bytes(mut self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        // The program takes care of the limit.
+        std::fs::File::from(self.stream()?).read_to_end(&mut bytes)?;
+        self.end().map(|()| bytes)
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        // It may have ended by itself; either way it is reaped.
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+fn fetch_arguments(url: &str, bytes_max: u64, seeded: bool) -> Vec<String> {
+    let mut arguments = vec!["fetch".to_owned(), format!("--max-bytes={bytes_max}")];
+    arguments.extend(["--state", service::GATEWAY_STATE].map(str::to_owned));
+    if seeded {
+        arguments.extend(["--seed", seed::GATEWAY_SEED].map(str::to_owned));
+    }
+    arguments.extend(["--", url].map(str::to_owned));
+    arguments
 }
 
 /// Becomes the gateway's program with these arguments. Returns only on failure.
@@ -277,7 +349,26 @@ mod tests {
     }
 
     #[test]
+    fn a_download_is_whole_or_says_why_it_is_not() {
+        let download = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            Download::of(command).unwrap()
+        };
+        assert_eq!(download("printf all").bytes().unwrap(), b"all");
+        let why = download("printf part; echo 'gateway: it broke off' >&2; exit 1").bytes();
+        assert_eq!(why.unwrap_err().to_string(), "it broke off");
+        // One that nobody reads any more is ended.
+        drop(download("sleep 1000"));
+    }
+
+    #[test]
     fn what_a_tool_is_told_is_never_an_option() {
+        assert_eq!(
+            fetch_arguments("--seed=/etc", 9, true).join(" "),
+            "fetch --max-bytes=9 --state /config/gateway --seed /config/gateway-seed.toml -- \
+             --seed=/etc"
+        );
         let share: ShareName = "sales".parse().unwrap();
         let tool = GatewayTool::PutObject { share, key: "--state=/".to_owned() };
         let words = tool.arguments(true).join(" ");

@@ -16,14 +16,16 @@ use std::{
 use anyhow::{Context, Result};
 use nix::{
     fcntl::{FcntlArg, fcntl},
-    sys::signal::SigSet,
+    sys::signal::{SigSet, Signal},
     unistd::{Group, User, setsid, write},
 };
 
 use crate::{
     cgroup, confine,
     disks::{Mounted, Report},
-    journald, seed, time,
+    journald, seed,
+    shutdown::Ending,
+    time,
 };
 
 /// This program, in the root file system.
@@ -92,6 +94,15 @@ impl Service {
     /// Whether it says READY=1.
     pub(crate) fn notifies(self) -> bool {
         matches!(self, Self::Journald | Self::Gateway)
+    }
+
+    /// By what it is told to end with the machine. A machine that is switched off needs its leases no more;
+    /// after a reboot it is to have the same addresses, by which clients have mounted its shares.
+    pub(crate) fn stop_signal(self, ending: Ending) -> Signal {
+        match (self, ending) {
+            (Self::Network, Ending::PowerOff) => Signal::SIGUSR1,
+            _ => Signal::SIGTERM,
+        }
     }
 
     /// Longest silence, for services with a watchdog.
@@ -289,9 +300,16 @@ pub(crate) fn has_terminal(tty: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use nix::sys::signal::Signal;
-
     use super::*;
+
+    #[test]
+    fn leases_are_given_back_when_the_machine_is_switched_off_and_kept_over_a_reboot() {
+        assert_eq!(Service::Network.stop_signal(Ending::PowerOff), Signal::SIGUSR1);
+        assert_eq!(Service::Network.stop_signal(Ending::Reboot), Signal::SIGTERM);
+        for service in Service::ALL.into_iter().filter(|service| *service != Service::Network) {
+            assert_eq!(service.stop_signal(Ending::PowerOff), Signal::SIGTERM, "{service:?}");
+        }
+    }
 
     #[test]
     fn children_hear_the_signals_that_pid_1_blocks() {

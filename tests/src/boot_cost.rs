@@ -1,7 +1,8 @@
 //! What a boot of the appliance costs, beside one with PID 1 and image as they were at an earlier revision.
 //!
 //! The gateway's program is the same in both, and so is everything around them; they take turns, so that what
-//! else the machine does meets both. Figures of emulated machines say little: what counts are the ratios.
+//! else the machine does meets both, and every second round the other one begins, so that what changes slowly
+//! meets both, too. Figures of emulated machines say little: what counts are the ratios.
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -49,18 +50,31 @@ pub fn compare(against: &str, rounds: u32) -> Result<()> {
     let before = Parts { image: earlier(&parts.workspace, against)?, ..parts.clone() };
     let mut all = Vec::new();
     for round in 1..=rounds {
-        let pair = (cost("boot-before", &before)?, cost("boot-now", &parts)?);
+        let (of_before, of_now) = (|| cost("boot-before", &before), || cost("boot-now", &parts));
+        let pair = if round % 2 == 1 {
+            let first = of_before()?;
+            (first, of_now()?)
+        } else {
+            let first = of_now()?;
+            (of_before()?, first)
+        };
         println!("round {round} of {rounds}");
         print(&[pair]);
         all.push(pair);
     }
-    println!("all rounds, the median of their ratios");
+    println!(
+        "all rounds: the medians of the figures and of the ratios, and the least and greatest ratio"
+    );
     print(&all);
     Ok(())
 }
 
-/// A line for each figure: `against`, this revision, and this one's ratio to it.
+/// A line for each figure: `against`, this revision, and this one's ratio to it. Without rounds there is
+/// nothing to say: everything was built.
 fn print(pairs: &[(Cost, Cost)]) {
+    if pairs.is_empty() {
+        return;
+    }
     let seconds = |of: fn(&Cost) -> Duration| move |cost: &Cost| of(cost).as_secs_f64();
     line("first boot, s", pairs, seconds(|cost| cost.first_boot));
     line("boot, s", pairs, seconds(|cost| cost.boot));
@@ -73,8 +87,13 @@ fn print(pairs: &[(Cost, Cost)]) {
 fn line(what: &str, pairs: &[(Cost, Cost)], figure: impl Fn(&Cost) -> f64) {
     let before = median(pairs.iter().map(|(before, _)| figure(before)).collect());
     let now = median(pairs.iter().map(|(_, now)| figure(now)).collect());
-    let ratio = median(pairs.iter().map(|(before, now)| figure(now) / figure(before)).collect());
-    println!("{what:<32} before {before:>6.1}   now {now:>6.1}   ratio {ratio:.2}");
+    let ratios: Vec<f64> = pairs.iter().map(|(before, now)| figure(now) / figure(before)).collect();
+    let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+    let greatest = ratios.iter().copied().fold(0.0, f64::max);
+    let ratio = median(ratios);
+    println!(
+        "{what:<32} before {before:>6.1}   now {now:>6.1}   ratio {ratio:.2} ({least:.2}-{greatest:.2})"
+    );
 }
 
 /// The middle one; of two, the one between them.

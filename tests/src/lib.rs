@@ -44,4 +44,5 @@ pub mod transcript;
 pub mod uplink;
 pub mod vm_tests;
 pub mod wait;
+pub mod web;
 pub mod workspace;

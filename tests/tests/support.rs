@@ -1,5 +1,6 @@
 //! With a cache disk that is somebody else's the gateway does not run. The way to S3 is tested all the
-//! same, a support bundle without secrets reaches the bucket, and settings are imported from a volume.
+//! same, a support bundle without secrets reaches the bucket, and settings are imported from a URL and from a
+//! volume.
 use std::{
     fs::File,
     io::{Read, Seek, SeekFrom, Write},
@@ -14,6 +15,7 @@ use e2e::{
     pages::{PASSWORD, choose_on_serial, log_in_on_serial, page_on_serial, status_on_serial},
     seed,
     wait::poll_until,
+    web::Web,
 };
 use flate2::read::GzDecoder;
 
@@ -37,6 +39,24 @@ fn unpacked(archive: &[u8]) -> Result<String> {
     Ok(all)
 }
 
+/// The document at the URL is looked at, and not used.
+fn look_at_url(serial: &mut Console, url: &str) -> Result<()> {
+    choose_on_serial(serial, "Settings Export and Import", KEY_LIMIT)?;
+    choose_on_serial(serial, "Import from a URL", KEY_LIMIT)?;
+    page_on_serial(serial, "[ Fetch ]", KEY_LIMIT)?;
+    serial.send(&format!("{url}\r\r"))?;
+    let page = page_on_serial(serial, "Enter: use these settings", KEY_LIMIT)?;
+    println!("what the URL's settings change:\n{page}\n");
+    let change = "machine.hostname: \"tidegate\" -> \"fetched\"";
+    ensure!(page.contains(change) && page.matches(" -> ").count() == 1, "{page}");
+    // Back to the form, the menu, and the main menu.
+    serial.send("x")?;
+    page_on_serial(serial, "[ Fetch ]", KEY_LIMIT)?;
+    serial.send("\x1b")?;
+    page_on_serial(serial, "4: Import from a Volume", KEY_LIMIT)?;
+    serial.send("x")
+}
+
 /// The seed has named the machine otherwise, so the volume is not what it was set up from.
 fn import(serial: &mut Console) -> Result<()> {
     choose_on_serial(serial, "Settings Export and Import", KEY_LIMIT)?;
@@ -58,7 +78,10 @@ fn without_a_gateway() -> Result<()> {
     let folder = alone.folder().join("volume");
     std::fs::create_dir(&folder)?;
     let named = format!("[machine]\nhostname = \"imported\"\ntimezone = \"{}\"\n", seed::TIME_ZONE);
-    std::fs::write(folder.join("tidegate.toml"), named)?;
+    std::fs::write(folder.join("tidegate.toml"), &named)?;
+    let fetched = alone.folder().join("fetched.toml");
+    std::fs::write(&fetched, named.replace("imported", "fetched"))?;
+    let web = Web::serve(fetched)?;
     alone.hardware.volumes = vec![Volume::Fat(folder, "TIDEGATE")];
     let mut disk = File::options().write(true).open(&alone.hardware.cache_disk)?;
     disk.seek(SeekFrom::Start(1 << 20))?;
@@ -118,6 +141,7 @@ fn without_a_gateway() -> Result<()> {
         ensure!(text.contains(piece), "{piece:?} is not in the bundle {key}");
     }
     serial.send("\rx")?;
+    look_at_url(serial, &web.url("tidegate.toml"))?;
     import(serial)?;
     appliance.machine.shut_down(SHUTDOWN_LIMIT)
 }

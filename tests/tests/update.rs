@@ -1,4 +1,4 @@
-//! Goal: a version comes by a volume, is tried, and stays because it serves; one that does not come up gives
+//! Goal: a version comes by a volume or from a URL, is tried, and stays because it serves; one that does not come up gives
 //! way by itself; a power cut while it is written changes nothing; settings stay. Method: an image and an
 //! update of another version, signed by a key of this test's own, on BIOS and on UEFI.
 //!
@@ -16,6 +16,7 @@ use e2e::{
     artifacts, iso,
     lab::{Alone, Appliance, BOOT_LIMIT, Parts},
     pages::{choose_on_serial, log_in_on_serial, page_on_serial, status_on_serial},
+    web::Web,
     workspace::Workspace,
 };
 use image::{
@@ -33,8 +34,16 @@ const AFTER: &str = "0.2.0";
 /// Variable with the number of power cuts.
 const CUTS: &str = "TIDEGATE_UPDATE_CUTS";
 
-/// An image of [`BEFORE`], and a CD with the update to [`AFTER`].
-fn build() -> Result<(Parts, PathBuf)> {
+/// What is updated, and by what.
+struct Update {
+    /// An image of [`BEFORE`].
+    parts: Parts,
+    /// The update to [`AFTER`], and a CD with it.
+    file: PathBuf,
+    cd: PathBuf,
+}
+
+fn build() -> Result<Update> {
     let workspace = Workspace::find();
     let folder = workspace.out().join("update");
     fs::create_dir_all(&folder)?;
@@ -60,7 +69,8 @@ fn build() -> Result<(Parts, PathBuf)> {
     update::sign(&after.update, &key)?;
     let cd = folder.join("update.iso");
     iso::write(&cd, "TIDEGATE", "TIDEGATE.UPD;1", &fs::read(&after.update)?)?;
-    Ok((Parts::with_image(workspace, before.image)?, cd))
+    let parts = Parts::with_image(workspace, before.image)?;
+    Ok(Update { parts, file: after.update, cd })
 }
 
 fn at_update(appliance: &mut Appliance) -> Result<()> {
@@ -114,7 +124,7 @@ fn flip_byte(disk: &Path, slot: Slot) -> Result<()> {
 }
 
 fn updates(name: &str, firmware: Firmware, bus: DiskBus) -> Result<()> {
-    let (parts, cd) = build()?;
+    let Update { parts, file, cd } = build()?;
     let mut alone = Alone::with_parts(name, parts)?;
     alone.hardware.firmware = firmware;
     alone.hardware.boot_bus = bus;
@@ -162,10 +172,11 @@ fn updates(name: &str, firmware: Firmware, bus: DiskBus) -> Result<()> {
     println!("the console says:\n{page}\n");
     ensure!(page.contains(&format!("Version {AFTER} runs, from slot b.")), "{page}");
 
-    println!("proof: {name}: the update is written once more, into slot a");
-    choose_on_serial(&mut appliance.serial, "Update from a Volume", KEY_LIMIT)?;
+    println!("proof: {name}: the update is written once more, from a URL into slot a");
+    let url = Web::serve(file)?.url("tidegate.update");
+    choose_on_serial(&mut appliance.serial, "Update from a URL", KEY_LIMIT)?;
     page_on_serial(&appliance.serial, "[ Check and write ]", KEY_LIMIT)?;
-    appliance.serial.send("\r\r")?;
+    appliance.serial.send(&format!("{url}\r\r\r"))?;
     reboot(&mut appliance)?;
     let page = kept(&mut appliance)?;
     ensure!(page.contains(&format!("Version {AFTER} runs, from slot a.")), "{page}");

@@ -17,7 +17,10 @@ use crate::{
     object::ObjectKey,
     settings::SettingsStore,
     share::protection,
-    store::{Expect, ObjectStore, PutOptions, S3Bucket, S3Credentials, s3::Place},
+    store::{
+        Expect, ObjectStore, PutOptions, S3Bucket, S3Credentials,
+        s3::{Place, download},
+    },
 };
 
 /// Largest object that is stored, in bytes: it is held in memory as a whole.
@@ -94,6 +97,14 @@ pub(super) fn put_object(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(bucket.put(&object, Bytes::from(bytes), &options, &Expect::Anything))?;
     Ok(PutReport { bucket: share.bucket.clone(), key: name, bytes: length })
+}
+
+/// Writes what is at a URL to standard output, `max` bytes at most.
+pub(super) fn fetch(stored: &StoredArgs, url: &str, max: u64) -> Result<(), Box<dyn Error>> {
+    let settings = stored.read()?.unwrap_or_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(download(&settings.s3, url, max, &mut std::io::stdout()))?;
+    Ok(())
 }
 
 /// What a TLS server shows of itself, in lines.

@@ -33,6 +33,10 @@ const SKEW_SECONDS_MAX: u64 = 15 * 60;
 /// A clock that is off by more than this is not kept right.
 const SKEW_SECONDS_WORTH_A_WORD: u64 = 60;
 
+/// What to do where there is no default route.
+const NO_GATEWAY: &str = "set a default gateway (Network Configuration, Configure Static IP): this machine \
+                          has no way out of its own networks";
+
 /// Goes to where the bucket's requests go.
 pub(super) async fn test<R: Reports>(
     target: &ConnectionTest,
@@ -128,9 +132,11 @@ async fn names<R: Reports>(
     let found = match timeout(PATIENCE, lookup_host((host.as_str(), place.port))).await {
         Ok(Ok(found)) => found.take(ADDRESSES_MAX).collect::<Vec<_>>(),
         Ok(Err(error)) => {
+            let advice = if has_way_out() { advice } else { NO_GATEWAY };
             return Err(steps.failed(Step::Name, format!("{host}: {error}"), advice));
         }
         Err(_) => {
+            let advice = if has_way_out() { advice } else { NO_GATEWAY };
             let why = format!("{host}: no DNS server answers");
             return Err(steps.failed(Step::Name, why, advice));
         }
@@ -164,7 +170,7 @@ async fn connect<R: Reports>(
     steps: &mut Steps<'_, R>,
 ) -> Result<TcpStream, Broken> {
     let mut why = String::new();
-    let mut refused = false;
+    let (mut refused, mut no_way) = (false, false);
     for address in addresses {
         match timeout(PATIENCE, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
@@ -173,12 +179,15 @@ async fn connect<R: Reports>(
             }
             Ok(Err(error)) => {
                 refused |= error.kind() == io::ErrorKind::ConnectionRefused;
+                no_way |= error.kind() == io::ErrorKind::NetworkUnreachable;
                 why = format!("{address}: {error}");
             }
             Err(_) => why = format!("{address}: no answer within {} s", PATIENCE.as_secs()),
         }
     }
-    let advice = if refused {
+    let advice = if no_way && !has_way_out() {
+        NO_GATEWAY.to_owned()
+    } else if refused {
         format!("check port {}: nothing listens there", place.port)
     } else {
         format!(
@@ -187,6 +196,15 @@ async fn connect<R: Reports>(
         )
     };
     Err(steps.failed(Step::Connect, why, advice))
+}
+
+/// Whether this machine has a default route: the kernel says at once where a packet would go, and sends none.
+fn has_way_out() -> bool {
+    // Addresses of documentation (RFC 5737, RFC 3849): nobody has a route to just these.
+    let routes = |from: &str, to: &str| {
+        std::net::UdpSocket::bind(from).and_then(|socket| socket.connect(to)).is_ok()
+    };
+    routes("0.0.0.0:0", "192.0.2.1:9") || routes("[::]:0", "[2001:db8::1]:9")
 }
 
 /// Asks the proxy for the way through (CONNECT, RFC 9110 §9.3.6).

@@ -1,7 +1,8 @@
 //! Goal: what an operator needs of S3 works while no gateway runs. Method: one is started and stopped,
 //! and the program is asked with its state directory.
 use std::{
-    io::Write,
+    io::{Read, Write},
+    net::TcpListener,
     path::Path,
     process::{Command, Stdio},
 };
@@ -83,4 +84,37 @@ fn an_object_is_stored_below_the_share_s_prefix() {
         let (_, complaint, success) = put(share, key);
         assert!(!success && complaint.contains(says), "{share} {key}: {complaint}");
     }
+}
+
+/// settings.md, `gateway fetch`: standard output has every byte and nothing else, and the settings' proxy is
+/// asked.
+#[test]
+fn a_file_is_fetched_by_the_proxy_of_the_settings() {
+    let (store, home) = (store(), Home::new());
+    let proxy = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = proxy.local_addr().expect("an address");
+    let by_proxy = settings(&store).replace(
+        "[s3]\n",
+        &format!("[s3]\nhttp_proxy = \"http://{address}\"\nno_proxy = [\"127.0.0.1\"]\n"),
+    );
+    assert!(by_proxy.contains("http_proxy"), "{by_proxy}");
+    Gateway::start(&home, &by_proxy).stop();
+    let asked = std::thread::spawn(move || {
+        let (mut stream, _) = proxy.accept().expect("a connection");
+        let mut request = [0; 2048];
+        let length = stream.read(&mut request).expect("a request");
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\n\0\n\n\x01";
+        stream.write_all(answer).expect("it reads");
+        String::from_utf8_lossy(&request[..length]).into_owned()
+    });
+    let url = "http://files.test/tidegate.update";
+    let (fetched, complaint, success) = run(&home, &["fetch", url, "--max-bytes", "4"], b"");
+    assert!(success, "{complaint}");
+    assert_eq!(fetched, "\0\n\n\x01");
+    let request = asked.join().expect("it was asked");
+    assert!(request.starts_with(&format!("GET {url} HTTP/1.1\r\n")), "{request}");
+    let nothing = format!("http://{address}/");
+    let (fetched, complaint, success) = run(&home, &["fetch", &nothing, "--max-bytes", "4"], b"");
+    assert!(!success && fetched.is_empty(), "{fetched}");
+    assert!(complaint.contains("refused"), "{complaint}");
 }

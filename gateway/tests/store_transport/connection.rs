@@ -122,6 +122,31 @@ async fn the_way_fails_where_it_is_broken() {
     fails(&no_tls, Step::Tls, "", "speaks https").await;
 }
 
+/// The test runs itself again in a network namespace, which has no route at all.
+#[tokio::test]
+async fn a_machine_without_default_gateway_is_told_to_set_one() {
+    const NAME: &str = "connection::a_machine_without_default_gateway_is_told_to_set_one";
+    const INSIDE: &str = "TIDEGATE_WITHOUT_ROUTES";
+    if std::env::var_os(INSIDE).is_some() {
+        let endpoint = target(settings("https://192.0.2.9:443".to_owned()));
+        return fails(&endpoint, Step::Connect, "unreachable", "set a default gateway").await;
+    }
+    let unshare = || {
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--net"]);
+        command
+    };
+    if !unshare().arg("true").output().unwrap().status.success() {
+        eprintln!("skipped: user and network namespaces are not allowed here");
+        return;
+    }
+    let mut again = unshare();
+    again.arg(std::env::current_exe().unwrap()).args(["--exact", NAME, "--nocapture"]);
+    let output = again.env(INSIDE, "1").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.contains("1 passed"), "{output:?}");
+}
+
 #[tokio::test]
 async fn what_s3_refuses_is_told_apart() {
     let store = s3().await;

@@ -65,6 +65,8 @@ pub(super) enum Command {
     OfferText { name: String, text: String },
     /// Read a settings document from a volume.
     ReadVolume,
+    /// Read a settings document from a URL.
+    ReadUrl(String),
     /// Use settings that were imported: the gateway's, at this revision, and then the machine's.
     Import { machine: Option<MachineChange>, gateway: Option<(Box<Settings>, u64)> },
 }
@@ -189,6 +191,9 @@ impl Command {
             Self::End(Ending::Reboot) => ("Reboot", "Rebooting"),
             Self::End(Ending::PowerOff) => ("Shut down", "Shutting down"),
             Self::Update(Wanted::Volume { .. }) => ("Update from a Volume", "Checking and writing"),
+            Self::Update(Wanted::Url { .. }) => {
+                ("Update from a URL", "Fetching, checking and writing")
+            }
             Self::Update(Wanted::Other) => ("Update", "Telling the boot loaders"),
             Self::PutGateway { .. } | Self::DeleteShare { .. } => {
                 ("Gateway settings", "Saving the settings")
@@ -196,6 +201,7 @@ impl Command {
             Self::SendBundle { .. } => ("Support Bundle", "Collecting and sending"),
             Self::OfferText { .. } => ("Settings Export", "Waiting for the download"),
             Self::ReadVolume => ("Settings Import", "Looking for a volume"),
+            Self::ReadUrl(_) => ("Settings Import", "Fetching"),
             Self::Import { .. } => ("Settings Import", "Applying the settings"),
             Self::OfferBundle => ("Support Bundle", "Collecting, then waiting for the download"),
             Self::TestS3 { .. } => ("Test S3 Connectivity", "Testing"),

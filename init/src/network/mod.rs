@@ -8,15 +8,18 @@
 //! something happens. Nothing that fails ends it: it is shown, and tried again.
 mod act;
 mod advice;
+mod claims;
 mod dhcp;
+mod dhcp_words;
 mod kernel;
 mod lease;
 mod names;
+mod packet;
 mod plan;
 mod seen;
 mod service;
 
-use std::{convert::Infallible, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
@@ -27,10 +30,11 @@ use tokio::{
     time::sleep,
 };
 
-use self::{advice::Listener, service::Service};
+use self::{advice::Listener, packet::Wire, service::Service};
 use crate::{
     log,
     observed::{self, NetworkState},
+    sys,
 };
 
 /// Pause before all is begun again after an error that has no adapter to be shown with.
@@ -46,7 +50,8 @@ const WATCHED: [MulticastGroup; 5] = [
     MulticastGroup::Ipv6Route,
 ];
 
-/// Runs until the end of the machine.
+/// Runs until the end of the machine: SIGUSR1 says that it is switched off, and leases are given back. At a
+/// reboot they are kept, so that the machine has its addresses again.
 ///
 /// # Errors
 /// There is no memory or descriptor to begin with.
@@ -55,7 +60,7 @@ pub(crate) fn run() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         loop {
-            let Err(error) = serve().await;
+            let Err(error) = serve().await else { return };
             let problem = format!("the network service begins again: {error:#}");
             tracing::error!("{problem}");
             let state = NetworkState { problem: Some(problem), ..NetworkState::default() };
@@ -64,26 +69,33 @@ pub(crate) fn run() -> Result<()> {
             }
             sleep(PAUSE).await;
         }
-    })
+    });
+    Ok(())
 }
 
-/// Serves until something fails that concerns every adapter.
-async fn serve() -> Result<Infallible> {
+/// Serves until the machine is switched off, or something fails that concerns every adapter.
+async fn serve() -> Result<()> {
     let (connection, handle, mut changes) =
         new_multicast_connection(&WATCHED).context("talking to the kernel")?;
     // It ends with `handle` and `changes`.
     tokio::spawn(connection);
     bring_loopback_up(&handle).await.context("the loopback adapter")?;
-    let advised = Listener::open()?;
+    let (advised, wire) = (Listener::open()?, Wire::open()?);
     let mut hang_up = signal(SignalKind::hangup())?;
+    let mut switched_off = signal(SignalKind::user_defined1())?;
     let (words, mut heard) = mpsc::channel(WORDS_MAX);
     let mut service = Service::new(handle, words);
     loop {
-        service.look().await?;
+        service.look(&wire).await?;
         if !service.is_settled() {
             sleep(PAUSE).await;
         }
+        let ear = service.ear();
         tokio::select! {
+            _ = switched_off.recv() => {
+                service.give_leases_back();
+                return Ok(());
+            }
             _ = hang_up.recv() => service.read_plan(),
             change = changes.next() => {
                 if change.is_none() {
@@ -95,6 +107,9 @@ async fn serve() -> Result<Infallible> {
             Some(word) = heard.recv() => service.hear(word),
             advised = advised.next() => {
                 service.advise(&advised.context("hearing what routers advise")?);
+            }
+            heard = wire.next(|heard| ear.concerns(heard, sys::since_boot())) => {
+                service.hear_arp(&heard.context("hearing ARP")?, &wire);
             }
             () = sleep(service.rest()) => {}
         }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
+    claims::{self, Free},
     kernel::{Ipv6Switches, Kind, Link, Origin, Route},
     lease::Lease,
 };
@@ -96,6 +97,27 @@ fn named<'a>(links: &'a [Link], name: &str) -> Option<&'a Link> {
     links.iter().find(|link| link.name == name)
 }
 
+fn is_in_use(link: &Link, net: &IpNet) -> bool {
+    link.addresses.iter().any(|address| address.net == *net)
+}
+
+/// The IPv4 addresses that the links which work are to have.
+pub(super) fn claimed(network: &Network, links: &[Link], leases: &Leases) -> Vec<claims::Wanted> {
+    let mut claimed = Vec::new();
+    for link in cared_for(network, links).into_iter().filter(|link| link.works()) {
+        let adapter = network.adapter(&link.name);
+        let Ok(mac) = link.mac.as_slice().try_into() else { continue };
+        for net in addresses(&adapter, leases.get(&link.name)) {
+            if let IpAddr::V4(address) = net.addr() {
+                let (adapter, in_use) = (link.name.clone(), is_in_use(link, &net));
+                let index = link.index;
+                claimed.push(claims::Wanted { adapter, index, mac, address, in_use });
+            }
+        }
+    }
+    claimed
+}
+
 /// Whether a link is the VLAN that is meant.
 fn is_that(links: &[Link], link: &Link, vlan: &Vlan) -> bool {
     let parent = named(links, &vlan.parent).map(|parent| parent.index);
@@ -103,11 +125,13 @@ fn is_that(links: &[Link], link: &Link, vlan: &Vlan) -> bool {
 }
 
 /// Everything that has to be done, in order. What a step makes possible comes with the next look.
-pub(super) fn steps(network: &Network, links: &[Link], leases: &Leases) -> Vec<Step> {
+/// An IPv4 address that is not there yet comes when it is `free`.
+pub(super) fn steps(network: &Network, links: &[Link], leases: &Leases, free: &Free) -> Vec<Step> {
     let mut steps = vlans(network, links);
     for (rank, link) in (0..).zip(cared_for(network, links)) {
         let adapter = network.adapter(&link.name);
-        let wanted = Wanted::of(&adapter, leases.get(&link.name), link, METRIC_FIRST + rank);
+        let mut wanted = Wanted::of(&adapter, leases.get(&link.name), link, METRIC_FIRST + rank);
+        wanted.wait_for(link, free);
         let actions = wanted.actions(link);
         steps.extend(actions.map(|action| Step { adapter: link.name.clone(), action }));
     }
@@ -167,6 +191,18 @@ impl Wanted {
         }
     }
 
+    /// Leaves out what IPv4 has to do while its address may be another machine's.
+    fn wait_for(&mut self, link: &Link, free: &Free) {
+        let waits = |net: &IpNet| match net.addr() {
+            IpAddr::V4(ip) => !free.contains(&(link.name.clone(), ip)) && !is_in_use(link, net),
+            IpAddr::V6(_) => false,
+        };
+        if self.addresses.iter().any(waits) {
+            self.addresses.retain(|net| net.addr().is_ipv6());
+            self.routes.retain(|route| route.destination.addr().is_ipv6());
+        }
+    }
+
     fn keeps(&self, origin: Origin) -> bool {
         match origin {
             Origin::Set => false,
@@ -207,7 +243,7 @@ impl Wanted {
         }
         for net in &self.addresses {
             let off = net.addr().is_ipv6() && link.ipv6.is_none_or(|has| has.disabled);
-            if !off && !link.addresses.iter().any(|address| address.net == *net) {
+            if !off && !is_in_use(link, net) {
                 actions.push(Action::AddAddress { index, net: *net });
             }
         }

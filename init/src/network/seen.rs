@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    claims::Word,
     kernel::{Kind, Link, Origin},
     names::Names,
     plan::{self, Leases},
@@ -17,6 +18,8 @@ pub(super) enum Dhcp {
     Asking,
     Silent,
     Refused,
+    /// Another machine has the address that the server gave.
+    Declined(String),
     Failed(String),
 }
 
@@ -28,6 +31,8 @@ pub(super) struct Known<'a> {
     pub(super) leases: &'a Leases,
     pub(super) names: &'a Names,
     pub(super) dhcp: &'a BTreeMap<String, Dhcp>,
+    /// What there is to be said of IPv4 addresses, by adapter.
+    pub(super) claims: &'a BTreeMap<String, Word>,
     /// What could not be done, by adapter.
     pub(super) failures: &'a BTreeMap<String, String>,
     /// Why the settings are not those that were meant, if so.
@@ -119,6 +124,9 @@ impl Known<'_> {
             let ip = taken.net.addr();
             return Some(format!("another machine has the address {ip}: give {name} another one"));
         }
+        if let Some(word) = self.claims.get(name) {
+            return Some(word.in_words(name));
+        }
         if adapter.ipv4 != Ipv4::Dhcp {
             return None;
         }
@@ -136,6 +144,10 @@ impl Known<'_> {
             )),
             (Some(Dhcp::Refused), _) => Some(format!(
                 "the DHCP server has taken the address of {name} back; asking for another one"
+            )),
+            (Some(Dhcp::Declined(why)), _) => Some(format!(
+                "{why}, which DHCP has given to {name}; asking for another one: look at that machine, or \
+                 at the DHCP server's range"
             )),
             (Some(Dhcp::Failed(why)), _) => Some(format!("DHCP on {name}: {why}; trying again")),
         }

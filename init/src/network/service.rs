@@ -1,6 +1,6 @@
 //! What the network service knows, and one look at the kernel.
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs, io,
     path::Path,
     time::Duration,
@@ -14,9 +14,13 @@ use tokio::sync::mpsc;
 use super::{
     act::act,
     advice::{Advice, Advised},
+    claims::{Claims, Ear, Question, Word as ClaimWord},
     dhcp::{Client, News, Word},
+    dhcp_words,
     kernel::{self, Link},
+    lease::Lease,
     names::Names,
+    packet::{Heard, Mac, Wire},
     plan::{self, Leases},
     seen::{Dhcp, Known},
 };
@@ -33,6 +37,8 @@ const MEMORY: &str = "/run/tidegate/network-memory.json";
 const ROUNDS_MAX: usize = 6;
 /// Pause before trying again what the kernel refused.
 const RETRY: Duration = Duration::from_secs(5);
+/// Pause before another lease is asked for after one was declined (RFC 2131 §3.1 (5)).
+const DECLINE_PAUSE: Duration = Duration::from_secs(10);
 /// Longest time without a look.
 const REST_MAX: Duration = Duration::from_secs(60);
 
@@ -58,6 +64,9 @@ pub(super) struct Service {
     memory: Memory,
     clients: HashMap<String, Client>,
     dhcp: BTreeMap<String, Dhcp>,
+    claims: Claims,
+    /// Adapters that ask for no lease until then: that of their last one was another machine's.
+    declined: BTreeMap<String, Duration>,
     failures: BTreeMap<String, String>,
     /// Whether the last look ended with nothing more to do.
     settled: bool,
@@ -82,6 +91,8 @@ impl Service {
             memory,
             clients: HashMap::new(),
             dhcp: BTreeMap::new(),
+            claims: Claims::default(),
+            declined: BTreeMap::new(),
             failures: BTreeMap::new(),
             settled: true,
             resolv_conf: None,
@@ -160,7 +171,8 @@ impl Service {
         let now = sys::since_boot();
         let leases = self.memory.leases.values().map(|lease| lease.until);
         let advice = self.memory.advice.values().flat_map(Advice::ends);
-        let ends = leases.chain(advice).map(|until| until.saturating_sub(now)).min();
+        let own = self.claims.due().into_iter().chain(self.declined.values().copied());
+        let ends = leases.chain(advice).chain(own).map(|until| until.saturating_sub(now)).min();
         let retry = (!self.failures.is_empty()).then_some(RETRY);
         ends.into_iter().chain(retry).fold(REST_MAX, Duration::min)
     }
@@ -175,14 +187,16 @@ impl Service {
     ///
     /// # Errors
     /// The kernel does not answer.
-    pub(super) async fn look(&mut self) -> Result<()> {
+    pub(super) async fn look(&mut self, wire: &Wire) -> Result<()> {
         let mut failures = BTreeMap::new();
         self.settled = false;
         for _ in 0..ROUNDS_MAX {
             self.links = kernel::links(&self.handle, &mut self.own_mtu).await?;
             self.forget();
+            self.follow_claims(wire);
             self.follow_clients();
-            let steps = plan::steps(&self.network, &self.links, &self.memory.leases);
+            let free = self.claims.free();
+            let steps = plan::steps(&self.network, &self.links, &self.memory.leases, &free);
             failures.clear();
             let mut any_done = false;
             for step in &steps {
@@ -214,9 +228,74 @@ impl Service {
         Ok(())
     }
 
-    /// Forgets what has ended, and what adapters that are gone or used otherwise had.
+    /// What of the LAN's ARP has to be heard.
+    pub(super) fn ear(&self) -> Ear {
+        self.claims.ear()
+    }
+
+    /// Takes in an ARP packet.
+    pub(super) fn hear_arp(&mut self, heard: &Heard, wire: &Wire) {
+        if let Some(question) = self.claims.hear(heard, sys::since_boot()) {
+            ask(wire, &question);
+        }
+    }
+
+    /// Claims the addresses that are wanted. One that DHCP gave and another machine has is declined.
+    fn follow_claims(&mut self, wire: &Wire) {
+        let now = sys::since_boot();
+        let own: BTreeSet<Mac> =
+            self.links.iter().filter_map(|link| link.mac.as_slice().try_into().ok()).collect();
+        for (name, why) in self.taken_leases() {
+            let Some(lease) = self.memory.leases.remove(&name) else { continue };
+            tracing::warn!("{why}: the lease of {name} is declined");
+            if let Some(link) = self.links.iter().find(|link| link.name == name)
+                && let Ok(mac) = link.mac.as_slice().try_into()
+                && let Err(error) =
+                    wire.tell_dhcp_servers(link.index, &dhcp_words::decline(&lease, mac))
+            {
+                tracing::warn!("the DHCP server of {name} is not told so: {error}");
+            }
+            self.declined.insert(name.clone(), now + DECLINE_PAUSE);
+            self.clients.remove(&name);
+            self.dhcp.insert(name, Dhcp::Declined(why));
+        }
+        self.declined.retain(|_, until| *until > now);
+        let claimed = plan::claimed(&self.network, &self.links, &self.memory.leases);
+        self.claims.follow(&claimed, own, now);
+        for question in self.claims.tick(now) {
+            ask(wire, &question);
+        }
+    }
+
+    /// Adapters whose leased address another machine has, and the words for it.
+    fn taken_leases(&self) -> Vec<(String, String)> {
+        let taken = |name: &String| match self.claims.word(name) {
+            Some(ClaimWord::Taken(ip, mac)) => {
+                let mac = kernel::mac_in_words(&mac);
+                Some((name.clone(), format!("another machine ({mac}) has the address {ip}")))
+            }
+            Some(ClaimWord::Probed(_) | ClaimWord::Contested(..)) | None => None,
+        };
+        self.memory.leases.keys().filter_map(taken).collect()
+    }
+
+    /// Gives every lease back: the machine is switched off.
+    pub(super) fn give_leases_back(&mut self) {
+        self.clients.clear();
+        for (name, lease) in std::mem::take(&mut self.memory.leases) {
+            give_back(&self.links, &name, &lease);
+        }
+    }
+
+    /// Forgets what has ended, and what adapters that are gone or used otherwise had. A lease of an adapter
+    /// that is not to ask DHCP any more is given back, while it still has the address.
     fn forget(&mut self) {
         let now = sys::since_boot();
+        for (name, lease) in &self.memory.leases {
+            if self.network.adapter(name).ipv4 != Ipv4::Dhcp {
+                give_back(&self.links, name, lease);
+            }
+        }
         let Self { links, network, memory, .. } = self;
         let Memory { leases, advice, macs } = memory;
         let link = |name: &String| links.iter().find(|link| link.name == *name);
@@ -242,13 +321,14 @@ impl Service {
             })
         });
         for link in asked {
-            if !self.clients.contains_key(&link.name) {
+            if !self.clients.contains_key(&link.name) && !self.declined.contains_key(&link.name) {
                 let lease = self.memory.leases.get(&link.name).cloned();
                 let client = Client::start(link, lease, self.words.clone());
                 self.clients.insert(link.name.clone(), client);
             }
         }
-        self.dhcp.retain(|name, _| self.clients.contains_key(name));
+        let (clients, declined) = (&self.clients, &self.declined);
+        self.dhcp.retain(|name, _| clients.contains_key(name) || declined.contains_key(name));
     }
 
     /// Tells everybody what is.
@@ -256,12 +336,15 @@ impl Service {
         let order = plan::cared_for(&self.network, &self.links);
         let Memory { leases, advice, .. } = &self.memory;
         let names = Names::of(&self.network, &order, leases, advice);
+        let word = |link: &&Link| Some((link.name.clone(), self.claims.word(&link.name)?));
+        let claims = order.iter().filter_map(word).collect();
         let known = Known {
             network: &self.network,
             links: &self.links,
             leases,
             names: &names,
             dhcp: &self.dhcp,
+            claims: &claims,
             failures: &self.failures,
             plan_problem: self.plan_problem.as_deref(),
         };
@@ -292,6 +375,24 @@ impl Service {
             Ok(()) => self.shown = Some(state),
             Err(error) => tracing::error!("the network's state cannot be shown: {error}"),
         }
+    }
+}
+
+fn ask(wire: &Wire, question: &Question) {
+    let Question { index, mac, sender, target } = *question;
+    if let Err(error) = wire.ask(index, mac, [sender, target]) {
+        // A link that has just gone: its address is claimed anew when it is back.
+        tracing::warn!("the LAN is not asked who has {target}: {error}");
+    }
+}
+
+fn give_back(links: &[Link], name: &str, lease: &Lease) {
+    let Some(link) = links.iter().find(|link| link.name == name) else { return };
+    let Ok(mac) = link.mac.as_slice().try_into() else { return };
+    match dhcp_words::give_back(lease, mac) {
+        Ok(()) => tracing::info!("{name} gives {} back to {}", lease.address, lease.server),
+        // Then the server keeps it until the lease ends.
+        Err(error) => tracing::warn!("{name} does not give {} back: {error}", lease.address),
     }
 }
 

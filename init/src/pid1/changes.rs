@@ -73,6 +73,9 @@ impl Running {
                 return errand::send(&Errand::Clock { step }, stream).map(drop);
             }
             Request::ReadVolume => return errand::send(&Errand::ReadVolume, stream).map(drop),
+            Request::ReadUrl { url } => {
+                return errand::send(&Errand::ReadUrl { url }, stream).map(drop);
+            }
             Request::GatewayTool { tool } => {
                 return errand::send(&Errand::GatewayTool { tool }, stream).map(drop);
             }

@@ -73,7 +73,7 @@ pub(crate) fn run() -> Result<()> {
     let mut machine = Running::new(boot).context("PID 1 cannot watch its services")?;
     machine.start_services();
     let ending = machine.watch();
-    machine.stop_services();
+    machine.stop_services(ending);
     shutdown::finish(ending)
 }
 
@@ -420,13 +420,13 @@ impl Running {
     }
 
     /// Stops the services in the opposite order, each within its time.
-    fn stop_services(&mut self) {
+    fn stop_services(&mut self, ending: Ending) {
         sys::say("stopping services");
         for service in Service::ALL.into_iter().rev() {
             if service == Service::Journald {
                 continue;
             }
-            self.signal(service, Signal::SIGTERM);
+            self.signal(service, service.stop_signal(ending));
             let limit = sys::since_boot() + STOP_TIME;
             while self.pids.values().any(|s| *s == service) && sys::since_boot() < limit {
                 self.wait(50);

@@ -20,7 +20,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub(crate) use self::sources::{document_of_volume, print_guestinfo, print_seed, update_of_volume};
+pub(crate) use self::sources::{
+    document_of_url, document_of_volume, print_guestinfo, print_seed, update_of_volume,
+};
 use crate::{machine::Machine, reserve};
 
 /// The key of the seed document, in VMware's guestinfo and among the properties.

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{BYTES_MAX, GUESTINFO, Told, ovf_environment, volumes};
 use crate::{
     children,
+    gateway_tool::Download,
     modules::Modules,
     service,
     sys::{self, CommandLine},
@@ -69,6 +70,14 @@ pub(crate) fn document_of_volume() -> Result<String> {
             "no volume labelled TIDEGATE or CIDATA with a file tidegate.toml is attached (ISO 9660 or FAT)"
         ),
     }
+}
+
+/// The settings document at a URL.
+///
+/// # Errors
+/// Words for the console: it cannot be had, or is no text.
+pub(crate) fn document_of_url(url: &str) -> Result<String> {
+    as_text(Download::begin(url, BYTES_MAX as u64)?.bytes()?).with_context(|| url.to_owned())
 }
 
 /// The update on a volume, to be read.

@@ -3,7 +3,10 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, Read},
-    os::{fd::AsFd, unix::net::UnixStream},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -20,11 +23,12 @@ use super::{
     install, manifest,
     note::{NOTE, Note, Stage, Standing},
     port::Disk,
+    stream::CUT_OFF,
     write::{self, OLDER_TOO, Said},
 };
 use crate::{
-    control::Answer, disks, modules::Modules, mounts, seed, service, slot::Slot, sys,
-    sys::CommandLine,
+    control::Answer, disks, gateway_tool::Download, modules::Modules, mounts, seed, service,
+    slot::Slot, sys, sys::CommandLine,
 };
 
 /// Who changes the boot loaders' files has this lock.
@@ -44,11 +48,18 @@ const BOOT_COUNT: &str =
 const TRIAL_WORD: &str = "tidegate.trial";
 
 /// What the operator wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Wanted {
     /// The update on a volume.
     Volume {
+        /// Whether it may be an older version.
+        older_too: bool,
+    },
+    /// The update at a URL.
+    Url {
+        /// http or https: the update is signed.
+        url: String,
         /// Whether it may be an older version.
         older_too: bool,
     },
@@ -79,9 +90,17 @@ pub(crate) fn attend(wanted: Wanted, gateway_ran: bool) -> Result<Answer> {
             let (from, update) = seed::update_of_volume(&mut modules)?;
             tell(format!("Found {from}"))?;
             let esp = Esp::mount(&mut modules)?;
-            let done = write_update(update, older_too, running, gateway_ran, &mut tell);
+            let done = write_update(update.into(), older_too, running, gateway_ran, &mut tell);
             esp.unmount()?;
             done?;
+        }
+        Wanted::Url { url, older_too } => {
+            let mut download = Download::begin(&url, manifest::UPDATE_BYTES_MAX)?;
+            let esp = Esp::mount(&mut Modules::open())?;
+            let update = download.stream()?;
+            let done = write_update(update, older_too, running, gateway_ran, &mut tell);
+            esp.unmount()?;
+            whole(done, download)?;
         }
         Wanted::Other => {
             let before = Note::load(Path::new(NOTE))?;
@@ -106,9 +125,16 @@ pub(crate) fn attend(wanted: Wanted, gateway_ran: bool) -> Result<Answer> {
     Ok(Answer::Done)
 }
 
+/// What became of an update that was downloaded while it was written: where the download broke off, that is
+/// why the rest of it was missing.
+fn whole(done: Result<()>, mut download: Download) -> Result<()> {
+    let Err(why) = done else { return Ok(()) };
+    if why.to_string().contains(CUT_OFF) { download.end().and(Err(why)) } else { Err(why) }
+}
+
 /// Has a process of its own write the update.
 fn write_update(
-    update: File,
+    update: OwnedFd,
     older_too: bool,
     running: Standing,
     gateway_ran: bool,

@@ -12,6 +12,9 @@ pub(crate) const BLOCK_BYTES: u64 = 1 << 20;
 const ROOT_BYTES_MAX: u64 = 64 << 20;
 /// Largest kernel image. Two of them with their copies for BIOS fit the ESP only if they are smaller.
 const EFI_BYTES_MAX: u64 = 20 << 20;
+/// Largest update: its members, and what the archive adds.
+pub(crate) const UPDATE_BYTES_MAX: u64 =
+    MANIFEST_BYTES_MAX + ROOT_BYTES_MAX + EFI_BYTES_MAX + (2 << 20);
 /// Longest kernel command line.
 const COMMAND_LINE_BYTES_MAX: usize = 1024;
 const FORMAT: u32 = 1;

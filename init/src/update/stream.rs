@@ -18,6 +18,9 @@ const RECORD: usize = 512;
 /// Zero records that may follow the two which end an archive.
 const TRAILING_MAX: u64 = 1 << 20;
 
+/// What is said of an update that ends too early.
+pub(super) const CUT_OFF: &str = "it is cut off";
+
 /// Why an update is not taken.
 #[derive(Debug, Error)]
 pub(crate) enum Wrong {
@@ -180,7 +183,7 @@ impl<R: Read> Stream<R> {
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), Wrong> {
         self.0.read_exact(buffer).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => Wrong::Damaged("it is cut off".to_owned()),
+            io::ErrorKind::UnexpectedEof => Wrong::Damaged(CUT_OFF.to_owned()),
             _ => Wrong::Unreadable(error),
         })
     }

@@ -114,3 +114,29 @@ fn lost(lab: Lab) {
     server.order(gives(SECOND, LONG));
     lab.adapter_with("eth0", "a lease again", |eth0| eth0["addresses"][0] == "10.7.0.51/24");
 }
+
+#[test]
+fn a_lease_is_given_back_when_it_is_not_needed_any_more() {
+    in_namespaces("dhcp::a_lease_is_given_back_when_it_is_not_needed_any_more", given_back);
+}
+
+fn given_back(mut lab: Lab) {
+    lab.add_adapter(0, "10.7.0.1/24");
+    let server = DhcpServer::start(gives(FIRST, LONG));
+    let has = |ip: &'static str| {
+        move |eth0: &serde_json::Value| eth0["addresses"][0] == ip && says(eth0, "")
+    };
+    lab.adapter_with("eth0", "a lease", has("10.7.0.50/24"));
+    lab.set(&json!({ "adapter": [
+        { "name": "eth0", "ipv4": { "method": "static", "address": "10.7.0.5/24" } },
+    ]}));
+    lab.adapter_with("eth0", "a fixed address", has("10.7.0.5/24"));
+    let asked = [Asked::Discover, Asked::Select, Asked::Release(FIRST)];
+    lab.wait_for("the release", || (server.asked() == asked).then_some(()));
+
+    lab.set(&json!({}));
+    lab.adapter_with("eth0", "a lease again", has("10.7.0.50/24"));
+    lab.switch_off();
+    let whole = [asked.as_slice(), &asked].concat();
+    lab.wait_for("the release at the end", || (server.asked() == whole).then_some(()));
+}

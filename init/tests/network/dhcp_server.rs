@@ -15,8 +15,10 @@ const CLIENT_ID: u8 = 61;
 const DISCOVER: u8 = 1;
 const OFFER: u8 = 2;
 const REQUEST: u8 = 3;
+const DECLINE: u8 = 4;
 const ACK: u8 = 5;
 const NAK: u8 = 6;
+const RELEASE: u8 = 7;
 
 /// What the server does.
 #[derive(Clone, Debug)]
@@ -37,6 +39,10 @@ pub(crate) enum Asked {
     Renew,
     /// Whether a lease from before still holds.
     Verify,
+    /// Nothing: another machine has this address.
+    Decline(Ipv4Addr),
+    /// Nothing: this address is not needed any more.
+    Release(Ipv4Addr),
 }
 
 /// A running server. It ends with the process.
@@ -82,7 +88,7 @@ impl DhcpServer {
                 if let Some(answer) = answer(message, &what, &orders) {
                     let to = match what {
                         Asked::Renew => Ipv4Addr::from([12, 13, 14, 15].map(|i| message[i])),
-                        Asked::Discover | Asked::Select | Asked::Verify => Ipv4Addr::BROADCAST,
+                        _ => Ipv4Addr::BROADCAST,
                     };
                     socket.send_to(&answer, SocketAddrV4::new(to, 68)).unwrap();
                 }
@@ -127,11 +133,17 @@ fn option(message: &[u8], code: u8) -> Option<Vec<u8>> {
 
 fn what_is_asked(message: &[u8]) -> Option<Asked> {
     let renews = message[12..16] != [0; 4];
+    let own = Ipv4Addr::from([12, 13, 14, 15].map(|i| message[i]));
     match option(message, MESSAGE_TYPE)?[0] {
         DISCOVER => Some(Asked::Discover),
         REQUEST if renews => Some(Asked::Renew),
         REQUEST if option(message, SERVER_ID).is_some() => Some(Asked::Select),
         REQUEST => Some(Asked::Verify),
+        DECLINE => {
+            let octets: [u8; 4] = option(message, REQUESTED_ADDRESS)?.try_into().ok()?;
+            Some(Asked::Decline(octets.into()))
+        }
+        RELEASE => Some(Asked::Release(own)),
         _ => None,
     }
 }
@@ -142,11 +154,12 @@ fn answer(message: &[u8], what: &Asked, orders: &Orders) -> Option<Vec<u8>> {
         Asked::Renew => message[12..16].to_vec(),
         Asked::Discover => address.octets().to_vec(),
         Asked::Select | Asked::Verify => option(message, REQUESTED_ADDRESS)?,
+        Asked::Decline(_) | Asked::Release(_) => return None,
     };
     let kind = match (wanted == address.octets(), what) {
         (false, _) => NAK,
         (true, Asked::Discover) => OFFER,
-        (true, Asked::Select | Asked::Renew | Asked::Verify) => ACK,
+        (true, _) => ACK,
     };
     let mut reply = vec![0; 240];
     reply[..4].copy_from_slice(&[2, 1, 6, 0]);

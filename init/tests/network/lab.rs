@@ -83,6 +83,12 @@ impl Lab {
         self.service = start(Some(&self.namespace));
     }
 
+    /// Tells the service that the machine is switched off, and waits for its end.
+    pub(crate) fn switch_off(&mut self) {
+        run("kill", &["-USR1", &self.service.id().to_string()]);
+        assert!(self.service.wait().unwrap().success());
+    }
+
     /// Adds `ethN`, whose other end is `lanN` with the address `lan` here.
     pub(crate) fn add_adapter(&self, n: u8, lan: &str) {
         let (eth, other) = (format!("eth{n}"), format!("lan{n}"));

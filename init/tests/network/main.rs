@@ -8,6 +8,7 @@ mod dhcp_server;
 mod lab;
 mod router;
 
+mod conflict;
 mod dhcp;
 mod fixed;
 mod ipv6;

@@ -10,6 +10,7 @@ mod busy;
 mod client;
 mod credentials;
 mod credentials_file;
+mod download;
 mod ops;
 mod pace;
 mod payer;
@@ -30,6 +31,7 @@ use gateway_api::{BucketName, SettingsError, settings::S3Settings};
 
 pub use client::WaitLimits;
 pub use credentials::{CredentialsStanding, S3Credentials};
+pub use download::{DownloadError, download};
 pub use pace::SendLimits;
 pub use place::{Place, basic_authorization, http_date};
 pub use transport::{crypto, tls_config, trusted};

@@ -37,7 +37,7 @@ pub(super) fn client(settings: &S3Settings) -> Result<Option<SharedHttpClient>, 
 }
 
 /// Trust in the built-in authorities and those of `bundle`.
-fn tls(bundle: &str) -> Result<TlsContext, SettingsError> {
+pub(super) fn tls(bundle: &str) -> Result<TlsContext, SettingsError> {
     let mut trust = TrustStore::default();
     if !bundle.is_empty() {
         check_bundle(bundle).map_err(|why| SettingsError::field("s3.ca_bundle", why))?;
@@ -85,7 +85,7 @@ pub fn trusted(bundle: &str) -> RootCertStore {
 }
 
 /// The proxy for http and https endpoints; to the latter by CONNECT, so that it sees no content.
-fn proxy(settings: &S3Settings) -> Result<Option<ProxyConfig>, SettingsError> {
+pub(super) fn proxy(settings: &S3Settings) -> Result<Option<ProxyConfig>, SettingsError> {
     if settings.http_proxy.is_empty() {
         return Ok(None);
     }

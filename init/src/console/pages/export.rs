@@ -4,10 +4,11 @@ use serde::Serialize;
 
 use gateway_api::Settings;
 
-use super::{gateway_settings, import};
+use super::{addresses, gateway_settings, import};
 use crate::{
     console::{
         command::Command,
+        form::form,
         grid::{Line, paragraph, wrapped},
         menu::{Entry, entry, menu_with},
         page::{Page, Step},
@@ -59,7 +60,20 @@ fn entries(_: &View) -> Vec<Entry> {
             label: "Import from a Volume Labelled TIDEGATE or CIDATA".to_owned(),
             opens: Box::new(volume),
         },
+        entry("Import from a URL", from_url),
     ]
+}
+
+fn from_url(_: &View) -> Page {
+    let lines = paragraph(
+        "The document at an address that begins with http:// or https://, such as a presigned URL of an \
+         object; 1 MiB at most. It is fetched by the proxy and with the CA bundle that are set for S3, \
+         checked, and shown as a list of changes before anything is used.",
+    );
+    let fields = vec![addresses::url_field()];
+    form("Import from a URL", lines, fields, "Fetch", |values, _| {
+        Ok(Step::Do(Command::ReadUrl(addresses::url(values)?)))
+    })
 }
 
 /// Both documents as text; what is not known is left out.

@@ -233,6 +233,24 @@ mod tests {
     }
 
     #[test]
+    fn a_document_at_a_url_is_fetched_and_looked_at_first() {
+        let mut operator = Operator::logged_in();
+        operator.choose("Settings Export");
+        operator.choose("Import from a URL");
+        for (typed, says) in [("host/a", "begins with http"), ("http:///a", "the name of a host")] {
+            operator.press(crate::console::keys::Key::Clear);
+            operator.types(&format!("{typed}\n\n"));
+            assert!(operator.sees().contains(says), "{}", operator.sees());
+        }
+        operator.sees_golden("import-url");
+        operator.press(crate::console::keys::Key::Clear);
+        operator.types("https://host/tidegate.toml\n\n");
+        assert_eq!(operator.command(), Command::ReadUrl("https://host/tidegate.toml".to_owned()));
+        operator.finished(Ok(Finished::Document("typo = 1".to_owned())));
+        assert!(operator.sees().contains("known are [machine]"), "{}", operator.sees());
+    }
+
+    #[test]
     fn more_than_can_be_taken_is_refused_as_a_whole() {
         let mut operator = Operator::logged_in();
         operator.choose("Settings Export");

@@ -1,9 +1,9 @@
 //! Updates: what runs, what the other slot holds, and how another version comes there.
-use super::refused;
+use super::{addresses, refused};
 use crate::{
     console::{
         command::Command,
-        form::{Problem, Values, choice, form},
+        form::{Field, Values, choice, form},
         grid::{Line, paragraph},
         menu::{Entry, entry, menu_with},
         page::{Page, Step},
@@ -38,7 +38,8 @@ fn shows(view: &View) -> Vec<Line> {
 }
 
 fn entries(view: &View) -> Vec<Entry> {
-    let mut entries = vec![entry("Update from a Volume", from_volume)];
+    let mut entries =
+        vec![entry("Update from a Volume", from_volume), entry("Update from a URL", from_url)];
     if let Some(other) = other(view) {
         let again =
             view.machine.update.note.as_ref().is_some_and(|note| note.stage == Stage::Failed);
@@ -72,14 +73,37 @@ fn from_volume(view: &View) -> Page {
          serving. The next start tries it; if it does not serve, this version starts again by itself. \
          Settings and cached files stay.",
     );
-    let help = "An older version is a step back: mended mistakes return with it.";
-    let fields = vec![choice(OLDER, &[REFUSE, ALLOW], REFUSE, help)];
-    form(title, lines, fields, "Check and write", submit)
+    form(title, lines, vec![older_field()], "Check and write", |values, _| {
+        let older_too = is_older_too(values);
+        Ok(Step::Do(Command::Update(Wanted::Volume { older_too })))
+    })
 }
 
-fn submit(values: &Values<'_>, _: &View) -> Result<Step, Problem> {
-    let older_too = values.text(OLDER) == ALLOW;
-    Ok(Step::Do(Command::Update(Wanted::Volume { older_too })))
+fn from_url(view: &View) -> Page {
+    let title = "Update from a URL";
+    if let Some(why) = busy(view) {
+        return refused(title, why);
+    }
+    let lines = paragraph(
+        "The update file (tidegate-VERSION.update) at an address that begins with http:// or https://, such \
+         as a presigned URL of an object. It is fetched by the proxy and with the CA bundle that are set for \
+         S3, in ten minutes at most, and its signature is checked as that of a volume's. All else is as from \
+         a volume.",
+    );
+    let fields = vec![addresses::url_field(), older_field()];
+    form(title, lines, fields, "Check and write", |values, _| {
+        let (url, older_too) = (addresses::url(values)?, is_older_too(values));
+        Ok(Step::Do(Command::Update(Wanted::Url { url, older_too })))
+    })
+}
+
+fn older_field() -> Field {
+    let help = "An older version is a step back: mended mistakes return with it.";
+    choice(OLDER, &[REFUSE, ALLOW], REFUSE, help)
+}
+
+fn is_older_too(values: &Values<'_>) -> bool {
+    values.text(OLDER) == ALLOW
 }
 
 fn to_other(title: &str, view: &View) -> Page {

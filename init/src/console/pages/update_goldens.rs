@@ -57,6 +57,22 @@ fn an_update_is_checked_written_and_tried_at_a_reboot_that_is_asked_for() {
 }
 
 #[test]
+fn an_update_can_come_from_a_url() {
+    let running = Some(standing(Slot::A, "1.3.0"));
+    let mut operator = at_update(UpdateState { running, ..UpdateState::default() });
+    operator.choose("Update from a URL");
+    operator.types("ftp://host/file\n\n\n");
+    operator.sees_golden("update-url");
+    operator.press(crate::console::keys::Key::Clear);
+    operator.types("https://host/tidegate-1.4.0.update?signed=1\n\n\n");
+    let url = "https://host/tidegate-1.4.0.update?signed=1".to_owned();
+    assert_eq!(operator.command(), Command::Update(Wanted::Url { url, older_too: false }));
+    operator
+        .finished(Err("https://host: the server answers 404: there is no such file".to_owned()));
+    assert!(operator.sees().contains("there is no such file"), "{}", operator.sees());
+}
+
+#[test]
 fn an_older_version_has_to_be_allowed() {
     let running = Some(standing(Slot::A, "1.3.0"));
     let mut operator = at_update(UpdateState { running, ..UpdateState::default() });

@@ -200,10 +200,8 @@ fn run(command: Command, report: &dyn Fn(StepReport)) -> Result<Finished, String
         Command::OfferText { name, text } => {
             support::hand_over(&view::look(), &name, text.as_bytes(), report)
         }
-        Command::ReadVolume => match control::ask(&Request::ReadVolume)? {
-            Answer::Text { text } => Ok(Finished::Document(text)),
-            other => Err(format!("PID 1 answers {other:?}")),
-        },
+        Command::ReadVolume => document(&Request::ReadVolume),
+        Command::ReadUrl(url) => document(&Request::ReadUrl { url }),
         Command::Import { machine, gateway } => import(machine, gateway),
         Command::Disks(order) => disks::order(order),
         Command::GatewayDisk { verb, uuid } => disks::ask_gateway(verb, &uuid),
@@ -225,6 +223,13 @@ fn done(request: &Request) -> Result<(), String> {
 fn text(request: &Request) -> Result<Finished, String> {
     match control::ask(request)? {
         Answer::Text { text } => Ok(Finished::Said(text.lines().map(str::to_owned).collect())),
+        other => Err(format!("PID 1 answers {other:?}")),
+    }
+}
+
+fn document(request: &Request) -> Result<Finished, String> {
+    match control::ask(request)? {
+        Answer::Text { text } => Ok(Finished::Document(text)),
         other => Err(format!("PID 1 answers {other:?}")),
     }
 }

@@ -171,6 +171,9 @@ fn port_advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "Nothing listens there: check host and port.",
         io::ErrorKind::TimedOut => "Something on the way drops it: open this port in the firewall.",
+        io::ErrorKind::NetworkUnreachable => {
+            "There is no way there: set a default gateway (Configure Static IP), or a route."
+        }
         _ => "Check the name, the DNS servers and the default gateway.",
     }
 }

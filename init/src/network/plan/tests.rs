@@ -64,9 +64,22 @@ fn leases(of: &[(&str, Lease)]) -> Leases {
     of.iter().map(|(name, lease)| ((*name).to_owned(), lease.clone())).collect()
 }
 
+/// Every address that an adapter is to have: nobody else has one.
+fn all_free(network: &Network, links: &[Link], leases: &Leases) -> Free {
+    let mut free = Free::new();
+    for link in links {
+        for net in addresses(&network.adapter(&link.name), leases.get(&link.name)) {
+            if let IpAddr::V4(ip) = net.addr() {
+                free.insert((link.name.clone(), ip));
+            }
+        }
+    }
+    free
+}
+
 /// The steps as lines.
 fn lines(network: &Network, links: &[Link], leases: &Leases) -> Vec<String> {
-    steps(network, links, leases)
+    steps(network, links, leases, &all_free(network, links, leases))
         .iter()
         .map(|step| format!("{}: {}", step.adapter, step.action))
         .collect()
@@ -74,7 +87,7 @@ fn lines(network: &Network, links: &[Link], leases: &Leases) -> Vec<String> {
 
 /// Does what is said to be done, as the kernel would.
 fn done(network: &Network, links: &mut Vec<Link>, leases: &Leases) {
-    for step in steps(network, links, leases) {
+    for step in steps(network, links, leases, &all_free(network, links, leases)) {
         let link = links.iter_mut().find(|link| link.name == step.adapter);
         match (step.action, link) {
             (Action::CreateVlan { parent, id }, _) => {
@@ -342,4 +355,39 @@ fn one_place_has_one_route() {
         .filter(|line| line.contains("add route"))
         .collect();
     assert_eq!(routes, ["eth0: add route 0.0.0.0/0 via 10.0.2.1 metric 100"]);
+}
+
+#[test]
+fn an_address_waits_until_it_is_known_to_be_free_and_its_routes_with_it() {
+    let network = network(
+        "[[adapter]]\nname = \"eth0\"\n\
+         ipv4 = { method = \"static\", address = \"10.0.0.5/24\", gateway = \"10.0.0.1\" }\n\
+         ipv6 = { method = \"static\", address = \"fd00::5/64\", gateway = \"fd00::1\" }\n",
+    );
+    let leases = Leases::new();
+    let mut links = vec![adapter(2, "eth0")];
+    let words = |links: &[Link], free: &Free| -> Vec<String> {
+        steps(&network, links, &leases, free).iter().map(|step| step.action.to_string()).collect()
+    };
+    let ipv6 = [
+        "IPv6 without router advertisements",
+        "add address fd00::5/64",
+        "add route ::/0 via fd00::1 metric 100",
+    ];
+    assert_eq!(words(&links, &Free::new()), ipv6, "IPv6 does not wait for it");
+    let claimed = claimed(&network, &links, &leases);
+    assert_eq!((claimed.len(), claimed[0].address.to_string()), (1, "10.0.0.5".to_owned()));
+    assert!(!claimed[0].in_use);
+    let free = all_free(&network, &links, &leases);
+    let all = words(&links, &free);
+    assert!(all.contains(&"add address 10.0.0.5/24".to_owned()), "{all:?}");
+    assert!(all.contains(&"add route 0.0.0.0/0 via 10.0.0.1 metric 100".to_owned()), "{all:?}");
+    has(&mut links[0], "10.0.0.5/24", Origin::Set);
+    let held = words(&links, &Free::new());
+    assert!(
+        !held.iter().any(|words| words.starts_with("remove")),
+        "what is in use stays: {held:?}"
+    );
+    links[0].carrier = false;
+    assert!(super::claimed(&network, &links, &leases).is_empty(), "nobody is heard without a link");
 }

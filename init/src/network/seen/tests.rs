@@ -50,6 +50,7 @@ struct Case {
     links: Vec<Link>,
     leases: Leases,
     dhcp: BTreeMap<String, Dhcp>,
+    claims: BTreeMap<String, Word>,
     failures: BTreeMap<String, String>,
     plan_problem: Option<String>,
 }
@@ -72,6 +73,7 @@ impl Case {
             leases: &self.leases,
             names: &Names::default(),
             dhcp: &self.dhcp,
+            claims: &self.claims,
             failures: &self.failures,
             plan_problem: self.plan_problem.as_deref(),
         };
@@ -163,6 +165,19 @@ fn every_trouble_says_what_to_do() {
     let case = Case::with(&[twice]).set(fixed);
     case.says("another machine has the address fd00::20");
     assert!(case.state().adapters[0].addresses.is_empty(), "clients cannot use it");
+
+    let mut case = Case::with(&[link("eth0")]);
+    case.leases.insert("eth0".to_owned(), lease());
+    let other = ([10, 0, 2, 15].into(), [0x52, 0x54, 0, 1, 2, 3]);
+    case.claims.insert("eth0".to_owned(), Word::Contested(other.0, other.1));
+    case.says("another machine (52:54:00:01:02:03) uses the address 10.0.2.15 of eth0, too");
+    case.claims.insert("eth0".to_owned(), Word::Taken(other.0, other.1));
+    case.says("has the address 10.0.2.15: give eth0 another one");
+    case.claims.clear();
+    case.leases.clear();
+    let why = "another machine (52:54:00:01:02:03) has the address 10.0.2.15".to_owned();
+    case.dhcp.insert("eth0".to_owned(), Dhcp::Declined(why));
+    case.says("has the address 10.0.2.15, which DHCP has given to eth0; asking for another one");
 
     let mut case = Case::with(&[link("eth0")]).set("default_adapter = \"eth3\"");
     case.says("default adapter eth3 is not there");
