@@ -483,7 +483,9 @@ impl World {
         for _ in 0..100 {
             let (figure, counted) =
                 (catalog.unsent_bytes(), self.run(catalog.pending(None)).unwrap().dirty_bytes);
-            if figure == counted {
+            // Of a large file that was changed in part only what differs is to be sent.
+            let has_large = !self.run(catalog.largest_unsent(1)).unwrap().is_empty();
+            if figure == counted || (has_large && figure > counted) {
                 return Ok(());
             }
         }

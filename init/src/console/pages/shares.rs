@@ -9,6 +9,7 @@ use super::{
     status::{command, field},
 };
 use crate::console::{
+    command::Command,
     form::{Field, Problem, Values, choice, form, text},
     grid::{Line, paragraph},
     menu::{Entry, entry, menu_with},
