@@ -6,21 +6,20 @@ use std::{
 };
 
 use super::{
+    install::Arrivals,
     single_flight::{Block, Lead, SingleFlight, Waiting},
     window::Windows,
 };
 use crate::{
     budget::{MemoryBudget, Reserved},
-    cache::{CacheError, CacheStore, RangeSet, space::Coming},
+    cache::{CacheError, CacheStore, space::Coming},
     catalog::{Catalog, CatalogError, ChangedObject, Inode},
     clock::Clock,
-    failpoint::{self, Point},
     ids::Ino,
     locks::InodeLocks,
     object::ETag,
     share::{Right, Share},
     store::{StoreError, StoreErrorKind},
-    sums::{self, BlockSums},
     tasks::Tasks,
 };
 
@@ -94,14 +93,15 @@ pub struct Fetcher {
 #[derive(Debug)]
 pub(crate) struct Inner {
     share: Arc<Share>,
-    catalog: Catalog,
-    cache: CacheStore,
-    locks: InodeLocks,
+    pub(super) catalog: Catalog,
+    pub(super) cache: CacheStore,
+    pub(super) locks: InodeLocks,
     clock: Arc<dyn Clock>,
     budget: MemoryBudget,
     tasks: Tasks,
     flights: SingleFlight<Result<(), FetchError>>,
     windows: Mutex<Windows>,
+    pub(super) arrivals: Arrivals,
 }
 
 impl Fetcher {
@@ -128,6 +128,7 @@ impl Fetcher {
                 tasks,
                 flights,
                 windows,
+                arrivals: Arrivals::default(),
             }),
         }
     }
@@ -290,61 +291,7 @@ impl Inner {
             Err(error) => return Err(self.look(&inode, error).await),
         };
         self.share.health.answered(Right::Read);
-        let _held = self.locks.exclusive(ino).await;
-        let (now, ranges) = self.catalog.inode_and_ranges(ino).await?;
-        if now.etag != inode.etag {
-            return Err(FetchError::Changed);
-        }
-        // What was written here meanwhile, committed or not, is newer than the object.
-        let mut present = Arc::unwrap_or_clone(ranges);
-        present.extend(&self.cache.overlay().ranges(ino));
-        let install = present.missing(hull.start..hull.end.min(now.size));
-        for part in &install {
-            let from = usize::try_from(part.start - hull.start).expect("within the block");
-            let to = usize::try_from(part.end - hull.start).expect("within the block");
-            self.cache.write_at(ino, part.start, bytes.slice(from..to)).await?;
-        }
-        if !install.is_empty() {
-            failpoint::passed(Point::FetchAfterWrite);
-            self.cache.sync(ino).await?;
-            failpoint::passed(Point::FetchAfterSync);
-            install.iter().for_each(|part| present.insert(part.clone()));
-            let sums = self.sums(&now, (&hull, &bytes), &install, &present).await?;
-            let disk = self.cache.disk_of(ino).await?.id();
-            self.catalog.add_clean_ranges(ino, &etag, disk, install, sums).await?;
-            failpoint::passed(Point::FetchAfterCatalog);
-        }
-        Ok(())
-    }
-
-    /// The sums of the blocks that `install` has filled, of the bytes that S3 sent; where the rest of a
-    /// block was here already, of what the disk has. `sent` are those bytes and where they begin. Call
-    /// with the inode's exclusive lock held.
-    async fn sums(
-        &self,
-        now: &Inode,
-        (at, sent): (&Range<u64>, &[u8]),
-        install: &[Range<u64>],
-        present: &RangeSet,
-    ) -> Result<BlockSums, FetchError> {
-        let (mut known, mut mixed) = (BlockSums::new(), Vec::new());
-        for block in install.iter().flat_map(sums::blocks) {
-            let bytes = sums::bytes_of(block, now.size);
-            if install.iter().any(|part| part.start <= bytes.start && part.end >= bytes.end) {
-                let from = usize::try_from(bytes.start - at.start).expect("within the block");
-                let to = usize::try_from(bytes.end - at.start).expect("within the block");
-                known.push((block, sums::of_block(&sent[from..to])));
-            } else if present.covers(&bytes) {
-                mixed.push((block, sums::UNKNOWN));
-            }
-        }
-        // What is written and not committed gets its sum with its commit.
-        let written = self.cache.overlay().touched(now.ino, &mixed);
-        let mut mixed: Vec<u64> = mixed.into_iter().map(|(block, _)| block).collect();
-        mixed.retain(|block| !written.contains(block));
-        mixed.dedup();
-        known.extend(self.cache.sums_of(now.ino, mixed, now.size).await?);
-        Ok(known)
+        self.installed(ino, &etag, hull, bytes).await
     }
 
     /// A GET was refused: finds out what the object is now.

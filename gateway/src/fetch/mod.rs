@@ -6,6 +6,7 @@
 //! Lock rank: a fetch takes the inode's lock exclusively only while it installs bytes; callers must
 //! not hold it.
 mod fetcher;
+mod install;
 mod single_flight;
 mod window;
 

@@ -1,6 +1,8 @@
 //! How many uploads go on at once: as many as bring more. Pure.
 //!
-//! A hill climb over the rate at which jobs end. While another step up brings more, it goes on; when a
+//! A hill climb over the rate at which jobs end. In the beginning the number doubles as long as that brings more, as
+//! a TCP connection begins (RFC 5681 §3.1): thousands of small files are gone before a climb by small steps
+//! has come far. From there on, while another step up brings more, it goes on; when a
 //! step has brought less, it goes back; a store that puts requests off is given a quarter less at
 //! once. Small files need many at once because each waits for a round trip; large ones soon fill the
 //! link, and more of them would only wait for each other.
@@ -14,6 +16,8 @@ const LEAST: usize = 2;
 const JOB_BYTES: u64 = 64 << 10;
 /// Shortest time for one measurement.
 const EPOCH: Duration = Duration::from_millis(500);
+/// The same while the number doubles: a few round trips to a region's S3.
+const DOUBLING_EPOCH: Duration = Duration::from_millis(100);
 /// A change of the rate by less than one part in so many is noise.
 const NOISE: u64 = 10;
 /// Measurements without news after which a step up is tried.
@@ -42,6 +46,8 @@ pub(super) struct Concurrency {
     rate: Option<u64>,
     step: Step,
     quiet: u32,
+    /// Nothing is known yet but that more has brought more.
+    doubling: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +69,7 @@ impl Default for Concurrency {
             rate: None,
             step: Step::Stay,
             quiet: 0,
+            doubling: true,
         }
     }
 }
@@ -80,7 +87,8 @@ impl Concurrency {
         self.full |= under_way >= self.limit(most);
         self.throttled |= job.throttled;
         let took = now.saturating_sub(self.begun);
-        if took < EPOCH || self.jobs < self.limit(most) as u64 {
+        let epoch = if self.doubling { DOUBLING_EPOCH } else { EPOCH };
+        if took < epoch || self.jobs < self.limit(most) as u64 {
             return;
         }
         let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -94,7 +102,7 @@ impl Concurrency {
     fn decide(&mut self, rate: u64) {
         if self.throttled {
             self.limit -= self.limit / 4;
-            (self.rate, self.step, self.quiet) = (None, Step::Down, 0);
+            (self.rate, self.step, self.quiet, self.doubling) = (None, Step::Down, 0, false);
             return;
         }
         if !self.full {
@@ -115,7 +123,8 @@ impl Concurrency {
             Step::Stay | Step::Down => Step::Stay,
         };
         self.quiet = if self.step == Step::Stay { self.quiet + 1 } else { 0 };
-        let by = (self.limit / 4).max(1);
+        self.doubling &= self.step == Step::Up;
+        let by = if self.doubling { self.limit } else { (self.limit / 4).max(1) };
         match self.step {
             Step::Up => self.limit += by,
             Step::Down => self.limit -= by.min(self.limit),
@@ -162,6 +171,14 @@ mod tests {
         let seen = climb(&mut concurrency, 30, way, usize::MAX);
         assert!(seen.iter().any(|limit| *limit >= 48), "{seen:?}");
         assert!(seen[seen.len() / 2..].iter().all(|limit| *limit >= 32), "{seen:?}");
+    }
+
+    #[test]
+    fn a_directory_of_small_files_does_not_wait_for_the_climb() {
+        let mut concurrency = Concurrency::default();
+        let way = (4096, Duration::from_millis(20), GIGABIT);
+        let seen = climb(&mut concurrency, 2, way, usize::MAX);
+        assert!(seen[1..].iter().all(|limit| *limit >= 48), "{seen:?}");
     }
 
     #[test]

@@ -167,7 +167,14 @@ impl Uploader {
                 () = stop.cancelled() => break,
                 changed = gathered(&mut journal) => if changed.is_err() { break },
                 () = self.inner.changed.notified() => {}
-                Some(ended) = running.tasks.join_next_with_id() => self.ended(&mut running, ended).await,
+                Some(ended) = running.tasks.join_next_with_id() => {
+                    self.ended(&mut running, ended).await;
+                    // All that have ended by now: the next look at the journal, which may wait for a sync of the
+                    // catalog, fills all their places.
+                    while let Some(ended) = running.tasks.try_join_next_with_id() {
+                        self.ended(&mut running, ended).await;
+                    }
+                }
                 () = tokio::time::sleep(pause) => {}
             }
         }

@@ -1,0 +1,231 @@
+//! Installs the bytes that have come: whoever holds the file's lock takes all that have come of it by then.
+//!
+//! Bytes are present only when they are on the disk (I1), and to be on the disk takes two syncs, one of the file and
+//! one of the catalog. A reader that reads on has many GETs under way: while the bytes of one are being synced, those
+//! of others arrive, and go together with the next two.
+use std::{
+    collections::HashMap,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::fetcher::{FetchError, Inner};
+use crate::{
+    cache::RangeSet,
+    catalog::Inode,
+    failpoint::{self, Point},
+    ids::Ino,
+    object::ETag,
+    sums::{self, BlockSums},
+};
+
+/// Bytes that are installed together, at most, besides those of the last GET: so long is the file's lock held.
+const TOGETHER_BYTES_MAX: u64 = 16 << 20;
+
+/// What one GET has brought.
+#[derive(Debug)]
+struct Arrived {
+    /// Where it belongs.
+    hull: Range<u64>,
+    bytes: Bytes,
+    done: oneshot::Sender<Result<(), FetchError>>,
+}
+
+impl Arrived {
+    fn end(self, result: Result<(), FetchError>) {
+        // Nobody waits any more when the gateway stops.
+        drop(self.done.send(result));
+    }
+}
+
+/// What has come and is not installed, of each object. Its memory is reserved by those who wait.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals(Mutex<HashMap<(Ino, ETag), Vec<Arrived>>>);
+
+impl Arrivals {
+    fn push(&self, object: (Ino, ETag), arrived: Arrived) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(object).or_default().push(arrived);
+    }
+
+    /// The longest there first. Each call takes one at least, if there is any; so when each who has pushed one has
+    /// called once after that, none is left.
+    fn take(&self, object: &(Ino, ETag)) -> Vec<Arrived> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(waiting) = all.get_mut(object) else { return Vec::new() };
+        let mut bytes = 0;
+        let fits = |arrived: &&Arrived| {
+            let before = bytes;
+            bytes += arrived.hull.end - arrived.hull.start;
+            before < TOGETHER_BYTES_MAX
+        };
+        let count = waiting.iter().take_while(fits).count();
+        let taken: Vec<Arrived> = waiting.drain(..count).collect();
+        if waiting.is_empty() {
+            all.remove(object);
+        }
+        taken
+    }
+}
+
+impl Inner {
+    /// Returns when the bytes at `hull` of the object `etag` are in the cache, or newer ones.
+    pub(super) async fn installed(
+        &self,
+        ino: Ino,
+        etag: &ETag,
+        hull: Range<u64>,
+        bytes: Bytes,
+    ) -> Result<(), FetchError> {
+        let object = (ino, etag.clone());
+        let (done, result) = oneshot::channel();
+        self.arrivals.push(object.clone(), Arrived { hull, bytes, done });
+        let held = self.locks.exclusive(ino).await;
+        // Nothing, if somebody who held the lock before has taken it.
+        self.install(ino, etag, self.arrivals.take(&object)).await;
+        drop(held);
+        // Whoever took it and went away has left nothing that counts.
+        result.await.unwrap_or(Err(FetchError::Changed))
+    }
+
+    /// Call with the inode's exclusive lock held.
+    async fn install(&self, ino: Ino, etag: &ETag, arrived: Vec<Arrived>) {
+        if arrived.is_empty() {
+            return;
+        }
+        let (now, mut present) = match self.still(ino, etag).await {
+            Ok(still) => still,
+            Err(error) => {
+                arrived.into_iter().for_each(|arrived| arrived.end(Err(error.clone())));
+                return;
+            }
+        };
+        let mut written = Vec::new();
+        for arrived in arrived {
+            match self.write(&now, &arrived, &mut present).await {
+                Ok(install) => written.push((arrived, install)),
+                Err(error) => arrived.end(Err(error)),
+            }
+        }
+        let result = self.note(&now, etag, &written, &present).await;
+        written.into_iter().for_each(|(arrived, _)| arrived.end(result.clone()));
+    }
+
+    /// The file, if it is still that object's, and what of it is here. What was written here meanwhile, committed or
+    /// not, is newer than the object.
+    async fn still(&self, ino: Ino, etag: &ETag) -> Result<(Arc<Inode>, RangeSet), FetchError> {
+        let (now, ranges) = self.catalog.inode_and_ranges(ino).await?;
+        if now.etag.as_ref() != Some(etag) {
+            return Err(FetchError::Changed);
+        }
+        let mut present = Arc::unwrap_or_clone(ranges);
+        present.extend(&self.cache.overlay().ranges(ino));
+        Ok((now, present))
+    }
+
+    /// Writes what is missing of it to the cache file, and notes it in `present`.
+    async fn write(
+        &self,
+        now: &Inode,
+        Arrived { hull, bytes, .. }: &Arrived,
+        present: &mut RangeSet,
+    ) -> Result<Vec<Range<u64>>, FetchError> {
+        let install = present.missing(hull.start..hull.end.min(now.size));
+        for part in &install {
+            let from = usize::try_from(part.start - hull.start).expect("within the block");
+            let to = usize::try_from(part.end - hull.start).expect("within the block");
+            self.cache.write_at(now.ino, part.start, bytes.slice(from..to)).await?;
+        }
+        install.iter().for_each(|part| present.insert(part.clone()));
+        Ok(install)
+    }
+
+    /// Brings what was written to the disk, and then into the catalog (I1).
+    async fn note(
+        &self,
+        now: &Inode,
+        etag: &ETag,
+        written: &[(Arrived, Vec<Range<u64>>)],
+        present: &RangeSet,
+    ) -> Result<(), FetchError> {
+        if written.iter().all(|(_, install)| install.is_empty()) {
+            return Ok(());
+        }
+        failpoint::passed(Point::FetchAfterWrite);
+        self.cache.sync(now.ino).await?;
+        failpoint::passed(Point::FetchAfterSync);
+        let mut sums = BlockSums::new();
+        for (Arrived { hull, bytes, .. }, install) in written {
+            sums.extend(self.sums(now, (hull, bytes), install, present).await?);
+        }
+        // Of a block that two have filled, both say the same: what the disk has.
+        sums.sort_unstable();
+        sums.dedup();
+        let disk = self.cache.disk_of(now.ino).await?.id();
+        let ranges = written.iter().flat_map(|(_, install)| install.iter().cloned()).collect();
+        self.catalog.add_clean_ranges(now.ino, etag, disk, ranges, sums).await?;
+        failpoint::passed(Point::FetchAfterCatalog);
+        Ok(())
+    }
+
+    /// The sums of the blocks that `install` has filled, of the bytes that S3 sent; where the rest of a
+    /// block was here already, of what the disk has. `sent` are those bytes and where they begin. Call
+    /// with the inode's exclusive lock held.
+    async fn sums(
+        &self,
+        now: &Inode,
+        (at, sent): (&Range<u64>, &[u8]),
+        install: &[Range<u64>],
+        present: &RangeSet,
+    ) -> Result<BlockSums, FetchError> {
+        let (mut known, mut mixed) = (BlockSums::new(), Vec::new());
+        for block in install.iter().flat_map(sums::blocks) {
+            let bytes = sums::bytes_of(block, now.size);
+            if install.iter().any(|part| part.start <= bytes.start && part.end >= bytes.end) {
+                let from = usize::try_from(bytes.start - at.start).expect("within the block");
+                let to = usize::try_from(bytes.end - at.start).expect("within the block");
+                known.push((block, sums::of_block(&sent[from..to])));
+            } else if present.covers(&bytes) {
+                mixed.push((block, sums::UNKNOWN));
+            }
+        }
+        // What is written and not committed gets its sum with its commit.
+        let written = self.cache.overlay().touched(now.ino, &mixed);
+        let mut mixed: Vec<u64> = mixed.into_iter().map(|(block, _)| block).collect();
+        mixed.retain(|block| !written.contains(block));
+        mixed.dedup();
+        known.extend(self.cache.sums_of(now.ino, mixed, now.size).await?);
+        Ok(known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn arrive(arrivals: &Arrivals, object: &(Ino, ETag), at: u64) {
+        let (done, _) = oneshot::channel();
+        let arrived = Arrived { hull: at..at + MIB, bytes: Bytes::new(), done };
+        arrivals.push(object.clone(), arrived);
+    }
+
+    #[test]
+    fn what_has_come_of_an_object_goes_together_up_to_a_bound() {
+        let (arrivals, tag) = (Arrivals::default(), ETag::new("a"));
+        let (object, other) = ((Ino(16), tag.clone()), (Ino(17), tag));
+        (0..20).for_each(|number| arrive(&arrivals, &object, number * MIB));
+        arrive(&arrivals, &other, 0);
+        let starts = |taken: Vec<Arrived>| {
+            taken.iter().map(|arrived| arrived.hull.start / MIB).collect::<Vec<_>>()
+        };
+        assert_eq!(starts(arrivals.take(&object)), (0..16).collect::<Vec<_>>());
+        assert_eq!(starts(arrivals.take(&object)), (16..20).collect::<Vec<_>>());
+        assert_eq!(starts(arrivals.take(&object)), Vec::<u64>::new());
+        assert_eq!(starts(arrivals.take(&other)), [0]);
+    }
+}
