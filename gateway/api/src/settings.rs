@@ -518,6 +518,35 @@ mod tests {
         prefix = "onprem"
     "#;
 
+    /// S3 PutObject: the values of `x-amz-storage-class`, `x-amz-server-side-encryption` and `x-amz-acl`.
+    #[test]
+    fn what_goes_to_s3_is_spelled_as_s3_spells_it() {
+        let share = |line: &str| {
+            let settings = Settings::from_toml(&format!("{STORY}\n{line}\n"));
+            settings.unwrap_or_else(|error| panic!("{line}: {error}")).shares.remove(0)
+        };
+        for class in ["STANDARD", "INTELLIGENT_TIERING", "STANDARD_IA", "ONEZONE_IA"] {
+            let share = share(&format!("storage_class = \"{class}\""));
+            assert_eq!(share.storage_class.as_str(), class);
+        }
+        for acl in [
+            "public-read",
+            "public-read-write",
+            "authenticated-read",
+            "bucket-owner-read",
+            "bucket-owner-full-control",
+            "aws-exec-read",
+        ] {
+            assert_eq!(share(&format!("object_acl = \"{acl}\"")).object_acl.as_str(), Some(acl));
+        }
+        let encrypted = share("encryption = \"SseS3\"");
+        assert_eq!(encrypted.encryption.as_str(), Some("AES256"));
+        for (ours, theirs) in [("SseKms", "aws:kms"), ("DsseKms", "aws:kms:dsse")] {
+            let share = share(&format!("encryption = \"{ours}\"\nkms_key = \"a\""));
+            assert_eq!(share.encryption.as_str(), Some(theirs));
+        }
+    }
+
     #[test]
     fn a_short_document_gets_the_documented_defaults() {
         let settings = Settings::from_toml(STORY).unwrap();

@@ -83,7 +83,7 @@ impl Catalog {
     }
 
     /// Puts the upload of a file that lacks bytes off until the file changes; `false`, and only the claim
-    /// ends, when it has changed since `version`. The claim ends.
+    /// ends, when it has changed since `version`, or lacks nothing. The claim ends.
     ///
     /// # Errors
     /// Of the database only.
@@ -93,14 +93,23 @@ impl Catalog {
                 Some(ino) => inode::find(txn.db, ino)?,
                 None => None,
             };
-            let is_same = inode.is_some_and(|inode| inode.version == version && !inode.writing);
-            if is_same {
+            let is_same = |inode: &Inode| inode.version == version && !inode.writing;
+            let lacks = match inode.filter(is_same) {
+                Some(inode) => !range::of(txn.db, inode.ino)?.covers(&(0..inode.size)),
+                None => false,
+            };
+            if lacks {
                 put_off(txn, op, &reason)?;
             } else {
+                txn.db
+                    .prepare_cached(
+                        "UPDATE journal SET not_before = min(not_before, latest) WHERE op = ?1",
+                    )?
+                    .execute([op.0])?;
                 txn.state.claims.release(op);
                 txn.state.journal_changed = true;
             }
-            Ok(is_same)
+            Ok(lacks)
         })
         .await
     }

@@ -88,13 +88,32 @@ impl Catalog {
         .await
     }
 
+    /// Whether a flush waits for the operation, or its latest time has come.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn is_late(&self, op: OpId, now: Timestamp) -> Result<bool, CatalogError> {
+        self.write(move |txn| {
+            let due = of_op(txn.db, op)?;
+            Ok(due.is_some_and(|due| has_no_time(txn, &due, now)))
+        })
+        .await
+    }
+
     /// Ends the claims of jobs that are over and could not be told so; what is to be done is in the journal.
     ///
     /// # Errors
     /// Of the database only.
     pub async fn free_claims(&self, ops: Vec<OpId>) -> Result<(), CatalogError> {
         self.write(move |txn| {
-            ops.into_iter().for_each(|op| txn.state.claims.release(op));
+            for op in ops {
+                txn.db
+                    .prepare_cached(
+                        "UPDATE journal SET not_before = min(not_before, latest) WHERE op = ?1",
+                    )?
+                    .execute([op.0])?;
+                txn.state.claims.release(op);
+            }
             txn.state.journal_changed = true;
             Ok(())
         })
@@ -202,6 +221,7 @@ fn claim_one(txn: &mut Txn<'_>, op: OpId, now: Timestamp) -> Result<Option<Job>,
         Decision::Claim(job, keys) => {
             let job = hand_out(txn, &due, job, keys, now)?;
             if let Job::Sync(sync) = &job
+                && sync.op == op
                 && is_large(&sync.inode)
             {
                 // What its writers change from here on is not in what S3 gets.
@@ -279,6 +299,11 @@ fn decide(txn: &mut Txn<'_>, due: &Due, now: Timestamp) -> Result<Decision, Cata
     }
 }
 
+/// Whether a flush waits for it, or it has waited long enough.
+fn has_no_time(txn: &Txn<'_>, due: &Due, now: Timestamp) -> bool {
+    now >= due.latest || txn.state.awaited.has(due.born)
+}
+
 /// A file of which a burst of writes is open, `now`; it is looked at again after so many milliseconds.
 fn being_written(
     txn: &Txn<'_>,
@@ -286,8 +311,8 @@ fn being_written(
     inode: &Inode,
     (now, millis): (Timestamp, u64),
 ) -> Decision {
-    let has_time = now < due.latest && !txn.state.awaited.has(due.born);
-    if has_time { Decision::Wait(millis) } else { Decision::Still(inode.ino) }
+    let is_late = has_no_time(txn, due, now);
+    if is_late { Decision::Still(inode.ino) } else { Decision::Wait(millis) }
 }
 
 fn decide_delete(

@@ -159,7 +159,8 @@ impl Catalog {
     /// zero in the cache file (beyond the old size it must end) before anybody reads.
     ///
     /// # Errors
-    /// [`CatalogError::Gone`]; [`CatalogError::IsDirectory`] for a size of anything but a file.
+    /// [`CatalogError::Gone`]; [`CatalogError::IsDirectory`] for a size of anything but a file;
+    /// [`CatalogError::Changed`] as [`AttrChange::told`] says: what S3 tells later would go over them.
     pub async fn set_attr(
         &self,
         ino: Ino,
@@ -170,6 +171,9 @@ impl Catalog {
             let before = inode::get(txn.db, ino)?;
             if change.size.is_some() && before.kind != FileKind::File {
                 return Err(CatalogError::IsDirectory);
+            }
+            if change.told && before.needs_head {
+                return Err(CatalogError::Changed);
             }
             let size = change.size.unwrap_or(before.size);
             txn.db

@@ -69,6 +69,8 @@ pub(super) fn enqueue(
                  latest = min(latest, excluded.latest),
                  not_before = CASE WHEN born < ?4 THEN iif(not_before < ?6, not_before, ?5)
                                    WHEN NOT ?8 OR ?3 <= min(latest, excluded.latest) THEN ?3
+                                   WHEN ?3 = ?6 AND not_before < ?6
+                                       THEN max(not_before, min(latest, excluded.latest))
                                    WHEN not_before < ?6
                                        THEN iif(attempts > 0, not_before, min(not_before, ?3))
                                    ELSE min(latest, excluded.latest) END",

@@ -110,6 +110,8 @@ pub struct AttrChange {
     pub mtime: Option<Timestamp>,
     /// Where the zeros of a larger size are.
     pub disk: Option<DiskId>,
+    /// Whoever changes them has seen what they are: refused if S3 has to be asked for them by now.
+    pub told: bool,
 }
 
 impl AttrChange {

@@ -30,11 +30,12 @@ pub(super) fn guessed_type(name: &str) -> Option<&'static str> {
 }
 
 impl Carried {
-    /// Of the object `head` at `key`, which is of this kind. A type that its name tells is no word of its
-    /// writer's: another name tells another.
-    pub fn of(head: &ObjectMeta, kind: FileKind, key: &ObjectKey) -> Self {
+    /// Of the object `head` at `key`, which is of this kind. In a share that `guesses` types, one that its name
+    /// tells is no word of its writer's: another name tells another.
+    pub fn of(head: &ObjectMeta, kind: FileKind, key: &ObjectKey, guesses: bool) -> Self {
         let user = head.user.iter().filter(|(name, _)| !metadata::is_attribute(name));
-        let said = |name: &String| name != NO_TYPE && guessed_type(key.as_str()) != Some(name);
+        let is_guess = |name: &String| guesses && guessed_type(key.as_str()) == Some(name);
+        let said = |name: &String| name != NO_TYPE && !is_guess(name);
         Self {
             user: user.map(|(name, value)| (name.clone(), value.clone())).collect(),
             content_type: match kind {
@@ -90,7 +91,7 @@ mod tests {
     }
 
     fn carried(head: &ObjectMeta) -> Carried {
-        Carried::of(head, FileKind::File, &ObjectKey::new("p/page.html").unwrap())
+        Carried::of(head, FileKind::File, &ObjectKey::new("p/page.html").unwrap(), true)
     }
 
     #[test]
@@ -112,6 +113,9 @@ mod tests {
         for content_type in ["text/html", NO_TYPE] {
             assert!(carried(&head(&attributes, content_type)).is_empty(), "{content_type}");
         }
+        let key = ObjectKey::new("p/page.html").unwrap();
+        let told = Carried::of(&head(&[], "text/html"), FileKind::File, &key, false);
+        assert_eq!(told.content_type.as_deref(), Some("text/html"), "nobody would guess it");
         assert!(!carried(&head(&[("project", "x")], NO_TYPE)).is_empty());
         assert!(!carried(&head(&[], "text/plain")).is_empty());
         let encoded =

@@ -90,7 +90,8 @@ impl Share {
     /// What the object `head` at `key` says of a file of this kind; what it does not say is the share's.
     pub fn attr_of(&self, head: &ObjectMeta, kind: FileKind, key: &ObjectKey) -> HeadAttr {
         let attr = metadata::to_attr(&head.user, kind, self.defaults(), head.last_modified);
-        HeadAttr { is_plain: Carried::of(head, kind, key).is_empty(), ..attr }
+        let carried = Carried::of(head, kind, key, self.settings.guess_mime_type);
+        HeadAttr { is_plain: carried.is_empty(), ..attr }
     }
 
     /// How the object of `inode` is stored: metadata, type and class (I11).

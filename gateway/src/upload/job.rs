@@ -86,6 +86,8 @@ pub(super) struct Tools {
     pub(super) stranded: Arc<Mutex<Vec<OpId>>>,
     /// What clients have written and not committed, if it is known.
     pub(super) bursts: Option<Arc<dyn Bursts>>,
+    /// Whether the job has come of a file's turn.
+    pub(super) is_turn: bool,
     /// What was read of the job's file in its turn; whoever sends it takes it.
     pub(super) taken: Arc<Mutex<Option<Taken>>>,
 }
@@ -109,6 +111,7 @@ impl Tools {
         let op = job.op();
         let attempts = attempts(&job);
         let what = describe(&job);
+        let large = large_file(&job).filter(|_| !self.is_turn);
         let done = match job {
             Job::Sync(job) => self.sync(*job).await,
             Job::Early(job) => return self.early(&job).await,
@@ -120,6 +123,11 @@ impl Tools {
         };
         match done {
             Ok(()) => self.ended(None),
+            Err(JobError::Superseded) if self.is_late(large, op).await => {
+                // It is committed faster than it is sent: what has gone counts, and the rest goes in a turn.
+                let ino = large.expect("it is late");
+                Box::pin(still(self, Turn { op, ino, goes_ahead: true })).await
+            }
             Err(JobError::Superseded) => {
                 self.log(op, self.catalog.release_job(op, self.clock.now()).await);
                 self.ended(None)
@@ -130,6 +138,17 @@ impl Tools {
                 ended
             }
         }
+    }
+
+    /// Whether a large file's upload has no more time.
+    async fn is_late(&self, large: Option<Ino>, op: OpId) -> bool {
+        if large.is_none() {
+            return false;
+        }
+        self.catalog.is_late(op, self.clock.now()).await.unwrap_or_else(|error| {
+            tracing::error!(op = op.0, "whether an upload is late is not known: {error}");
+            false
+        })
     }
 
     /// What the number of jobs at once is judged by.
@@ -300,6 +319,18 @@ fn attempts(job: &Job) -> u32 {
         Job::Early(_) | Job::Still { .. } => 0,
         Job::Delete(job) => job.attempts,
         Job::Abort { attempts, .. } => *attempts,
+    }
+}
+
+/// The file that the job publishes in parts.
+fn large_file(job: &Job) -> Option<Ino> {
+    match job {
+        Job::Sync(job) => {
+            let is_large = job.inode.size > SINGLE_PUT_BYTES_MAX && job.inode.content_dirty;
+            (is_large && !job.is_elsewhere).then_some(job.inode.ino)
+        }
+        Job::Early(_) | Job::StepAside(_) | Job::Delete(_) => None,
+        Job::Abort { .. } | Job::Still { .. } => None,
     }
 }
 

@@ -166,17 +166,18 @@ async fn carry(
     };
     // Of another one its condition tells.
     let Some(head) = head.filter(|head| head.etag == *etag) else { return Ok(false) };
-    Ok(take_along(&head, inode.kind, from, options))
+    Ok(take_along(tools, &head, inode.kind, from, options))
 }
 
 /// Has a copy of `head` say what that says besides attributes. Answers whether it says anything.
 pub(super) fn take_along(
+    tools: &Tools,
     head: &ObjectMeta,
     kind: FileKind,
     from: &ObjectKey,
     options: &mut PutOptions,
 ) -> bool {
-    let carried = Carried::of(head, kind, from);
+    let carried = Carried::of(head, kind, from, tools.share.settings.guess_mime_type);
     let carries = !carried.is_empty();
     let left_out = carried.put_into(options);
     if !left_out.is_empty() {

@@ -290,6 +290,7 @@ impl Uploader {
             sent: Arc::default(),
             ahead: Arc::clone(&self.inner.ahead),
             taken: Arc::default(),
+            is_turn: false,
             bursts: self.inner.bursts.get().cloned(),
             stranded: Arc::clone(&self.inner.stranded),
             claimed: Arc::new(AtomicU64::new(job.op().0)),

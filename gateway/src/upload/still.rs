@@ -129,11 +129,20 @@ pub(super) async fn still(tools: &Tools, turn: Turn) -> Ended {
         Job::Abort { .. } | Job::Still { .. } => Ok(None),
     };
     drop((held, fetched));
-    let read = read.unwrap_or_else(|error| {
+    let read = match read {
+        Ok(read) => read,
+        Err(error) if is_in_parts(&job, op) => {
+            let later = tools.clock.now().plus_millis(TOO_MUCH_MS);
+            let message = format!("it cannot be read in its turn: {error}");
+            tools.log(op, tools.catalog.fail_job(op, &message, later).await);
+            return Ended::default();
+        }
         // The job reads it again, and tells.
-        tracing::debug!(op = op.0, "a file could not be read in its turn: {error}");
-        None
-    });
+        Err(error) => {
+            tracing::debug!(op = op.0, "a file could not be read in its turn: {error}");
+            None
+        }
+    };
     if read.is_none() && is_in_parts(&job, op) {
         // Its writers would have changed it before it is sent.
         let later = tools.clock.now().plus_millis(TOO_MUCH_MS);
@@ -141,7 +150,8 @@ pub(super) async fn still(tools: &Tools, turn: Turn) -> Ended {
         return Ended::default();
     }
     let taken = read.map(|what| Taken { what, _memory: memory });
-    Tools { taken: Arc::new(Mutex::new(taken)), ..tools.clone() }.run_claimed(job).await
+    let tools = Tools { taken: Arc::new(Mutex::new(taken)), is_turn: true, ..tools.clone() };
+    tools.run_claimed(job).await
 }
 
 /// Makes what was written durable while its writers go on: little is left for when they are kept away.

@@ -53,7 +53,7 @@ pub(super) async fn step_aside(tools: &Tools, job: &SyncJob) -> Result<(), JobEr
     let (to, size) = (aside.clone(), head.size);
     let whole = Whole { from: from.clone(), etag: etag.clone(), size, to };
     let mut options = tools.share.put_options(&job.inode);
-    take_along(&head, job.inode.kind, from, &mut options);
+    take_along(tools, &head, job.inode.kind, from, &mut options);
     // What is there is this attempt's, made before a restart.
     let copied = match whole.copy(tools, &options, &Expect::Anything).await {
         Ok(copied) => copied.etag,

@@ -100,6 +100,7 @@ impl Vfs {
             // Setting the size, even to what it is, modifies the file (POSIX ftruncate).
             mtime: resolve(set.mtime, now).or(set.size.map(|_| now)),
             disk: None,
+            told: true,
         };
         if let Some(size) = size.filter(|size| *size > row.size) {
             self.shared.cache.set_len(row.ino, row.size, size).await?;

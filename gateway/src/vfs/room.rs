@@ -141,7 +141,8 @@ impl WriteBack {
         for (ino, size) in self.catalog.largest_unsent(LARGEST_FILES).await? {
             // What others do not have is not counted in the first place.
             if !self.cache.is_out_of_reach(ino) && !self.cache.disk_of(ino).await?.is_draining() {
-                let here = self.cache.occupied(ino).await?;
+                // One that cannot be asked counts as whole.
+                let here = self.cache.occupied(ino).await.unwrap_or(size);
                 not_here = not_here.saturating_add(size.saturating_sub(here));
             }
         }

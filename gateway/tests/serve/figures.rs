@@ -167,6 +167,30 @@ fn metrics_are_served_where_the_settings_say() {
     gateway.replace_settings(&metrics(taken_at, "127.0.0.1"));
     let problem = until("the status says why", || gateway.status().settings_problem);
     assert!(problem.contains("metrics.listen"), "{problem}");
+    // All that is wrong is said.
+    let shares = settings(&store);
+    let (alone, _) = shares.split_once("[[share]]").expect("it is the last");
+    gateway.replace_settings(&metrics(taken_at, "127.0.0.1").replace(&shares, alone));
+    let said =
+        |problem: &String| problem.contains("metrics.listen") && problem.contains("no file share");
+    until("the status says both", || gateway.status().settings_problem.filter(said));
+}
+
+/// settings.md `[metrics]`: `HealthNotifications` counts events, of the gateway and of each share.
+#[test]
+fn events_are_counted_in_the_metrics() {
+    let (store, home) = (store(), Home::new());
+    let refuse = FaultAction::FailBefore { status: 403, code: "AccessDenied".to_owned() };
+    store.faults().add(FaultRule::new(refuse).times(u64::MAX));
+    let _gateway = Gateway::start(&home, &settings(&store));
+    let counted = |name: &str| {
+        let text = ask(&home, "metrics").0;
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        line.rsplit(' ').next()?.parse::<f64>().ok().filter(|count| *count >= 1.0)
+    };
+    for name in ["HealthNotifications{share=\"sales\"}", "HealthNotifications "] {
+        until(name, || counted(name));
+    }
 }
 
 /// settings.md, `--json`: what programs get.

@@ -59,6 +59,24 @@ fn requests_say_that_the_requester_pays_when_the_share_does() {
     object_with(&store, "ours", b"ours");
 }
 
+/// `upload_latest_ms`: a file that is written on and on is uploaded.
+#[test]
+fn a_file_that_is_never_left_alone_is_uploaded_all_the_same() {
+    let (store, home) = (store(), Home::new());
+    let waits = "upload_delay_ms = 2000\nupload_latest_ms = 1000";
+    let gateway = Gateway::start(&home, &settings(&store).replace("upload_delay_ms = 50", waits));
+    let mut share = Mount::new(gateway.port, "sales");
+    let log = share.create("log");
+    let mut number = 0_u64;
+    let began = Instant::now();
+    while store.object(BUCKET, "onprem/log").is_none() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{number} writes, and no upload");
+        share.write_stable(&log, 0, &number.to_be_bytes());
+        number += 1;
+    }
+    assert!(number > 1, "it was written on");
+}
+
 /// `expires_at`: an event says so before the end.
 #[test]
 fn credentials_that_end_are_told_of_before_the_end() {

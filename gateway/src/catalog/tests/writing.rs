@@ -101,3 +101,20 @@ async fn carried_bytes_are_forgotten_up_to_a_number_and_no_further() {
     assert_eq!(f.catalog.carried(left.seq).await.unwrap(), None);
     f.verify().await;
 }
+
+/// Goal: what a client sets is not gone over by what S3 tells, though S3 has come to be asked in between (another object,
+/// other defaults of the share): the client is told to come again.
+#[tokio::test]
+async fn attributes_are_not_set_on_what_is_not_known_any_more() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "f").await;
+    let set = |told| AttrChange { mode: Some(0o600), told, ..AttrChange::default() };
+    f.catalog.set_attr(file, set(true), stamp(7)).await.unwrap();
+    let ask = move |txn: &mut Txn<'_>| {
+        Ok(txn.db.execute("UPDATE inode SET needs_head = 1 WHERE ino = ?1", [file.0])?)
+    };
+    f.catalog.write(ask).await.unwrap();
+    let refused = f.catalog.set_attr(file, set(true), stamp(8)).await;
+    assert!(matches!(refused, Err(CatalogError::Changed)), "{refused:?}");
+    f.catalog.set_attr(file, set(false), stamp(9)).await.unwrap();
+}

@@ -152,7 +152,9 @@ fn unreachable(url: &str, error: &(dyn Error + 'static)) -> DownloadError {
 /// the root.
 fn resolved(from: &str, to: &str) -> Option<String> {
     let (scheme, rest) = from.split_once("://")?;
-    if to.contains("://") {
+    let is_absolute =
+        |scheme: &str| to.get(..scheme.len()).is_some_and(|at| at.eq_ignore_ascii_case(scheme));
+    if is_absolute("http://") || is_absolute("https://") {
         Some(to.to_owned())
     } else if to.starts_with("//") {
         Some(format!("{scheme}:{to}"))
@@ -262,6 +264,9 @@ mod tests {
         assert!(got(&url, 100).await.unwrap_err().contains("from one address to the next"));
         assert_eq!(resolved("https://a/b", "//c/d").as_deref(), Some("https://c/d"));
         assert_eq!(resolved("https://a:1/b?c", "/d").as_deref(), Some("https://a:1/d"));
+        let with_url = resolved("https://a/b", "/login?next=https://x/");
+        assert_eq!(with_url.as_deref(), Some("https://a/login?next=https://x/"));
+        assert_eq!(resolved("https://a/b", "HTTP://c").as_deref(), Some("HTTP://c"));
         assert_eq!(resolved("https://a/b", "d"), None);
     }
 

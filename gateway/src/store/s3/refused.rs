@@ -34,11 +34,11 @@ fn judge(refused: StoreError, asked: Result<(), StoreError>) -> StoreError {
     };
     match error.kind {
         Kind::NotFound | Kind::Changed | Kind::Archived | Kind::TooLarge => permitted(refused),
-        Kind::Denied | Kind::Credentials | Kind::NoBucket | Kind::Invalid
-            if error.message.contains("no code") =>
-        {
+        Kind::Denied | Kind::Credentials | Kind::NoBucket if error.message.contains("no code") => {
             refused
         }
+        // S3 says which 400 it is: this is somebody's on the way, of this one key.
+        Kind::Invalid if error.message.contains("no code") => permitted(refused),
         Kind::Denied
         | Kind::Credentials
         | Kind::NoBucket
@@ -93,7 +93,8 @@ mod tests {
                 Kind::NoBucket,
             ),
             (Kind::Credentials, get(Kind::Throttled, "HTTP 503 SlowDown"), Kind::Throttled),
-            (Kind::Credentials, get(Kind::Invalid, "HTTP 400 no code"), Kind::Credentials),
+            (Kind::Credentials, get(Kind::Invalid, "HTTP 400 no code"), Kind::Invalid),
+            (Kind::Denied, get(Kind::Invalid, "HTTP 400 no code"), Kind::Denied),
             (Kind::Credentials, get(Kind::Invalid, "HTTP 416 InvalidRange"), Kind::Invalid),
             (Kind::Credentials, get(Kind::NotFound, "HTTP 404 NoSuchKey"), Kind::Invalid),
             (Kind::Credentials, Ok(()), Kind::Invalid),

@@ -59,6 +59,7 @@ impl Fixture {
             sent: Arc::default(),
             ahead: Arc::default(),
             taken: Arc::default(),
+            is_turn: false,
             bursts: None,
             stranded: Arc::default(),
             claimed: Arc::default(),
