@@ -14,6 +14,8 @@ pub struct Timestamp {
 impl Timestamp {
     /// The last representable moment.
     pub const MAX: Self = Self { nanos: i64::MAX };
+    /// Earlier than any other.
+    pub const MIN: Self = Self { nanos: i64::MIN };
 
     /// From nanoseconds since 1970.
     pub const fn from_nanos(nanos: i64) -> Self {

@@ -1,6 +1,7 @@
 //! What the host must have installed, and how it gets there: Debian or Ubuntu packages by apt-get,
 //! the musl target by rustup. Says what is installed and why before it does so.
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -198,6 +199,29 @@ pub fn ensure_cargo_tool(name: &str, install: &[&str]) -> Result<()> {
     println!("Installing cargo {name}, which is missing here: {}", install.join(" "));
     let (program, words) = install.split_first().context("an empty command")?;
     run(Command::new(program).args(words))
+}
+
+/// Makes a virtual environment of Python in `home` with what `pins` lists, unless it is there with just that. pip is
+/// given `options` besides.
+///
+/// # Errors
+/// When it cannot be made, or PyPI does not have the versions.
+pub fn ensure_python(home: &Path, what: &str, pins: &str, options: &[&str]) -> Result<()> {
+    let installed = home.join("installed.txt");
+    if fs::read_to_string(&installed).is_ok_and(|there| there == pins) {
+        return Ok(());
+    }
+    println!("Installing {what} from PyPI into {}", home.display());
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(home))?;
+    let requirements = home.join("requirements.txt");
+    fs::write(&requirements, pins)?;
+    run(Command::new(home.join("bin/python"))
+        .args(["-m", "pip", "install", "--quiet", "--no-deps"])
+        .args(options)
+        .arg("--requirement")
+        .arg(requirements))?;
+    fs::write(installed, pins)?;
+    Ok(())
 }
 
 /// Runs a command with its output on the terminal.

@@ -3,7 +3,6 @@
 use std::{
     fs,
     net::TcpStream,
-    path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -50,7 +49,7 @@ impl Moto {
     /// When Python, PyPI or moto does not do what it should.
     pub fn start(workspace: &Workspace) -> Result<Self> {
         let home = workspace.out().join("moto");
-        install(&home)?;
+        host::ensure_python(&home, "moto", PINS, &[])?;
         let port = free_port(PORT)?;
         let log = fs::File::create(home.join("moto.log"))?;
         let process = Command::new(home.join("bin/python"))
@@ -77,23 +76,4 @@ impl Drop for Moto {
         self.process.kill().ok();
         self.process.wait().ok();
     }
-}
-
-/// Makes the virtual environment, unless it is there with these versions.
-fn install(home: &Path) -> Result<()> {
-    let installed = home.join("installed.txt");
-    if fs::read_to_string(&installed).is_ok_and(|pins| pins == PINS) {
-        return Ok(());
-    }
-    println!("Installing moto from PyPI into {}", home.display());
-    host::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(home))?;
-    let requirements = home.join("requirements.txt");
-    fs::write(&requirements, PINS)?;
-    host::run(
-        Command::new(home.join("bin/python"))
-            .args(["-m", "pip", "install", "--quiet", "--no-deps", "--requirement"])
-            .arg(requirements),
-    )?;
-    fs::write(installed, PINS)?;
-    Ok(())
 }

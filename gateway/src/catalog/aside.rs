@@ -101,13 +101,7 @@ impl Catalog {
             if lacks {
                 put_off(txn, op, &reason)?;
             } else {
-                txn.db
-                    .prepare_cached(
-                        "UPDATE journal SET not_before = min(not_before, latest) WHERE op = ?1",
-                    )?
-                    .execute([op.0])?;
-                txn.state.claims.release(op);
-                txn.state.journal_changed = true;
+                journal::release(txn, op, Timestamp::MIN)?;
             }
             Ok(lacks)
         })

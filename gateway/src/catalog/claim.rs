@@ -3,8 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    Catalog,
-    changed::{self, LARGE_FILE_BYTES},
+    Catalog, changed,
     due::{Due, due_rows, of_op, others_at, sync_of},
     early,
     error::CatalogError,
@@ -106,16 +105,7 @@ impl Catalog {
     /// Of the database only.
     pub async fn free_claims(&self, ops: Vec<OpId>) -> Result<(), CatalogError> {
         self.write(move |txn| {
-            for op in ops {
-                txn.db
-                    .prepare_cached(
-                        "UPDATE journal SET not_before = min(not_before, latest) WHERE op = ?1",
-                    )?
-                    .execute([op.0])?;
-                txn.state.claims.release(op);
-            }
-            txn.state.journal_changed = true;
-            Ok(())
+            ops.into_iter().try_for_each(|op| journal::release(txn, op, Timestamp::MIN))
         })
         .await
     }
@@ -202,16 +192,11 @@ fn claim_due(txn: &mut Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Job>
 fn give_turn(txn: &mut Txn<'_>, due: &Due, ino: Ino) -> Result<Job, CatalogError> {
     let (op, share) = (due.op, due.share);
     let inode = inode::get(txn.db, ino)?;
-    let key = if is_large(&inode) { early::key(txn, op, &inode)? } else { None };
+    let key = if inode.goes_in_parts() { early::key(txn, op, &inode)? } else { None };
     let goes_ahead = key.is_some();
     let keys = key.into_iter().map(|key| (share, key)).collect();
     txn.state.claims.claim(op, keys, goes_ahead.then_some(ino), due.born);
     Ok(Job::Still { op, share, ino, goes_ahead })
-}
-
-/// Whether the file goes to S3 in parts.
-fn is_large(inode: &Inode) -> bool {
-    inode.kind == FileKind::File && inode.size > LARGE_FILE_BYTES
 }
 
 /// Hands out `op`, whether or not it is due: nobody writes its file.
@@ -222,7 +207,7 @@ fn claim_one(txn: &mut Txn<'_>, op: OpId, now: Timestamp) -> Result<Option<Job>,
             let job = hand_out(txn, &due, job, keys, now)?;
             if let Job::Sync(sync) = &job
                 && sync.op == op
-                && is_large(&sync.inode)
+                && sync.inode.goes_in_parts()
             {
                 // What its writers change from here on is not in what S3 gets.
                 txn.state.claims.follow(sync.op);

@@ -259,6 +259,23 @@ pub(super) fn ino_of(db: &Connection, op: OpId) -> Result<Option<Ino>, CatalogEr
         .optional()?)
 }
 
+/// Ends the claim of an operation that is not done: it may be claimed again when it is due, at its latest time, but not
+/// before `retry_at`.
+pub(super) fn release(
+    txn: &mut Txn<'_>,
+    op: OpId,
+    retry_at: Timestamp,
+) -> Result<(), CatalogError> {
+    txn.db
+        .prepare_cached(
+            "UPDATE journal SET not_before = max(min(not_before, latest), ?2) WHERE op = ?1",
+        )?
+        .execute(params![op.0, retry_at.as_nanos()])?;
+    txn.state.claims.release(op);
+    txn.state.journal_changed = true;
+    Ok(())
+}
+
 impl Catalog {
     /// Whether the claimed publish is still of the inode's current bytes and attributes: ask before
     /// CompleteMultipartUpload (I4).
@@ -437,18 +454,7 @@ impl Catalog {
     /// # Errors
     /// Of the database only.
     pub async fn release_job(&self, op: OpId, retry_at: Timestamp) -> Result<(), CatalogError> {
-        self.write(move |txn| {
-            txn.db
-                .prepare_cached(
-                    "UPDATE journal SET not_before = max(min(not_before, latest), ?2)
-                     WHERE op = ?1",
-                )?
-                .execute(params![op.0, retry_at.as_nanos()])?;
-            txn.state.claims.release(op);
-            txn.state.journal_changed = true;
-            Ok(())
-        })
-        .await
+        self.write(move |txn| release(txn, op, retry_at)).await
     }
 
     /// The object that a publish was to replace, or that is to be moved, is not what the catalog

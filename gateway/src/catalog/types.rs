@@ -3,6 +3,7 @@ use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
+use super::changed::LARGE_FILE_BYTES;
 use crate::{
     clock::Timestamp,
     ids::{DiskId, FileKind, Ino, RequestId, ShareId},
@@ -67,6 +68,13 @@ pub struct Inode {
     pub subdirectories: u32,
     /// What its key has in place of its name, where the name is an alias.
     pub key_part: Option<String>,
+}
+
+impl Inode {
+    /// Whether it is a file that is too large for one request.
+    pub fn goes_in_parts(&self) -> bool {
+        self.kind == FileKind::File && self.size > LARGE_FILE_BYTES
+    }
 }
 
 /// What a new inode is.

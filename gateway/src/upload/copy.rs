@@ -25,12 +25,10 @@ pub(super) async fn part(
     range: Range<u64>,
 ) -> Result<Vec<UploadedPart>, JobError> {
     let Some((from, etag)) = source(job) else { return Err(JobError::Superseded) };
-    let (store, key) = (&tools.share.store, &job.key);
+    let key = &job.key;
     let part = PartOf { op: job.op, key, upload_id, number, range: range.clone() };
     let copied = part.noted(tools, async {
-        let part = store.copy_part(key, upload_id, number, from, etag, range.clone()).await?;
-        failpoint::passed(Point::UploadAfterPart);
-        Ok(part)
+        Ok(copied(tools, key, (from, etag), upload_id, number, range.clone()).await?)
     });
     let error = match copied.await {
         Ok(part) => return Ok(vec![part]),
@@ -60,14 +58,25 @@ pub(super) async fn unnoted(
     range: Range<u64>,
 ) -> Result<Vec<UploadedPart>, JobError> {
     let Some((from, etag)) = source(job) else { return Err(JobError::Superseded) };
-    let store = &tools.share.store;
-    match store.copy_part(&job.key, upload_id, number, from, etag, range).await {
-        Ok(part) => {
-            failpoint::passed(Point::UploadAfterPart);
-            Ok(vec![part])
-        }
+    match copied(tools, &job.key, (from, etag), upload_id, number, range).await {
+        Ok(part) => Ok(vec![part]),
         Err(error) => Err(refused(tools, job, (from, etag), error).await?),
     }
+}
+
+/// A part that the store has copied from bytes `range` of an object.
+async fn copied(
+    tools: &Tools,
+    key: &ObjectKey,
+    (from, etag): (&ObjectKey, &ETag),
+    upload_id: &str,
+    number: u32,
+    range: Range<u64>,
+) -> Result<UploadedPart, StoreError> {
+    let store = &tools.share.store;
+    let part = store.copy_part(key, upload_id, number, from, etag, range).await?;
+    failpoint::passed(Point::UploadAfterPart);
+    Ok(part)
 }
 
 /// What it means that the store did not copy a part.

@@ -326,7 +326,7 @@ fn attempts(job: &Job) -> u32 {
 fn large_file(job: &Job) -> Option<Ino> {
     match job {
         Job::Sync(job) => {
-            let is_large = job.inode.size > SINGLE_PUT_BYTES_MAX && job.inode.content_dirty;
+            let is_large = job.inode.goes_in_parts() && job.inode.content_dirty;
             (is_large && !job.is_elsewhere).then_some(job.inode.ino)
         }
         Job::Early(_) | Job::StepAside(_) | Job::Delete(_) => None,

@@ -172,10 +172,7 @@ async fn uncommitted(tools: &Tools, op: OpId, error: &str) -> Ended {
 /// Whether `op` publishes a file in parts.
 fn is_in_parts(job: &Job, op: OpId) -> bool {
     match job {
-        Job::Sync(sync) => {
-            let inode = &sync.inode;
-            sync.op == op && inode.kind == FileKind::File && inode.size > SINGLE_PUT_BYTES_MAX
-        }
+        Job::Sync(sync) => sync.op == op && sync.inode.goes_in_parts(),
         Job::StepAside(_) | Job::Early(_) | Job::Delete(_) => false,
         Job::Abort { .. } | Job::Still { .. } => false,
     }

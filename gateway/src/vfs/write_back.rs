@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// The time of a commit before any write has ended: earlier than every other, so the file keeps its.
-const NO_WRITE: Timestamp = Timestamp::from_nanos(i64::MIN);
+const NO_WRITE: Timestamp = Timestamp::MIN;
 
 /// Cache files that are being removed while nobody waits; their inodes are gone.
 const REMOVALS_MAX: usize = 1024;

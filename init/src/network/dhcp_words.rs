@@ -73,23 +73,10 @@ fn message(kind: u8, client: Ipv4Addr, lease: &Lease, mac: Mac, more: &[(u8, Vec
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn lease() -> Lease {
-        Lease {
-            address: "10.0.2.15/24".parse().unwrap(),
-            gateway: None,
-            routes: Vec::new(),
-            dns: Vec::new(),
-            search: Vec::new(),
-            ntp: Vec::new(),
-            mtu: None,
-            hostname: None,
-            server: [10, 0, 2, 2].into(),
-            until: Duration::from_secs(3600),
-        }
+        Lease::plain("10.0.2.15/24")
     }
 
     const MAC: Mac = [2, 0, 0, 0, 0, 7];

@@ -31,6 +31,25 @@ pub(super) struct Lease {
     pub(super) until: Duration,
 }
 
+#[cfg(test)]
+impl Lease {
+    /// A lease of this address, with nothing else.
+    pub(super) fn plain(address: &str) -> Self {
+        Self {
+            address: address.parse().expect("the test says an address and its network"),
+            gateway: None,
+            routes: Vec::new(),
+            dns: Vec::new(),
+            search: Vec::new(),
+            ntp: Vec::new(),
+            mtu: None,
+            hostname: None,
+            server: [10, 0, 2, 2].into(),
+            until: Duration::from_secs(3600),
+        }
+    }
+}
+
 impl Lease {
     /// Takes a lease that was granted at `now`.
     ///

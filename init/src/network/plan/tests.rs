@@ -1,5 +1,4 @@
 //! Tables of: what is set, what is there, what is to be done.
-use std::time::Duration;
 
 use super::*;
 use crate::network::kernel::Address;
@@ -40,18 +39,7 @@ fn way(destination: &str, gateway: &str, metric: u32, origin: Origin) -> Route {
 }
 
 fn lease(address: &str, gateway: &str) -> Lease {
-    Lease {
-        address: address.parse().unwrap(),
-        gateway: gateway.parse().ok(),
-        routes: Vec::new(),
-        dns: Vec::new(),
-        search: Vec::new(),
-        ntp: Vec::new(),
-        mtu: None,
-        hostname: None,
-        server: [10, 0, 2, 2].into(),
-        until: Duration::from_secs(3600),
-    }
+    Lease { gateway: gateway.parse().ok(), ..Lease::plain(address) }
 }
 
 fn network(text: &str) -> Network {

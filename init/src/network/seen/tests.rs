@@ -1,5 +1,4 @@
 //! What the console is told, for each thing that can be wrong.
-use std::time::Duration;
 
 use super::*;
 use crate::network::{
@@ -29,18 +28,7 @@ fn address(net: &str, origin: Origin, taken: bool) -> Address {
 }
 
 fn lease() -> Lease {
-    Lease {
-        address: "10.0.2.15/24".parse().unwrap(),
-        gateway: None,
-        routes: Vec::new(),
-        dns: Vec::new(),
-        search: Vec::new(),
-        ntp: Vec::new(),
-        mtu: None,
-        hostname: None,
-        server: [10, 0, 2, 2].into(),
-        until: Duration::from_secs(3600),
-    }
+    Lease::plain("10.0.2.15/24")
 }
 
 /// What the service knows, ready to be changed.

