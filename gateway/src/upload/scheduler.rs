@@ -96,6 +96,18 @@ struct Running {
     latest: Timestamp,
 }
 
+impl Running {
+    fn new(now: Timestamp) -> Self {
+        Self {
+            tasks: JoinSet::new(),
+            claimed: HashMap::new(),
+            concurrency: Concurrency::default(),
+            begun: Instant::now(),
+            latest: now,
+        }
+    }
+}
+
 /// Waits for a change of the journal and lets more of them gather: while clients fill a directory it
 /// changes thousands of times a second, and most of it is due in some seconds.
 async fn gathered(journal: &mut watch::Receiver<u64>) -> Result<(), watch::error::RecvError> {
@@ -146,13 +158,7 @@ impl Uploader {
     /// Uploads until `stop`, then lets go of what is under way: the journal keeps it, and it can be claimed again.
     pub async fn run(self, stop: CancellationToken) {
         let mut journal = self.inner.catalog.journal_changed();
-        let mut running = Running {
-            tasks: JoinSet::new(),
-            claimed: HashMap::new(),
-            concurrency: Concurrency::default(),
-            begun: Instant::now(),
-            latest: self.inner.clock.now(),
-        };
+        let mut running = Running::new(self.inner.clock.now());
         loop {
             journal.mark_unchanged();
             let pause = match self.claim(&mut running).await {
@@ -169,11 +175,6 @@ impl Uploader {
                 () = self.inner.changed.notified() => {}
                 Some(ended) = running.tasks.join_next_with_id() => {
                     self.ended(&mut running, ended).await;
-                    // All that have ended by now: the next look at the journal, which may wait for a sync of the
-                    // catalog, fills all their places.
-                    while let Some(ended) = running.tasks.try_join_next_with_id() {
-                        self.ended(&mut running, ended).await;
-                    }
                 }
                 () = tokio::time::sleep(pause) => {}
             }
@@ -192,8 +193,17 @@ impl Uploader {
         self.inner.options.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A job's task is over. One that panicked has not ended its claim itself.
+    /// A job's task is over, and perhaps others are by now: the next look at the journal, which may wait for a sync of
+    /// the catalog, fills all their places.
     async fn ended(&self, running: &mut Running, ended: Result<(task::Id, Ended), JoinError>) {
+        self.one_ended(running, ended).await;
+        while let Some(ended) = running.tasks.try_join_next_with_id() {
+            self.one_ended(running, ended).await;
+        }
+    }
+
+    /// A job's task is over. One that panicked has not ended its claim itself.
+    async fn one_ended(&self, running: &mut Running, ended: Result<(task::Id, Ended), JoinError>) {
         let (id, panicked) = match ended {
             Ok((id, ended)) => {
                 let under_way = running.tasks.len() + 1;
@@ -309,7 +319,66 @@ fn until(now: Timestamp, due: Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
+    use crate::{cache::HostDisk, clock::ManualClock};
+
+    const JOBS_MAX: usize = 64;
+    /// Where the number of jobs at once begins.
+    const FIRST: usize = 8;
+
+    /// An uploader that has begun a second ago, and as many jobs as it may have, which have all ended like this and are
+    /// not noticed yet.
+    async fn after(ended: Ended) -> (TempDir, Uploader, Running) {
+        let dir = TempDir::new().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::new(1_800_000_000, 0)));
+        let mut running = Running::new(clock.now());
+        running.begun -= Duration::from_secs(1);
+        let options = UploaderOptions {
+            jobs_max: JOBS_MAX,
+            budget: MemoryBudget::new(1),
+            copy_bytes_max: crate::upload::COPY_BYTES_MAX,
+        };
+        let uploader = Uploader::new(
+            Catalog::open(dir.path()).unwrap(),
+            CacheStore::open(Arc::new(HostDisk), dir.path()).unwrap(),
+            InodeLocks::default(),
+            clock,
+            options,
+        );
+        assert_eq!(running.concurrency.limit(JOBS_MAX), FIRST);
+        let mut tasks = Vec::new();
+        for op in 0..FIRST as u64 {
+            let task = running.tasks.spawn(async move { ended });
+            running.claimed.insert(task.id(), Arc::new(AtomicU64::new(op)));
+            tasks.push(task);
+        }
+        while !tasks.iter().all(task::AbortHandle::is_finished) {
+            task::yield_now().await;
+        }
+        (dir, uploader, running)
+    }
+
+    #[tokio::test]
+    async fn jobs_that_have_ended_are_noticed_together() {
+        let (_dir, uploader, mut running) = after(Ended::default()).await;
+        let first = running.tasks.join_next_with_id().await.unwrap();
+        uploader.ended(&mut running, first).await;
+        assert_eq!((running.tasks.len(), running.claimed.len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn there_are_more_places_when_jobs_get_through_and_fewer_when_the_store_slows_down() {
+        for throttled in [false, true] {
+            let (_dir, uploader, mut running) = after(Ended { bytes: 1, throttled }).await;
+            while let Some(ended) = running.tasks.join_next_with_id().await {
+                uploader.ended(&mut running, ended).await;
+            }
+            let places = running.concurrency.limit(JOBS_MAX);
+            assert_eq!(places, if throttled { FIRST - FIRST / 4 } else { 2 * FIRST });
+        }
+    }
 
     #[test]
     fn the_pause_ends_when_the_next_job_is_due() {
