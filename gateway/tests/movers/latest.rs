@@ -111,8 +111,8 @@ impl Appender {
         Self { w, fs, file, body, steps: 0 }
     }
 
-    async fn overwrite(&mut self, at: u64, bytes: &'static [u8], how: Stability) {
-        let data = Bytes::from_static(bytes);
+    async fn overwrite(&mut self, at: u64, bytes: &[u8], how: Stability) {
+        let data = Bytes::copy_from_slice(bytes);
         self.fs.write(&root_user(), self.file, at, data, how).await.unwrap();
         let at = usize::try_from(at).unwrap();
         self.body.resize(self.body.len().max(at + bytes.len()), 0);
@@ -223,4 +223,36 @@ async fn what_is_written_while_a_large_file_is_sent_is_in_the_next_version() {
         assert_eq!(w.conflicts(), 0, "{end:?}");
         assert_eq!(w.catalog.verify().await.unwrap(), Vec::<String>::new());
     }
+}
+
+/// Goal: a large file that is committed faster than it is sent has its turn as well: no burst is open when its upload
+/// is due, and what was sent of it is always of an earlier version by then. Method: a client writes again each time that
+/// a part is on its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_that_is_committed_faster_than_it_is_sent_has_its_turn() {
+    let mut log = Appender::to(40 << 20).await;
+    let size = log.body.len() as u64;
+    log.overwrite(size, b"before", Stability::FileSync).await;
+    let holds = [Hold::new(), Hold::new()];
+    for hold in holds.clone() {
+        let rule = FaultRule::new(FaultAction::Hold(hold)).operation("UploadPart");
+        log.w.s3.faults().add(rule.times(1));
+    }
+    log.w.clock.advance_millis(i64::try_from(QUIET_MS + LATEST_MS).unwrap() + 1);
+    log.w.wake();
+    holds[0].come(1).await;
+    log.overwrite(size + 6, b"while it is sent", Stability::FileSync).await;
+    holds[0].open();
+    holds[1].come(1).await;
+    let sent = log.body.clone();
+    log.overwrite(size, b"and again", Stability::FileSync).await;
+    holds[1].open();
+    log.w
+        .until_by_now("its turn's version is there", || async {
+            log.w.object("p/log").body == sent
+        })
+        .await;
+    log.w.drain().await;
+    assert!(log.w.object("p/log").body == log.body);
+    assert_eq!(log.w.catalog.verify().await.unwrap(), Vec::<String>::new());
 }
