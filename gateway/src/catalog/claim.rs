@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     Catalog, changed,
-    due::{Due, due_rows, of_op, others_at, sync_of},
+    due::{Due, due_rows, others_at, sync_of},
     early,
     error::CatalogError,
     flush, inode,
@@ -14,6 +14,7 @@ use super::{
     },
     moves, multipart,
     namespace::has_sync,
+    turn,
     types::{DeleteJob, Expected, Inode, Job, OpId, SyncJob},
     writer::Txn,
 };
@@ -28,14 +29,12 @@ use crate::{
 const WAIT_MILLIS: u64 = 250;
 /// How long a file that is being written is left alone, in milliseconds: the commit of that sets a time, or
 /// has set it just now.
-const HELD_MILLIS: u64 = 1000;
-/// How long a file whose turn has come to nothing waits for the next, in milliseconds.
-const TURN_MILLIS: u64 = 2000;
+pub(super) const HELD_MILLIS: u64 = 1000;
 /// Files that wait for each other that are looked at in one step; the next step goes on from there.
 const WALK_FILES: usize = 64;
 
 /// What is to become of a due row.
-enum Decision {
+pub(super) enum Decision {
     /// Hand it out; it works on these keys. It may be another file's, which is in the way.
     Claim(Job, Vec<String>),
     /// Something else must be done first: look again after so many milliseconds.
@@ -64,37 +63,6 @@ impl Catalog {
                 txn.state.claims.note_release();
             }
             claimed
-        })
-        .await
-    }
-
-    /// The job of a [`Job::Still`] whose writers are kept away: the claim of that ends, and one of the job begins.
-    /// `None`: it cannot go yet, as something else comes first, or a burst of writes is open whose commit makes it
-    /// due. Call with the inode's exclusive lock held.
-    ///
-    /// # Errors
-    /// Of the database; [`CatalogError::Corrupt`] for an operation that makes no sense.
-    pub async fn claim_still(&self, op: OpId, now: Timestamp) -> Result<Option<Job>, CatalogError> {
-        self.write(move |txn| {
-            txn.state.claims.release(op);
-            let claimed = claim_one(txn, op, now);
-            if claimed.is_err() {
-                // Nobody gets it.
-                txn.state.claims.release(op);
-            }
-            claimed
-        })
-        .await
-    }
-
-    /// Whether a flush waits for the operation, or its latest time has come.
-    ///
-    /// # Errors
-    /// Of the database only.
-    pub async fn is_late(&self, op: OpId, now: Timestamp) -> Result<bool, CatalogError> {
-        self.write(move |txn| {
-            let due = of_op(txn.db, op)?;
-            Ok(due.is_some_and(|due| has_no_time(txn, &due, now)))
         })
         .await
     }
@@ -163,7 +131,7 @@ fn claim_due(txn: &mut Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Job>
         }
         match decide(txn, &due, now) {
             Ok(Decision::Claim(job, keys)) => jobs.push(hand_out(txn, &due, job, keys, now)?),
-            Ok(Decision::Still(ino)) => jobs.push(give_turn(txn, &due, ino)?),
+            Ok(Decision::Still(ino)) => jobs.push(turn::give(txn, &due, ino)?),
             Ok(Decision::Wait(millis)) => wait(txn, &due, now.plus_millis(millis))?,
             Ok(Decision::Busy) => {}
             // Of this row alone: the others are not to wait for it. It makes no more sense later, unless something
@@ -188,48 +156,8 @@ fn claim_due(txn: &mut Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Job>
     Ok(jobs)
 }
 
-/// The file's turn. Parts of a large one may go ahead before its writers are kept away: its key is the job's, then.
-fn give_turn(txn: &mut Txn<'_>, due: &Due, ino: Ino) -> Result<Job, CatalogError> {
-    let (op, share) = (due.op, due.share);
-    let inode = inode::get(txn.db, ino)?;
-    let key = if inode.goes_in_parts() { early::key(txn, op, &inode)? } else { None };
-    let goes_ahead = key.is_some();
-    let keys = key.into_iter().map(|key| (share, key)).collect();
-    txn.state.claims.claim(op, keys, goes_ahead.then_some(ino), due.born);
-    Ok(Job::Still { op, share, ino, goes_ahead })
-}
-
-/// Hands out `op`, whether or not it is due: nobody writes its file.
-fn claim_one(txn: &mut Txn<'_>, op: OpId, now: Timestamp) -> Result<Option<Job>, CatalogError> {
-    let Some(due) = of_op(txn.db, op)? else { return Ok(None) };
-    match decide(txn, &due, now)? {
-        Decision::Claim(job, keys) => {
-            let job = hand_out(txn, &due, job, keys, now)?;
-            if let Job::Sync(sync) = &job
-                && sync.op == op
-                && sync.inode.goes_in_parts()
-            {
-                // What its writers change from here on is not in what S3 gets.
-                txn.state.claims.follow(sync.op);
-            }
-            return Ok(Some(job));
-        }
-        Decision::Still(ino) => {
-            // A burst that is held in memory alone is seen at the next look only.
-            let is_noted = inode::get(txn.db, ino)?.writing;
-            let until_commit =
-                if due.latest < NEVER { now.plus_millis(TURN_MILLIS) } else { NEVER };
-            wait(txn, &due, if is_noted { until_commit } else { now.plus_millis(HELD_MILLIS) })?;
-        }
-        // A turn costs its writers something: the next one is not at once.
-        Decision::Wait(millis) => wait(txn, &due, now.plus_millis(millis.max(TURN_MILLIS)))?,
-        Decision::Busy => wait(txn, &due, now.plus_millis(TURN_MILLIS))?,
-    }
-    Ok(None)
-}
-
 /// What comes of `due` goes out, and works on `keys`.
-fn hand_out(
+pub(super) fn hand_out(
     txn: &mut Txn<'_>,
     due: &Due,
     job: Job,
@@ -248,19 +176,23 @@ fn hand_out(
 }
 
 /// The row is not looked at before `until`.
-fn wait(txn: &Txn<'_>, due: &Due, until: Timestamp) -> Result<(), CatalogError> {
+pub(super) fn wait(txn: &Txn<'_>, due: &Due, until: Timestamp) -> Result<(), CatalogError> {
     txn.db
         .prepare_cached("UPDATE journal SET not_before = ?2 WHERE op = ?1")?
         .execute(params![due.op.0, until.as_nanos()])?;
     Ok(())
 }
 
-fn decide(txn: &mut Txn<'_>, due: &Due, now: Timestamp) -> Result<Decision, CatalogError> {
+pub(super) fn decide(
+    txn: &mut Txn<'_>,
+    due: &Due,
+    now: Timestamp,
+) -> Result<Decision, CatalogError> {
     match (due.kind, &due.ino, &due.key) {
         // From here on nobody can hold it; given back with the claim, or after this transaction.
         (KIND_SYNC, Some(ino), _) if !txn.state.held.claim(*ino) => {
             let inode = inode::get(txn.db, *ino)?;
-            Ok(being_written(txn, due, &inode, (now, HELD_MILLIS)))
+            Ok(turn::being_written(txn, due, &inode, (now, HELD_MILLIS)))
         }
         (KIND_SYNC, Some(ino), _) => decide_sync(txn, due, *ino, now),
         (KIND_DELETE, _, Some(key)) => decide_delete(txn, due, key, now),
@@ -282,22 +214,6 @@ fn decide(txn: &mut Txn<'_>, due: &Due, now: Timestamp) -> Result<Decision, Cata
         }
         (kind, _, _) => Err(CatalogError::Corrupt(format!("journal row of kind {kind}"))),
     }
-}
-
-/// Whether a flush waits for it, or it has waited long enough.
-fn has_no_time(txn: &Txn<'_>, due: &Due, now: Timestamp) -> bool {
-    now >= due.latest || txn.state.awaited.has(due.born)
-}
-
-/// A file of which a burst of writes is open, `now`; it is looked at again after so many milliseconds.
-fn being_written(
-    txn: &Txn<'_>,
-    due: &Due,
-    inode: &Inode,
-    (now, millis): (Timestamp, u64),
-) -> Decision {
-    let is_late = has_no_time(txn, due, now);
-    if is_late { Decision::Still(inode.ino) } else { Decision::Wait(millis) }
 }
 
 fn decide_delete(
@@ -349,7 +265,7 @@ fn decide_sync(
         return Ok(Decision::Busy);
     }
     if inode.writing {
-        return Ok(being_written(txn, due, &inode, (now, WAIT_MILLIS)));
+        return Ok(turn::being_written(txn, due, &inode, (now, WAIT_MILLIS)));
     }
     if let Some(at) = unsettled(due, &inode, &object).cloned() {
         return settle_first(txn, due, inode, at);

@@ -8,7 +8,7 @@
 //! Must not know: S3, the cache's files, protocols. Lock rank: last; never calls back.
 //!
 //! Files: `namespace` (create, remove, rename), `content` (writes, attributes), `range`, `journal`
-//! and `claim` (what the movers do), `aside` (files that lack bytes), `swapped` (files that want each other's keys), `listing` (what S3 shows), `alias` (keys that no name can stand for), `carried`, `sums`, `share`, `disk` (where the bytes are), `done`, `counts`, `unsent`, `verify`, `dirty_log` (what S3 does not have, a second time) and `rebuild`. `rows` keeps what
+//! and `claim` (what the movers do), `turn` (files that are written on and on), `published`, `aside` (files that lack bytes), `swapped` (files that want each other's keys), `listing` (what S3 shows), `alias` (keys that no name can stand for), `carried`, `sums`, `share`, `disk` (where the bytes are), `done`, `counts`, `unsent`, `verify`, `dirty_log` (what S3 does not have, a second time) and `rebuild`. `rows` keeps what
 //! is asked for most in memory.
 mod alias;
 mod aside;
@@ -39,6 +39,7 @@ mod moves;
 mod multipart;
 mod namespace;
 mod pragmas;
+mod published;
 mod range;
 mod reader;
 mod rebuild;
@@ -49,6 +50,7 @@ mod sums;
 mod swapped;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod types;
 mod unsent;
 mod verify;
@@ -80,6 +82,7 @@ pub use flush::{Left, Watermark};
 pub use held::Hold;
 pub use let_go::LetGo;
 pub use namespace::{Placed, RemoveKind, Removed, RenameSpec, Renamed};
+pub use published::{Made, Published};
 pub use range::ChangedObject;
 pub use rebuild::{Move, Rebuilt, can_rebuild, note_damage};
 pub use rows::Since;

@@ -16,7 +16,9 @@ use super::{
 use crate::{
     budget::MemoryBudget,
     cache::CacheStore,
-    catalog::{Catalog, CatalogError, DeleteJob, EarlyJob, Finish, Job, OpId, SyncJob},
+    catalog::{
+        Catalog, CatalogError, DeleteJob, EarlyJob, Finish, Job, Made, OpId, Published, SyncJob,
+    },
     clock::Clock,
     essential::{self, Step},
     failpoint::{self, Point},
@@ -179,18 +181,13 @@ impl Tools {
                 self.share.health.answered(Right::Write);
                 self.only(&job, upload).await?;
                 let (now, version) = (self.clock.now(), job.inode.version);
-                let (op, key) = (job.op, &job.key);
-                let end = match (is_whole, carries) {
-                    (true, false) => {
-                        self.catalog.finish_sync(op, version, key, object, now).await?
-                    }
-                    (true, true) => {
-                        self.catalog.finish_carrying(op, version, key, object, now).await?
-                    }
-                    (false, _) => {
-                        self.catalog.finish_content(op, version, key, object, now).await?
-                    }
+                let made = match (is_whole, carries) {
+                    (true, false) => Made::Whole,
+                    (true, true) => Made::Carrying,
+                    (false, _) => Made::Bytes,
                 };
+                let done = Published { version, key: job.key.clone(), object, now, made };
+                let end = self.catalog.finish(job.op, done).await?;
                 failpoint::passed(Point::UploadAfterFinish);
                 if end == Finish::Clean {
                     self.may_leave(job.inode.ino).await;
