@@ -337,7 +337,7 @@ fn decide_sync(
 
 /// The object's own key, if the inode has been renamed since an attempt to replace the object there, or
 /// since an upload for that: the object may be ours, and the bytes that it had may be in ours alone.
-fn unsettled<'i>(due: &Due, inode: &'i Inode, key: &ObjectKey) -> Option<&'i ObjectKey> {
+pub(super) fn unsettled<'i>(due: &Due, inode: &'i Inode, key: &ObjectKey) -> Option<&'i ObjectKey> {
     let may_be_at = |at: &&ObjectKey| {
         let at = Some(at.as_str());
         due.sent_key.as_deref() == at || due.upload_key.as_deref() == at
@@ -409,6 +409,20 @@ fn leave_old_keys(
         )?
         .execute(params![due.op.0, key])?;
     Ok(())
+}
+
+/// Whether the deletion of `key` cannot be folded into a publish: nobody knows what is there.
+pub(super) fn must_be_deleted_first(
+    db: &Connection,
+    share: ShareId,
+    key: &str,
+) -> Result<bool, CatalogError> {
+    Ok(db
+        .prepare_cached(
+            "SELECT 1 FROM journal WHERE kind = 1 AND share = ?1 AND key = ?2
+                 AND (etag IS NULL OR uncertain)",
+        )?
+        .exists(params![share.0, key])?)
 }
 
 enum Takeover {

@@ -1,7 +1,7 @@
 //! Turns of files that are written on and on ([`Job::Still`]): who gets one, and what comes of it.
 use super::{
     Catalog,
-    claim::{Decision, HELD_MILLIS, decide, hand_out, wait},
+    claim::{self, Decision, HELD_MILLIS, decide, hand_out, wait},
     due::{Due, of_op},
     early,
     error::CatalogError,
@@ -10,7 +10,7 @@ use super::{
     types::{Inode, Job, OpId},
     writer::Txn,
 };
-use crate::{clock::Timestamp, ids::Ino};
+use crate::{clock::Timestamp, ids::Ino, object::ObjectKey};
 
 /// How long a file whose turn has come to nothing waits for the next, in milliseconds.
 const TURN_MILLIS: u64 = 2000;
@@ -52,11 +52,26 @@ impl Catalog {
 pub(super) fn give(txn: &mut Txn<'_>, due: &Due, ino: Ino) -> Result<Job, CatalogError> {
     let (op, share) = (due.op, due.share);
     let inode = inode::get(txn.db, ino)?;
-    let key = if inode.goes_in_parts() { early::key(txn, op, &inode)? } else { None };
+    let is_free = is_free(txn, due, &inode)?;
+    let goes_ahead = is_free && inode.goes_in_parts();
+    let key = if goes_ahead { early::key(txn, op, &inode)? } else { None };
     let goes_ahead = key.is_some();
     let keys = key.into_iter().map(|key| (share, key)).collect();
     txn.state.claims.claim(op, keys, goes_ahead.then_some(ino), due.born);
-    Ok(Job::Still { op, share, ino, goes_ahead })
+    Ok(Job::Still { op, share, ino, is_free, goes_ahead })
+}
+
+/// Whether nothing else has to be done before the file can be published, as far as can be told while it is written.
+fn is_free(txn: &Txn<'_>, due: &Due, inode: &Inode) -> Result<bool, CatalogError> {
+    let key = inode::key_of(txn.db, inode)?;
+    let is_busy = |key: &str| txn.state.claims.is_busy(&(due.share, key.to_owned()));
+    let Some(object) = ObjectKey::new(key.as_str()) else { return Ok(false) };
+    let moved_from = inode.object_key.as_ref().filter(|at| **at != object);
+    Ok(!is_busy(&key)
+        && !moved_from.is_some_and(|from| is_busy(from.as_str()))
+        && claim::unsettled(due, inode, &object).is_none()
+        && claim::other_owner(txn.db, due.share, &key, inode.ino)?.is_none()
+        && !claim::must_be_deleted_first(txn.db, due.share, &key)?)
 }
 
 /// Hands out `op`, whether or not it is due: nobody writes its file.

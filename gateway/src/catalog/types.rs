@@ -331,6 +331,8 @@ pub enum Job {
         share: ShareId,
         /// The file.
         ino: Ino,
+        /// Whether no other operation comes first, as far as is known: otherwise nothing need be made ready.
+        is_free: bool,
         /// Whether parts of it may be sent before that: it is large, and its key is the job's
         /// ([`ahead_of`](super::Catalog::ahead_of)).
         goes_ahead: bool,

@@ -10,9 +10,12 @@ use super::{
     publish::{is_condition, source},
 };
 use crate::{
-    catalog::SyncJob,
+    catalog::{EarlyJob, SyncJob},
     fetch::FetchError,
+    ids::Ino,
+    object::ETag,
     store::{StoreError, StoreErrorKind},
+    verified,
 };
 
 /// With more gaps than this, what lies between them is brought along.
@@ -59,6 +62,73 @@ pub(super) async fn bytes(
     Ok(body.freeze())
 }
 
+/// Bytes that only S3 has of a file, as they are in the object of this tag.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    etag: ETag,
+    pieces: Vec<(Range<u64>, Bytes)>,
+}
+
+impl Fetched {
+    /// Fetches what is not here of `wanted`, while others may write the file. Reserve memory for it first.
+    pub(super) async fn of(
+        tools: &Tools,
+        file: &EarlyJob,
+        wanted: impl IntoIterator<Item = Range<u64>>,
+    ) -> Result<Option<Self>, JobError> {
+        let inode = &file.inode;
+        let (Some(key), Some(etag)) = (&inode.object_key, &inode.etag) else { return Ok(None) };
+        let mut pieces = Vec::new();
+        for range in wanted {
+            for gap in few(&file.ranges.missing(range)) {
+                pieces.push((gap.clone(), tools.share.store.get(key, gap, etag).await?));
+            }
+        }
+        Ok(Some(Self { etag: etag.clone(), pieces }))
+    }
+
+    /// Bytes `range`, if they are here.
+    fn bytes(&self, range: &Range<u64>) -> Option<Bytes> {
+        let holds = |at: &Range<u64>| at.start <= range.start && range.end <= at.end;
+        let (at, bytes) = self.pieces.iter().find(|(at, _)| holds(at))?;
+        let within = |offset: u64| usize::try_from(offset - at.start).ok();
+        Some(bytes.slice(within(range.start)?..within(range.end)?))
+    }
+}
+
+/// Bytes `range` of the file as they are committed, if they are here or were fetched. Call with its exclusive lock held and
+/// nothing of them uncommitted.
+pub(super) async fn locked(
+    tools: &Tools,
+    ino: Ino,
+    range: Range<u64>,
+    fetched: Option<&Fetched>,
+) -> Result<Option<Bytes>, JobError> {
+    let (inode, ranges) = tools.catalog.inode_and_ranges(ino).await?;
+    let missing = ranges.missing(range.clone());
+    let read = async |range| {
+        let (catalog, cache, health) = (&tools.catalog, &tools.cache, &tools.share.health);
+        verified::read_locked::<JobError>(catalog, cache, health, ino, range).await
+    };
+    if missing.is_empty() {
+        return read(range).await.map(Some);
+    }
+    let Some(fetched) = fetched.filter(|fetched| inode.etag.as_ref() == Some(&fetched.etag)) else {
+        return Ok(None);
+    };
+    let at = |offset: u64| usize::try_from(offset - range.start).expect("within one request");
+    let mut body = BytesMut::zeroed(at(range.end));
+    for gap in &missing {
+        let Some(bytes) = fetched.bytes(gap) else { return Ok(None) };
+        body[at(gap.start)..at(gap.end)].copy_from_slice(&bytes);
+    }
+    for here in between(&range, &missing) {
+        let bytes = read(here.clone()).await?;
+        body[at(here.start)..at(here.end)].copy_from_slice(&bytes);
+    }
+    Ok(Some(body.freeze()))
+}
+
 /// What it means that the object could not be read. That it is another one is told apart from an error
 /// of the store where the file has changed: it would be taken for the condition of the publish.
 fn unreadable(job: &SyncJob, error: StoreError) -> JobError {
@@ -73,7 +143,7 @@ fn unreadable(job: &SyncJob, error: StoreError) -> JobError {
 }
 
 /// These gaps, which are in order; what lies between them as well if they are many.
-pub(super) fn few(gaps: &[Range<u64>]) -> Vec<Range<u64>> {
+fn few(gaps: &[Range<u64>]) -> Vec<Range<u64>> {
     match (gaps.first(), gaps.last()) {
         (Some(first), Some(last)) if gaps.len() > GAPS_MAX => {
             let hull = first.start..last.end;
@@ -84,7 +154,7 @@ pub(super) fn few(gaps: &[Range<u64>]) -> Vec<Range<u64>> {
 }
 
 /// What of `range` is not in `gaps`, which are in order and within it.
-pub(super) fn between(range: &Range<u64>, gaps: &[Range<u64>]) -> Vec<Range<u64>> {
+fn between(range: &Range<u64>, gaps: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut at = range.start;
     let mut rest = Vec::new();
     for gap in gaps {

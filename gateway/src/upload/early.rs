@@ -1,21 +1,28 @@
 //! Large files that are still being written: their committed parts go ahead.
 //!
 //! Nothing is published here. The parts wait in S3 for the end of the file's upload, which completes
-//! them; what is written again meanwhile takes its parts out of the catalog, and they are sent anew.
+//! them; what is written again meanwhile takes its parts out of the catalog, and they are sent anew. Before the turn
+//! of a file ([`still`](super::still)) all goes ahead that S3 lacks.
 use std::{
     collections::{HashSet, VecDeque},
     ops::Range,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
 
 use super::{
+    assemble::{self, Fetched},
     job::{JobError, Tools},
     multipart::{self, PartOf, Sending},
     plan,
+    still::commit_beside_writers,
 };
-use crate::{catalog::EarlyJob, ids::Ino, verified};
+use crate::{
+    catalog::{EarlyJob, MultipartState},
+    ids::Ino,
+    store::UploadedPart,
+};
 
 /// Uploads of which is remembered what went ahead: as many as are under way at once.
 const UPLOADS_MAX: usize = 64;
@@ -33,19 +40,9 @@ pub(super) enum Ahead {
 /// ends it: [`JobError::Superseded`]. Nothing goes ahead where the store could not copy the object to
 /// mend its attributes: all of it would be sent twice.
 pub(super) async fn send(tools: &Tools, job: &EarlyJob) -> Result<Ahead, JobError> {
-    if !tools.share.store.copies_parts() {
+    let (wanted, upload) = (wanted(job, &tools.ahead), job.multipart.as_ref());
+    let Some(upload_id) = upload_for(tools, job, upload, &wanted).await? else {
         return Ok(Ahead::Nothing);
-    }
-    let wanted = wanted(job, &tools.ahead);
-    if wanted.is_empty() {
-        return Ok(Ahead::Nothing);
-    }
-    let upload_id = match &job.multipart {
-        Some(state) => state.upload_id.clone(),
-        None => {
-            let options = tools.share.put_options(&job.inode);
-            multipart::create_early(tools, (job.op, job.inode.version), &job.key, &options).await?
-        }
     };
     let mut sending = Sending::default();
     for (number, range) in wanted {
@@ -57,7 +54,7 @@ pub(super) async fn send(tools: &Tools, job: &EarlyJob) -> Result<Ahead, JobErro
         sending.tasks.spawn(async move {
             let _memory = tools.budget.reserve(range.end - range.start).await;
             let part = PartOf { op, key: &key, upload_id: &upload_id, number, range };
-            let sent = part.send(&tools, |range| committed(&tools, ino, range)).await;
+            let sent = part.send(&tools, |range| committed(&tools, ino, range, None)).await;
             if matches!(sent, Ok(_) | Err(JobError::Superseded)) {
                 tools.ahead.note(&upload_id, number);
             }
@@ -65,6 +62,81 @@ pub(super) async fn send(tools: &Tools, job: &EarlyJob) -> Result<Ahead, JobErro
         });
     }
     sending.finish().await.map(|_| Ahead::Sent)
+}
+
+/// Sends those of `parts` that are whole, as they are now, for a file whose turn comes: what only S3 has of them is
+/// fetched. Those that are written again meanwhile stay behind. They go on in `upload`, or in one that went ahead, or
+/// in a new one; else as [`send`].
+pub(super) async fn send_lacking(
+    tools: &Tools,
+    file: EarlyJob,
+    upload: Option<MultipartState>,
+    mut parts: Vec<(u32, Range<u64>)>,
+) -> Result<Ahead, JobError> {
+    let whole: HashSet<u32> = plan::early_parts(file.inode.size).map(|(at, _)| at).collect();
+    parts.retain(|(number, _)| whole.contains(number));
+    let upload = upload.or_else(|| file.multipart.clone().filter(|begun| begun.is_early));
+    let Some(upload_id) = upload_for(tools, &file, upload.as_ref(), &parts).await? else {
+        return Ok(Ahead::Nothing);
+    };
+    let file = Arc::new(file);
+    let mut sending = Sending::default();
+    for (number, range) in parts {
+        if !sending.has_room().await {
+            break;
+        }
+        let (tools, upload_id, file) = (tools.clone(), upload_id.clone(), Arc::clone(&file));
+        sending.tasks.spawn(async move {
+            let EarlyJob { op, key, .. } = file.as_ref();
+            let part = PartOf { op: *op, key, upload_id: &upload_id, number, range };
+            match send_as_it_is(&tools, &file, part).await {
+                Ok(part) => Ok(vec![part]),
+                Err(JobError::Superseded) => Ok(Vec::new()),
+                Err(error) => Err(error),
+            }
+        });
+    }
+    sending.finish().await.map(|_| Ahead::Sent)
+}
+
+/// Sends a part with what was written of it until now.
+async fn send_as_it_is(
+    tools: &Tools,
+    file: &EarlyJob,
+    part: PartOf<'_>,
+) -> Result<UploadedPart, JobError> {
+    let (ino, range) = (file.inode.ino, part.range.clone());
+    let is_here = file.ranges.covers(&range);
+    let bytes = range.end - range.start;
+    let _memory = tools.budget.reserve(if is_here { bytes } else { 2 * bytes }).await;
+    let fetched = if is_here {
+        None
+    } else {
+        Fetched::of(tools, file, std::iter::once(range.clone())).await?
+    };
+    if !tools.cache.overlay().ranges(ino).overlapping(&range).is_empty() {
+        // Its turn meets the same error, and tells.
+        commit_beside_writers(tools, ino).await.map_err(|_| JobError::Superseded)?;
+    }
+    part.send(tools, |range| committed(tools, ino, range, fetched.as_ref())).await
+}
+
+/// The upload that parts of the file go ahead in, if any of `wanted` may go.
+async fn upload_for(
+    tools: &Tools,
+    job: &EarlyJob,
+    begun: Option<&MultipartState>,
+    wanted: &[(u32, Range<u64>)],
+) -> Result<Option<String>, JobError> {
+    if wanted.is_empty() || !tools.share.store.copies_parts() {
+        return Ok(None);
+    }
+    if let Some(begun) = begun {
+        return Ok(Some(begun.upload_id.clone()));
+    }
+    let options = tools.share.put_options(&job.inode);
+    let of = (job.op, job.inode.version);
+    multipart::create_early(tools, of, &job.key, &options).await.map(Some)
 }
 
 /// Whole parts that are there and worth sending: all of them is new, and they have not gone ahead before
@@ -83,7 +155,8 @@ fn wanted(job: &EarlyJob, ahead: &GoneAhead) -> Vec<(u32, Range<u64>)> {
 }
 
 /// Which parts went ahead in which uploads of this run. One that was written again since is sent with the
-/// rest at the end: so nothing goes ahead twice, however often a client comes back to it.
+/// rest at the end, or before the file's turn: so nothing goes ahead twice while nobody waits for it, however often a
+/// client comes back to it.
 #[derive(Debug, Default)]
 pub(super) struct GoneAhead(Mutex<VecDeque<(String, HashSet<u32>)>>);
 
@@ -109,10 +182,15 @@ impl GoneAhead {
 
 /// Bytes of the file that are committed. Nobody writes while the inode's lock is held exclusively, and
 /// a commit of other bytes takes the part out of the catalog.
-async fn committed(tools: &Tools, ino: Ino, range: Range<u64>) -> Result<Bytes, JobError> {
+async fn committed(
+    tools: &Tools,
+    ino: Ino,
+    range: Range<u64>,
+    fetched: Option<&Fetched>,
+) -> Result<Bytes, JobError> {
     let _held = tools.locks.exclusive(ino).await;
     if !tools.cache.overlay().ranges(ino).overlapping(&range).is_empty() {
         return Err(JobError::Superseded);
     }
-    verified::read_locked(&tools.catalog, &tools.cache, &tools.share.health, ino, range).await
+    assemble::locked(tools, ino, range, fetched).await?.ok_or(JobError::Superseded)
 }

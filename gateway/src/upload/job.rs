@@ -102,8 +102,8 @@ impl Tools {
             self.log(op, self.catalog.release_job(op, until).await);
             return Ended::default();
         }
-        if let Job::Still { op, ino, goes_ahead, .. } = job {
-            return still(self, Turn { op, ino, goes_ahead }).await;
+        if let Job::Still { op, ino, is_free, goes_ahead, .. } = job {
+            return still(self, Turn { op, ino, is_free, goes_ahead }).await;
         }
         self.run_claimed(job).await
     }
@@ -128,7 +128,7 @@ impl Tools {
             Err(JobError::Superseded) if self.is_late(large, op).await => {
                 // It is committed faster than it is sent: what has gone counts, and the rest goes in a turn.
                 let ino = large.expect("it is late");
-                Box::pin(still(self, Turn { op, ino, goes_ahead: true })).await
+                Box::pin(still(self, Turn { op, ino, is_free: true, goes_ahead: true })).await
             }
             Err(JobError::Superseded) => {
                 self.log(op, self.catalog.release_job(op, self.clock.now()).await);
@@ -320,7 +320,7 @@ fn attempts(job: &Job) -> u32 {
 }
 
 /// The file that the job publishes in parts.
-fn large_file(job: &Job) -> Option<Ino> {
+pub(super) fn large_file(job: &Job) -> Option<Ino> {
     match job {
         Job::Sync(job) => {
             let is_large = job.inode.goes_in_parts() && job.inode.content_dirty;

@@ -15,6 +15,7 @@ mod copy;
 mod early;
 mod gone;
 mod job;
+mod lacks;
 mod landed;
 mod multipart;
 mod orphans;

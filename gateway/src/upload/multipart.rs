@@ -10,16 +10,16 @@ use tokio::task::JoinSet;
 use super::{
     assemble, composed, copy,
     job::{JobError, Tools},
+    lacks::{By, InParts},
     landed::landed,
     plan::{self, Piece},
     publish::{Sent, look, source},
     still::{Parts, Read},
 };
 use crate::{
-    catalog::{CatalogError, MultipartState, OpId, PartRecord, SyncJob},
+    catalog::{CatalogError, MultipartState, OpId, SyncJob},
     failpoint::{self, Point},
     object::{ObjectKey, Stored},
-    ranges::RangeSet,
     share::metadata,
     store::{Expect, PutOptions, StoreError, StoreErrorKind, StoreOp, UploadedPart},
     verified,
@@ -60,10 +60,8 @@ pub(super) async fn send(
     let (resumed, pieces) = match turn {
         Some(turn) => (turn.upload.clone(), turn.pieces.clone()),
         None => {
-            let resumed = resumed(tools, job).await?;
-            let parts = resumed.as_ref().map_or(&[][..], |state| &state.parts);
-            let pieces = pieces(tools, job, parts);
-            (resumed, pieces)
+            let (resumed, pieces) = InParts::from(job).plan(tools, By::Publish).await?;
+            (resumed.cloned(), pieces)
         }
     };
     if turn.is_none() && source(job).is_none() && !are_here(tools, job, &pieces).await? {
@@ -170,54 +168,6 @@ fn is_useless_after(error: &JobError) -> bool {
     }
 }
 
-/// The upload to go on with.
-pub(super) async fn resumed(
-    tools: &Tools,
-    job: &SyncJob,
-) -> Result<Option<MultipartState>, CatalogError> {
-    let Some(state) = &job.multipart else { return Ok(None) };
-    let goes_on = is_worth_resuming(tools, state, job) || has_the_only(tools, state, job).await?;
-    Ok(goes_on.then(|| state.clone()))
-}
-
-/// Whether to go on with an upload. One that was begun for an earlier version gives the object that
-/// version's attributes, and mending them takes a copy and makes another version of the object: not for
-/// the lesser part of the bytes, not for a copy, and not where the store could not make that copy. What
-/// went ahead was sent at that price, and is not sent again.
-fn is_worth_resuming(tools: &Tools, state: &MultipartState, job: &SyncJob) -> bool {
-    if state.is_whole(job.inode.version) {
-        return true;
-    }
-    let sent = plan::done_bytes(job.inode.size, &state.parts);
-    let enough = if state.is_early { 1 } else { job.inode.size / 2 };
-    let is_mendable = job.inode.size <= tools.copy_bytes_max || tools.share.store.copies_parts();
-    job.inode.content_dirty && is_mendable && sent >= enough
-}
-
-/// Whether parts that S3 has are of bytes that are not here, and no object is known to have them: they were
-/// copied from one that is another by now.
-async fn has_the_only(
-    tools: &Tools,
-    state: &MultipartState,
-    job: &SyncJob,
-) -> Result<bool, CatalogError> {
-    let is_known = source(job).is_some() && (job.changed.is_some() || !job.inode.content_dirty);
-    if is_known {
-        return Ok(false);
-    }
-    let here = tools.catalog.ranges(job.inode.ino).await?;
-    Ok(state.parts.iter().any(|part| !here.covers(&part.range)))
-}
-
-/// What differs from the object that the store is to copy from; `None`: it copies nothing, and every
-/// part is sent.
-fn differing(tools: &Tools, job: &SyncJob) -> Option<RangeSet> {
-    if source(job).is_none() || !tools.share.store.copies_parts() {
-        return None;
-    }
-    if job.inode.content_dirty { job.changed.clone() } else { Some(RangeSet::new()) }
-}
-
 /// Creates an upload of the file at `version`, which is being written, and records it; answers its id.
 pub(super) async fn create_early(
     tools: &Tools,
@@ -319,12 +269,6 @@ async fn put_part(
     tools.sent.fetch_add(bytes, Ordering::Relaxed);
     failpoint::passed(Point::UploadAfterPart);
     Ok(part)
-}
-
-/// What is to be done with each part of the file, of which `known` are in S3.
-pub(super) fn pieces(tools: &Tools, job: &SyncJob, known: &[PartRecord]) -> Vec<(u32, Piece)> {
-    let changed = differing(tools, job);
-    plan::pieces(job.inode.size, changed.as_ref(), known, tools.copy_bytes_max)
 }
 
 /// Whether all that is to be sent is here.

@@ -1,7 +1,7 @@
 //! The turn of a file that is written on and on, and that a flush waits for, or that has waited long enough: its writers
 //! are kept away for as long as it takes to commit what they have written and to read it from the cache disk, and go
 //! on while it is sent. Of a large one only what S3 lacks is read, and most of that has gone ahead; one of which
-//! too much is written again and again for that is published when it is left alone.
+//! too much is written again and again, faster than it is sent, is published when it is left alone.
 use std::{
     collections::HashMap,
     fmt,
@@ -10,22 +10,21 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
-    assemble::{between, few},
+    assemble::{self, Fetched},
     concurrency::Ended,
     early::{self, Ahead},
-    job::{JobError, Tools},
-    multipart,
-    plan::{self, Piece, SINGLE_PUT_BYTES_MAX},
+    job::{JobError, Tools, large_file},
+    lacks::{self, By, InParts, bytes_of},
+    plan::{Piece, SINGLE_PUT_BYTES_MAX},
 };
 use crate::{
     budget::Reserved,
-    catalog::{EarlyJob, Job, MultipartState, OpId, SyncJob},
+    catalog::{CatalogError, EarlyJob, Job, MultipartState, OpId, SyncJob},
+    clock::Timestamp,
     ids::{FileKind, Ino},
-    object::ETag,
-    verified,
 };
 
 /// When a file whose writes cannot be committed gets its next turn, in milliseconds.
@@ -41,12 +40,19 @@ pub trait Bursts: fmt::Debug + Send + Sync {
     async fn commit(&self, ino: Ino) -> Result<(), String>;
 }
 
-/// Most bytes that are read in a turn: a part in which a large file ends, and one that was changed.
+/// Most bytes that are read in a turn: a part in which a large file ends, and one that was changed. What S3 lacks of a
+/// large file goes ahead until it is no more than that.
 const TURN_BYTES_MAX: u64 = 2 * SINGLE_PUT_BYTES_MAX;
-/// How often what is there of a large file goes ahead before its turn.
-const AHEAD_MAX: usize = 4;
-/// When a file gets its next turn of which more had to be read than a turn may take, in milliseconds.
+/// The same where going ahead leaves more, as that is written on and on: a second of a disk's time. Not more than half of
+/// the memory for uploads.
+const HOT_BYTES_MAX: u64 = 8 * SINGLE_PUT_BYTES_MAX;
+/// How often what is there of a large file may go ahead before its turn and leave hardly less than the time before.
+const VAIN_MAX: u32 = 2;
+/// When a file gets its next turn of which more had to be read than a turn may take, in milliseconds, if it has not
+/// gone ahead for longer than that.
 const TOO_MUCH_MS: u64 = 5_000;
+
+const _: () = assert!(TURN_BYTES_MAX <= HOT_BYTES_MAX);
 
 /// What was read of a file in its turn, and the memory for it.
 #[derive(Debug)]
@@ -86,28 +92,18 @@ pub(super) struct Turn {
     pub(super) op: OpId,
     pub(super) ino: Ino,
     /// As in [`Job::Still`].
+    pub(super) is_free: bool,
+    /// As in [`Job::Still`].
     pub(super) goes_ahead: bool,
 }
 
 /// Claims the file's upload, which nobody writes meanwhile, and runs it.
 pub(super) async fn still(tools: &Tools, turn: Turn) -> Ended {
-    let Turn { op, ino, goes_ahead } = turn;
+    let (op, ino, begun) = (turn.op, turn.ino, tools.clock.now());
     if let Err(error) = commit_beside_writers(tools, ino).await {
         return uncommitted(tools, op, &error).await;
     }
-    if goes_ahead {
-        go_ahead(tools, op).await;
-    }
-    // Of the most that is read: a writer who is kept away should not wait for memory, nor for S3.
-    let most = if goes_ahead { TURN_BYTES_MAX } else { SINGLE_PUT_BYTES_MAX };
-    let memory = tools.budget.reserve(most).await;
-    let fetched = match fetch(tools, turn).await {
-        Ok(fetched) => fetched,
-        Err(error) => {
-            tracing::debug!(ino = ino.0, "what only S3 has was not fetched before a turn: {error}");
-            None
-        }
-    };
+    let ready = Ready::of(tools, turn).await;
     let held = tools.locks.exclusive(ino).await;
     if let Some(bursts) = &tools.bursts
         && let Err(error) = bursts.commit(ino).await
@@ -124,38 +120,48 @@ pub(super) async fn still(tools: &Tools, turn: Turn) -> Ended {
     };
     tools.claimed.store(job.op().0, Ordering::Relaxed);
     let read = match &job {
-        Job::Sync(sync) if sync.op == op => read(tools, sync, fetched.as_ref()).await,
+        Job::Sync(sync) if sync.op == op => read(tools, sync, &ready).await,
         Job::Sync(_) | Job::StepAside(_) | Job::Early(_) | Job::Delete(_) => Ok(None),
         Job::Abort { .. } | Job::Still { .. } => Ok(None),
     };
+    let Ready { memory, fetched, .. } = ready;
     drop((held, fetched));
-    let read = match read {
-        Ok(read) => read,
-        Err(error) if is_in_parts(&job, op) => {
-            let later = tools.clock.now().plus_millis(TOO_MUCH_MS);
-            let message = format!("it cannot be read in its turn: {error}");
-            tools.log(op, tools.catalog.fail_job(op, &message, later).await);
+    let is_in_parts = job.op() == op && large_file(&job).is_some();
+    let what = match read {
+        Ok(Some(what)) => what,
+        // Its writers would have changed it before it is sent.
+        Ok(None) if is_in_parts => {
+            tools.log(op, tools.catalog.release_job(op, next(tools, begun)).await);
             return Ended::default();
         }
-        // The job reads it again, and tells.
-        Err(error) => {
-            tracing::debug!(op = op.0, "a file could not be read in its turn: {error}");
-            None
+        Err(error) if is_in_parts => {
+            let message = format!("it cannot be read in its turn: {error}");
+            tools.log(op, tools.catalog.fail_job(op, &message, next(tools, begun)).await);
+            return Ended::default();
+        }
+        // The job reads it again, with memory of its own, and tells.
+        Ok(None) | Err(_) => {
+            drop(memory);
+            let tools = Tools { is_turn: true, ..tools.clone() };
+            return tools.run_claimed(job).await;
         }
     };
-    if read.is_none() && is_in_parts(&job, op) {
-        // Its writers would have changed it before it is sent.
-        let later = tools.clock.now().plus_millis(TOO_MUCH_MS);
-        tools.log(op, tools.catalog.release_job(op, later).await);
-        return Ended::default();
-    }
-    let taken = read.map(|what| Taken { what, _memory: memory });
-    let tools = Tools { taken: Arc::new(Mutex::new(taken)), is_turn: true, ..tools.clone() };
+    let taken = Arc::new(Mutex::new(Some(Taken { what, _memory: memory })));
+    let tools = Tools { taken, is_turn: true, ..tools.clone() };
     tools.run_claimed(job).await
 }
 
+/// When a file is looked at again whose turn, which has begun then, has come to nothing: it is not to take most of the
+/// time.
+fn next(tools: &Tools, begun: Timestamp) -> Timestamp {
+    let now = tools.clock.now();
+    let nanos = now.as_nanos().saturating_sub(begun.as_nanos());
+    let spent_ms = u64::try_from(nanos / 1_000_000).unwrap_or(0);
+    now.plus_millis(spent_ms.max(TOO_MUCH_MS))
+}
+
 /// Makes what was written durable while its writers go on: little is left for when they are kept away.
-async fn commit_beside_writers(tools: &Tools, ino: Ino) -> Result<(), String> {
+pub(super) async fn commit_beside_writers(tools: &Tools, ino: Ino) -> Result<(), String> {
     let Some(bursts) = &tools.bursts else { return Ok(()) };
     let _held = tools.locks.shared(ino).await;
     bursts.commit(ino).await
@@ -169,33 +175,106 @@ async fn uncommitted(tools: &Tools, op: OpId, error: &str) -> Ended {
     Ended::default()
 }
 
-/// Whether `op` publishes a file in parts.
-fn is_in_parts(job: &Job, op: OpId) -> bool {
-    match job {
-        Job::Sync(sync) => sync.op == op && sync.inode.goes_in_parts(),
-        Job::StepAside(_) | Job::Early(_) | Job::Delete(_) => false,
-        Job::Abort { .. } | Job::Still { .. } => false,
+/// What is there before the file's writers are kept away: they should not wait for memory, nor for S3.
+#[derive(Debug)]
+struct Ready {
+    /// Bytes that may be read.
+    most: u64,
+    /// What only S3 has of them, and these bytes once more.
+    fetched: Option<Fetched>,
+    memory: Reserved,
+}
+
+impl Ready {
+    /// Makes it so, while writers go on. Nothing is, for a turn that something else comes before.
+    async fn of(tools: &Tools, turn: Turn) -> Self {
+        if !turn.is_free {
+            return Self { most: 0, fetched: None, memory: tools.budget.reserve(0).await };
+        }
+        if turn.goes_ahead {
+            go_ahead(tools, turn.op).await;
+        }
+        let (most, bytes) = room(tools, turn.op).await.unwrap_or_else(|error| {
+            tracing::debug!(op = turn.op.0, "what a turn has to read is not known: {error}");
+            (0, 0)
+        });
+        let memory = tools.budget.reserve(bytes).await;
+        let fetched = if bytes > most { fetch(tools, turn.op, most).await } else { Ok(None) };
+        let fetched = fetched.unwrap_or_else(|error| {
+            tracing::debug!(op = turn.op.0, "what only S3 has was not fetched: {error}");
+            None
+        });
+        Self { most, fetched, memory }
     }
 }
 
-/// Sends what is there of a large file while it is written, until little is left that can go ahead.
+/// What S3 lacks of a file before its turn.
+#[derive(Debug)]
+struct Lacking {
+    file: EarlyJob,
+    parts: Vec<(u32, Range<u64>)>,
+    /// The upload that the others are in.
+    upload: Option<MultipartState>,
+}
+
+impl Lacking {
+    async fn of(tools: &Tools, op: OpId) -> Result<Option<Self>, CatalogError> {
+        let Some(file) = tools.catalog.ahead_of(op).await? else { return Ok(None) };
+        if !file.inode.goes_in_parts() {
+            let whole = 0..file.inode.size;
+            return Ok(Some(Self { parts: vec![(1, whole)], upload: None, file }));
+        }
+        let (upload, pieces) = InParts::from(&file).plan(tools, By::Turn).await?;
+        Ok(Some(Self { parts: lacks::sent(&pieces), upload: upload.cloned(), file }))
+    }
+
+    /// Whether some of it has to be fetched.
+    fn is_elsewhere(&self) -> bool {
+        self.parts.iter().any(|(_, range)| !self.file.ranges.covers(range))
+    }
+}
+
+/// How many bytes a turn may read, and how many it may have in memory for that.
+async fn room(tools: &Tools, op: OpId) -> Result<(u64, u64), CatalogError> {
+    let Some(lacking) = Lacking::of(tools, op).await? else { return Ok((0, 0)) };
+    let most = match bytes_of(&lacking.parts) {
+        _ if !lacking.file.inode.goes_in_parts() => SINGLE_PUT_BYTES_MAX,
+        ..=TURN_BYTES_MAX => TURN_BYTES_MAX,
+        _ => HOT_BYTES_MAX.min(tools.budget.bytes() / 2).max(TURN_BYTES_MAX),
+    };
+    Ok((most, if lacking.is_elsewhere() { 2 * most } else { most }))
+}
+
+/// Fetches what only S3 has of what a turn will read, `most` bytes.
+async fn fetch(tools: &Tools, op: OpId, most: u64) -> Result<Option<Fetched>, JobError> {
+    let Some(lacking) = Lacking::of(tools, op).await? else { return Ok(None) };
+    if bytes_of(&lacking.parts) > most {
+        return Ok(None);
+    }
+    let wanted = lacking.parts.into_iter().map(|(_, range)| range);
+    Fetched::of(tools, &lacking.file, wanted).await
+}
+
+/// Sends what S3 lacks of a large file while it is written, until that fits into a turn, or does not become less.
 async fn go_ahead(tools: &Tools, op: OpId) {
-    for _ in 0..AHEAD_MAX {
-        let state = match tools.catalog.ahead_of(op).await {
-            Ok(Some(state)) => state,
+    let mut rounds = Rounds::default();
+    loop {
+        let lacking = match Lacking::of(tools, op).await {
+            Ok(Some(lacking)) => lacking,
             Ok(None) => return,
             Err(error) => {
                 tracing::debug!(op = op.0, "nothing goes ahead before a turn: {error}");
                 return;
             }
         };
-        if bytes_of(&sends(tools, &state)) <= TURN_BYTES_MAX {
+        let Lacking { file, parts, upload } = lacking;
+        let left = bytes_of(&parts);
+        if left <= TURN_BYTES_MAX || !rounds.goes_on(left) {
             return;
         }
-        match early::send(tools, &state).await {
+        match early::send_lacking(tools, file, upload, parts).await {
             Ok(Ahead::Nothing) => return,
-            // A part that is being written again, or the rest: what has gone is known.
-            Ok(Ahead::Sent) | Err(JobError::Superseded) => {}
+            Ok(Ahead::Sent) => {}
             Err(error) => {
                 tracing::debug!(op = op.0, "less goes ahead before a turn: {error}");
                 return;
@@ -204,127 +283,79 @@ async fn go_ahead(tools: &Tools, op: OpId) {
     }
 }
 
-/// Bytes that only S3 has of a file, as they are in the object of this tag.
+/// Rounds of going ahead, each of which is to leave a quarter less than there was: what is written faster than it
+/// is sent ends them.
 #[derive(Debug)]
-struct Fetched {
-    etag: ETag,
-    pieces: Vec<(Range<u64>, Bytes)>,
+struct Rounds {
+    least: u64,
+    vain: u32,
 }
 
-impl Fetched {
-    /// Bytes `range`, if they are here.
-    fn bytes(&self, range: &Range<u64>) -> Option<Bytes> {
-        let holds = |at: &Range<u64>| at.start <= range.start && range.end <= at.end;
-        let (at, bytes) = self.pieces.iter().find(|(at, _)| holds(at))?;
-        let within = |offset: u64| usize::try_from(offset - at.start).ok();
-        Some(bytes.slice(within(range.start)?..within(range.end)?))
+impl Default for Rounds {
+    fn default() -> Self {
+        Self { least: u64::MAX, vain: 0 }
     }
 }
 
-/// Fetches what only S3 has of what the turn will read of a file that was changed here, while its writers go on.
-async fn fetch(tools: &Tools, turn: Turn) -> Result<Option<Fetched>, JobError> {
-    let (inode, ranges) = tools.catalog.inode_and_ranges(turn.ino).await?;
-    let (Some(key), Some(etag)) = (&inode.object_key, &inode.etag) else { return Ok(None) };
-    if inode.kind != FileKind::File || !inode.content_dirty {
-        return Ok(None);
-    }
-    let wanted = if inode.size <= SINGLE_PUT_BYTES_MAX {
-        let whole = 0..inode.size;
-        vec![whole]
-    } else {
-        let Some(state) = tools.catalog.ahead_of(turn.op).await? else { return Ok(None) };
-        sends(tools, &state)
-    };
-    if bytes_of(&wanted) > TURN_BYTES_MAX {
-        return Ok(None);
-    }
-    let mut pieces = Vec::new();
-    for range in wanted {
-        for gap in few(&ranges.missing(range)) {
-            pieces.push((gap.clone(), tools.share.store.get(key, gap, etag).await?));
+impl Rounds {
+    /// Whether there is another one, of so many bytes.
+    fn goes_on(&mut self, left: u64) -> bool {
+        if left <= self.least / 4 * 3 {
+            self.least = left;
+            return true;
         }
-    }
-    Ok(Some(Fetched { etag: etag.clone(), pieces }))
-}
-
-/// What would be sent of a large file, as it is now.
-fn sends(tools: &Tools, state: &EarlyJob) -> Vec<Range<u64>> {
-    let known = state.multipart.as_ref().map_or(&[][..], |upload| &upload.parts);
-    let changed = state.changed.as_ref().filter(|_| tools.share.store.copies_parts());
-    let pieces = plan::pieces(state.inode.size, changed, known, tools.copy_bytes_max);
-    pieces.into_iter().filter_map(|(_, piece)| sent(piece)).collect()
-}
-
-fn bytes_of(ranges: &[Range<u64>]) -> u64 {
-    ranges.iter().map(|range| range.end - range.start).sum()
-}
-
-/// The bytes of a piece that is sent.
-fn sent(piece: Piece) -> Option<Range<u64>> {
-    match piece {
-        Piece::Send(range) => Some(range),
-        Piece::Done(_) | Piece::Copy(_) => None,
+        self.vain += 1;
+        self.vain <= VAIN_MAX
     }
 }
 
 /// What the publish of a changed file sends, if all of it is at hand and is not too much. Call with the file's lock
 /// held since its claim.
-async fn read(
-    tools: &Tools,
-    job: &SyncJob,
-    fetched: Option<&Fetched>,
-) -> Result<Option<Read>, JobError> {
+async fn read(tools: &Tools, job: &SyncJob, ready: &Ready) -> Result<Option<Read>, JobError> {
     let inode = &job.inode;
-    if inode.kind != FileKind::File || !inode.content_dirty {
+    if inode.kind != FileKind::File || !inode.content_dirty || job.is_elsewhere {
         return Ok(None);
     }
-    if inode.size <= SINGLE_PUT_BYTES_MAX {
-        return Ok(bytes(tools, job, 0..inode.size, fetched).await?.map(Read::Body));
+    let fetched = ready.fetched.as_ref();
+    if !inode.goes_in_parts() {
+        if inode.size > ready.most {
+            return Ok(None);
+        }
+        let whole = 0..inode.size;
+        return Ok(assemble::locked(tools, inode.ino, whole, fetched).await?.map(Read::Body));
     }
-    let upload = multipart::resumed(tools, job).await?;
-    let known = upload.as_ref().map_or(&[][..], |state| &state.parts);
-    let pieces = multipart::pieces(tools, job, known);
-    let sends = pieces.iter().filter_map(|(number, piece)| Some((*number, sent(piece.clone())?)));
-    let (numbers, ranges): (Vec<_>, Vec<_>) = sends.unzip();
-    if bytes_of(&ranges) > TURN_BYTES_MAX {
+    let (upload, pieces) = InParts::from(job).plan(tools, By::Turn).await?;
+    let sends = lacks::sent(&pieces);
+    if bytes_of(&sends) > ready.most {
         return Ok(None);
     }
-    let mut taken = HashMap::new();
-    for (number, range) in numbers.into_iter().zip(ranges) {
-        let Some(bytes) = bytes(tools, job, range, fetched).await? else { return Ok(None) };
-        taken.insert(number, bytes);
+    let mut bytes = HashMap::new();
+    for (number, range) in sends {
+        let Some(part) = assemble::locked(tools, inode.ino, range, fetched).await? else {
+            return Ok(None);
+        };
+        bytes.insert(number, part);
     }
-    Ok(Some(Read::Parts(Parts { upload, pieces, bytes: taken })))
+    Ok(Some(Read::Parts(Parts { upload: upload.cloned(), pieces, bytes })))
 }
 
-/// Bytes `range` of the file, if they are here or were fetched.
-async fn bytes(
-    tools: &Tools,
-    job: &SyncJob,
-    range: Range<u64>,
-    fetched: Option<&Fetched>,
-) -> Result<Option<Bytes>, JobError> {
-    let inode = &job.inode;
-    let missing = tools.catalog.ranges(inode.ino).await?.missing(range.clone());
-    let read = async |range| {
-        let (catalog, cache, health) = (&tools.catalog, &tools.cache, &tools.share.health);
-        verified::read_locked::<JobError>(catalog, cache, health, inode.ino, range).await
-    };
-    if missing.is_empty() {
-        return read(range).await.map(Some);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_go_on_while_each_leaves_a_quarter_less_and_come_to_an_end() {
+        let mut rounds = Rounds::default();
+        let shrinking = [4000, 3000, 2000, 1000, 750];
+        assert!(shrinking.into_iter().all(|left| rounds.goes_on(left)));
+        // What is written is as much as what is sent, more or less.
+        assert!(rounds.goes_on(800) && rounds.goes_on(700));
+        assert!(rounds.goes_on(500), "it is less again");
+        assert!(!rounds.goes_on(500));
+        let mut rounds = Rounds::default();
+        let largest = u64::from(u32::MAX) << 20;
+        let slow = std::iter::successors(Some(largest), |left| Some(left / 4 * 3));
+        let bytes = slow.take_while(|left| *left > TURN_BYTES_MAX);
+        assert!(bytes.into_iter().filter(|left| rounds.goes_on(*left)).count() < 100);
     }
-    let Some(fetched) = fetched.filter(|fetched| inode.etag.as_ref() == Some(&fetched.etag)) else {
-        return Ok(None);
-    };
-    let at = |offset: u64| usize::try_from(offset - range.start).expect("within one request");
-    let mut body = BytesMut::zeroed(at(range.end));
-    for gap in &missing {
-        let Some(bytes) = fetched.bytes(gap) else { return Ok(None) };
-        body[at(gap.start)..at(gap.end)].copy_from_slice(&bytes);
-    }
-    for here in between(&range, &missing) {
-        let bytes = read(here.clone()).await?;
-        body[at(here.start)..at(here.end)].copy_from_slice(&bytes);
-    }
-    Ok(Some(body.freeze()))
 }

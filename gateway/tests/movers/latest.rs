@@ -12,9 +12,9 @@ use crate::{
     world::{World, pattern},
 };
 
-const LATEST_MS: u64 = 20_000;
+pub(crate) const LATEST_MS: u64 = 20_000;
 /// Between two writes: less than the quiet time.
-const PACE_MS: u64 = 4_000;
+pub(crate) const PACE_MS: u64 = 4_000;
 
 /// Goal: a file that is never left alone is in the bucket at its latest time, as it was written until then, and
 /// counted from what S3 has: not before that time again. Method: a clock driven by hand, with another file that is
@@ -88,17 +88,17 @@ async fn an_upload_at_its_latest_time_that_fails_keeps_its_pauses() {
 }
 
 /// Appends to a file of others, without a pause; answers when it is in the bucket with what was appended.
-struct Appender {
-    w: World,
+pub(crate) struct Appender {
+    pub(crate) w: World,
     fs: Vfs,
     file: Ino,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     steps: u8,
 }
 
 impl Appender {
     /// A file of `size` bytes that others have put there; S3 has to be asked for all of it.
-    async fn to(size: usize) -> Self {
+    pub(crate) async fn to(size: usize) -> Self {
         let w = World::versioned().await;
         w.catalog.set_upload_latest_ms(LATEST_MS);
         let write_back = w.write_back(QUIET_MS);
@@ -111,7 +111,7 @@ impl Appender {
         Self { w, fs, file, body, steps: 0 }
     }
 
-    async fn overwrite(&mut self, at: u64, bytes: &[u8], how: Stability) {
+    pub(crate) async fn overwrite(&mut self, at: u64, bytes: &[u8], how: Stability) {
         let data = Bytes::copy_from_slice(bytes);
         self.fs.write(&root_user(), self.file, at, data, how).await.unwrap();
         let at = usize::try_from(at).unwrap();
@@ -119,13 +119,15 @@ impl Appender {
         self.body[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
+    /// Appends `bytes`, uncommitted.
+    pub(crate) async fn stream(&mut self, bytes: usize) {
+        let more = pattern(bytes, self.steps);
+        self.overwrite(self.body.len() as u64, &more, Stability::Unstable).await;
+    }
+
     /// Appends `bytes`, uncommitted, a moment later than the last time; then everything is done that is due.
     async fn append(&mut self, bytes: usize) {
-        let more = pattern(bytes, self.steps);
-        let data = Bytes::from(more.clone());
-        let at = self.body.len() as u64;
-        self.fs.write(&root_user(), self.file, at, data, Stability::Unstable).await.unwrap();
-        self.body.extend(more);
+        self.stream(bytes).await;
         self.w.clock.advance_millis(i64::try_from(PACE_MS).unwrap());
         do_what_is_due(&self.w, &format!("beside{}", self.steps)).await;
         self.steps += 1;

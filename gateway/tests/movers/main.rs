@@ -36,6 +36,7 @@ mod stale;
 mod storm;
 mod subtree;
 mod swaps;
+mod turns;
 mod unreachable;
 mod upload;
 mod versions;
