@@ -2,8 +2,13 @@
 //!
 //! Clients may go on meanwhile. What a flush waits for is known by the sequence that listings are compared with: an
 //! operation is `born` with the oldest change that S3 may lack, be it one that another operation was about, and born
-//! again, with what has come since a publish was claimed, when S3 takes that. A file that is written on and on gets its turn by [`Job::Still`](super::Job::Still).
-use std::sync::{Arc, Weak};
+//! again, with what has come since a publish was claimed, when S3 takes that. An object that has the attributes with which
+//! its upload in parts was begun counts as of then. A file that is written on and on gets its turn by
+//! [`Job::Still`](super::Job::Still).
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+};
 
 use rusqlite::{Connection, params};
 
@@ -77,6 +82,28 @@ impl Awaited {
         for flush in &mut self.0 {
             flush.since = flush.since.min(now);
         }
+    }
+}
+
+/// Uploads in parts that are remembered. With more of them all are forgotten: a flush waits for one publish more then.
+const BEGUN_MAX: usize = 1024;
+
+/// How old the attributes are at most that objects of uploads in parts of this run will have: the sequence's value
+/// when the jobs were claimed that have begun them.
+#[derive(Debug, Default)]
+pub(super) struct Begun(HashMap<String, u64>);
+
+impl Begun {
+    pub(super) fn note(&mut self, upload_id: &str, since: u64) {
+        if self.0.len() >= BEGUN_MAX {
+            self.0.clear();
+        }
+        self.0.insert(upload_id.to_owned(), since);
+    }
+
+    /// Of an upload that is over; 0 if it is not known.
+    pub(super) fn take(&mut self, upload_id: &str) -> u64 {
+        self.0.remove(upload_id).unwrap_or(0)
     }
 }
 

@@ -43,6 +43,15 @@ pub(super) fn forget(db: &Connection, op: OpId) -> Result<(), CatalogError> {
     Ok(())
 }
 
+/// S3's id of the multipart upload of `op`, if it has one.
+pub(super) fn id_of(db: &Connection, op: OpId) -> Result<Option<String>, CatalogError> {
+    Ok(db
+        .prepare_cached("SELECT upload_id FROM journal WHERE op = ?1")?
+        .query_row([op.0], |row| row.get(0))
+        .optional()?
+        .flatten())
+}
+
 /// The multipart upload of `op`, if it has one.
 pub(super) fn of(db: &Connection, op: OpId) -> Result<Option<MultipartState>, CatalogError> {
     type Begun = (String, u64, String, Option<String>, bool);
@@ -123,7 +132,13 @@ impl Catalog {
                      WHERE op = ?1 AND kind = 0",
                 )?
                 .execute(params![op.0, upload_id, key.as_str(), version, tag, is_early])?;
-            if changed == 0 { Err(CatalogError::NoEntry) } else { Ok(()) }
+            if changed == 0 {
+                return Err(CatalogError::NoEntry);
+            }
+            // Its attributes are those of the file at the claim, or later.
+            let since = txn.state.claims.since(op);
+            txn.state.begun.note(&upload_id, since);
+            Ok(())
         })
         .await
     }

@@ -177,8 +177,16 @@ fn published(
         txn.db.prepare_cached("UPDATE inode SET dirty = 0 WHERE ino = ?1")?.execute([ino.0])?;
         return Ok(Finish::Clean);
     }
-    // Of bytes that an earlier attempt has sent, or at another key, nobody knows whether a flush waits for others.
-    let again = if is_whole && has_key { txn.state.claims.since(op) } else { 0 };
+    let begun = multipart::id_of(txn.db, op)?.map_or(0, |id| txn.state.begun.take(&id));
+    let again = match done.made {
+        // At another key nobody knows whether a flush waits for others.
+        _ if !has_key => 0,
+        Made::Whole | Made::Carrying => txn.state.claims.since(op),
+        // Its attributes are as old as its upload.
+        Made::Bytes => txn.state.claims.since(op).min(begun),
+        // Nor is it known of bytes that an earlier attempt has sent.
+        Made::Earlier { .. } => 0,
+    };
     let latest = txn.state.latest.of(done.now);
     multipart::forget(txn.db, op)?;
     match txn.state.claims.changed_since(op).filter(|_| done.made.is_of_claim()) {

@@ -5,7 +5,7 @@ use super::{
     due::{Due, of_op},
     early,
     error::CatalogError,
-    inode,
+    flush, inode,
     journal::NEVER,
     types::{Inode, Job, OpId},
     writer::Txn,
@@ -57,7 +57,8 @@ pub(super) fn give(txn: &mut Txn<'_>, due: &Due, ino: Ino) -> Result<Job, Catalo
     let key = if goes_ahead { early::key(txn, op, &inode)? } else { None };
     let goes_ahead = key.is_some();
     let keys = key.into_iter().map(|key| (share, key)).collect();
-    txn.state.claims.claim(op, keys, goes_ahead.then_some(ino), due.born);
+    let since = flush::seq(txn.db)?;
+    txn.state.claims.claim(op, keys, goes_ahead.then_some(ino), since);
     Ok(Job::Still { op, share, ino, is_free, goes_ahead })
 }
 

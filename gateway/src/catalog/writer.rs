@@ -18,7 +18,7 @@ use super::{
     dirty_log::{DirtyLog, Noted},
     epoch::Epoch,
     error::CatalogError,
-    flush::Awaited,
+    flush::{Awaited, Begun},
     held::Held,
     latest::Latest,
     rows::{Changes, Rows, Touched},
@@ -249,6 +249,8 @@ pub(super) struct WriterState {
     pub(super) offered: super::early::Offered,
     /// What a flush waits for.
     pub(super) awaited: Awaited,
+    /// Since when the uploads in parts go on.
+    pub(super) begun: Begun,
     /// Set by operations that make work for the movers.
     pub(super) journal_changed: bool,
 }

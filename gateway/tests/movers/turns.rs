@@ -2,13 +2,14 @@
 //! (semantics.md, "One file is one object").
 use bytes::Bytes;
 use gateway::{
+    clock::Clock,
     store::{
         StoreOp,
         fault::{Fault, FaultRule as PortRule, Gate},
     },
     vfs::{CreateHow, SetAttr, ShareFs, Stability},
 };
-use s3_store::{FaultAction, FaultRule};
+use s3_store::{FaultAction, FaultRule, Hold};
 
 use crate::{
     latest::{Appender, LATEST_MS, PACE_MS},
@@ -162,4 +163,31 @@ async fn a_turn_that_cannot_begin_fetches_nothing() {
     file.w.drain().await;
     assert!(file.w.object("p/x").body == file.body);
     assert_eq!(file.w.object("p/y").body, b"in the way"[..]);
+}
+
+/// Goal: a flush ends although each upload of a file goes ahead in part, and has attributes that follow later. Method: more
+/// is appended whenever an upload is about to be completed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_ends_though_each_upload_is_overtaken_by_more_than_a_turn_takes() {
+    let mut file = Appender::to(20 << 20).await;
+    let holds = [Hold::new(), Hold::new()];
+    for hold in holds.clone() {
+        let rule = FaultRule::new(FaultAction::Hold(hold)).operation("CompleteMultipartUpload");
+        file.w.s3.faults().add(rule.times(1));
+    }
+    file.stream(40 << 20).await;
+    let flush = file.w.catalog.hasten(file.w.clock.now()).await.unwrap();
+    file.w.wake();
+    holds[0].come(1).await;
+    file.stream(40 << 20).await;
+    let left = async || {
+        let served = [file.w.share.id];
+        file.w.catalog.left_of(&flush, &served).await.unwrap().operations
+    };
+    assert_eq!(left().await, 1);
+    holds[0].open();
+    file.w.until_by_now("the flush has ended", || async { left().await == 0 }).await;
+    holds[1].open();
+    drop(flush);
+    ends_well(&file).await;
 }
