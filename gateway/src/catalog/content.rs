@@ -245,10 +245,6 @@ impl Catalog {
                 (_, FileKind::Directory, None) => ObjectKey::new(inode::key_of(txn.db, &before)?),
                 (_, _, key) => key.clone(),
             };
-            let plain = match &object {
-                Some((_, attr)) => u8::from(attr.is_plain),
-                None => 0,
-            };
             let (stored, key) = match &object {
                 Some((stored, attr)) => {
                     txn.db
@@ -274,8 +270,7 @@ impl Catalog {
             };
             txn.db
                 .prepare_cached(
-                    "UPDATE inode SET needs_head = 0, etag = ?2, object_key = ?3, version_id = ?4,
-                         plain = ?5
+                    "UPDATE inode SET needs_head = 0, etag = ?2, object_key = ?3, version_id = ?4
                      WHERE ino = ?1",
                 )?
                 .execute(params![
@@ -283,7 +278,6 @@ impl Catalog {
                     stored.map(|stored| stored.etag.as_str()),
                     key.as_ref().map(ObjectKey::as_str),
                     stored.and_then(|stored| stored.version.as_ref()).map(VersionId::as_str),
-                    plain
                 ])?;
             inode::get(txn.db, ino)
         })

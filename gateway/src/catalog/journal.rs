@@ -313,24 +313,6 @@ impl Catalog {
         self.finish(op, Published { version, key, object, now, made }).await
     }
 
-    /// The same for an object that says, or may say, what another writer has said of the one that it is a copy
-    /// of.
-    ///
-    /// # Errors
-    /// As [`Catalog::finish_sync`].
-    pub async fn finish_carrying(
-        &self,
-        op: OpId,
-        version: u64,
-        key: &ObjectKey,
-        object: impl Into<Stored>,
-        now: Timestamp,
-    ) -> Result<Finish, CatalogError> {
-        let (key, object) = (key.clone(), object.into());
-        let made = Made::Carrying;
-        self.finish(op, Published { version, key, object, now, made }).await
-    }
-
     /// The same for an object that has the bytes of `version`, and attributes of an earlier one: they
     /// are published next, by a copy on the server.
     ///
@@ -534,8 +516,6 @@ struct Published {
 enum Made {
     /// Bytes and attributes.
     Whole,
-    /// These, and what another writer has said besides.
-    Carrying,
     /// Its bytes, and attributes of an earlier one.
     Bytes,
     /// Its attributes, and so many bytes of it or of a later one.
@@ -544,18 +524,7 @@ enum Made {
 
 /// Whether the object has the bytes that the file had when it was claimed.
 fn is_of_claim(made: Made) -> bool {
-    matches!(made, Made::Whole | Made::Carrying | Made::Bytes)
-}
-
-impl Made {
-    /// Whether the object says nothing but what the gateway says of the file.
-    fn is_plain(self) -> bool {
-        match self {
-            Self::Whole | Self::Bytes => true,
-            // What an earlier attempt has made may have been a copy of another writer's.
-            Self::Carrying | Self::Earlier { .. } => false,
-        }
-    }
+    matches!(made, Made::Whole | Made::Bytes)
 }
 
 fn published(
@@ -574,7 +543,7 @@ fn published(
     txn.db
         .prepare_cached(
             "UPDATE inode SET object_key = ?2, etag = ?3, synced_version = ?4, synced_seq = ?5,
-                 needs_head = 0, version_id = ?6, plain = ?7, defaulted = 0
+                 needs_head = 0, version_id = ?6, defaulted = 0
              WHERE ino = ?1",
         )?
         .execute(params![
@@ -584,14 +553,13 @@ fn published(
             done.version,
             seq,
             done.object.version.as_ref().map(VersionId::as_str),
-            if done.made.is_plain() { seq } else { 0 }
         ])?;
     let has_version =
         before.version == done.version || essential::is_left_out(Step::FinishVersionCheck);
     let has_key = inode::key_of(txn.db, &before)? == done.key.as_str();
     let current = has_version && !before.writing && has_key;
     let (is_whole, same_to) = match done.made {
-        Made::Whole | Made::Carrying => (true, 0),
+        Made::Whole => (true, 0),
         Made::Bytes => (false, 0),
         Made::Earlier { size } => (false, multipart::taken_to(txn.db, op)?.min(size)),
     };

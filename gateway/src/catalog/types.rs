@@ -59,9 +59,6 @@ pub struct Inode {
     pub object_key: Option<ObjectKey>,
     /// Whether mode, owner and times are defaults from a listing; HEAD tells the real ones.
     pub needs_head: bool,
-    /// Whether the object that `etag` is of is known to say nothing but what this row says: a copy of it needs no
-    /// question.
-    pub is_plain: bool,
     /// When the directory was last listed to its end.
     pub listed_at: Option<Timestamp>,
     /// Directories in it that are known.
@@ -387,8 +384,6 @@ pub struct HeadAttr {
     pub mtime: Timestamp,
     /// Whether the object says mode and owner, and nothing of them is the share's default.
     pub is_told: bool,
-    /// Whether its writer has named nothing else that a copy would have to say too.
-    pub is_plain: bool,
 }
 
 /// What a name in a listing stands for.
@@ -559,7 +554,7 @@ pub struct RenameProgress {
     pub to: Option<String>,
     /// Objects found to move so far.
     pub objects: u64,
-    /// Of those, objects of which nothing but the listing was known: S3 is asked for their metadata first.
+    /// Of those, objects that S3 is asked about before they are copied.
     pub asked: u64,
     /// Whether these are all.
     pub all_found: bool,

@@ -96,7 +96,6 @@ pub fn to_attr(
         uid: uid.unwrap_or(defaults.uid),
         gid: gid.unwrap_or(defaults.gid),
         is_told: mode.is_some() && uid.is_some() && gid.is_some(),
-        is_plain: false,
         atime: first(user, &["file-atime", "atime"], time).unwrap_or(mtime),
         mtime,
     }

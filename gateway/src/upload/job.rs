@@ -175,21 +175,15 @@ impl Tools {
 
     async fn sync(&self, job: SyncJob) -> Result<(), JobError> {
         match publish(self, &job).await? {
-            Outcome::Published(Sent { object, is_whole, upload, carries }) => {
+            Outcome::Published(Sent { object, is_whole, upload }) => {
                 self.share.health.answered(Right::Write);
                 self.only(&job, upload).await?;
                 let (now, version) = (self.clock.now(), job.inode.version);
                 let (op, key) = (job.op, &job.key);
-                let end = match (is_whole, carries) {
-                    (true, false) => {
-                        self.catalog.finish_sync(op, version, key, object, now).await?
-                    }
-                    (true, true) => {
-                        self.catalog.finish_carrying(op, version, key, object, now).await?
-                    }
-                    (false, _) => {
-                        self.catalog.finish_content(op, version, key, object, now).await?
-                    }
+                let end = if is_whole {
+                    self.catalog.finish_sync(op, version, key, object, now).await?
+                } else {
+                    self.catalog.finish_content(op, version, key, object, now).await?
                 };
                 failpoint::passed(Point::UploadAfterFinish);
                 if end == Finish::Clean {

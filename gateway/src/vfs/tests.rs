@@ -120,7 +120,6 @@ impl Source for FakeSource {
             atime: row.atime,
             mtime: row.mtime,
             is_told: true,
-            is_plain: true,
         };
         let object = row.etag.clone().map(|etag| (etag.into(), attr));
         self.catalog.apply_head(ino, object).await?;

@@ -238,15 +238,7 @@ async fn a_directory_learns_of_its_marker_from_its_own_listing_or_from_head() {
     let with_marker = ListedPage { marker: Some(tag("m")), ..page(&[]) };
     f.catalog.merge_listing_page(&mut token, with_marker).await.unwrap();
     f.catalog.finish_listing(token, at(90)).await.unwrap();
-    let attr = HeadAttr {
-        mode: 0o750,
-        uid: 3,
-        gid: 4,
-        atime: at(1),
-        mtime: at(2),
-        is_told: true,
-        is_plain: true,
-    };
+    let attr = HeadAttr { mode: 0o750, uid: 3, gid: 4, atime: at(1), mtime: at(2), is_told: true };
     assert!(matches!(
         f.catalog.apply_head(dir.ino, Some((tag("other").into(), attr))).await,
         Err(CatalogError::Changed)
