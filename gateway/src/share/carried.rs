@@ -82,6 +82,7 @@ mod tests {
             user: user.iter().map(owned).collect(),
             content_type: Some(content_type.to_owned()),
             headers: ObjectHeaders::default(),
+            unsayable: Vec::new(),
         }
     }
 

@@ -176,10 +176,14 @@ pub(super) fn take_along(
     options: &mut PutOptions,
 ) {
     let carried = Carried::of(head, kind, from, tools.share.settings.guess_mime_type);
-    let left_out = carried.put_into(options);
-    if !left_out.is_empty() {
-        let names = left_out.join(", ");
+    let no_room = carried.put_into(options);
+    if !no_room.is_empty() {
+        let names = no_room.join(", ");
         tracing::warn!(key = %from, "S3 takes 2 KB of metadata: of its writer's these are left out: {names}");
+    }
+    if !head.unsayable.is_empty() {
+        let names = head.unsayable.join(", ");
+        tracing::warn!(key = %from, "of what its writer has said, what is not in ASCII is left out: {names}");
     }
 }
 
