@@ -2,7 +2,7 @@
 use rusqlite::params;
 
 use super::{
-    Catalog, carried, changed, disk, done,
+    Catalog, carried, changed, defaults, disk, done,
     error::CatalogError,
     inode, journal, range, sums,
     types::{AttrChange, DurableBytes, HeadAttr, Inode, Stamp, WriteCommit},
@@ -247,6 +247,8 @@ impl Catalog {
             };
             let (stored, key) = match &object {
                 Some((stored, attr)) => {
+                    let defaults = defaults::in_force(txn.db, before.share, attr.defaults)?;
+                    let (mode, uid, gid) = attr.filled(before.kind, defaults);
                     txn.db
                         .prepare_cached(
                             "UPDATE inode SET mode = ?2, uid = ?3, gid = ?4, defaulted = NOT ?8,
@@ -256,13 +258,13 @@ impl Catalog {
                         )?
                         .execute(params![
                             ino.0,
-                            attr.mode,
-                            attr.uid,
-                            attr.gid,
+                            mode,
+                            uid,
+                            gid,
                             attr.atime.as_nanos(),
                             attr.mtime.as_nanos(),
                             before.content_dirty,
-                            attr.is_told
+                            attr.is_told()
                         ])?;
                     (Some(stored), key)
                 }
