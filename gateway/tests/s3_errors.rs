@@ -34,10 +34,10 @@ impl Drop for Canned {
 }
 
 impl Canned {
-    async fn new(reply: String) -> Self {
+    async fn new(reply: impl Into<Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let reply: Arc<str> = reply.into();
+        let reply: Arc<[u8]> = reply.into().into();
         let serving = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(answer(stream, Arc::clone(&reply)));
@@ -61,7 +61,7 @@ impl Canned {
 }
 
 /// Reads a request to the end of its body, answers, closes.
-async fn answer(mut stream: TcpStream, reply: Arc<str>) {
+async fn answer(mut stream: TcpStream, reply: Arc<[u8]>) {
     let mut request = Vec::new();
     let mut buffer = [0; 16 << 10];
     while !is_whole(&request) {
@@ -71,7 +71,7 @@ async fn answer(mut stream: TcpStream, reply: Arc<str>) {
         }
     }
     // A client that has gone away is none of the server's business.
-    stream.write_all(reply.as_bytes()).await.ok();
+    stream.write_all(&reply).await.ok();
     stream.shutdown().await.ok();
 }
 
@@ -280,4 +280,30 @@ async fn what_is_not_http_or_not_there_is_unavailable() {
     let gone = Canned::new(String::new()).await;
     gone.serving.abort();
     assert!(put(&gone).await.kind.is_retryable());
+}
+
+/// What others have named of an object in whatever bytes keeps nobody from it, and what a copy of it could not say is
+/// told apart (semantics.md, "One file is one object").
+#[tokio::test]
+async fn what_no_request_can_say_again_is_left_out_of_what_head_tells() {
+    let headers = [
+        &b"etag: \"e\"\r\nlast-modified: Wed, 01 Jan 2025 00:00:00 GMT\r\n"[..],
+        b"x-amz-meta-plain: a b\tc\r\n",
+        // As UTF-8, and as ISO 8859-1.
+        b"x-amz-meta-utf8: caf\xc3\xa9\r\nx-amz-meta-latin: caf\xe9\r\n",
+        b"content-disposition: attachment; filename=\"caf\xe9\"\r\n",
+        b"content-encoding: aws-chunked,gzip\r\ncontent-language: fr\r\n",
+    ];
+    let headers = headers.concat();
+    let reply = [b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n", &headers[..]];
+    let canned = Canned::new([&reply.concat()[..], b"\r\n"].concat()).await;
+    let head = canned.bucket().head(&key()).await.unwrap();
+    let user: Vec<_> = head.user.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+    assert_eq!(user, [("plain", "a b\tc")]);
+    assert_eq!(head.headers.content_encoding.as_deref(), Some("gzip"));
+    assert_eq!(head.headers.content_language.as_deref(), Some("fr"));
+    assert_eq!(head.headers.content_disposition, None);
+    let mut unsayable = head.unsayable;
+    unsayable.sort_unstable();
+    assert_eq!(unsayable, ["content-disposition", "latin", "utf8"]);
 }

@@ -130,7 +130,7 @@ pub struct RenameStatus {
     pub all_found: bool,
     /// Objects that still wait for their copy; 100,000 stands for that many or more.
     pub objects_left: u64,
-    /// What the whole move costs in requests: a copy and a deletion for each object found.
+    /// What the whole move costs in requests: a question, a copy and a deletion for each object found.
     pub requests: u64,
 }
 

@@ -6,7 +6,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    Catalog, changed, claim, depth,
+    Catalog, changed, claim, defaults, depth,
     error::CatalogError,
     inode,
     journal::{self, Deletion, NEVER},
@@ -67,7 +67,8 @@ impl Catalog {
             if let Some(there) = aside.there.as_ref().filter(stays)
                 && claim::other_owner(txn.db, inode.share, &key, ino)?.is_none()
             {
-                let (seq, defaults, now) = (journal::next_seq(txn.db)?, aside.defaults, aside.now);
+                let (seq, now) = (journal::next_seq(txn.db)?, aside.now);
+                let defaults = defaults::in_force(txn.db, inode.share, aside.defaults)?;
                 let dir = inode::get(txn.db, inode.parent)?;
                 let new = listing::New { dir: &dir, seq, defaults, now };
                 let name = (inode.name.as_str(), inode.key_part.as_deref());

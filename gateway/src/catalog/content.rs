@@ -2,7 +2,7 @@
 use rusqlite::params;
 
 use super::{
-    Catalog, carried, changed, disk, done,
+    Catalog, carried, changed, defaults, disk, done,
     error::CatalogError,
     inode, journal, range, sums,
     types::{AttrChange, DurableBytes, HeadAttr, Inode, Stamp, WriteCommit},
@@ -245,12 +245,10 @@ impl Catalog {
                 (_, FileKind::Directory, None) => ObjectKey::new(inode::key_of(txn.db, &before)?),
                 (_, _, key) => key.clone(),
             };
-            let plain = match &object {
-                Some((_, attr)) => u8::from(attr.is_plain),
-                None => 0,
-            };
             let (stored, key) = match &object {
                 Some((stored, attr)) => {
+                    let defaults = defaults::in_force(txn.db, before.share, attr.defaults)?;
+                    let (mode, uid, gid) = attr.filled(before.kind, defaults);
                     txn.db
                         .prepare_cached(
                             "UPDATE inode SET mode = ?2, uid = ?3, gid = ?4, defaulted = NOT ?8,
@@ -260,13 +258,13 @@ impl Catalog {
                         )?
                         .execute(params![
                             ino.0,
-                            attr.mode,
-                            attr.uid,
-                            attr.gid,
+                            mode,
+                            uid,
+                            gid,
                             attr.atime.as_nanos(),
                             attr.mtime.as_nanos(),
                             before.content_dirty,
-                            attr.is_told
+                            attr.is_told()
                         ])?;
                     (Some(stored), key)
                 }
@@ -274,8 +272,7 @@ impl Catalog {
             };
             txn.db
                 .prepare_cached(
-                    "UPDATE inode SET needs_head = 0, etag = ?2, object_key = ?3, version_id = ?4,
-                         plain = ?5
+                    "UPDATE inode SET needs_head = 0, etag = ?2, object_key = ?3, version_id = ?4
                      WHERE ino = ?1",
                 )?
                 .execute(params![
@@ -283,7 +280,6 @@ impl Catalog {
                     stored.map(|stored| stored.etag.as_str()),
                     key.as_ref().map(ObjectKey::as_str),
                     stored.and_then(|stored| stored.version.as_ref()).map(VersionId::as_str),
-                    plain
                 ])?;
             inode::get(txn.db, ino)
         })

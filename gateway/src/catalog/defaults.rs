@@ -3,7 +3,7 @@
 //!
 //! Rows that nobody has asked S3 about, and directories without an object, are given the new ones. A row whose object
 //! told some of its attributes and not others is asked about anew when somebody wants to know.
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Catalog, error::CatalogError, types::ListDefaults};
 use crate::{clock::Timestamp, ids::ShareId};
@@ -15,6 +15,30 @@ const STEP_ROWS: usize = 1000;
 fn text(defaults: ListDefaults) -> String {
     let ListDefaults { file_mode, directory_mode, uid, gid } = defaults;
     format!("{file_mode:o} {directory_mode:o} {uid} {gid}")
+}
+
+/// The same read again.
+fn parse(text: &str) -> Option<ListDefaults> {
+    let mut words = text.split(' ');
+    let mut mode = || u32::from_str_radix(words.next()?, 8).ok();
+    let (file_mode, directory_mode) = (mode()?, mode()?);
+    let mut number = || words.next()?.parse().ok();
+    Some(ListDefaults { file_mode, directory_mode, uid: number()?, gid: number()? })
+}
+
+/// The defaults that rows of `share` are to have by now. Whoever lists or asks S3 `believed` in those of when that began:
+/// the settings may have changed since, and a row that comes behind [`Catalog::give_defaults`] would keep the old ones.
+pub(super) fn in_force(
+    db: &Connection,
+    share: ShareId,
+    believed: ListDefaults,
+) -> Result<ListDefaults, CatalogError> {
+    let wanted: Option<String> = db
+        .prepare_cached("SELECT defaults FROM share WHERE id = ?1")?
+        .query_row([share.0], |row| row.get(0))?;
+    let Some(wanted) = wanted else { return Ok(believed) };
+    let wrong = || CatalogError::Corrupt(format!("the defaults of share {}: {wanted:?}", share.0));
+    parse(&wanted).ok_or_else(wrong)
 }
 
 impl Catalog {

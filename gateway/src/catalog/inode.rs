@@ -15,7 +15,7 @@ macro_rules! columns {
     () => {
         "ino, share, parent, name, kind, mode, uid, gid, size, atime, mtime, ctime, target, \
          verifier, dirty, version, content_version, synced_version, writing, etag, object_key, \
-         needs_head, listed_at, subdirectories, key_part, plain <> 0"
+         needs_head, listed_at, subdirectories, key_part"
     };
 }
 pub(super) use columns;
@@ -69,7 +69,6 @@ pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Inode> {
         listed_at: row.get::<_, Option<i64>>(22)?.map(Timestamp::from_nanos),
         subdirectories: row.get(23)?,
         key_part: row.get(24)?,
-        is_plain: row.get(25)?,
     })
 }
 

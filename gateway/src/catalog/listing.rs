@@ -7,7 +7,7 @@
 use rusqlite::{Connection, params};
 
 use super::{
-    Catalog, alias, depth,
+    Catalog, alias, defaults, depth,
     error::CatalogError,
     inode, journal, namespace,
     range::{self, ChangedObject, replace_object},
@@ -78,7 +78,7 @@ impl Catalog {
                     dir: &dir,
                     prefix: &prefix,
                     seq,
-                    defaults: page.defaults,
+                    defaults: defaults::in_force(txn.db, dir.share, page.defaults)?,
                     beside: page.beside,
                     now: page.now,
                 };

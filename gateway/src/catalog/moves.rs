@@ -103,7 +103,7 @@ fn walk_on(
             continue;
         }
         found += 1;
-        asked += u64::from(inode.needs_head || !inode.is_plain);
+        asked += u64::from(inode.needs_head || !inode.content_dirty);
         if !has_sync(txn.db, inode.ino)? {
             mark_dirty(txn, inode.ino, Touches::Metadata, now)?;
         }

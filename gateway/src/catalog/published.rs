@@ -37,8 +37,6 @@ pub struct Published {
 pub enum Made {
     /// Bytes and attributes.
     Whole,
-    /// These, and what another writer has said, or may have said, of the one that it is a copy of.
-    Carrying,
     /// Its bytes, and attributes of an earlier one: they are published next, by a copy on the server.
     Bytes,
     /// Its attributes, and so many bytes of it or of a later one.
@@ -49,18 +47,9 @@ pub enum Made {
 }
 
 impl Made {
-    /// Whether the object says nothing but what the gateway says of the file.
-    fn is_plain(self) -> bool {
-        match self {
-            Self::Whole | Self::Bytes => true,
-            // What an earlier attempt has made may have been a copy of another writer's.
-            Self::Carrying | Self::Earlier { .. } => false,
-        }
-    }
-
     /// Whether the object has the bytes that the file had when it was claimed.
     fn is_of_claim(self) -> bool {
-        matches!(self, Self::Whole | Self::Carrying | Self::Bytes)
+        matches!(self, Self::Whole | Self::Bytes)
     }
 }
 
@@ -150,7 +139,7 @@ fn published(
     txn.db
         .prepare_cached(
             "UPDATE inode SET object_key = ?2, etag = ?3, synced_version = ?4, synced_seq = ?5,
-                 needs_head = 0, version_id = ?6, plain = ?7, defaulted = 0
+                 needs_head = 0, version_id = ?6, defaulted = 0
              WHERE ino = ?1",
         )?
         .execute(params![
@@ -160,14 +149,13 @@ fn published(
             done.version,
             seq,
             done.object.version.as_ref().map(VersionId::as_str),
-            if done.made.is_plain() { seq } else { 0 }
         ])?;
     let has_version =
         before.version == done.version || essential::is_left_out(Step::FinishVersionCheck);
     let has_key = inode::key_of(txn.db, &before)? == done.key.as_str();
     let current = has_version && !before.writing && has_key;
     let (is_whole, same_to) = match done.made {
-        Made::Whole | Made::Carrying => (true, 0),
+        Made::Whole => (true, 0),
         Made::Bytes => (false, 0),
         Made::Earlier { size } => (false, multipart::taken_to(txn.db, op)?.min(size)),
     };
@@ -181,7 +169,7 @@ fn published(
     let again = match done.made {
         // At another key nobody knows whether a flush waits for others.
         _ if !has_key => 0,
-        Made::Whole | Made::Carrying => txn.state.claims.since(op),
+        Made::Whole => txn.state.claims.since(op),
         // Its attributes are as old as its upload.
         Made::Bytes => txn.state.claims.since(op).min(begun),
         // Nor is it known of bytes that an earlier attempt has sent.

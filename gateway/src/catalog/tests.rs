@@ -2,6 +2,7 @@
 mod aliases;
 mod claiming;
 mod committing;
+mod defaults;
 mod depth;
 mod failing;
 mod listing;

@@ -59,9 +59,6 @@ pub struct Inode {
     pub object_key: Option<ObjectKey>,
     /// Whether mode, owner and times are defaults from a listing; HEAD tells the real ones.
     pub needs_head: bool,
-    /// Whether the object that `etag` is of is known to say nothing but what this row says: a copy of it needs no
-    /// question.
-    pub is_plain: bool,
     /// When the directory was last listed to its end.
     pub listed_at: Option<Timestamp>,
     /// Directories in it that are known.
@@ -378,19 +375,33 @@ pub enum Finish {
     Removed,
 }
 
-/// Attributes from an object's metadata.
+/// Attributes from an object's metadata; what that does not say is the share's default.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "POSIX names")]
 pub struct HeadAttr {
-    pub mode: u32,
-    pub uid: u32,
-    pub gid: u32,
+    pub mode: Option<u32>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
     pub atime: Timestamp,
     pub mtime: Timestamp,
+    /// The share's, as whoever asked believes them to be.
+    pub defaults: ListDefaults,
+}
+
+impl HeadAttr {
     /// Whether the object says mode and owner, and nothing of them is the share's default.
-    pub is_told: bool,
-    /// Whether its writer has named nothing else that a copy would have to say too.
-    pub is_plain: bool,
+    pub fn is_told(&self) -> bool {
+        self.mode.is_some() && self.uid.is_some() && self.gid.is_some()
+    }
+
+    /// Mode, owner and group of a file of this kind in a share with these defaults.
+    pub fn filled(&self, kind: FileKind, defaults: ListDefaults) -> (u32, u32, u32) {
+        (
+            self.mode.unwrap_or(defaults.mode(kind)),
+            self.uid.unwrap_or(defaults.uid),
+            self.gid.unwrap_or(defaults.gid),
+        )
+    }
 }
 
 /// What a name in a listing stands for.
@@ -421,13 +432,23 @@ pub struct ListedEntry {
 }
 
 /// Attributes of what has no metadata yet.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "POSIX names")]
 pub struct ListDefaults {
     pub file_mode: u32,
     pub directory_mode: u32,
     pub uid: u32,
     pub gid: u32,
+}
+
+impl ListDefaults {
+    /// The mode of files of this kind.
+    pub fn mode(&self, kind: FileKind) -> u32 {
+        match kind {
+            FileKind::Directory => self.directory_mode,
+            FileKind::File | FileKind::Symlink => self.file_mode,
+        }
+    }
 }
 
 /// One page of a directory's listing. Pages come in any order; a name at most once, except that a
@@ -438,7 +459,7 @@ pub struct ListedPage {
     pub entries: Vec<ListedEntry>,
     /// The directory's own marker object (key = the prefix), if this page has it.
     pub marker: Option<ETag>,
-    /// Attributes of new entries.
+    /// Attributes of new entries, as whoever lists believes them to be.
     pub defaults: ListDefaults,
     /// The alias of an object whose name a directory has.
     pub beside: fn(&str) -> String,
@@ -561,7 +582,7 @@ pub struct RenameProgress {
     pub to: Option<String>,
     /// Objects found to move so far.
     pub objects: u64,
-    /// Of those, objects of which nothing but the listing was known: S3 is asked for their metadata first.
+    /// Of those, objects that S3 is asked about before they are copied.
     pub asked: u64,
     /// Whether these are all.
     pub all_found: bool,

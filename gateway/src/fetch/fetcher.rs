@@ -86,7 +86,7 @@ impl From<CacheError> for FetchError {
 /// Fetches for one share. Cloning gives another handle to the same fetcher.
 #[derive(Clone, Debug)]
 pub struct Fetcher {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 /// What a fetcher works with.

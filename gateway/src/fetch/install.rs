@@ -203,29 +203,4 @@ impl Inner {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MIB: u64 = 1 << 20;
-
-    fn arrive(arrivals: &Arrivals, object: &(Ino, ETag), at: u64) {
-        let (done, _) = oneshot::channel();
-        let arrived = Arrived { hull: at..at + MIB, bytes: Bytes::new(), done };
-        arrivals.push(object.clone(), arrived);
-    }
-
-    #[test]
-    fn what_has_come_of_an_object_goes_together_up_to_a_bound() {
-        let (arrivals, tag) = (Arrivals::default(), ETag::new("a"));
-        let (object, other) = ((Ino(16), tag.clone()), (Ino(17), tag));
-        (0..20).for_each(|number| arrive(&arrivals, &object, number * MIB));
-        arrive(&arrivals, &other, 0);
-        let starts = |taken: Vec<Arrived>| {
-            taken.iter().map(|arrived| arrived.hull.start / MIB).collect::<Vec<_>>()
-        };
-        assert_eq!(starts(arrivals.take(&object)), (0..16).collect::<Vec<_>>());
-        assert_eq!(starts(arrivals.take(&object)), (16..20).collect::<Vec<_>>());
-        assert_eq!(starts(arrivals.take(&object)), Vec::<u64>::new());
-        assert_eq!(starts(arrivals.take(&other)), [0]);
-    }
-}
+mod tests;

@@ -63,7 +63,7 @@ impl Refresher {
             Err(RefreshError::Store(error)) if error.kind == StoreErrorKind::Changed => {}
             taken => taken?,
         }
-        Ok(self.took(&inode, &key, head).await?)
+        Ok(self.took(&inode, head).await?)
     }
 
     /// Takes an entry for the symlink that its object is, or for a file, if it was a symlink before.
@@ -81,13 +81,8 @@ impl Refresher {
         Ok(self.inner.catalog.take_link(inode.ino, &head.etag, target).await?)
     }
 
-    async fn took(
-        &self,
-        inode: &Inode,
-        key: &ObjectKey,
-        head: ObjectMeta,
-    ) -> Result<(), CatalogError> {
-        let attr = self.inner.share.attr_of(&head, inode.kind, key);
+    async fn took(&self, inode: &Inode, head: ObjectMeta) -> Result<(), CatalogError> {
+        let attr = self.inner.share.attr_of(&head, inode.kind);
         match self.inner.catalog.apply_head(inode.ino, Some((head.stored(), attr))).await {
             Err(CatalogError::Changed) => {
                 if let Some(was) = &inode.etag {

@@ -81,24 +81,17 @@ pub fn to_attr(
     last_modified: Timestamp,
 ) -> HeadAttr {
     let ours = user.contains_key(GENERATION);
-    let default_mode = match kind {
-        FileKind::Directory => defaults.directory_mode,
-        FileKind::File | FileKind::Symlink => defaults.file_mode,
-    };
     let mode = st_mode(user)
         .filter(|mode| is_of_kind(*mode, kind))
         .map(|mode| mode & if ours { OWN_MODE_MASK } else { FOREIGN_MODE_MASK });
     let mtime = first(user, &["file-mtime", "mtime"], time).unwrap_or(last_modified);
-    let uid = first(user, &["file-owner", "uid"], owner);
-    let gid = first(user, &["file-group", "gid"], owner);
     HeadAttr {
-        mode: mode.unwrap_or(default_mode),
-        uid: uid.unwrap_or(defaults.uid),
-        gid: gid.unwrap_or(defaults.gid),
-        is_told: mode.is_some() && uid.is_some() && gid.is_some(),
-        is_plain: false,
+        mode,
+        uid: first(user, &["file-owner", "uid"], owner),
+        gid: first(user, &["file-group", "gid"], owner),
         atime: first(user, &["file-atime", "atime"], time).unwrap_or(mtime),
         mtime,
+        defaults,
     }
 }
 

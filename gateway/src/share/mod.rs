@@ -87,11 +87,9 @@ impl Share {
         Ok(page.objects.iter().any(|listed| listed.key == key.as_str()))
     }
 
-    /// What the object `head` at `key` says of a file of this kind; what it does not say is the share's.
-    pub fn attr_of(&self, head: &ObjectMeta, kind: FileKind, key: &ObjectKey) -> HeadAttr {
-        let attr = metadata::to_attr(&head.user, kind, self.defaults(), head.last_modified);
-        let carried = Carried::of(head, kind, key, self.settings.guess_mime_type);
-        HeadAttr { is_plain: carried.is_empty(), ..attr }
+    /// What the object `head` says of a file of this kind; what it does not say is the share's.
+    pub fn attr_of(&self, head: &ObjectMeta, kind: FileKind) -> HeadAttr {
+        metadata::to_attr(&head.user, kind, self.defaults(), head.last_modified)
     }
 
     /// How the object of `inode` is stored: metadata, type and class (I11).

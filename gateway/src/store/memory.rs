@@ -173,6 +173,7 @@ impl ObjectStore for MemoryStore {
             user: found.options.user.clone(),
             content_type: found.options.content_type.clone(),
             headers: found.options.headers.clone(),
+            unsayable: Vec::new(),
         })
     }
 

@@ -59,6 +59,9 @@ pub struct ObjectMeta {
     pub content_type: Option<String>,
     /// What else its writer has named.
     pub headers: ObjectHeaders,
+    /// Names of what its writer has said in bytes that no request says again: anything but visible ASCII, spaces and
+    /// tabs (RFC 9110 §5.5). It is in none of the fields before.
+    pub unsayable: Vec<String>,
 }
 
 /// Headers that S3 keeps with an object for whoever gets it, and that say nothing to the gateway (S3 PutObject).

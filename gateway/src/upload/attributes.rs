@@ -57,7 +57,7 @@ pub(super) async fn ask(tools: &Tools, job: &SyncJob) -> Result<Asked, JobError>
         Form::File => Some(None),
         Form::Link(target) => Some(Some(target)),
     };
-    let attr = tools.share.attr_of(&head, inode.kind, from);
+    let attr = tools.share.attr_of(&head, inode.kind);
     let noted = async {
         if let Some(target) = target {
             tools.catalog.take_link(inode.ino, &head.etag, target).await?;

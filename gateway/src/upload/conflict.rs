@@ -132,6 +132,7 @@ mod tests {
             user: UserMeta::from([("note".to_owned(), note.to_owned())]),
             content_type: None,
             headers: ObjectHeaders::default(),
+            unsayable: Vec::new(),
         }
     }
 

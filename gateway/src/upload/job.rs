@@ -177,15 +177,11 @@ impl Tools {
 
     async fn sync(&self, job: SyncJob) -> Result<(), JobError> {
         match publish(self, &job).await? {
-            Outcome::Published(Sent { object, is_whole, upload, carries }) => {
+            Outcome::Published(Sent { object, is_whole, upload }) => {
                 self.share.health.answered(Right::Write);
                 self.only(&job, upload).await?;
                 let (now, version) = (self.clock.now(), job.inode.version);
-                let made = match (is_whole, carries) {
-                    (true, false) => Made::Whole,
-                    (true, true) => Made::Carrying,
-                    (false, _) => Made::Bytes,
-                };
+                let made = if is_whole { Made::Whole } else { Made::Bytes };
                 let done = Published { version, key: job.key.clone(), object, now, made };
                 let end = self.catalog.finish(job.op, done).await?;
                 failpoint::passed(Point::UploadAfterFinish);

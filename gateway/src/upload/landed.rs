@@ -90,8 +90,7 @@ fn of_upload(job: &SyncJob, head: &ObjectMeta, upload: &MultipartState) -> Outco
 
 /// The object `head`, made by an attempt before, or by the one under way.
 fn found(head: &ObjectMeta, is_whole: bool, upload: Option<String>) -> Sent {
-    // What the attempt knew of the object that it copied, if it did, nobody knows any more.
-    Sent { object: head.stored(), is_whole, upload, carries: true }
+    Sent { object: head.stored(), is_whole, upload }
 }
 
 fn earlier(head: &ObjectMeta, version: u64, upload: Option<String>) -> Outcome {

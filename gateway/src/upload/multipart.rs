@@ -79,7 +79,7 @@ pub(super) async fn send(
         // Attributes are those that the upload was begun with.
         Ok(object) => {
             let is_whole = state.is_whole(job.inode.version);
-            Ok(Sent { object, is_whole, upload: Some(state.upload_id), carries: false })
+            Ok(Sent { object, is_whole, upload: Some(state.upload_id) })
         }
         Err(error) => {
             let error = match error {

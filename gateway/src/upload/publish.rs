@@ -52,13 +52,11 @@ pub(super) struct Sent {
     pub(super) is_whole: bool,
     /// The upload in parts that has made it; `None`: it was one request.
     pub(super) upload: Option<String>,
-    /// Whether it says what another writer has said of the one that it is a copy of, or may do so.
-    pub(super) carries: bool,
 }
 
 impl Sent {
     fn whole(object: Stored) -> Self {
-        Self { object, is_whole: true, upload: None, carries: false }
+        Self { object, is_whole: true, upload: None }
     }
 }
 
@@ -86,9 +84,9 @@ pub(super) async fn publish(tools: &Tools, job: &SyncJob) -> Result<Outcome, Job
         (job, None)
     };
     let mut options = tools.share.put_options(&job.inode);
-    let carries = carry(tools, job, head, &mut options).await?;
+    carry(tools, job, head, &mut options).await?;
     match send(tools, job, &options).await {
-        Ok(sent) => Ok(Outcome::Published(Sent { carries, ..sent })),
+        Ok(sent) => Ok(Outcome::Published(sent)),
         Err(JobError::Store(error)) if is_condition(&error) => {
             settle(tools, job, &options, error).await
         }
@@ -141,50 +139,52 @@ pub(super) fn source(job: &SyncJob) -> Option<(&ObjectKey, &ETag)> {
     }
 }
 
-/// Has the object say what the one says that it is to be a copy of, if that is another writer's (HeadObject, unless
-/// `head` is known or it is known to say nothing). Answers whether it does.
+/// Has the object say what the one says that it is to be a copy of (HeadObject, unless `head` is known).
+///
+/// Asked before each copy, also of an object that was made here: others change what it says in place, by a copy onto
+/// itself, and neither its tag nor anything else that the copy could have for a condition tells of that.
 async fn carry(
     tools: &Tools,
     job: &SyncJob,
     head: Option<ObjectMeta>,
     options: &mut PutOptions,
-) -> Result<bool, StoreError> {
+) -> Result<(), StoreError> {
     let inode = &job.inode;
     let from = match inode.kind {
         FileKind::Directory => before(job),
         FileKind::File | FileKind::Symlink if inode.content_dirty => None,
         FileKind::File | FileKind::Symlink => source(job),
     };
-    let Some((from, etag)) = from else { return Ok(false) };
-    let is_own = inode.object_key.as_ref() == Some(from) && inode.etag.as_ref() == Some(etag);
-    if is_own && inode.is_plain {
-        return Ok(false);
-    }
+    let Some((from, etag)) = from else { return Ok(()) };
     let head = match head {
         Some(head) => Some(head),
         None => glance(tools, from).await?.ok(),
     };
     // Of another one its condition tells.
-    let Some(head) = head.filter(|head| head.etag == *etag) else { return Ok(false) };
-    Ok(take_along(tools, &head, inode.kind, from, options))
+    if let Some(head) = head.filter(|head| head.etag == *etag) {
+        take_along(tools, &head, inode.kind, from, options);
+    }
+    Ok(())
 }
 
-/// Has a copy of `head` say what that says besides attributes. Answers whether it says anything.
+/// Has a copy of `head` say what that says besides attributes.
 pub(super) fn take_along(
     tools: &Tools,
     head: &ObjectMeta,
     kind: FileKind,
     from: &ObjectKey,
     options: &mut PutOptions,
-) -> bool {
+) {
     let carried = Carried::of(head, kind, from, tools.share.settings.guess_mime_type);
-    let carries = !carried.is_empty();
-    let left_out = carried.put_into(options);
-    if !left_out.is_empty() {
-        let names = left_out.join(", ");
+    let no_room = carried.put_into(options);
+    if !no_room.is_empty() {
+        let names = no_room.join(", ");
         tracing::warn!(key = %from, "S3 takes 2 KB of metadata: of its writer's these are left out: {names}");
     }
-    carries
+    if !head.unsayable.is_empty() {
+        let names = head.unsayable.join(", ");
+        tracing::warn!(key = %from, "of what its writer has said, what is not in ASCII is left out: {names}");
+    }
 }
 
 /// The object of a directory: where that came from, or what was found at its key.

@@ -114,13 +114,12 @@ impl Source for FakeSource {
         self.check()?;
         let row = self.catalog.inode(ino).await?;
         let attr = crate::catalog::HeadAttr {
-            mode: 0o640,
-            uid: 1000,
-            gid: 1000,
+            mode: Some(0o640),
+            uid: Some(1000),
+            gid: Some(1000),
             atime: row.atime,
             mtime: row.mtime,
-            is_told: true,
-            is_plain: true,
+            defaults: DEFAULTS,
         };
         let object = row.etag.clone().map(|etag| (etag.into(), attr));
         self.catalog.apply_head(ino, object).await?;
@@ -131,6 +130,10 @@ impl Source for FakeSource {
         self.check()
     }
 }
+
+/// Attributes of what nothing is told of.
+const DEFAULTS: ListDefaults =
+    ListDefaults { file_mode: 0o666, directory_mode: 0o777, uid: 65534, gid: 65534 };
 
 pub(super) struct Fixture {
     pub(super) fs: Vfs,
@@ -263,12 +266,7 @@ impl Fixture {
         let page = ListedPage {
             entries: vec![ListedEntry { name: name.to_owned(), part: None, kind }],
             marker: None,
-            defaults: ListDefaults {
-                file_mode: 0o666,
-                directory_mode: 0o777,
-                uid: 65534,
-                gid: 65534,
-            },
+            defaults: DEFAULTS,
             beside: str::to_owned,
             now: self.clock.now(),
         };

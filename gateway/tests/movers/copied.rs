@@ -11,7 +11,7 @@ use s3_store::{FaultAction, FaultRule};
 
 use crate::{
     copies::{PART, with_object},
-    settle::lose_reply,
+    settle::lose_reply_of_copy,
     world::{BUCKET, World, pattern},
 };
 
@@ -85,7 +85,7 @@ async fn a_lost_end_of_a_large_rename_is_recognised_whatever_comes_next() {
         let w = with_object(&pattern(SIZE, 31)).await;
         let mut body = pattern(SIZE, 31);
         w.rename("a", "b").await;
-        let mut w = lose_reply(w, "CompleteMultipartUpload").await;
+        let mut w = lose_reply_of_copy(w, "CompleteMultipartUpload").await;
         w.copy_at_most(PART as u64);
         let ino = w.entry("b").await.unwrap().ino;
         let key = then.happens(&w, ino, &mut body).await;
@@ -113,7 +113,7 @@ async fn a_lost_end_of_a_large_change_of_attributes_is_recognised_whatever_comes
         w.halt().await;
         let ino = w.entry("b").await.unwrap().ino;
         w.chmod(ino, 0o644).await;
-        let mut w = lose_reply(w, "CompleteMultipartUpload").await;
+        let mut w = lose_reply_of_copy(w, "CompleteMultipartUpload").await;
         w.copy_at_most(PART as u64);
         let key = then.happens(&w, ino, &mut body).await;
         let completed = w.requests("CompleteMultipartUpload");

@@ -7,7 +7,10 @@ use gateway::{
 };
 use s3_store::StoredObject;
 
-use crate::world::{BUCKET, World, pattern};
+use crate::{
+    settle::lose_reply_of_copy,
+    world::{BUCKET, World, pattern},
+};
 
 /// 2027-01-15 00:00 UTC.
 const EXPIRES: i64 = 1_799_971_200;
@@ -54,8 +57,8 @@ fn says_it(object: &StoredObject, mode: &str) {
     assert!(said("tidegate-gen").is_some());
 }
 
-/// semantics.md, "One file is one object". Method: one HEAD tells what an object says, when somebody asks for
-/// attributes or before the copy; where it says something, each copy takes another.
+/// semantics.md, "One file is one object". Method: one HEAD before each copy tells what an object says, the same that
+/// tells attributes if nobody knows them.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_others_said_of_their_objects_moves_along_with_each_copy() {
     let mut w = World::new().await;
@@ -79,15 +82,15 @@ async fn what_others_said_of_their_objects_moves_along_with_each_copy() {
     let object = w.object("p/silent.html");
     assert_eq!((object.content_type.as_str(), object.named.len()), ("text/html", 0));
     let heads = w.requests("HeadObject");
-    // The two that came to be of load_attr, one of the report's copy, one of what is in the directory.
-    assert_eq!(heads, 4);
+    // Two of load_attr, and one of each of the three copies.
+    assert_eq!(heads, 5);
 
     w.rename("report.txt", "renamed.html").await;
     w.rename("silent.html", "renamed.txt").await;
     w.drain().await;
     says_it(&w.object("p/renamed.html"), "0100600");
     assert_eq!(w.object("p/renamed.txt").content_type, "text/plain", "of its new name");
-    assert_eq!(w.requests("HeadObject") - heads, 1, "of what says nothing nobody asks");
+    assert_eq!(w.requests("HeadObject") - heads, 2, "one of each copy");
 
     // New bytes are an object of ours, of which nothing else is said.
     w.write(report, 0, b"other").await;
@@ -97,6 +100,58 @@ async fn what_others_said_of_their_objects_moves_along_with_each_copy() {
     assert_eq!((object.content_type.as_str(), object.named.len()), ("text/html", 0));
     assert_eq!(object.user_meta.get("project"), None);
     assert_eq!(w.catalog.verify().await.unwrap(), Vec::<String>::new());
+}
+
+/// What others say in place of an object whose bytes stay the same has the same tag, whether the object is theirs or
+/// was made here a moment ago.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_say_later_of_an_object_with_the_same_tag_moves_along() {
+    let w = World::new().await;
+    theirs(&w, "theirs", b"of others".to_vec()).await;
+    w.refresher.tree(w.share.root, "", true).await.unwrap();
+    let theirs = w.entry("theirs").await.unwrap().ino;
+    w.refresher.load_attr(theirs).await.unwrap();
+    let ours = w.file("ours", b"of ours").await;
+    w.drain().await;
+    for (name, value) in [("theirs", "no-cache"), ("ours", "no-store")] {
+        says_in_place(&w, name, value).await;
+    }
+    w.chmod(theirs, 0o600).await;
+    w.rename("ours", "moved").await;
+    w.drain().await;
+    for (name, value) in [("theirs", "no-cache"), ("moved", "no-store")] {
+        let object = w.object(&format!("p/{name}"));
+        assert_eq!(object.named.get("cache-control").map(String::as_str), Some(value), "{name}");
+    }
+    assert_eq!(w.object("p/theirs").user_meta["file-permissions"], "0100600");
+    assert_eq!(w.conflicts(), 0);
+    // Nor is it lost with the next one.
+    w.chmod(ours, 0o644).await;
+    w.drain().await;
+    assert_eq!(w.object("p/moved").named["cache-control"], "no-store");
+}
+
+/// Somebody copies the object onto itself with `Cache-Control: value` and what it has said so far.
+async fn says_in_place(w: &World, name: &str, value: &str) {
+    let (store, key) = (w.store(), ObjectKey::new(format!("p/{name}")).unwrap());
+    let before = store.head(&key).await.unwrap();
+    let headers = ObjectHeaders { cache_control: Some(value.to_owned()), ..before.headers };
+    let options = PutOptions { user: before.user, headers, ..PutOptions::default() };
+    store.copy(&key, &before.etag, &key, &options, &Expect::Anything).await.unwrap();
+    assert_eq!(store.head(&key).await.unwrap().etag, before.etag, "the same bytes");
+}
+
+/// Whether types are guessed is asked of the setting that is in force when the object is copied.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_type_that_was_a_guess_is_its_writer_s_word_where_nobody_guesses() {
+    let mut w = World::new().await;
+    w.file("page.html", b"<p>").await;
+    w.drain().await;
+    assert_eq!(w.object("p/page.html").content_type, "text/html");
+    w.set(|settings| settings.guess_mime_type = false);
+    w.rename("page.html", "page.txt").await;
+    w.drain().await;
+    assert_eq!(w.object("p/page.txt").content_type, "text/html", "as the object said");
 }
 
 /// The same where it is copied in parts, also when a restart cuts that off.
@@ -119,6 +174,31 @@ async fn what_others_said_of_a_large_object_moves_along_in_parts() {
     w.rename("copied", "again").await;
     w.drain().await;
     says_it(&w.object("p/again"), "0100666");
+}
+
+/// The same where the end of such a copy was not heard of, and where its attributes change before anybody looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_said_of_a_large_object_outlives_a_lost_end_of_its_copy() {
+    let mut w = World::new().await;
+    w.halt().await;
+    w.copy_at_most(6 << 20);
+    let body = pattern(15 << 20, 4);
+    theirs(&w, "large", body.clone()).await;
+    w.refresher.now(w.share.root).await.unwrap();
+    let ino = w.entry("large").await.unwrap().ino;
+    w.refresher.load_attr(ino).await.unwrap();
+    w.rename("large", "copied").await;
+    let mut w = lose_reply_of_copy(w, "CompleteMultipartUpload").await;
+    w.copy_at_most(6 << 20);
+    w.chmod(ino, 0o600).await;
+    w.start();
+    w.drain().await;
+    says_it(&w.object("p/copied"), "0100600");
+    w.chmod(ino, 0o640).await;
+    w.drain().await;
+    let object = w.object("p/copied");
+    assert!(object.body == body);
+    says_it(&object, "0100640");
 }
 
 /// Two that swap names go by way of a scratch key; what was found in the way of a changed file is kept as it was.

@@ -23,9 +23,18 @@ fn refuse(operation: &str) -> FaultRule {
 
 /// Runs the uploader until `operation` was done and not heard of, and starts anew, as an attempt may be under
 /// way; whoever looks before that is refused. The uploader does not run then.
-pub(crate) async fn lose_reply(mut w: World, operation: &str) -> World {
+pub(crate) async fn lose_reply(w: World, operation: &str) -> World {
+    lose_reply_after(w, operation, 0).await
+}
+
+/// The same of the copy of an object, before which S3 is asked what that says.
+pub(crate) async fn lose_reply_of_copy(w: World, operation: &str) -> World {
+    lose_reply_after(w, operation, 1).await
+}
+
+async fn lose_reply_after(mut w: World, operation: &str, heads: u64) -> World {
     w.s3.faults().add(FaultRule::fail_after().operation(operation));
-    w.s3.faults().add(refuse("HeadObject"));
+    w.s3.faults().add(refuse("HeadObject").skip(heads));
     let before = w.requests(operation);
     w.start();
     w.until("the reply is lost", || async { w.requests(operation) > before }).await;

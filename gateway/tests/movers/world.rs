@@ -446,8 +446,13 @@ impl World {
 
     /// Takes listings for stale after so many seconds, from here on; 0 is never.
     pub(crate) fn stale_after(&mut self, seconds: u32) {
+        self.set(|settings| settings.cache_stale_timeout_seconds = seconds);
+    }
+
+    /// Changes the share's settings, from here on.
+    pub(crate) fn set(&mut self, change: impl FnOnce(&mut ShareSettings)) {
         let mut settings = self.share.settings.clone();
-        settings.cache_stale_timeout_seconds = seconds;
+        change(&mut settings);
         let share = Share {
             id: self.share.id,
             root: self.share.root,
@@ -459,6 +464,7 @@ impl World {
         };
         self.share = Arc::new(share);
         self.refresher = self.refresher_of(&self.share);
+        self.wake();
     }
 
     fn refresher_of(&self, share: &Arc<Share>) -> Refresher {

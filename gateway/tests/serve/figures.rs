@@ -231,9 +231,9 @@ fn a_directory_s_rename_says_how_far_it_is() {
     assert_eq!(told.share.as_str(), "sales");
     assert_eq!((told.from.as_str(), told.to.as_deref()), ("onprem/old/", Some("onprem/new/")));
     assert_eq!((told.objects, told.objects_left), (4, 4));
-    assert_eq!(told.requests, 2 * 4 + 1, "copies, deletions, and a question of the one of others");
+    assert_eq!(told.requests, 3 * 4, "of each a question, a copy and a deletion");
     let text = ask(&home, "status").0;
-    assert!(text.contains("onprem/old/") && text.contains("9 requests"), "{text}");
+    assert!(text.contains("onprem/old/") && text.contains("12 requests"), "{text}");
     hold.open();
     gateway.flush();
     until("it is over", || renames().is_empty().then_some(()));

@@ -1,7 +1,7 @@
 //! Listings against local changes: nothing local is eaten, nothing deleted comes back.
 use super::*;
 
-const DEFAULTS: ListDefaults =
+pub(super) const DEFAULTS: ListDefaults =
     ListDefaults { file_mode: 0o666, directory_mode: 0o777, uid: 65534, gid: 65534 };
 
 /// A page: `name/` is a directory, `name=etag` a file with that tag (default tag `e`).
@@ -239,13 +239,12 @@ async fn a_directory_learns_of_its_marker_from_its_own_listing_or_from_head() {
     f.catalog.merge_listing_page(&mut token, with_marker).await.unwrap();
     f.catalog.finish_listing(token, at(90)).await.unwrap();
     let attr = HeadAttr {
-        mode: 0o750,
-        uid: 3,
-        gid: 4,
+        mode: Some(0o750),
+        uid: Some(3),
+        gid: Some(4),
         atime: at(1),
         mtime: at(2),
-        is_told: true,
-        is_plain: true,
+        defaults: DEFAULTS,
     };
     assert!(matches!(
         f.catalog.apply_head(dir.ino, Some((tag("other").into(), attr))).await,

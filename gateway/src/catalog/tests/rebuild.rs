@@ -26,8 +26,6 @@ impl Fixture {
             let mut row = (*self.catalog.inode(ino).await.unwrap()).clone();
             // Clients are told of an open burst's end; directories are listed again, and counted.
             (row.writing, row.listed_at, row.subdirectories) = (false, None, 0);
-            // Of an object that only the log has told of, S3 is asked.
-            row.is_plain = false;
             (row.ctime, row.atime) = (at(0), at(0));
             if row.kind == FileKind::Directory {
                 row.mtime = at(0);

@@ -10,7 +10,7 @@ use gateway_api::{
     settings::{Addressing, S3Settings},
 };
 
-use super::{credentials::S3Credentials, transport};
+use super::{answer::HeadersAreText, credentials::S3Credentials, transport};
 
 /// How long the store may keep a request waiting that somebody waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,7 @@ pub(super) fn config(
         // An access point's ARN says its region, which need not be that of the settings.
         .use_arn_region(true)
         .retry_config(RetryConfig::disabled())
+        .interceptor(HeadersAreText)
         // Which checksum a request carries is decided where its body is known.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
     let mut config = waiting(config, WaitLimits::default());

@@ -4,6 +4,7 @@
 //! decide (retries that multiply turn an outage into a storm).
 #[cfg(test)]
 mod addresses;
+mod answer;
 mod begun;
 #[cfg(test)]
 mod busy;

@@ -20,6 +20,9 @@ use crate::{
 const COPY_SOURCE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
+/// The content coding of a request whose body is signed in chunks.
+const CODING_OF_A_REQUEST: &str = "aws-chunked";
+
 /// `x-amz-copy-source` of a key: `BUCKET/KEY`, and of an access point `ARN/object/KEY` (S3
 /// CopyObject).
 pub(super) fn copy_source(bucket: &str, key: &ObjectKey) -> String {
@@ -68,28 +71,67 @@ pub(super) fn decoded(text: &str, encoded: bool) -> Option<String> {
 /// What HEAD has told.
 pub(super) fn meta(head: HeadObjectOutput, at: At<'_>) -> Result<ObjectMeta, StoreError> {
     let etag = head.e_tag().ok_or_else(|| at.error(StoreErrorKind::Invalid, "no ETag"))?;
+    let mut said = Said::default();
+    let user = head.metadata().into_iter().flatten();
+    let user =
+        user.filter_map(|(name, value)| Some((name.clone(), said.again(name, Some(value))?)));
+    let user = user.collect();
     Ok(ObjectMeta {
         size: size(head.content_length()),
         etag: ETag::new(etag),
         version: head.version_id().and_then(VersionId::new),
         last_modified: timestamp(head.last_modified()),
-        user: head.metadata().cloned().unwrap_or_default().into_iter().collect(),
-        content_type: head.content_type().map(str::to_owned),
-        headers: headers(&head),
+        user,
+        content_type: said.again("content-type", head.content_type()),
+        headers: headers(&head, &mut said),
+        unsayable: said.unsayable,
     })
 }
 
 /// What HEAD has told besides. A time that is none is left out: it could not be sent again.
-fn headers(head: &HeadObjectOutput) -> ObjectHeaders {
+fn headers(head: &HeadObjectOutput, said: &mut Said) -> ObjectHeaders {
     let expires =
         head.expires_string().map(|text| DateTime::from_str(text, DateTimeFormat::HttpDate));
+    let encoding = said.again("content-encoding", head.content_encoding());
     ObjectHeaders {
-        cache_control: head.cache_control().map(str::to_owned),
-        content_disposition: head.content_disposition().map(str::to_owned),
-        content_encoding: head.content_encoding().map(str::to_owned),
-        content_language: head.content_language().map(str::to_owned),
+        cache_control: said.again("cache-control", head.cache_control()),
+        content_disposition: said.again("content-disposition", head.content_disposition()),
+        content_encoding: encoding.and_then(|named| own_codings(&named)),
+        content_language: said.again("content-language", head.content_language()),
         expires: expires.and_then(Result::ok).map(|time| time.secs()),
     }
+}
+
+/// What an answer says, as far as a request can say it again.
+#[derive(Debug, Default)]
+struct Said {
+    unsayable: Vec<String>,
+}
+
+impl Said {
+    /// The value of this name. A recipient takes bytes beyond ASCII for opaque, and a sender makes none (RFC 9110
+    /// §5.5); S3 takes a signature over them for a wrong one.
+    fn again<V: AsRef<str>>(&mut self, name: &str, value: Option<V>) -> Option<String> {
+        let value = value?;
+        let value = value.as_ref();
+        if value.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {
+            return Some(value.to_owned());
+        }
+        self.unsayable.push(name.to_owned());
+        None
+    }
+}
+
+/// The codings of the object itself. `aws-chunked` is how a request brought its body: S3 keeps an object without it
+/// (S3 API, "Signature calculations: transferring payload in multiple chunks"), others do not, and sent again it says
+/// that the body is in such chunks. Codings know no case, and empty elements of a list say nothing (RFC 9110 §8.4.1,
+/// §5.6.1).
+fn own_codings(named: &str) -> Option<String> {
+    let codings = named.split(',').map(|coding| coding.trim_matches([' ', '\t']));
+    let is_own =
+        |coding: &&str| !coding.is_empty() && !coding.eq_ignore_ascii_case(CODING_OF_A_REQUEST);
+    let own: Vec<_> = codings.filter(is_own).collect();
+    (!own.is_empty()).then(|| own.join(", "))
 }
 
 /// `Expires`.
@@ -135,6 +177,19 @@ mod tests {
             assert_eq!(decoded(wire, true).as_deref(), key);
         }
         assert_eq!(decoded("a+b", false).as_deref(), Some("a+b"));
+    }
+
+    #[test]
+    fn a_coding_of_the_request_is_none_of_the_object() {
+        for (named, own) in [
+            ("aws-chunked", None),
+            ("AWS-Chunked,gzip", Some("gzip")),
+            ("gzip , br,aws-chunked,", Some("gzip, br")),
+            ("gzip", Some("gzip")),
+            ("", None),
+        ] {
+            assert_eq!(own_codings(named).as_deref(), own, "{named:?}");
+        }
     }
 
     #[test]

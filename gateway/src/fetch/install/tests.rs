@@ -1,0 +1,195 @@
+//! What comes of one file by several GETs at once.
+use std::path::Path;
+
+use gateway_api::settings::ShareSettings;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    budget::MemoryBudget,
+    cache::{CacheStore, sim_disk::SimDisk},
+    catalog::{
+        Catalog, ChangedObject, ListDefaults, ListedEntry, ListedKind, ListedPage, RootAttr,
+    },
+    clock::{ManualClock, Timestamp},
+    fetch::Fetcher,
+    locks::{ExclusiveGuard, InodeLocks},
+    share::{Events, Share, ShareHealth},
+    store::MemoryStore,
+    tasks::Tasks,
+};
+
+const MIB: u64 = 1 << 20;
+
+fn arrive(arrivals: &Arrivals, object: &(Ino, ETag), at: u64) {
+    let (done, _) = oneshot::channel();
+    let arrived = Arrived { hull: at..at + MIB, bytes: Bytes::new(), done };
+    arrivals.push(object.clone(), arrived);
+}
+
+#[test]
+fn what_has_come_of_an_object_goes_together_up_to_a_bound() {
+    let (arrivals, tag) = (Arrivals::default(), ETag::new("a"));
+    let (object, other) = ((Ino(16), tag.clone()), (Ino(17), tag));
+    (0..20).for_each(|number| arrive(&arrivals, &object, number * MIB));
+    arrive(&arrivals, &other, 0);
+    let starts = |taken: Vec<Arrived>| {
+        taken.iter().map(|arrived| arrived.hull.start / MIB).collect::<Vec<_>>()
+    };
+    assert_eq!(starts(arrivals.take(&object)), (0..16).collect::<Vec<_>>());
+    assert_eq!(starts(arrivals.take(&object)), (16..20).collect::<Vec<_>>());
+    assert_eq!(starts(arrivals.take(&object)), Vec::<u64>::new());
+    assert_eq!(starts(arrivals.take(&other)), [0]);
+}
+
+/// Two blocks that have sums.
+const SIZE: u64 = 2 * sums::BLOCK_BYTES;
+/// In the second of them.
+const SEAM: u64 = 6000;
+const ROOT: RootAttr = RootAttr { mode: 0o777, uid: 0, gid: 0, now: Timestamp::from_nanos(1) };
+
+/// A file of which nothing is here.
+struct Fixture {
+    fetcher: Fetcher,
+    catalog: Catalog,
+    cache: CacheStore,
+    locks: InodeLocks,
+    disk: SimDisk,
+    ino: Ino,
+    bytes: Bytes,
+    _dir: TempDir,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(dir.path()).unwrap();
+        let disk = SimDisk::default();
+        let cache = CacheStore::open(Arc::new(disk.clone()), Path::new("/cache")).unwrap();
+        let row = catalog.ensure_share("s", "bucket", "", ROOT).await.unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::new(1000, 0)));
+        let name: gateway_api::ShareName = "s".parse().unwrap();
+        let settings =
+            ShareSettings::new(name.clone(), "bucket".parse().unwrap(), "".parse().unwrap());
+        let share = Share {
+            id: row.id,
+            root: row.root,
+            settings,
+            store: Arc::new(MemoryStore::new(clock.clone())),
+            health: ShareHealth::new(name, Events::new(clock.clone())),
+            gateway_id: "gw".to_owned(),
+            catalog: catalog.generation(),
+        };
+        let locks = InodeLocks::default();
+        let fetcher = Fetcher::new(
+            Arc::new(share),
+            catalog.clone(),
+            cache.clone(),
+            locks.clone(),
+            clock,
+            MemoryBudget::new(1 << 20),
+            Tasks::default(),
+        );
+        let ino = list(&catalog, row.root).await;
+        let bytes = (0..SIZE).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        Self { fetcher, catalog, cache, locks, disk, ino, bytes, _dir: dir }
+    }
+
+    /// Brings the bytes at `hull` of the object `etag`.
+    async fn installed(&self, etag: &str, hull: Range<u64>) -> Result<(), FetchError> {
+        let at = |byte: u64| usize::try_from(byte).unwrap();
+        let bytes = self.bytes.slice(at(hull.start)..at(hull.end));
+        self.fetcher.inner.installed(self.ino, &ETag::new(etag), hull, bytes).await
+    }
+
+    /// The two sides of the seam, both of which have come when the lock is given back.
+    async fn both(&self, held: ExclusiveGuard) -> [Result<(), FetchError>; 2] {
+        let (one, two) = (self.installed("e", 0..SEAM), self.installed("e", SEAM..SIZE));
+        // In this order: who waits for the lock has come before it is given back.
+        let (one, two, ()) = tokio::join!(biased; one, two, async { drop(held) });
+        [one, two]
+    }
+
+    async fn held(&self) -> ExclusiveGuard {
+        self.locks.exclusive(self.ino).await
+    }
+
+    async fn here(&self) -> Vec<Range<u64>> {
+        self.catalog.ranges(self.ino).await.unwrap().iter().collect()
+    }
+
+    async fn sums(&self) -> BlockSums {
+        self.catalog.sums_now(self.ino, 0..SIZE).await.unwrap().sums
+    }
+
+    /// The sum of the whole of a block.
+    fn sum(&self, block: u64) -> (u64, u32) {
+        let at = usize::try_from(block).unwrap() * sums::BLOCK;
+        (block, sums::of_block(&self.bytes[at..at + sums::BLOCK]))
+    }
+}
+
+/// Has the catalog know the file `f`, whose object is `e`.
+async fn list(catalog: &Catalog, root: Ino) -> Ino {
+    let now = Timestamp::from_nanos(2);
+    let kind = ListedKind::File { size: SIZE, etag: ETag::new("e"), last_modified: now };
+    let page = ListedPage {
+        entries: vec![ListedEntry { name: "f".to_owned(), part: None, kind }],
+        marker: None,
+        defaults: ListDefaults { file_mode: 0o666, directory_mode: 0o777, uid: 0, gid: 0 },
+        beside: str::to_owned,
+        now,
+    };
+    let mut token = catalog.begin_listing(root).await.unwrap();
+    catalog.merge_listing_page(&mut token, page).await.unwrap();
+    catalog.child(root, "f").await.unwrap().unwrap().ino
+}
+
+/// A block of which one GET has brought one end and another the other has the sum of both.
+#[tokio::test]
+async fn two_that_share_a_block_go_together_and_it_has_its_sum() {
+    let f = Fixture::new().await;
+    let syncs = f.disk.syncs();
+    let [one, two] = f.both(f.held().await).await;
+    (one.unwrap(), two.unwrap());
+    assert_eq!(f.disk.syncs() - syncs, 1, "one sync for both");
+    assert_eq!(f.here().await, std::slice::from_ref(&(0..SIZE)));
+    assert_eq!(f.sums().await, [f.sum(0), f.sum(1)]);
+    assert_eq!(f.cache.read_at(f.ino, 0..SIZE).await.unwrap(), f.bytes);
+}
+
+/// What the disk did not take is not here, and who waits for it is told; what came with it is.
+#[tokio::test]
+async fn one_that_cannot_be_written_takes_no_other_along() {
+    let f = Fixture::new().await;
+    let held = f.held().await;
+    f.disk.fail_writes(1);
+    let [one, two] = f.both(held).await;
+    assert!(matches!(one, Err(FetchError::Local(_))), "{one:?}");
+    two.unwrap();
+    assert_eq!(f.here().await, std::slice::from_ref(&(SEAM..SIZE)));
+    assert_eq!(f.sums().await, [], "of half a block there is none");
+    f.installed("e", 0..SEAM).await.unwrap();
+    assert_eq!(f.here().await, std::slice::from_ref(&(0..SIZE)));
+    assert_eq!(f.sums().await, [f.sum(0), f.sum(1)]);
+}
+
+/// Bytes of the object that was are not those of the one that took its place while they waited; nor do they keep
+/// that one's from coming.
+#[tokio::test]
+async fn one_whose_object_has_changed_while_it_waited_leaves_nothing() {
+    let f = Fixture::new().await;
+    let held = f.held().await;
+    let changes = async {
+        let now = Timestamp::from_nanos(3);
+        let etag = ETag::new("new");
+        let is = ChangedObject { size: SIZE, etag, last_modified: now, now };
+        assert!(f.catalog.mark_changed(f.ino, &ETag::new("e"), is).await.unwrap());
+        drop(held);
+    };
+    let (old, ()) = tokio::join!(biased; f.installed("e", 0..SEAM), changes);
+    assert!(matches!(old, Err(FetchError::Changed)), "{old:?}");
+    assert_eq!((f.here().await, f.cache.occupied(f.ino).await.unwrap()), (Vec::new(), 0));
+    f.installed("new", SEAM..SIZE).await.unwrap();
+    assert_eq!(f.here().await, std::slice::from_ref(&(SEAM..SIZE)));
+}
