@@ -203,10 +203,7 @@ impl Running {
             let why = "no password is set yet: set one first".to_owned();
             return Ok(Answer::Refused { why }.write(&stream)?);
         };
-        let delay_seconds = match self.log_in_failures {
-            0 => 0,
-            failures => (1 << (failures - 1).min(6)).min(DELAY_SECONDS_MAX),
-        };
+        let delay_seconds = delay_seconds(self.log_in_failures);
         let child = errand::send(&Errand::LogIn { password, hash, delay_seconds }, stream)?;
         self.log_ins.push(i32::try_from(child.id())?);
         Ok(())
@@ -225,9 +222,28 @@ impl Running {
     }
 }
 
+/// How long an answer waits after so many wrong passwords in a row.
+fn delay_seconds(failures: u32) -> u64 {
+    match failures {
+        0 => 0,
+        failures => 1_u64.checked_shl(failures - 1).unwrap_or(u64::MAX).min(DELAY_SECONDS_MAX),
+    }
+}
+
 /// Writes settings to the disk.
 fn keep(settings: &Machine) -> Result<(), String> {
     settings
         .store(Path::new(MACHINE_FILE))
         .map_err(|error| format!("the settings cannot be kept on the system disk: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_wrong_password_makes_the_next_answer_come_later_up_to_a_bound() {
+        let delays = [0, 1, 2, 3, 6, 7, 64, 65, u32::MAX].map(delay_seconds);
+        assert_eq!(delays, [0, 1, 2, 4, 32, 32, 32, 32, 32]);
+    }
 }
