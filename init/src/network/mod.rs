@@ -8,6 +8,7 @@
 //! something happens. Nothing that fails ends it: it is shown, and tried again.
 mod act;
 mod advice;
+mod changeover;
 mod claims;
 mod dhcp;
 mod dhcp_words;
@@ -126,7 +127,7 @@ async fn serve(told: &mut Told) -> Result<()> {
         let ear = service.ear();
         tokio::select! {
             _ = told.switched_off.wait_for(|off| *off) => {
-                service.give_leases_back();
+                service.give_leases_back(&wire);
                 return Ok(());
             }
             _ = told.hang_up.recv() => service.read_plan(),

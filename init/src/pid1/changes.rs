@@ -114,9 +114,13 @@ impl Running {
 
     fn end_trial(&mut self, outcome: Outcome) -> Result<(), String> {
         match outcome {
-            Outcome::Keep => self.keep_those_in_use().map_err(|why| {
-                format!("the settings are in use until the next restart only: {why}")
-            }),
+            Outcome::Keep => {
+                let kept = self.keep_those_in_use().map_err(|why| {
+                    format!("the settings are in use until the next restart only: {why}")
+                });
+                // What the network had before is not needed any more.
+                kept.and(self.tell_network().map_err(|error| format!("network: {error:#}")))
+            }
             Outcome::Restore(before) => self.apply(*before),
         }
     }
@@ -136,8 +140,7 @@ impl Running {
             note("time zone", phases::set_zone(&mut self.boot));
         }
         if before.network != self.boot.machine.network {
-            note("network", phases::plan_network(&mut self.boot));
-            self.signal(Service::Network, Signal::SIGHUP);
+            note("network", self.tell_network());
         }
         if before.cache_disks != self.boot.machine.cache_disks {
             self.disks.look_at(sys::since_boot());
@@ -145,6 +148,13 @@ impl Running {
         // chrony is followed with every tick.
         tracing::info!("other machine settings are in use");
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+    }
+
+    /// Tells the network service what is in use, and whether it is on trial.
+    fn tell_network(&self) -> Result<()> {
+        phases::tell_network(&self.boot.machine, self.trial.until().is_some())?;
+        self.signal(Service::Network, Signal::SIGHUP);
+        Ok(())
     }
 
     /// Gives the machine the name that settings and DHCP say, if it has another one.

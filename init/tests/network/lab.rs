@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Set in the process that runs inside.
 const INSIDE: &str = "TIDEGATE_NETWORK_TEST";
@@ -124,9 +124,19 @@ impl Lab {
 
     /// Sets the network up, as PID 1 does.
     pub(crate) fn set(&self, network: &Value) {
+        self.plan(network, false);
+    }
+
+    /// The same, on trial: nobody has confirmed it yet.
+    pub(crate) fn try_out(&self, network: &Value) {
+        self.plan(network, true);
+    }
+
+    fn plan(&self, network: &Value, on_trial: bool) {
         self.state_with("a first look", |_| true);
         let fresh = format!("{PLAN}.new");
-        fs::write(&fresh, network.to_string()).unwrap();
+        let plan = json!({ "network": network, "on_trial": on_trial });
+        fs::write(&fresh, plan.to_string()).unwrap();
         fs::rename(fresh, PLAN).unwrap();
         run("kill", &["-HUP", &self.service.id().to_string()]);
     }
