@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     disks::Disk,
+    machine::Network,
     sys,
     update::{Note, Standing},
 };
@@ -14,8 +15,18 @@ use crate::{
 pub(crate) const MACHINE: &str = "/run/tidegate/machine.json";
 /// The network service's file.
 pub(crate) const NETWORK: &str = "/run/tidegate/network.json";
-/// PID 1's word to the network service: the network's settings.
+/// PID 1's word to the network service, a [`NetworkPlan`].
 pub(crate) const NETWORK_PLAN: &str = "/run/tidegate/network-plan.json";
+
+/// What PID 1 tells the network service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NetworkPlan {
+    /// The network's settings.
+    pub(crate) network: Network,
+    /// Whether they may be taken back: nobody has confirmed them yet.
+    pub(crate) on_trial: bool,
+}
 
 /// What PID 1 sees.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

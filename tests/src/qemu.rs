@@ -119,6 +119,18 @@ impl Machine {
         Ok(self.process.try_wait()?.is_none())
     }
 
+    /// How many writes and flushes the disk with the id `boot` has done since power on.
+    ///
+    /// # Errors
+    /// When QEMU has no such disk or is gone.
+    pub fn boot_disk_steps(&mut self) -> Result<u64> {
+        let all = self.qmp.execute("query-blockstats", json!({}))?;
+        let disks = all.as_array().context("QEMU's figures of its disks")?;
+        let boot = disks.iter().find(|disk| disk["device"] == "boot").context("no boot disk")?;
+        let figure = |name: &str| boot["stats"][name].as_u64().with_context(|| name.to_owned());
+        Ok(figure("wr_operations")? + figure("flush_operations")?)
+    }
+
     /// What it has taken of the host's processors.
     ///
     /// # Errors

@@ -1,10 +1,14 @@
 //! The power is cut at any moment while the appliance keeps something for itself: its first boot, in which the
 //! partition for settings and the cache disk are made, and a change of its settings. Method: QEMU is killed,
-//! again and again, at moments that a seed chooses; then it boots, has the settings before or those after,
+//! again and again, at moments that a seed chooses: within a change, when the boot disk has taken so many writes
+//! and flushes since Enter, which no clock can miss. Then it boots, has the settings before or those after,
 //! and serves its share. The long form only: `cargo prove settings-cuts`. What the short forms of other tests
 //! (`settings`, `story`) cut is chosen by the clock; what may be found after a cut is tried as a table in
 //! `init/src/power_cut.rs`.
-use std::{env, fs, time::Duration};
+use std::{
+    env, fs,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
@@ -20,18 +24,21 @@ const SHARE: &str = ":/sales /mnt/sales";
 const TIMES: u64 = 10;
 /// From stage 2 to the gateway's start, emulated: both file systems are made in it.
 const FIRST_BOOT_MS: u64 = 12_000;
-/// From Enter to the settings on the disk, emulated.
-const CHANGE_MS: u64 = 900;
+/// Writes and flushes of the boot disk from Enter to the settings on it: the new file, its journal entry, its
+/// name, and that one's. The moments before the first and behind the last are among those chosen.
+const CHANGE_STEPS: u64 = 8;
+/// A change that makes no further step within this time is over.
+const STEP_LIMIT: Duration = Duration::from_secs(3);
 
 /// xorshift64: where each cut falls.
 struct Chance(u64);
 
 impl Chance {
-    fn below(&mut self, bound: u64) -> Duration {
+    fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        Duration::from_millis(self.0 % bound)
+        self.0 % bound
     }
 }
 
@@ -43,7 +50,7 @@ fn number(variable: &str, otherwise: u64) -> Result<u64> {
 }
 
 /// A new appliance, whose power is cut within its first boot.
-fn first_boot(alone: &Alone, chance: &mut Chance) -> Result<Duration> {
+fn first_boot(alone: &Alone, chance: &mut Chance) -> Result<u64> {
     for disk in [&alone.hardware.boot_disk, &alone.hardware.cache_disk] {
         fs::remove_file(disk)?;
     }
@@ -51,24 +58,29 @@ fn first_boot(alone: &Alone, chance: &mut Chance) -> Result<Duration> {
     new_cache_disk(&alone.hardware.cache_disk)?;
     let appliance = alone.power_on()?;
     appliance.serial.expect("stage 2", BOOT_LIMIT)?;
-    let after = chance.below(FIRST_BOOT_MS);
-    std::thread::sleep(after);
+    let after_ms = chance.below(FIRST_BOOT_MS);
+    std::thread::sleep(Duration::from_millis(after_ms));
     appliance.machine.cut_power()?;
-    Ok(after)
+    Ok(after_ms)
 }
 
-/// Saves another name, and has the power cut while it is saved.
-fn change(mut appliance: Appliance, name: &str, chance: &mut Chance) -> Result<Duration> {
+/// Saves another name, and has the power cut while it is saved; answers after how many steps of the boot disk.
+fn change(mut appliance: Appliance, name: &str, chance: &mut Chance) -> Result<u64> {
     let serial = &mut appliance.serial;
     log_in_on_serial(serial, PAGE_LIMIT)?;
     choose_on_serial(serial, "Network Configuration", PAGE_LIMIT)?;
     choose_on_serial(serial, "Configure Hostname", PAGE_LIMIT)?;
     page_on_serial(serial, "[ Apply ]", PAGE_LIMIT)?;
+    let before = appliance.machine.boot_disk_steps()?;
+    let wanted = chance.below(CHANGE_STEPS + 1);
     serial.send(&format!("\x15{name}\r\r\r"))?;
-    let after = chance.below(CHANGE_MS);
-    std::thread::sleep(after);
+    let begun = Instant::now();
+    let mut made = 0;
+    while made < wanted && begun.elapsed() < STEP_LIMIT {
+        made = appliance.machine.boot_disk_steps()? - before;
+    }
     appliance.machine.cut_power()?;
-    Ok(after)
+    Ok(made)
 }
 
 /// Boots, and finds everything in order; answers the appliance and its name.
@@ -93,7 +105,7 @@ fn cuts() -> Result<()> {
         // Of four cuts, one within a first boot; the first one, too.
         let after = if let Some(appliance) = running.take().filter(|_| round % 4 != 1) {
             let next = format!("gate{round}");
-            let after = change(appliance, &next, &mut chance)?;
+            let steps = change(appliance, &next, &mut chance)?;
             let (appliance, found) = in_order(&alone)?;
             ensure!(found == name || found == next, "{found} after {name} and {next}");
             if found == next {
@@ -103,14 +115,14 @@ fn cuts() -> Result<()> {
             }
             name = found;
             running = Some(appliance);
-            format!("{} ms into a change", after.as_millis())
+            format!("after {steps} writes and flushes of a change")
         } else {
-            let after = first_boot(&alone, &mut chance)?;
+            let after_ms = first_boot(&alone, &mut chance)?;
             let (appliance, found) = in_order(&alone)?;
             ensure!(found == seed::HOSTNAME, "{found}");
             name = found;
             running = Some(appliance);
-            format!("{} ms into the first boot's stage 2", after.as_millis())
+            format!("{after_ms} ms into the first boot's stage 2")
         };
         println!("proof: cut {round} of {times}, {after}: in order, the name is {name}");
     }
@@ -122,7 +134,7 @@ fn cuts() -> Result<()> {
 
 mod long {
     #[test]
-    #[ignore = "a minute for each cut: cargo prove settings-cuts"]
+    #[ignore = "half a minute for each cut: cargo prove settings-cuts"]
     fn a_power_cut_at_any_moment_leaves_whole_settings_and_disks() {
         if let Err(error) = super::cuts() {
             panic!("{error:?}");

@@ -15,6 +15,7 @@ pub mod settings;
 pub mod size;
 pub mod status;
 pub mod time;
+mod url;
 mod utc;
 
 pub use names::{BucketName, ClientSpec, KeyPrefix, NameError, ShareName};
@@ -22,4 +23,5 @@ pub use secret::Secret;
 pub use settings::{Settings, SettingsError, ShareSettings};
 pub use size::ByteSize;
 pub use status::{FileStatus, GatewayStatus};
+pub use url::shown_url;
 pub use utc::utc;

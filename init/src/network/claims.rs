@@ -72,6 +72,15 @@ pub(super) enum Word {
 }
 
 impl Word {
+    /// The lowest is said first.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Taken(..) => 0,
+            Self::Contested(..) => 1,
+            Self::Probed(_) => 2,
+        }
+    }
+
     /// For the console.
     pub(super) fn in_words(&self, adapter: &str) -> String {
         match self {
@@ -235,25 +244,36 @@ impl Claims {
         free.map(|(key, _)| key.clone()).collect()
     }
 
-    /// What is to be said of an adapter.
+    /// What is to be said of an adapter; of several addresses, what hinders most.
     pub(super) fn word(&self, adapter: &str) -> Option<Word> {
-        self.claims.iter().filter(|((of, _), _)| of == adapter).find_map(|((_, ip), claim)| match (
-            claim.stage,
-            claim.other,
-        ) {
-            (Stage::Probing { .. }, None) => Some(Word::Probed(*ip)),
-            (Stage::Probing { .. } | Stage::Taken { .. }, Some((mac, _))) => {
-                Some(Word::Taken(*ip, mac))
-            }
-            (Stage::Announcing { .. } | Stage::Held, Some((mac, _))) => {
-                Some(Word::Contested(*ip, mac))
-            }
-            (_, None) => None,
-        })
+        let of_adapter = self.claims.iter().filter(|((of, _), _)| of == adapter);
+        of_adapter.filter_map(|((_, ip), claim)| claim.word(*ip)).min_by_key(Word::rank)
+    }
+
+    /// Which other machine has this address of an adapter, so that it is not used.
+    pub(super) fn taken_by(&self, adapter: &str, address: Ipv4Addr) -> Option<Mac> {
+        let claim = self.claims.get(&(adapter.to_owned(), address))?;
+        match claim.word(address) {
+            Some(Word::Taken(_, mac)) => Some(mac),
+            Some(Word::Probed(_) | Word::Contested(..)) | None => None,
+        }
     }
 }
 
 impl Claim {
+    fn word(&self, ip: Ipv4Addr) -> Option<Word> {
+        match (self.stage, self.other) {
+            (Stage::Probing { .. }, None) => Some(Word::Probed(ip)),
+            (Stage::Probing { .. } | Stage::Taken { .. }, Some((mac, _))) => {
+                Some(Word::Taken(ip, mac))
+            }
+            (Stage::Announcing { .. } | Stage::Held, Some((mac, _))) => {
+                Some(Word::Contested(ip, mac))
+            }
+            (_, None) => None,
+        }
+    }
+
     fn is_free(&self) -> bool {
         matches!(self.stage, Stage::Announcing { .. } | Stage::Held)
     }

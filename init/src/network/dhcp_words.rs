@@ -28,7 +28,7 @@ pub(super) fn decline(lease: &Lease, mac: Mac) -> Vec<u8> {
 }
 
 /// That this lease is not needed any more.
-fn release(lease: &Lease, mac: Mac) -> Vec<u8> {
+pub(super) fn release(lease: &Lease, mac: Mac) -> Vec<u8> {
     message(RELEASE, lease.address.addr(), lease, mac, &[])
 }
 
@@ -36,7 +36,7 @@ fn release(lease: &Lease, mac: Mac) -> Vec<u8> {
 /// answers, and a server that does not hear it keeps the address until the lease ends.
 ///
 /// # Errors
-/// What the kernel says.
+/// What the kernel says; also that the machine has the address no more. Then [`release`] is for every server.
 pub(super) fn give_back(lease: &Lease, mac: Mac) -> io::Result<()> {
     let address = lease.address.addr();
     // The client's port may still be taken by the client that asked; any other one does.

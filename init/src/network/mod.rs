@@ -8,6 +8,7 @@
 //! something happens. Nothing that fails ends it: it is shown, and tried again.
 mod act;
 mod advice;
+mod changeover;
 mod claims;
 mod dhcp;
 mod dhcp_words;
@@ -25,8 +26,8 @@ use anyhow::{Context, Result, bail};
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup, new_multicast_connection};
 use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, watch},
     time::sleep,
 };
 
@@ -59,44 +60,77 @@ pub(crate) fn run() -> Result<()> {
     log::install("network");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        let mut told = Told::from_now_on()?;
         loop {
-            let Err(error) = serve().await else { return };
+            let Err(error) = serve(&mut told).await else { return Ok(()) };
             let problem = format!("the network service begins again: {error:#}");
             tracing::error!("{problem}");
             let state = NetworkState { problem: Some(problem), ..NetworkState::default() };
             if let Err(error) = observed::write(observed::NETWORK, &state) {
                 tracing::error!("the network's state cannot be shown: {error}");
             }
-            sleep(PAUSE).await;
+            if *told.switched_off.borrow() {
+                // Once more was tried. The leases end by themselves; the machine is not to wait.
+                return Ok(());
+            }
+            told.pause().await;
         }
-    });
-    Ok(())
+    })
+}
+
+/// What PID 1 tells by signals. It is heard from the beginning, whatever the service does at that moment:
+/// one that begins again must not miss that the machine is switched off, or PID 1 waits for it in vain.
+struct Told {
+    /// SIGHUP: there are other settings.
+    hang_up: Signal,
+    /// SIGUSR1: the machine is switched off. It stays true.
+    switched_off: watch::Receiver<bool>,
+}
+
+impl Told {
+    fn from_now_on() -> Result<Self> {
+        let hang_up = signal(SignalKind::hangup())?;
+        let mut said = signal(SignalKind::user_defined1())?;
+        let (tell, switched_off) = watch::channel(false);
+        tokio::spawn(async move {
+            if said.recv().await.is_some() {
+                tell.send_replace(true);
+            }
+        });
+        Ok(Self { hang_up, switched_off })
+    }
+
+    /// A pause, which ends early when the machine is switched off.
+    async fn pause(&mut self) {
+        tokio::select! {
+            _ = self.switched_off.wait_for(|off| *off) => {}
+            () = sleep(PAUSE) => {}
+        }
+    }
 }
 
 /// Serves until the machine is switched off, or something fails that concerns every adapter.
-async fn serve() -> Result<()> {
+async fn serve(told: &mut Told) -> Result<()> {
     let (connection, handle, mut changes) =
         new_multicast_connection(&WATCHED).context("talking to the kernel")?;
     // It ends with `handle` and `changes`.
     tokio::spawn(connection);
     bring_loopback_up(&handle).await.context("the loopback adapter")?;
     let (advised, wire) = (Listener::open()?, Wire::open()?);
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let mut switched_off = signal(SignalKind::user_defined1())?;
     let (words, mut heard) = mpsc::channel(WORDS_MAX);
     let mut service = Service::new(handle, words);
     loop {
         service.look(&wire).await?;
         if !service.is_settled() {
-            sleep(PAUSE).await;
+            told.pause().await;
         }
         let ear = service.ear();
         tokio::select! {
-            _ = switched_off.recv() => {
-                service.give_leases_back();
+            _ = told.switched_off.wait_for(|off| *off) => {
+                service.give_leases_back(&wire);
                 return Ok(());
             }
-            _ = hang_up.recv() => service.read_plan(),
+            _ = told.hang_up.recv() => service.read_plan(),
             change = changes.next() => {
                 if change.is_none() {
                     bail!("the kernel's messages ended");

@@ -97,7 +97,8 @@ fn named<'a>(links: &'a [Link], name: &str) -> Option<&'a Link> {
     links.iter().find(|link| link.name == name)
 }
 
-fn is_in_use(link: &Link, net: &IpNet) -> bool {
+/// Whether a link has this address.
+pub(super) fn is_in_use(link: &Link, net: &IpNet) -> bool {
     link.addresses.iter().any(|address| address.net == *net)
 }
 
@@ -271,7 +272,8 @@ fn switches(ipv6: &Ipv6, has: Ipv6Switches, metric: u32) -> Ipv6Switches {
     }
 }
 
-fn addresses(adapter: &Adapter, lease: Option<&Lease>) -> Vec<IpNet> {
+/// The addresses that an adapter is to have, but for those that routers advertise.
+pub(super) fn addresses(adapter: &Adapter, lease: Option<&Lease>) -> Vec<IpNet> {
     let v4 = match &adapter.ipv4 {
         Ipv4::Dhcp => lease.map(|lease| lease.address),
         Ipv4::Static { address, .. } => Some(*address),

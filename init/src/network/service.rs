@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 use super::{
     act::act,
     advice::{Advice, Advised},
-    claims::{Claims, Ear, Question, Word as ClaimWord},
+    changeover,
+    claims::{Claims, Ear, Free, Question},
     dhcp::{Client, News, Word},
     dhcp_words,
     kernel::{self, Link},
@@ -25,8 +26,8 @@ use super::{
     seen::{Dhcp, Known},
 };
 use crate::{
-    machine::{Ipv4, Network},
-    observed::{self, NetworkState},
+    machine::Network,
+    observed::{self, NetworkPlan, NetworkState},
     sys,
 };
 
@@ -47,6 +48,10 @@ const REST_MAX: Duration = Duration::from_secs(60);
 #[serde(default)]
 struct Memory {
     leases: Leases,
+    /// Leases of adapters that do not ask DHCP any more. They are given back when the change is not on trial.
+    left: Leases,
+    /// The settings in force: those that are wanted, but for IPv4 of adapters that wait for another address.
+    in_force: Network,
     advice: BTreeMap<String, Advice>,
     /// Hardware addresses that the leases are for.
     macs: BTreeMap<String, String>,
@@ -57,7 +62,10 @@ struct Memory {
 pub(super) struct Service {
     handle: Handle,
     words: mpsc::Sender<Word>,
+    /// The settings that are wanted.
     network: Network,
+    /// Whether they may be taken back.
+    on_trial: bool,
     plan_problem: Option<String>,
     links: Vec<Link>,
     own_mtu: HashMap<u32, u32>,
@@ -84,6 +92,7 @@ impl Service {
             handle,
             words,
             network: Network::default(),
+            on_trial: false,
             plan_problem: None,
             links: Vec::new(),
             own_mtu: HashMap::new(),
@@ -106,12 +115,13 @@ impl Service {
     pub(super) fn read_plan(&mut self) {
         let read = match fs::read(observed::NETWORK_PLAN) {
             Ok(json) => serde_json::from_slice(&json).map_err(|error| error.to_string()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Network::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(NetworkPlan::default()),
             Err(error) => Err(error.to_string()),
         };
         match read {
-            Ok(network) => {
+            Ok(NetworkPlan { network, on_trial }) => {
                 self.network = network;
+                self.on_trial = on_trial;
                 self.plan_problem = None;
             }
             Err(error) => {
@@ -169,7 +179,8 @@ impl Service {
     /// How long nothing has to be looked at, if nothing happens.
     pub(super) fn rest(&self) -> Duration {
         let now = sys::since_boot();
-        let leases = self.memory.leases.values().map(|lease| lease.until);
+        let leases = self.memory.leases.values().chain(self.memory.left.values());
+        let leases = leases.map(|lease| lease.until);
         let advice = self.memory.advice.values().flat_map(Advice::ends);
         let own = self.claims.due().into_iter().chain(self.declined.values().copied());
         let ends = leases.chain(advice).chain(own).map(|until| until.saturating_sub(now)).min();
@@ -194,9 +205,12 @@ impl Service {
             self.links = kernel::links(&self.handle, &mut self.own_mtu).await?;
             self.forget();
             self.follow_claims(wire);
-            self.follow_clients();
             let free = self.claims.free();
-            let steps = plan::steps(&self.network, &self.links, &self.memory.leases, &free);
+            self.change_over(&free);
+            self.follow_clients();
+            self.leave_leases(wire);
+            let leases = &self.memory.leases;
+            let steps = plan::steps(&self.memory.in_force, &self.links, leases, &free);
             failures.clear();
             let mut any_done = false;
             for step in &steps {
@@ -260,7 +274,12 @@ impl Service {
             self.dhcp.insert(name, Dhcp::Declined(why));
         }
         self.declined.retain(|_, until| *until > now);
-        let claimed = plan::claimed(&self.network, &self.links, &self.memory.leases);
+        let mut claimed = plan::claimed(&self.network, &self.links, &self.memory.leases);
+        for kept in plan::claimed(&self.memory.in_force, &self.links, &self.memory.leases) {
+            if !claimed.contains(&kept) {
+                claimed.push(kept);
+            }
+        }
         self.claims.follow(&claimed, own, now);
         for question in self.claims.tick(now) {
             ask(wire, &question);
@@ -269,41 +288,73 @@ impl Service {
 
     /// Adapters whose leased address another machine has, and the words for it.
     fn taken_leases(&self) -> Vec<(String, String)> {
-        let taken = |name: &String| match self.claims.word(name) {
-            Some(ClaimWord::Taken(ip, mac)) => {
-                let mac = kernel::mac_in_words(&mac);
-                Some((name.clone(), format!("another machine ({mac}) has the address {ip}")))
-            }
-            Some(ClaimWord::Probed(_) | ClaimWord::Contested(..)) | None => None,
+        let taken = |(name, lease): (&String, &Lease)| {
+            let ip = lease.address.addr();
+            let mac = kernel::mac_in_words(&self.claims.taken_by(name, ip)?);
+            Some((name.clone(), format!("another machine ({mac}) has the address {ip}")))
         };
-        self.memory.leases.keys().filter_map(taken).collect()
+        self.memory.leases.iter().filter_map(taken).collect()
+    }
+
+    /// Puts other settings in force, as far as their addresses are known to be free.
+    fn change_over(&mut self, free: &Free) {
+        let Memory { leases, in_force, .. } = &mut self.memory;
+        *in_force = changeover::in_force(&self.network, in_force, &self.links, leases, free);
+    }
+
+    /// Whether an adapter is to ask DHCP.
+    fn asks_dhcp(&self, adapter: &str) -> bool {
+        changeover::asks_dhcp(&self.network, &self.memory.in_force, adapter)
+    }
+
+    /// Takes leases from adapters that ask DHCP no more, and gives them back once that is not on trial: until
+    /// then the address may be wanted again. One that stays in use is left to its end.
+    fn leave_leases(&mut self, wire: &Wire) {
+        let leases = std::mem::take(&mut self.memory.leases);
+        let (kept, left): (Leases, Leases) =
+            leases.into_iter().partition(|(name, _)| self.asks_dhcp(name));
+        self.memory.leases = kept;
+        self.memory.left.extend(left);
+        if self.on_trial {
+            return;
+        }
+        for (name, lease) in std::mem::take(&mut self.memory.left) {
+            if !changeover::stays_in_use(&self.network, lease.address.addr()) {
+                give_back(&self.links, wire, &name, &lease);
+            }
+        }
     }
 
     /// Gives every lease back: the machine is switched off.
-    pub(super) fn give_leases_back(&mut self) {
+    pub(super) fn give_leases_back(&mut self, wire: &Wire) {
         self.clients.clear();
-        for (name, lease) in std::mem::take(&mut self.memory.leases) {
-            give_back(&self.links, &name, &lease);
+        let Memory { leases, left, .. } = &mut self.memory;
+        for (name, lease) in std::mem::take(leases).into_iter().chain(std::mem::take(left)) {
+            give_back(&self.links, wire, &name, &lease);
         }
     }
 
-    /// Forgets what has ended, and what adapters that are gone or used otherwise had. A lease of an adapter
-    /// that is not to ask DHCP any more is given back, while it still has the address.
+    /// Forgets what has ended, and what adapters that are gone had. What an adapter had left and asks for
+    /// again, it has again.
     fn forget(&mut self) {
         let now = sys::since_boot();
-        for (name, lease) in &self.memory.leases {
-            if self.network.adapter(name).ipv4 != Ipv4::Dhcp {
-                give_back(&self.links, name, lease);
-            }
+        let left = std::mem::take(&mut self.memory.left);
+        let (again, left): (Leases, Leases) =
+            left.into_iter().partition(|(name, _)| self.asks_dhcp(name));
+        self.memory.left = left;
+        for (name, lease) in again {
+            self.memory.leases.entry(name).or_insert(lease);
         }
-        let Self { links, network, memory, .. } = self;
-        let Memory { leases, advice, macs } = memory;
+        let Self { links, memory, .. } = self;
+        let Memory { leases, left, advice, macs, .. } = memory;
         let link = |name: &String| links.iter().find(|link| link.name == *name);
-        leases.retain(|name, lease| {
+        let holds = |name: &String, lease: &mut Lease| {
             let same = link(name).is_some_and(|link| macs.get(name) == Some(&link.mac_in_words()));
-            same && lease.until > now && network.adapter(name).ipv4 == Ipv4::Dhcp
-        });
-        macs.retain(|name, _| leases.contains_key(name));
+            same && lease.until > now
+        };
+        leases.retain(holds);
+        left.retain(holds);
+        macs.retain(|name, _| leases.contains_key(name) || left.contains_key(name));
         advice.retain(|name, _| link(name).is_some());
         advice.values_mut().for_each(|advice| advice.forget(now));
         self.dhcp.retain(|name, _| link(name).is_some());
@@ -312,8 +363,7 @@ impl Service {
     /// Asks DHCP on every adapter that is to be asked on and works, and on no other.
     fn follow_clients(&mut self) {
         let cared_for = plan::cared_for(&self.network, &self.links);
-        let asks =
-            |link: &&Link| link.works() && self.network.adapter(&link.name).ipv4 == Ipv4::Dhcp;
+        let asks = |link: &&Link| link.works() && self.asks_dhcp(&link.name);
         let asked: Vec<&Link> = cared_for.into_iter().filter(asks).collect();
         self.clients.retain(|name, client| {
             asked.iter().any(|link| {
@@ -386,10 +436,13 @@ fn ask(wire: &Wire, question: &Question) {
     }
 }
 
-fn give_back(links: &[Link], name: &str, lease: &Lease) {
+fn give_back(links: &[Link], wire: &Wire, name: &str, lease: &Lease) {
     let Some(link) = links.iter().find(|link| link.name == name) else { return };
     let Ok(mac) = link.mac.as_slice().try_into() else { return };
-    match dhcp_words::give_back(lease, mac) {
+    let given_back = dhcp_words::give_back(lease, mac).or_else(|_has_it_no_more| {
+        wire.tell_dhcp_servers(link.index, &dhcp_words::release(lease, mac))
+    });
+    match given_back {
         Ok(()) => tracing::info!("{name} gives {} back to {}", lease.address, lease.server),
         // Then the server keeps it until the lease ends.
         Err(error) => tracing::warn!("{name} does not give {} back: {error}", lease.address),

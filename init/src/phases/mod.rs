@@ -25,7 +25,7 @@ use crate::{
     machine::Machine,
     modules::Modules,
     mounts,
-    observed::{self, MachineState},
+    observed::{self, MachineState, NetworkPlan},
     reserve, seed, service,
     sys::{self, CommandLine},
     time,
@@ -257,7 +257,14 @@ pub(crate) fn set_zone(boot: &mut Boot) -> Result<()> {
     time::set_zone(&boot.machine.timezone).context("setting the time zone")
 }
 
-/// Tells the network service what is set. It looks at its start and on SIGHUP.
-pub(crate) fn plan_network(boot: &mut Boot) -> Result<()> {
-    observed::write(observed::NETWORK_PLAN, &boot.machine.network).context(observed::NETWORK_PLAN)
+/// Tells the network service what is set at the boot.
+fn plan_network(boot: &mut Boot) -> Result<()> {
+    tell_network(&boot.machine, false)
+}
+
+/// Tells the network service what is set, and whether that may be taken back. It looks at its start and on
+/// SIGHUP.
+pub(crate) fn tell_network(machine: &Machine, on_trial: bool) -> Result<()> {
+    let plan = NetworkPlan { network: machine.network.clone(), on_trial };
+    observed::write(observed::NETWORK_PLAN, &plan).context(observed::NETWORK_PLAN)
 }

@@ -114,9 +114,13 @@ impl Running {
 
     fn end_trial(&mut self, outcome: Outcome) -> Result<(), String> {
         match outcome {
-            Outcome::Keep => self.keep_those_in_use().map_err(|why| {
-                format!("the settings are in use until the next restart only: {why}")
-            }),
+            Outcome::Keep => {
+                let kept = self.keep_those_in_use().map_err(|why| {
+                    format!("the settings are in use until the next restart only: {why}")
+                });
+                // What the network had before is not needed any more.
+                kept.and(self.tell_network().map_err(|error| format!("network: {error:#}")))
+            }
             Outcome::Restore(before) => self.apply(*before),
         }
     }
@@ -136,8 +140,7 @@ impl Running {
             note("time zone", phases::set_zone(&mut self.boot));
         }
         if before.network != self.boot.machine.network {
-            note("network", phases::plan_network(&mut self.boot));
-            self.signal(Service::Network, Signal::SIGHUP);
+            note("network", self.tell_network());
         }
         if before.cache_disks != self.boot.machine.cache_disks {
             self.disks.look_at(sys::since_boot());
@@ -145,6 +148,13 @@ impl Running {
         // chrony is followed with every tick.
         tracing::info!("other machine settings are in use");
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+    }
+
+    /// Tells the network service what is in use, and whether it is on trial.
+    fn tell_network(&self) -> Result<()> {
+        phases::tell_network(&self.boot.machine, self.trial.until().is_some())?;
+        self.signal(Service::Network, Signal::SIGHUP);
+        Ok(())
     }
 
     /// Gives the machine the name that settings and DHCP say, if it has another one.
@@ -203,10 +213,7 @@ impl Running {
             let why = "no password is set yet: set one first".to_owned();
             return Ok(Answer::Refused { why }.write(&stream)?);
         };
-        let delay_seconds = match self.log_in_failures {
-            0 => 0,
-            failures => (1 << (failures - 1).min(6)).min(DELAY_SECONDS_MAX),
-        };
+        let delay_seconds = delay_seconds(self.log_in_failures);
         let child = errand::send(&Errand::LogIn { password, hash, delay_seconds }, stream)?;
         self.log_ins.push(i32::try_from(child.id())?);
         Ok(())
@@ -225,9 +232,28 @@ impl Running {
     }
 }
 
+/// How long an answer waits after so many wrong passwords in a row.
+fn delay_seconds(failures: u32) -> u64 {
+    match failures {
+        0 => 0,
+        failures => 1_u64.checked_shl(failures - 1).unwrap_or(u64::MAX).min(DELAY_SECONDS_MAX),
+    }
+}
+
 /// Writes settings to the disk.
 fn keep(settings: &Machine) -> Result<(), String> {
     settings
         .store(Path::new(MACHINE_FILE))
         .map_err(|error| format!("the settings cannot be kept on the system disk: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_wrong_password_makes_the_next_answer_come_later_up_to_a_bound() {
+        let delays = [0, 1, 2, 3, 6, 7, 64, 65, u32::MAX].map(delay_seconds);
+        assert_eq!(delays, [0, 1, 2, 4, 32, 32, 32, 32, 32]);
+    }
 }

@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use gateway_api::shown_url;
 use serde::{Deserialize, Serialize};
 
 use super::{BYTES_MAX, GUESTINFO, Told, ovf_environment, volumes};
@@ -77,7 +78,7 @@ pub(crate) fn document_of_volume() -> Result<String> {
 /// # Errors
 /// Words for the console: it cannot be had, or is no text.
 pub(crate) fn document_of_url(url: &str) -> Result<String> {
-    as_text(Download::begin(url, BYTES_MAX as u64)?.bytes()?).with_context(|| url.to_owned())
+    as_text(Download::begin(url, BYTES_MAX as u64)?.bytes()?).with_context(|| shown_url(url))
 }
 
 /// The update on a volume, to be read.

@@ -3,6 +3,8 @@
 //! What is named like a secret loses its value, and so does what is shaped like one. It takes out too
 //! much rather than too little.
 
+use gateway_api::shown_url;
+
 /// What stands in place of a secret.
 const REMOVED: &str = "[removed]";
 /// Words that name a secret, in lower case, where `=` or `:` and a value follow. In headers the whole
@@ -120,9 +122,9 @@ fn value_end(text: &str, start: usize) -> usize {
     text[start..].find(ends).map_or(text.len(), |length| start + length)
 }
 
-/// A line without what is shaped like a secret: hashes of passwords, users in URLs, keys.
+/// A line without what is shaped like a secret: hashes of passwords, users and queries of URLs, keys.
 fn by_shape(line: &str) -> String {
-    let line = without_url_users(line);
+    let line = without_url_secrets(line);
     let line = without_words(&line, |c| is_base64(c) || matches!(c, '=' | '$' | '.'), is_hash);
     without_words(&line, is_base64, is_key)
 }
@@ -163,22 +165,17 @@ fn is_key(word: &str) -> bool {
     mixed && (length == AWS_SECRET_CHARS || length >= BASE64_CHARS_MIN)
 }
 
-/// `http://user:password@host` without user and password (RFC 3986 §3.2.1).
-fn without_url_users(line: &str) -> String {
+/// `http://user:password@host/path?query` without user, password and query.
+fn without_url_secrets(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let mut rest = line;
     while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
+        let (before, url) = rest.split_at(at);
         out.push_str(before);
-        let ends = |c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\'' | '?' | '#');
-        let authority = &after[..after.find(ends).unwrap_or(after.len())];
-        rest = match authority.rfind('@') {
-            Some(user) => {
-                out.push_str(REMOVED);
-                &after[user..]
-            }
-            None => after,
-        };
+        let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '\\');
+        let (url, after) = url.split_at(url.find(ends).unwrap_or(url.len()));
+        out.push_str(&shown_url(url));
+        rest = after;
     }
     out.push_str(rest);
     out
@@ -224,6 +221,10 @@ mod tests {
             (
                 "via http://me:hush@proxy:3128/".to_owned(),
                 "via http://[removed]@proxy:3128/".to_owned(),
+            ),
+            (
+                "{\"url\":\"https://b.example/f?sig=hu&sh\",\"b\":1}".to_owned(),
+                "{\"url\":\"https://b.example/f?[removed]\",\"b\":1}".to_owned(),
             ),
             ("at https://s3.example/a@b".to_owned(), "at https://s3.example/a@b".to_owned()),
             ("commit 0123456789abcdef0123456789abcdef01234567".to_owned(), String::new()),

@@ -51,6 +51,39 @@ fn fixed(lab: Lab) {
     });
 }
 
+#[test]
+fn another_machine_s_address_leaves_the_one_before_in_use() {
+    in_namespaces("conflict::another_machine_s_address_leaves_the_one_before_in_use", changed);
+}
+
+/// Somebody sets an address that another machine has: the appliance is reached as before, by its gateway too,
+/// until the other one is free.
+fn changed(lab: Lab) {
+    lab.add_adapter(0, "10.7.0.1/24");
+    run("ip", &["addr", "add", "10.7.0.6/32", "dev", "lan0"]);
+    let fixed = |address: &str| {
+        json!({ "adapter": [
+            { "name": "eth0",
+              "ipv4": { "method": "static", "address": address, "gateway": "10.7.0.1" } },
+        ]})
+    };
+    lab.set(&fixed("10.7.0.5/24"));
+    lab.adapter_with("eth0", "the first address", has("10.7.0.5/24"));
+    lab.set(&fixed("10.7.0.6/24"));
+    let eth0 = lab.adapter_with("eth0", "the other machine", |eth0| {
+        says(eth0, "has the address 10.7.0.6: give eth0 another one")
+    });
+    assert_eq!(eth0["addresses"][0], "10.7.0.5/24", "{eth0}");
+    assert_eq!(eth0["gateway"], "10.7.0.1", "{eth0}");
+    lab.wait_for_answer("10.7.0.5");
+    assert!(!lab.inside("ip", &["addr"]).contains("10.7.0.6"), "it is not used");
+
+    run("ip", &["addr", "del", "10.7.0.6/32", "dev", "lan0"]);
+    lab.adapter_with("eth0", "the other address", has("10.7.0.6/24"));
+    lab.wait_for_answer("10.7.0.6");
+    assert!(!lab.inside("ip", &["addr"]).contains("10.7.0.5"), "the first one went");
+}
+
 /// The hardware address of the LAN's side.
 fn lan_mac() -> String {
     let shown = Command::new("ip").args(["-o", "link", "show", "lan0"]).output().unwrap();

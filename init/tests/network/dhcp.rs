@@ -140,3 +140,65 @@ fn given_back(mut lab: Lab) {
     let whole = [asked.as_slice(), &asked].concat();
     lab.wait_for("the release at the end", || (server.asked() == whole).then_some(()));
 }
+
+#[test]
+fn a_lease_is_kept_while_the_change_from_it_may_be_taken_back() {
+    in_namespaces(
+        "dhcp::a_lease_is_kept_while_the_change_from_it_may_be_taken_back",
+        kept_on_trial,
+    );
+}
+
+fn kept_on_trial(lab: Lab) {
+    lab.add_adapter(0, "10.7.0.1/24");
+    let server = DhcpServer::start(gives(FIRST, LONG));
+    let has = |ip: &'static str| {
+        move |eth0: &serde_json::Value| eth0["addresses"][0] == ip && says(eth0, "")
+    };
+    let fixed = |address: &str| {
+        json!({ "adapter": [
+            { "name": "eth0", "ipv4": { "method": "static", "address": address } },
+        ]})
+    };
+    lab.adapter_with("eth0", "a lease", has("10.7.0.50/24"));
+    lab.try_out(&fixed("10.7.0.5/24"));
+    lab.adapter_with("eth0", "an address on trial", has("10.7.0.5/24"));
+    lab.set(&json!({}));
+    lab.adapter_with("eth0", "the leased address again", |eth0| {
+        has("10.7.0.50/24")(eth0) && eth0["dhcp_server"] == "10.7.0.1"
+    });
+    // It was never given back: it is verified, not asked for anew.
+    let asked = [Asked::Discover, Asked::Select, Asked::Verify];
+    lab.wait_for("the lease is verified", || (server.asked() == asked).then_some(()));
+
+    lab.try_out(&fixed("10.7.0.5/24"));
+    lab.adapter_with("eth0", "an address on trial again", has("10.7.0.5/24"));
+    lab.set(&fixed("10.7.0.5/24"));
+    let asked = [asked.as_slice(), &[Asked::Release(FIRST)]].concat();
+    lab.wait_for("the release", || (server.asked() == asked).then_some(()));
+}
+
+#[test]
+fn a_leased_address_that_is_set_is_not_given_back() {
+    in_namespaces("dhcp::a_leased_address_that_is_set_is_not_given_back", set_as_leased);
+}
+
+fn set_as_leased(lab: Lab) {
+    lab.add_adapter(0, "10.7.0.1/24");
+    let server = DhcpServer::start(gives(FIRST, LONG));
+    lab.adapter_with("eth0", "a lease", |eth0| eth0["dhcp_server"] == "10.7.0.1");
+    lab.set(&json!({ "adapter": [
+        { "name": "eth0", "ipv4": { "method": "static", "address": "10.7.0.50/24" } },
+    ]}));
+    lab.adapter_with("eth0", "the address, set", |eth0| {
+        eth0["addresses"][0] == "10.7.0.50/24"
+            && eth0["dhcp_server"] == json!(null)
+            && says(eth0, "")
+    });
+    lab.wait_for_answer("10.7.0.50");
+    // What was sent before is heard before: there is no release between.
+    lab.set(&json!({}));
+    let asked = [Asked::Discover, Asked::Select, Asked::Discover, Asked::Select];
+    lab.wait_for("another lease", || (server.asked().len() >= asked.len()).then_some(()));
+    assert_eq!(server.asked(), asked);
+}

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Set in the process that runs inside.
 const INSIDE: &str = "TIDEGATE_NETWORK_TEST";
@@ -19,6 +19,8 @@ const STATE: &str = "/run/tidegate/network.json";
 const PLAN: &str = "/run/tidegate/network-plan.json";
 /// A machine that builds something else at the same time is slow.
 const LIMIT: Duration = Duration::from_secs(90);
+/// capabilities(7), `linux/capability.h`.
+const CAP_NET_RAW: libc::c_ulong = 13;
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs `test`, whose full name is `name`, in namespaces of its own.
@@ -69,7 +71,7 @@ impl Lab {
         }
         run("ip", &["link", "set", "lo", "up"]);
         // Nothing to do before a test says what: no adapter is there.
-        let service = start(None);
+        let service = start(None, None);
         let namespace = File::open(format!("/proc/{}/ns/net", service.id())).unwrap();
         Self { service, namespace }
     }
@@ -80,13 +82,28 @@ impl Lab {
         self.service.kill().unwrap();
         self.service.wait().unwrap();
         fs::remove_file(STATE).unwrap();
-        self.service = start(Some(&self.namespace));
+        self.service = start(Some(&self.namespace), None);
+    }
+
+    /// Ends the service, and starts one that may not open raw sockets: it begins again and again.
+    pub(crate) fn restart_in_vain(&mut self) {
+        self.service.kill().unwrap();
+        self.service.wait().unwrap();
+        self.service = start(Some(&self.namespace), Some(CAP_NET_RAW));
     }
 
     /// Tells the service that the machine is switched off, and waits for its end.
     pub(crate) fn switch_off(&mut self) {
         run("kill", &["-USR1", &self.service.id().to_string()]);
-        assert!(self.service.wait().unwrap().success());
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.service.try_wait().unwrap() {
+                break status;
+            }
+            assert!(begun.elapsed() < LIMIT, "the service does not end");
+            thread::sleep(LOOK_PAUSE);
+        };
+        assert!(status.success(), "{status}");
     }
 
     /// Adds `ethN`, whose other end is `lanN` with the address `lan` here.
@@ -107,9 +124,19 @@ impl Lab {
 
     /// Sets the network up, as PID 1 does.
     pub(crate) fn set(&self, network: &Value) {
+        self.plan(network, false);
+    }
+
+    /// The same, on trial: nobody has confirmed it yet.
+    pub(crate) fn try_out(&self, network: &Value) {
+        self.plan(network, true);
+    }
+
+    fn plan(&self, network: &Value, on_trial: bool) {
         self.state_with("a first look", |_| true);
         let fresh = format!("{PLAN}.new");
-        fs::write(&fresh, network.to_string()).unwrap();
+        let plan = json!({ "network": network, "on_trial": on_trial });
+        fs::write(&fresh, plan.to_string()).unwrap();
         fs::rename(fresh, PLAN).unwrap();
         run("kill", &["-HUP", &self.service.id().to_string()]);
     }
@@ -191,19 +218,23 @@ impl Lab {
     }
 }
 
-/// Starts the service in a network namespace: a new one, or one that is there.
-fn start(namespace: Option<&File>) -> Child {
+/// Starts the service in a network namespace, a new one or one that is there; perhaps without a capability.
+fn start(namespace: Option<&File>, without: Option<libc::c_ulong>) -> Child {
     let namespace = namespace.map(AsRawFd::as_raw_fd);
     let mut command = Command::new(env!("CARGO_BIN_EXE_init"));
     command.arg("network");
-    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+    // SAFETY: between fork and exec the closure makes system calls and allocates nothing.
     unsafe {
         command.pre_exec(move || {
             let done = match namespace {
                 None => libc::unshare(libc::CLONE_NEWNET),
                 Some(fd) => libc::setns(fd, libc::CLONE_NEWNET),
             };
-            if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+            let dropped = without.map_or(0, |capability| {
+                // Root has what is in its bounding set (capabilities(7)).
+                libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0)
+            });
+            if done == 0 && dropped == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
         });
     }
     command.spawn().unwrap()

@@ -12,3 +12,4 @@ mod conflict;
 mod dhcp;
 mod fixed;
 mod ipv6;
+mod switch_off;

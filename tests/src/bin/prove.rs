@@ -69,7 +69,7 @@ enum Proof {
     /// Cuts the appliance's power at any moment of its first boot and of a change of its settings: they are
     /// whole afterwards.
     SettingsCuts {
-        /// How many times; a minute each.
+        /// How many times; half a minute each.
         #[arg(long, default_value_t = 40)]
         times: u64,
         /// Where the random choices begin.

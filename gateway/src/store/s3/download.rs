@@ -16,7 +16,7 @@ use aws_smithy_runtime_api::client::{
     http::{HttpConnector, HttpConnectorSettings},
     orchestrator::{HttpRequest, HttpResponse},
 };
-use gateway_api::settings::S3Settings;
+use gateway_api::{settings::S3Settings, shown_url};
 use http_body::Body;
 use thiserror::Error as ThisError;
 use tokio::time::timeout;
@@ -29,7 +29,8 @@ const READ_TIME: Duration = Duration::from_secs(60);
 /// Redirections that are followed.
 const REDIRECTIONS_MAX: usize = 5;
 
-/// Why nothing, or not all of it, was downloaded.
+/// Why nothing, or not all of it, was downloaded. URLs are in it as they may be shown ([`shown_url`]): these
+/// words go to the console and to logs.
 #[derive(Debug, ThisError)]
 pub enum DownloadError {
     /// The URL cannot be used.
@@ -114,24 +115,25 @@ pub async fn download(
         let to = answer.headers().get("location").filter(|_| (300..400).contains(&status));
         match to {
             Some(to) => {
-                let to = resolved(&place, to).ok_or_else(|| DownloadError::Url(to.to_owned()))?;
+                let to = resolved(&place, to).ok_or_else(|| DownloadError::Url(shown_url(to)))?;
                 if place.starts_with("https://") && !to.starts_with("https://") {
-                    return Err(DownloadError::Unprotected { url: place, to });
+                    let (url, to) = (shown_url(&place), shown_url(&to));
+                    return Err(DownloadError::Unprotected { url, to });
                 }
                 place = to;
             }
             None if status == 200 => return hand_on(answer, &place, max, output).await,
-            None => return Err(DownloadError::Refused { url: place, status }),
+            None => return Err(DownloadError::Refused { url: shown_url(&place), status }),
         }
     }
-    Err(DownloadError::Redirections { url: url.to_owned() })
+    Err(DownloadError::Redirections { url: shown_url(url) })
 }
 
 async fn get(connector: &Connector, url: &str) -> Result<HttpResponse, DownloadError> {
     if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
-        return Err(DownloadError::Url(url.to_owned()));
+        return Err(DownloadError::Url(shown_url(url)));
     }
-    let request = HttpRequest::get(url).map_err(|_| DownloadError::Url(url.to_owned()))?;
+    let request = HttpRequest::get(url).map_err(|_| DownloadError::Url(shown_url(url)))?;
     connector.call(request).await.map_err(|error| unreachable(url, &error))
 }
 
@@ -139,13 +141,13 @@ fn unreachable(url: &str, error: &(dyn Error + 'static)) -> DownloadError {
     let mut why = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        let words = error.to_string();
+        let words = error.to_string().replace(url, &shown_url(url));
         if !why.contains(&words) {
             why.push(words);
         }
         next = error.source();
     }
-    DownloadError::Unreachable { url: url.to_owned(), why: why.join(": ") }
+    DownloadError::Unreachable { url: shown_url(url), why: why.join(": ") }
 }
 
 /// Where a `Location` header leads (RFC 9110 §10.2.2): an absolute URL, one without a scheme, or a path from
@@ -172,7 +174,7 @@ async fn hand_on(
     max: u64,
     output: &mut (impl Write + Send),
 ) -> Result<u64, DownloadError> {
-    let too_long = || DownloadError::TooLong { url: url.to_owned(), max };
+    let too_long = || DownloadError::TooLong { url: shown_url(url), max };
     let length = answer.headers().get("content-length").and_then(|length| length.parse().ok());
     if length.is_some_and(|length: u64| length > max) {
         return Err(too_long());
@@ -182,7 +184,7 @@ async fn hand_on(
     loop {
         let frame = timeout(READ_TIME, poll_fn(|context| Pin::new(&mut body).poll_frame(context)));
         let silent = || DownloadError::Unreachable {
-            url: url.to_owned(),
+            url: shown_url(url),
             why: format!("nothing came for {} s", READ_TIME.as_secs()),
         };
         let Some(frame) = frame.await.map_err(|_| silent())? else { break };
@@ -268,6 +270,38 @@ mod tests {
         assert_eq!(with_url.as_deref(), Some("https://a/login?next=https://x/"));
         assert_eq!(resolved("https://a/b", "HTTP://c").as_deref(), Some("HTTP://c"));
         assert_eq!(resolved("https://a/b", "d"), None);
+    }
+
+    /// Whatever goes wrong, what is secret in a URL is in no word of it.
+    #[tokio::test]
+    async fn no_error_tells_the_secrets_of_a_url() {
+        let none = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let on = |to: &str| moved(&format!("{to}?X-Amz-Signature=hush"));
+        let cut = ok("hello").replace("Length: 5", "Length: 9");
+        let bad = "no HTTP at all\r\n\r\n".to_owned();
+        let answers = vec![none.to_owned(), on("ftp://me:hush@b/c"), ok("hello"), cut, bad];
+        let count = answers.len();
+        let url = server(answers).await;
+        let secret = |url: &str| url.replace("://", "://me:hush@") + "/f?X-Amz-Signature=hush";
+        let mut said = Vec::new();
+        for _ in 0..count {
+            said.push(got(&secret(&url), 4).await.unwrap_err());
+        }
+        let url = server((0..=REDIRECTIONS_MAX).map(|_| on("/on")).collect()).await;
+        said.push(got(&secret(&url), 100).await.unwrap_err());
+        for wrong in ["http://127.0.0.1:1", "ftp://host", "http://host:port"] {
+            said.push(got(&secret(wrong), 100).await.unwrap_err());
+        }
+        let shown = ["://[removed]@", "/f?[removed]"];
+        for words in said {
+            assert!(!words.contains("hush") && !words.contains("me:"), "{words}");
+            assert!(shown.iter().any(|shown| words.contains(shown)), "{words}");
+        }
+        let unprotected = DownloadError::Unprotected {
+            url: shown_url(&secret("https://host")),
+            to: shown_url(&secret("http://host")),
+        };
+        assert!(!unprotected.to_string().contains("hush"), "{unprotected}");
     }
 
     #[tokio::test]
