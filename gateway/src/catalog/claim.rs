@@ -72,7 +72,7 @@ impl Catalog {
     /// # Errors
     /// Of the database only.
     pub async fn free_claims(&self, ops: Vec<OpId>) -> Result<(), CatalogError> {
-        self.write(move |txn| {
+        self.write_soon(move |txn| {
             ops.into_iter().try_for_each(|op| journal::release(txn, op, Timestamp::MIN))
         })
         .await
@@ -83,7 +83,7 @@ impl Catalog {
     /// # Errors
     /// Of the database only.
     pub async fn jobs_out(&self) -> Result<usize, CatalogError> {
-        self.write(|txn| Ok(txn.state.claims.len())).await
+        self.write_soon(|txn| Ok(txn.state.claims.len())).await
     }
 
     /// When the next unclaimed operation is due; `None` when nothing waits. Not before
@@ -92,7 +92,7 @@ impl Catalog {
     /// # Errors
     /// Of the database only.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, CatalogError> {
-        self.write(move |txn| {
+        self.write_soon(move |txn| {
             let moving: Option<i64> = txn
                 .db
                 .prepare_cached(

@@ -227,7 +227,7 @@ impl Catalog {
         ino: Ino,
         object: Option<(Stored, HeadAttr)>,
     ) -> Result<Inode, CatalogError> {
-        self.write(move |txn| {
+        self.write_soon(move |txn| {
             let before = inode::get(txn.db, ino)?;
             if !before.needs_head {
                 return Ok(before);

@@ -299,7 +299,7 @@ impl Catalog {
     /// # Errors
     /// Of the database only.
     pub async fn finish_delete(&self, op: OpId) -> Result<(), CatalogError> {
-        self.write(move |txn| {
+        self.write_soon(move |txn| {
             let row: Option<(u8, u32, String)> = txn
                 .db
                 .prepare_cached("SELECT kind, share, key FROM journal WHERE op = ?1")?
@@ -331,7 +331,7 @@ impl Catalog {
         retry_at: Timestamp,
     ) -> Result<(), CatalogError> {
         let message = message.to_owned();
-        self.write(move |txn| {
+        self.write_soon(move |txn| {
             let seq = next_seq(txn.db)?;
             txn.db
                 .prepare_cached(
@@ -353,7 +353,7 @@ impl Catalog {
     /// # Errors
     /// Of the database only.
     pub async fn release_job(&self, op: OpId, retry_at: Timestamp) -> Result<(), CatalogError> {
-        self.write(move |txn| release(txn, op, retry_at)).await
+        self.write_soon(move |txn| release(txn, op, retry_at)).await
     }
 
     /// The object that a publish was to replace, or that is to be moved, is not what the catalog

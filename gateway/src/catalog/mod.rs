@@ -59,6 +59,7 @@ mod writer;
 use std::{
     fmt,
     fs::File,
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -68,7 +69,10 @@ use std::{
 };
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    runtime,
+    sync::{mpsc, oneshot, watch},
+};
 
 pub use alias::Aliased;
 pub use aside::SetAside;
@@ -99,11 +103,12 @@ use dirty_log::{DirtyLog, Told};
 use epoch::Epoch;
 use held::Held;
 use latest::Latest;
+use pragmas::Synchronous;
 use reader::Readers;
 use rows::{Rows, Touched};
 use sums::SumMemory;
 use unsent::Unsent;
-use writer::{Committer, Operation, Txn, Writer, WriterState};
+use writer::{Committer, Durable, Operation, Run, Txn, Writer, WriterState};
 
 use crate::blocking;
 
@@ -186,6 +191,7 @@ impl Catalog {
             rows: Arc::clone(&rows),
             sums: Arc::clone(&sums),
             unsent: unsent.clone(),
+            synced: Synchronous::default(),
             journal: journal.clone(),
             state: WriterState {
                 noted: log.noted(),
@@ -197,10 +203,14 @@ impl Catalog {
             log,
         }));
         let writes = Arc::clone(&writer);
+        let no_thread =
+            |error: io::Error| CatalogError::Commit(format!("cannot start its thread: {error}"));
+        let timer = runtime::Builder::new_current_thread().enable_time().build();
+        let timer = timer.map_err(no_thread)?;
         let thread = thread::Builder::new()
             .name("catalog".to_owned())
-            .spawn(move || writes.run(&mut operations))
-            .map_err(|error| CatalogError::Commit(format!("cannot start its thread: {error}")))?;
+            .spawn(move || writes.run(&mut operations, &timer))
+            .map_err(no_thread)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 sender: Mutex::new(Some(sender)),
@@ -273,8 +283,27 @@ impl Catalog {
         marked
     }
 
-    /// Runs one transition and waits for its commit.
+    /// Runs one transition and waits for its commit: it is durable then.
     async fn write<T, F>(&self, transition: F) -> Result<T, CatalogError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Txn<'_>) -> Result<T, CatalogError> + Send + 'static,
+    {
+        self.commit(Durable::Now, transition).await
+    }
+
+    /// The same for a transition that S3 would have made again after a power cut: everybody sees it, and it is
+    /// durable with the next one that is, or before long. Nobody may be told that it is, and nothing that only
+    /// it permits may be done outside the catalog without another one that is durable (ADR 34).
+    async fn write_soon<T, F>(&self, transition: F) -> Result<T, CatalogError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Txn<'_>) -> Result<T, CatalogError> + Send + 'static,
+    {
+        self.commit(Durable::Soon, transition).await
+    }
+
+    async fn commit<T, F>(&self, durable: Durable, transition: F) -> Result<T, CatalogError>
     where
         T: Send + 'static,
         F: FnOnce(&mut Txn<'_>) -> Result<T, CatalogError> + Send + 'static,
@@ -282,7 +311,7 @@ impl Catalog {
         let sender = self.inner.sender.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let sender = sender.ok_or(CatalogError::Closed)?;
         let (reply, answer) = oneshot::channel();
-        let operation: Operation = Box::new(move |txn| {
+        let run: Run = Box::new(move |txn| {
             let result = writer::in_savepoint(txn, transition);
             Box::new(move |committed| {
                 let outcome = match committed {
@@ -293,7 +322,9 @@ impl Catalog {
                 drop(reply.send(outcome));
             })
         });
-        let left = if blocking::may_sync() {
+        let operation = Operation { durable, run };
+        // What is not synced at once the writer's thread has to see to.
+        let left = if durable == Durable::Now && blocking::may_sync() {
             self.inner.writer.commit_here(operation)?
         } else {
             Some(operation)

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, config::DbConfig};
 
-use super::error::CatalogError;
+use super::{error::CatalogError, writer::Durable};
 use crate::essential::{self, Step};
 
 /// 3.51.3, the first release without the WAL-reset bug (sqlite.org/wal.html#walresetbug).
@@ -34,11 +34,36 @@ pub(super) fn for_writer(connection: &Connection) -> Result<(), CatalogError> {
     if !mode.eq_ignore_ascii_case("wal") {
         return Err(CatalogError::Corrupt(format!("journal mode is {mode}, WAL was asked for")));
     }
-    let synchronous = if essential::is_left_out(Step::CatalogSync) { "OFF" } else { "FULL" };
-    connection.pragma_update(None, "synchronous", synchronous)?;
+    Synchronous::default().set(connection, Durable::Now)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", 4 * CHECKPOINT_PAGES * 4096)?;
     Ok(())
+}
+
+/// How the writer's connection commits: with a sync of the WAL (`FULL`), or with none of its own (`NORMAL`), so that
+/// the next sync takes it along. A power cut takes back a tail of what was committed, never something from the middle.
+#[derive(Debug, Default)]
+pub(super) struct Synchronous(Option<Durable>);
+
+impl Synchronous {
+    /// What is committed from here on is durable so. Call outside a transaction.
+    pub(super) fn set(
+        &mut self,
+        connection: &Connection,
+        durable: Durable,
+    ) -> Result<(), CatalogError> {
+        if self.0 != Some(durable) {
+            let mode = match durable {
+                _ if essential::is_left_out(Step::CatalogSync) => "OFF",
+                Durable::Now => "FULL",
+                Durable::Soon => "NORMAL",
+            };
+            self.0 = None;
+            connection.pragma_update(None, "synchronous", mode)?;
+            self.0 = Some(durable);
+        }
+        Ok(())
+    }
 }
 
 /// A reader: never writes, never checkpoints.

@@ -97,7 +97,7 @@ impl Catalog {
     /// As [`Catalog::finish_sync`].
     pub async fn finish(&self, op: OpId, done: Published) -> Result<Finish, CatalogError> {
         self.note_progress();
-        self.write(move |txn| {
+        self.write_soon(move |txn| {
             let share = txn.state.claims.share_of(op).ok_or(CatalogError::NoEntry)?;
             let finish = match ino_of(txn.db, op)? {
                 Some(ino) => published(txn, op, ino, &done)?,

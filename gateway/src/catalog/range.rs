@@ -133,7 +133,7 @@ impl Catalog {
         known: BlockSums,
     ) -> Result<(), CatalogError> {
         let etag = etag.clone();
-        self.write(move |txn| {
+        self.write_soon(move |txn| {
             let inode = inode::get(txn.db, ino)?;
             if inode.etag.as_ref() != Some(&etag) {
                 return Err(CatalogError::Changed);

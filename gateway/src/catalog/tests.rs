@@ -9,6 +9,7 @@ mod listing;
 mod movers;
 mod owners;
 mod rebuild;
+mod settling;
 mod unsent;
 mod writing;
 

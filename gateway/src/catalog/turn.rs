@@ -40,7 +40,7 @@ impl Catalog {
     /// # Errors
     /// Of the database only.
     pub async fn is_late(&self, op: OpId, now: Timestamp) -> Result<bool, CatalogError> {
-        self.write(move |txn| {
+        self.write_soon(move |txn| {
             let due = of_op(txn.db, op)?;
             Ok(due.is_some_and(|due| has_no_time(txn, &due, now)))
         })

@@ -98,23 +98,31 @@ impl Catalog {
     /// Of the database or the log only.
     pub async fn verify(&self) -> Result<Vec<String>, CatalogError> {
         let mut found = self.read(violations).await?;
-        let cache = self.inner.cache.clone();
-        // With the writer: nothing is told meanwhile.
-        let difference = self.write(move |txn| log_difference(txn.db, &cache)).await?;
+        let difference = loop {
+            // What was put off is told; then, with the writer, nothing is told meanwhile.
+            self.write(|_| Ok(())).await?;
+            let cache = self.inner.cache.clone();
+            if let Some(told) = self.write(move |txn| log_difference(txn.db, &cache)).await? {
+                break told;
+            }
+        };
         found.extend(difference.map(|difference| format!("against the dirty log: {difference}")));
         Ok(found)
     }
 }
 
-/// What the dirty log in `cache` tells otherwise.
-fn log_difference(db: &Connection, cache: &Path) -> Result<Option<String>, CatalogError> {
+/// What the dirty log in `cache` tells otherwise; `None`: there is something that it has not been told.
+fn log_difference(db: &Connection, cache: &Path) -> Result<Option<Option<String>>, CatalogError> {
+    if dirty_log::is_untold(db)? {
+        return Ok(None);
+    }
     let told = Told::read(cache).map_err(|error| CatalogError::Commit(error.to_string()))?;
-    let Some(mut told) = told else { return Ok(Some("there is none".to_owned())) };
+    let Some(mut told) = told else { return Ok(Some(Some("there is none".to_owned()))) };
     if told.damaged > 0 {
-        return Ok(Some("it is damaged".to_owned()));
+        return Ok(Some(Some("it is damaged".to_owned())));
     }
-    match told.compare_with(dirty_log::number(db)?) {
-        Stand::Even => dirty_log::difference(db, &told),
-        stand @ (Stand::Ahead | Stand::Behind(_)) => Ok(Some(format!("{stand:?}"))),
-    }
+    Ok(Some(match told.compare_with(dirty_log::number(db)?, false) {
+        Stand::Even => dirty_log::difference(db, &told)?,
+        stand @ (Stand::Ahead | Stand::Behind(_)) => Some(format!("{stand:?}")),
+    }))
 }

@@ -5,6 +5,9 @@
 //! for a timer. An operation is answered after the commit (SQLite `synchronous = FULL`: after the
 //! WAL is on the disk), never before. A caller who may wait for a disk where it is, and finds the writer
 //! free, commits itself: two changes of thread cost as much as the commit.
+//!
+//! What S3 says again after a power cut is not waited for ([`Durable::Soon`], ADR 34): those operations are
+//! committed without a sync, and the next one that is synced makes them durable too, in their order.
 use std::{
     collections::{HashMap, HashSet},
     ops::Range,
@@ -12,7 +15,11 @@ use std::{
 };
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    runtime::Runtime,
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use super::{
     dirty_log::{DirtyLog, Noted},
@@ -21,6 +28,7 @@ use super::{
     flush::{Awaited, Begun},
     held::Held,
     latest::Latest,
+    pragmas::Synchronous,
     rows::{Changes, Rows, Touched},
     sums::SumMemory,
     types::OpId,
@@ -43,7 +51,30 @@ const FINISHED_DELETES_MAX: usize = 100_000;
 /// Called with the outcome of the commit.
 pub(super) type Completion = Box<dyn FnOnce(Result<(), String>) + Send>;
 /// Runs inside the transaction.
-pub(super) type Operation = Box<dyn FnOnce(&mut Txn<'_>) -> Completion + Send>;
+pub(super) type Run = Box<dyn FnOnce(&mut Txn<'_>) -> Completion + Send>;
+
+/// When an operation is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durable {
+    /// Before it is answered.
+    Now,
+    /// Not after any that is committed later, and before long. Only for what S3 says again: a power cut takes it
+    /// back, and everything goes on as if the cut had come before it.
+    Soon,
+}
+
+/// What is to be committed.
+pub(super) struct Operation {
+    pub(super) durable: Durable,
+    pub(super) run: Run,
+}
+
+impl Operation {
+    /// Changes nothing: makes durable what is not, and has the dirty log tell of it.
+    fn settling() -> Self {
+        Self { durable: Durable::Now, run: Box::new(|_| Box::new(drop)) }
+    }
+}
 
 /// What an operation works on.
 pub(super) struct Txn<'a> {
@@ -270,6 +301,8 @@ pub(super) struct Committer {
     pub(super) unsent: Unsent,
     /// What S3 does not have, a second time.
     pub(super) log: DirtyLog,
+    /// How the connection commits.
+    pub(super) synced: Synchronous,
     pub(super) journal: watch::Sender<u64>,
     pub(super) state: WriterState,
 }
@@ -281,13 +314,26 @@ impl Writer {
     }
 
     /// Serves operations until the last sender is gone, then closes the connection. The writer's thread does
-    /// this.
-    pub(super) fn run(&self, operations: &mut mpsc::Receiver<Operation>) {
-        while let Some(first) = operations.blocking_recv() {
+    /// this, and waits by `timer`.
+    pub(super) fn run(&self, operations: &mut mpsc::Receiver<Operation>, timer: &Runtime) {
+        let (mut next, mut settles_in) = (None, None);
+        loop {
+            let first = match next.take() {
+                Some(operation) => Some(operation),
+                None => match settles_in {
+                    None => operations.blocking_recv(),
+                    Some(wait) => timer.block_on(async {
+                        let received = timeout(wait, operations.recv()).await;
+                        received.unwrap_or_else(|_nobody_came| Some(Operation::settling()))
+                    }),
+                },
+            };
+            let Some(first) = first else { break };
             // An operation that panicked has left a transaction nobody knows: no more is committed.
             let Ok(mut committer) = self.0.lock() else { return };
             let Some(committer) = committer.as_mut() else { return };
-            committer.commit(first, || operations.try_recv().ok());
+            next = committer.commit(first, || operations.try_recv().ok());
+            settles_in = committer.log.settles_in();
         }
         if let Ok(mut committer) = self.0.lock() {
             committer.take();
@@ -296,8 +342,8 @@ impl Writer {
 
     /// Looks at the dirty log while nobody commits.
     #[cfg(test)]
-    pub(super) fn with_log<T>(&self, look: impl FnOnce(&DirtyLog) -> T) -> T {
-        look(&self.0.lock().unwrap().as_ref().unwrap().log)
+    pub(super) fn with_log<T>(&self, look: impl FnOnce(&mut DirtyLog) -> T) -> T {
+        look(&mut self.0.lock().unwrap().as_mut().unwrap().log)
     }
 
     /// Returns when nobody commits: whoever was answered last was answered before the end of that.
@@ -326,10 +372,16 @@ impl Writer {
 }
 
 impl Committer {
-    /// One transaction: `first` and what `more` gives. Answers them all.
-    fn commit(&mut self, first: Operation, more: impl FnMut() -> Option<Operation>) {
+    /// One transaction: `first` and what `more` gives. Answers them all, but for one that was taken and must be
+    /// durable where `first` need not be: that is given back, for the next transaction.
+    fn commit(
+        &mut self,
+        first: Operation,
+        more: impl FnMut() -> Option<Operation>,
+    ) -> Option<Operation> {
         let claims_before = self.state.claims.clone();
-        let (completions, outcome) = self.commit_batch(first, more);
+        let durable = if self.log.must_settle() { Durable::Now } else { first.durable };
+        let (completions, outcome, left) = self.commit_batch(durable, first, more);
         let outcome = match outcome {
             Ok(changes) => {
                 let touched = self.rows.committed(changes);
@@ -359,22 +411,29 @@ impl Committer {
         if std::mem::take(&mut self.state.journal_changed) {
             self.journal.send_modify(|changes| *changes += 1);
         }
+        left
     }
 
     fn commit_batch(
         &mut self,
+        durable: Durable,
         first: Operation,
         mut more: impl FnMut() -> Option<Operation>,
-    ) -> (Vec<Completion>, Result<Changes, String>) {
+    ) -> (Vec<Completion>, Result<Changes, String>, Option<Operation>) {
         let (db, log) = (&self.connection, &mut self.log);
         let mut completions = Vec::new();
-        let begun = log.mend(db).and_then(|()| Ok(run_cached(db, "BEGIN IMMEDIATE")?));
-        let mut next = Some(first);
+        let begun = self
+            .synced
+            .set(db, durable)
+            .and_then(|()| log.mend(db))
+            .and_then(|()| Ok(run_cached(db, "BEGIN IMMEDIATE")?));
+        let (mut next, mut left) = (Some(first), None);
         while let Some(operation) = next {
-            completions.push(operation(&mut Txn { db, state: &mut self.state }));
+            completions.push((operation.run)(&mut Txn { db, state: &mut self.state }));
             // An error such as a full disk rolls the whole transaction back inside SQLite.
             let lost = db.is_autocommit();
             next = if lost || completions.len() >= BATCH_OPERATIONS_MAX { None } else { more() };
+            left = next.take_if(|next| durable == Durable::Soon && next.durable == Durable::Now);
         }
         let changes = Changes::of(db, &self.touched);
         let outcome = begun.and_then(|()| {
@@ -382,7 +441,10 @@ impl Committer {
                 return Err(CatalogError::Commit(GIVEN_UP.to_owned()));
             }
             failpoint::passed(Point::CatalogAfterChanges);
-            log.before_commit(db)?;
+            match durable {
+                Durable::Now => log.before_commit(db)?,
+                Durable::Soon => log.put_off(db)?,
+            }
             failpoint::passed(Point::CatalogAfterLog);
             Ok(run_cached(db, "COMMIT")?)
         });
@@ -405,7 +467,7 @@ impl Committer {
         if outcome.is_ok() {
             failpoint::passed(Point::CatalogAfterCommit);
         }
-        (completions, outcome.map(|()| changes))
+        (completions, outcome.map(|()| changes), left)
     }
 }
 

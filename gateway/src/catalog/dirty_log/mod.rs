@@ -26,9 +26,10 @@ use std::{
     ffi::OsStr,
     io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::{error::CatalogError, schema};
 use entry::Entry;
@@ -45,6 +46,8 @@ pub(super) use told::{Stand, Told};
 
 /// Bytes of a file of the log, beyond twice what it took to tell everything, before the next is begun.
 const GENERATION_BYTES: u64 = 16 << 20;
+/// How long what was committed without a batch waits for the next one that has one.
+const SETTLE_AFTER: Duration = Duration::from_millis(100);
 /// Entries told again with each batch.
 const AGAIN_ENTRIES: usize = 4;
 /// The same while nobody waits for the batch.
@@ -106,8 +109,13 @@ pub(super) struct DirtyLog {
     is_headless: bool,
     /// The file is new, and nothing that older ones tell counts.
     is_anew: bool,
-    /// The file cannot be trusted: a sync has failed.
+    /// The file cannot be trusted: a sync has failed, or what was to be told is not known any more.
     is_broken: bool,
+    /// Since when the catalog has changes that no batch tells of. It says so itself.
+    untold: Option<Instant>,
+    /// Whether the transaction under way ends that.
+    is_settling: bool,
+    settle_after: Duration,
 }
 
 /// A batch that is being made.
@@ -186,6 +194,9 @@ impl DirtyLog {
             is_headless: true,
             is_anew: good.is_none(),
             is_broken: false,
+            untold: is_untold(db)?.then(Instant::now),
+            is_settling: false,
+            settle_after: SETTLE_AFTER,
         };
         match good {
             Some(told) => {
@@ -276,6 +287,9 @@ impl DirtyLog {
         let mut batch = Batch::default();
         self.tell(db, &mut batch, Notes { places, ..Notes::default() })?;
         self.tell_again(db, &mut batch, entries)?;
+        if self.again.is_empty() {
+            self.note_told(db)?;
+        }
         self.write(db, &batch)?;
         db.execute_batch("COMMIT")?;
         self.committed().map_err(CatalogError::Commit)
@@ -311,15 +325,10 @@ impl DirtyLog {
     /// Of the disk or the database: the transaction must not be committed.
     pub(super) fn before_commit(&mut self, db: &Connection) -> Result<(), CatalogError> {
         let mut notes = self.noted.take();
-        let is_news = !notes.inos.is_empty()
-            || !notes.ops.is_empty()
-            || !notes.gone_dirs.is_empty()
-            || notes.places
-            || notes.last_ino > self.inos
-            || notes.ranges.iter().any(|note| self.has_bytes(note.ino));
-        if !is_news {
+        if !self.is_news(&notes) {
             return Ok(());
         }
+        self.note_told(db)?;
         let limit = GENERATION_BYTES + 2 * self.whole_bytes;
         if self.file.tail > limit && self.older.is_empty() {
             self.begin_next().map_err(|error| io_error(&error))?;
@@ -332,11 +341,63 @@ impl DirtyLog {
         if batch.entries.is_empty() { Ok(()) } else { self.write(db, &batch) }
     }
 
+    /// The transaction that is open on `db` is to be committed without a sync, and so without a batch: what it changes
+    /// is told with the next one that has one. Until then the catalog says that the log lacks something.
+    ///
+    /// # Errors
+    /// Of the database: the transaction must not be committed.
+    pub(super) fn put_off(&mut self, db: &Connection) -> Result<(), CatalogError> {
+        if self.untold.is_some() {
+            return Ok(());
+        }
+        if !self.noted.with(|notes| self.is_news(notes)) {
+            self.noted.take();
+            return Ok(());
+        }
+        say_untold(db, true)?;
+        self.untold = Some(Instant::now());
+        Ok(())
+    }
+
+    /// How long what was put off may wait for the next transaction that has a batch; `None`: everything is told.
+    pub(super) fn settles_in(&self) -> Option<Duration> {
+        self.untold.map(|since| self.settle_after.saturating_sub(since.elapsed()))
+    }
+
+    /// Whether the next transaction has to have a batch.
+    pub(super) fn must_settle(&self) -> bool {
+        self.is_broken || self.settles_in().is_some_and(|left| left.is_zero())
+    }
+
+    /// How long what is put off waits from here on.
+    #[cfg(test)]
+    pub(super) fn settle_after(&mut self, wait: Duration) {
+        self.settle_after = wait;
+    }
+
+    /// The transaction that is open on `db` has a batch that tells everything.
+    fn note_told(&mut self, db: &Connection) -> Result<(), CatalogError> {
+        self.is_settling = self.untold.is_some();
+        if self.is_settling { say_untold(db, false) } else { Ok(()) }
+    }
+
+    fn is_news(&self, notes: &Notes) -> bool {
+        !notes.inos.is_empty()
+            || !notes.ops.is_empty()
+            || !notes.gone_dirs.is_empty()
+            || notes.places
+            || notes.last_ino > self.inos
+            || notes.ranges.iter().any(|note| self.has_bytes(note.ino))
+    }
+
     /// The transaction is committed: returns when its batch is durable too.
     ///
     /// # Errors
     /// In words, when it may not be.
     pub(super) fn committed(&mut self) -> Result<(), String> {
+        if std::mem::take(&mut self.is_settling) {
+            self.untold = None;
+        }
         if !self.is_open {
             return Ok(());
         }
@@ -358,7 +419,9 @@ impl DirtyLog {
     /// The transaction was not committed: the next batch takes the place of its own.
     pub(super) fn failed(&mut self) {
         self.noted.take();
-        self.is_open = false;
+        (self.is_open, self.is_settling) = (false, false);
+        // What was put off was noted there, too.
+        self.is_broken |= self.untold.is_some();
         for key in self.telling.drain(..) {
             let nothing = Known { generation: 0, extent: Extent::Nothing, since: 0 };
             let known = self.known.entry(key).or_insert(nothing);
@@ -422,6 +485,19 @@ impl DirtyLog {
 pub(super) fn number(db: &Connection) -> Result<u64, CatalogError> {
     let number = "SELECT value FROM meta WHERE name = 'log'";
     Ok(db.query_row(number, [], |row| row.get(0))?)
+}
+
+/// Whether the catalog has changes that no batch tells of: it was cut off before that. A gateway that was killed has
+/// left them; a power cut may have taken them, and this with them.
+pub(super) fn is_untold(db: &Connection) -> Result<bool, CatalogError> {
+    let mut said = db.prepare("SELECT value FROM meta WHERE name = 'untold'")?;
+    Ok(said.query_row([], |row| row.get(0)).optional()?.unwrap_or(false))
+}
+
+fn say_untold(db: &Connection, is_untold: bool) -> Result<(), CatalogError> {
+    db.prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES ('untold', ?1)")?
+        .execute([is_untold])?;
+    Ok(())
 }
 
 /// A file that has no number yet.

@@ -135,6 +135,10 @@ impl Noted {
         self.lock().undone = true;
     }
 
+    pub(super) fn with<T>(&self, look: impl FnOnce(&Notes) -> T) -> T {
+        look(&self.lock())
+    }
+
     pub(super) fn take(&self) -> Notes {
         std::mem::take(&mut *self.lock())
     }

@@ -50,7 +50,8 @@ pub(in crate::catalog) struct Undone {
 pub(in crate::catalog) enum Stand {
     /// It has what the log tells.
     Even,
-    /// It has more: a power cut has taken the log's end, of which nobody was told, or which was of new, empty files.
+    /// It has more: a power cut has taken the log's end, of which nobody was told, or which was of new, empty files; or a
+    /// kill came before what S3 says again was told.
     Ahead,
     /// It lacks so many transactions that were committed.
     Behind(u64),
@@ -146,14 +147,15 @@ impl Told {
         }
     }
 
-    /// How a catalog stands to the log that has the transactions of all batches up to number `committed`; the log
-    /// then says what that one should have, unless it stands otherwise.
-    pub(in crate::catalog) fn compare_with(&mut self, committed: u64) -> Stand {
+    /// How a catalog stands to the log that has the transactions of all batches up to number `committed`, and, if it
+    /// says so (`is_untold`), others of which no batch tells; the log then says what that one should have, unless it stands
+    /// otherwise.
+    pub(in crate::catalog) fn compare_with(&mut self, committed: u64, is_untold: bool) -> Stand {
         let last = self.last();
         if committed < self.marked || committed + 1 < last {
             return Stand::Behind(self.marked.max(last) - committed);
         }
-        if committed > last {
+        if committed > last || is_untold {
             self.lacks_end = true;
             return Stand::Ahead;
         }

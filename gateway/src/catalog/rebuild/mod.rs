@@ -129,7 +129,9 @@ fn look(cache: &Path, told: &mut Told) -> Result<Look, CatalogError> {
         return Ok(Look::Damaged(format!("{CATALOG_FILE} is gone")));
     }
     let compared = open_database(cache).and_then(|connection| {
-        let difference = match told.compare_with(dirty_log::number(&connection)?) {
+        let (number, is_untold) =
+            (dirty_log::number(&connection)?, dirty_log::is_untold(&connection)?);
+        let difference = match told.compare_with(number, is_untold) {
             // An older gateway's log tells in other words; that and a damaged one are told anew.
             Stand::Even if told.damaged > 0 || !told.is_of_schema(schema::SCHEMA_VERSION) => None,
             Stand::Even => dirty_log::difference(&connection, told)?,

@@ -110,7 +110,8 @@ async fn nobody_commits_after_the_close() {
     let later = f.catalog.write(|_| Ok(()));
     assert!(matches!(at_once(later).await, Some(Err(CatalogError::Closed))));
     // Not even one who was about to when the catalog was closed.
-    let late = f.catalog.inner.writer.commit_here(Box::new(|_| Box::new(|_| ())));
+    let run: Run = Box::new(|_| Box::new(|_| ()));
+    let late = f.catalog.inner.writer.commit_here(Operation { durable: Durable::Now, run });
     assert!(matches!(late, Err(CatalogError::Closed)));
     let log = f.dir.path().join("catalog.db-wal");
     assert!(!log.exists(), "the last connection folds it into the database");
