@@ -16,8 +16,11 @@ const LEAST: usize = 2;
 const JOB_BYTES: u64 = 64 << 10;
 /// Shortest time for one measurement.
 const EPOCH: Duration = Duration::from_millis(500);
-/// The same while the number doubles: a few round trips to a region's S3.
-const DOUBLING_EPOCH: Duration = Duration::from_millis(100);
+/// The same while the number doubles, in which each place has been filled twice as well: by then it shows.
+const DOUBLING_EPOCH: Duration = Duration::from_millis(10);
+/// Measurements in a row without more after which it does not double any more: the first are short, and what else
+/// goes on shows in them.
+const MISSES: u32 = 3;
 /// A change of the rate by less than one part in so many is noise.
 const NOISE: u64 = 10;
 /// Measurements without news after which a step up is tried.
@@ -48,6 +51,8 @@ pub(super) struct Concurrency {
     quiet: u32,
     /// Nothing is known yet but that more has brought more.
     doubling: bool,
+    /// Measurements while it doubles that have not shown more, in a row.
+    misses: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +75,7 @@ impl Default for Concurrency {
             step: Step::Stay,
             quiet: 0,
             doubling: true,
+            misses: 0,
         }
     }
 }
@@ -87,12 +93,12 @@ impl Concurrency {
         self.full |= under_way >= self.limit(most);
         self.throttled |= job.throttled;
         let took = now.saturating_sub(self.begun);
-        let epoch = if self.doubling { DOUBLING_EPOCH } else { EPOCH };
-        if took < epoch || self.jobs < self.limit(most) as u64 {
+        let (epoch, turns) = if self.doubling { (DOUBLING_EPOCH, 2) } else { (EPOCH, 1) };
+        if took < epoch || self.jobs < turns * self.limit(most) as u64 {
             return;
         }
-        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
-        let rate = self.work.saturating_mul(1000) / millis;
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+        let rate = self.work.saturating_mul(1_000_000) / micros;
         self.limit = self.limit.min(most);
         self.decide(rate);
         self.limit = self.limit.clamp(LEAST.min(most), most);
@@ -114,6 +120,12 @@ impl Concurrency {
         let noise = before.unwrap_or(0) / NOISE;
         let is_more = before.is_none_or(|before| rate > before + noise);
         let is_less = before.is_some_and(|before| rate + noise < before);
+        if self.doubling && !is_more && self.misses + 1 < MISSES {
+            // It is measured again.
+            (self.rate, self.misses) = (before, self.misses + 1);
+            return;
+        }
+        self.misses = 0;
         self.step = match self.step {
             Step::Up if is_more => Step::Up,
             Step::Up if is_less => Step::Down,

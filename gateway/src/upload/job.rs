@@ -287,6 +287,11 @@ impl Tools {
         Ok(self.catalog.finish_delete(op).await?)
     }
 
+    /// The job has not begun: it may be handed out again.
+    pub(super) async fn give_back(&self, op: OpId) {
+        self.log(op, self.catalog.release_job(op, self.clock.now()).await);
+    }
+
     /// What was read of the job's file in its turn.
     pub(super) fn take(&self) -> Option<Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).take()

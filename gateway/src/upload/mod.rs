@@ -19,6 +19,7 @@ mod lacks;
 mod landed;
 mod multipart;
 mod orphans;
+mod places;
 mod plan;
 mod publish;
 mod scheduler;

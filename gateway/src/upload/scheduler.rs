@@ -11,6 +11,7 @@ use std::{
 use tokio::{
     sync::{Notify, watch},
     task::{self, JoinError, JoinSet},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,7 @@ use super::{
     concurrency::{Concurrency, Ended},
     early::GoneAhead,
     job::Tools,
+    places::Places,
     still::Bursts,
 };
 use crate::{
@@ -40,6 +42,8 @@ const GATHER: Duration = Duration::from_millis(20);
 const CATALOG_PAUSE: Duration = Duration::from_secs(1);
 /// How long jobs of a share that is not served (removed from the settings) are put off.
 const UNSERVED_MS: u64 = 60_000;
+/// How long a job that was handed out ahead waits for a place. Its file cannot change its key for nothing meanwhile.
+const PLACE_WAIT: Duration = Duration::from_millis(500);
 /// Pause after a job whose task panicked.
 const DIED_MS: u64 = 30_000;
 
@@ -83,10 +87,19 @@ struct Inner {
     stranded: Arc<Mutex<Vec<OpId>>>,
 }
 
+/// What became of a job that had a place, and how many had one then.
+type PlaceEnded = (Ended, usize);
+
+/// How a job's task ended; `None`: it was given back without having begun.
+type TaskEnded = Result<(task::Id, Option<PlaceEnded>), JoinError>;
+
 /// Jobs under way.
 #[derive(Debug)]
 struct Running {
-    tasks: JoinSet<Ended>,
+    tasks: JoinSet<Option<PlaceEnded>>,
+    places: Places,
+    /// Jobs to be handed out ahead of their places.
+    ahead: usize,
     /// The operation that each has claimed: a turn may become another one's.
     claimed: HashMap<task::Id, Arc<AtomicU64>>,
     concurrency: Concurrency,
@@ -100,6 +113,8 @@ impl Running {
     fn new(now: Timestamp) -> Self {
         Self {
             tasks: JoinSet::new(),
+            places: Places::default(),
+            ahead: 0,
             claimed: HashMap::new(),
             concurrency: Concurrency::default(),
             begun: Instant::now(),
@@ -195,7 +210,7 @@ impl Uploader {
 
     /// A job's task is over, and perhaps others are by now: the next look at the journal, which may wait for a sync of
     /// the catalog, fills all their places.
-    async fn ended(&self, running: &mut Running, ended: Result<(task::Id, Ended), JoinError>) {
+    async fn ended(&self, running: &mut Running, ended: TaskEnded) {
         self.one_ended(running, ended).await;
         while let Some(ended) = running.tasks.try_join_next_with_id() {
             self.one_ended(running, ended).await;
@@ -203,10 +218,10 @@ impl Uploader {
     }
 
     /// A job's task is over. One that panicked has not ended its claim itself.
-    async fn one_ended(&self, running: &mut Running, ended: Result<(task::Id, Ended), JoinError>) {
+    async fn one_ended(&self, running: &mut Running, ended: TaskEnded) {
         let (id, panicked) = match ended {
-            Ok((id, ended)) => {
-                let under_way = running.tasks.len() + 1;
+            Ok((id, None)) => (id, None),
+            Ok((id, Some((ended, under_way)))) => {
                 let (now, most) = (running.begun.elapsed(), self.options().jobs_max);
                 running.concurrency.ended(now, ended, under_way, most);
                 (id, None)
@@ -234,7 +249,7 @@ impl Uploader {
     async fn claim(&self, running: &mut Running) -> Result<Duration, CatalogError> {
         let options = self.options();
         let jobs_max = running.concurrency.limit(options.jobs_max);
-        let room = jobs_max.saturating_sub(running.tasks.len());
+        let room = (jobs_max + running.ahead).saturating_sub(running.tasks.len());
         let now = self.inner.clock.now();
         let before = std::mem::replace(&mut running.latest, now);
         if now < before {
@@ -256,9 +271,14 @@ impl Uploader {
             left.retain(|op| !stranded.contains(op));
         }
         if room > 0 {
-            for job in self.inner.catalog.claim_jobs(now, room).await? {
+            let ended = running.places.ended();
+            let jobs = self.inner.catalog.claim_jobs(now, room).await?;
+            let meanwhile = usize::try_from(running.places.ended() - ended).unwrap_or(usize::MAX);
+            running.ahead = meanwhile.min(jobs_max);
+            for job in jobs {
                 let op = job.op();
-                if let Err(error) = self.start(job, &options, running).await {
+                let begins = running.places.under_way() < jobs_max;
+                if let Err(error) = self.start(job, begins, &options, running).await {
                     tracing::error!(
                         op = op.0,
                         "a job that cannot be done was not put off: {error}"
@@ -267,16 +287,18 @@ impl Uploader {
                 }
             }
         }
-        if running.tasks.len() >= jobs_max {
+        if running.tasks.len() >= jobs_max + running.ahead {
             return Ok(SLEEP_MAX);
         }
         let due = self.inner.catalog.next_due().await?;
         Ok(due.map_or(SLEEP_MAX, |due| until(now, due).max(BUSY_PAUSE)))
     }
 
+    /// Starts a job that `begins` at once, or has it wait for a place.
     async fn start(
         &self,
         job: Job,
+        begins: bool,
         options: &UploaderOptions,
         running: &mut Running,
     ) -> Result<(), CatalogError> {
@@ -306,7 +328,24 @@ impl Uploader {
             claimed: Arc::new(AtomicU64::new(job.op().0)),
         };
         let claimed = Arc::clone(&tools.claimed);
-        let task = running.tasks.spawn(async move { tools.run(job).await });
+        let places = running.places.clone();
+        let place = if begins { Ok(places.take()) } else { Err(places.wait()) };
+        let task = running.tasks.spawn(async move {
+            let place = match place {
+                Ok(place) => place,
+                Err(waits) => match timeout(PLACE_WAIT, waits).await {
+                    Ok(Ok(place)) => place,
+                    Ok(Err(_)) | Err(_) => {
+                        tools.give_back(job.op()).await;
+                        return None;
+                    }
+                },
+            };
+            let ended = tools.run(job).await;
+            let under_way = places.under_way();
+            drop(place);
+            Some((ended, under_way))
+        });
         running.claimed.insert(task.id(), claimed);
         Ok(())
     }
@@ -328,8 +367,8 @@ mod tests {
     /// Where the number of jobs at once begins.
     const FIRST: usize = 8;
 
-    /// An uploader that has begun a second ago, and as many jobs as it may have, which have all ended like this and are
-    /// not noticed yet.
+    /// An uploader that has begun a second ago, and twice as many jobs as it may have at once, which have all ended like
+    /// this and are not noticed yet.
     async fn after(ended: Ended) -> (TempDir, Uploader, Running) {
         let dir = TempDir::new().unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp::new(1_800_000_000, 0)));
@@ -349,8 +388,8 @@ mod tests {
         );
         assert_eq!(running.concurrency.limit(JOBS_MAX), FIRST);
         let mut tasks = Vec::new();
-        for op in 0..FIRST as u64 {
-            let task = running.tasks.spawn(async move { ended });
+        for op in 0..2 * FIRST as u64 {
+            let task = running.tasks.spawn(async move { Some((ended, FIRST)) });
             running.claimed.insert(task.id(), Arc::new(AtomicU64::new(op)));
             tasks.push(task);
         }

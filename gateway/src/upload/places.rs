@@ -1,0 +1,112 @@
+//! The places of uploads that go on at once, and the jobs that wait for one.
+//!
+//! Handing out jobs waits for a sync of the catalog, and so do those that hand out what the ended ones have left free.
+//! A few jobs more are handed out than there are places, then: as many as ended while that was waited for the last
+//! time. Each begins where another ends.
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::oneshot;
+
+/// The places of all uploads. Cloning gives another handle.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<oneshot::Sender<Place>>,
+    under_way: usize,
+    ended: u64,
+}
+
+/// A job's place: the next that waits has it when this is dropped, however the job ends.
+#[derive(Debug)]
+pub(super) struct Place(Option<Places>);
+
+impl Places {
+    /// A place for a job that begins.
+    pub(super) fn take(&self) -> Place {
+        self.lock().under_way += 1;
+        Place(Some(self.clone()))
+    }
+
+    /// Waits for the place of the next job that ends. Who does not wait any more drops it.
+    pub(super) fn wait(&self) -> oneshot::Receiver<Place> {
+        let (sender, receiver) = oneshot::channel();
+        self.lock().waiting.push_back(sender);
+        receiver
+    }
+
+    /// How many jobs have a place.
+    pub(super) fn under_way(&self) -> usize {
+        self.lock().under_way
+    }
+
+    /// How many jobs that had a place have ended so far.
+    pub(super) fn ended(&self) -> u64 {
+        self.lock().ended
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(places) = self.0.take() else { return };
+        places.lock().ended += 1;
+        loop {
+            let next = {
+                let mut state = places.lock();
+                let next = state.waiting.pop_front();
+                if next.is_none() {
+                    state.under_way -= 1;
+                }
+                next
+            };
+            let Some(next) = next else { return };
+            match next.send(Place(Some(places.clone()))) {
+                Ok(()) => return,
+                // It does not wait any more; and this is no end of a job.
+                Err(mut given_back) => given_back.0 = None,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_goes_to_the_first_that_still_waits() {
+        let places = Places::default();
+        let (one, two) = (places.take(), places.take());
+        let mut waiting: Vec<_> = (0..3).map(|_| places.wait()).collect();
+        drop(waiting.remove(0));
+        drop(one);
+        assert_eq!(places.under_way(), 2);
+        assert!(waiting[1].try_recv().is_err(), "one ended, one begins");
+        let third = waiting[0].try_recv().unwrap();
+        drop((two, third));
+        let fourth = waiting[1].try_recv().unwrap();
+        assert_eq!((places.ended(), places.under_way()), (3, 1));
+        drop(fourth);
+        assert_eq!((places.ended(), places.under_way()), (4, 0));
+    }
+
+    #[test]
+    fn a_place_that_nobody_takes_goes_on_to_the_next() {
+        let places = Places::default();
+        let one = places.take();
+        let (gone, mut next) = (places.wait(), places.wait());
+        drop(one);
+        drop(gone);
+        assert!(next.try_recv().is_ok());
+    }
+}
