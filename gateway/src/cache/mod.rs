@@ -19,6 +19,7 @@ pub mod sim_disk;
 pub mod small_disk;
 pub mod space;
 mod sync;
+mod watch;
 mod written;
 
 use std::{
@@ -39,6 +40,7 @@ pub use disk::{DiskIo, DiskSpace, HostDisk};
 pub use disks::{CacheDisk, DISKS_MAX, DiskAt, Unopened};
 pub use overlay::Overlay;
 pub use space::{Space, Spaces};
+pub use watch::Watch;
 
 pub use crate::ranges::{self, RangeSet};
 use crate::{
@@ -52,6 +54,7 @@ use disk::DiskFile;
 use disks::Disks;
 use reach::OutOfReach;
 use sync::SyncQueue;
+use watch::Watches;
 
 /// Open cache files kept at hand.
 const OPEN_FILES_MAX: usize = 512;
@@ -129,6 +132,7 @@ struct Inner {
     reach: OutOfReach,
     open: Mutex<HashMap<Ino, Arc<OpenFile>>>,
     overlay: Overlay,
+    watches: Watches,
     buffers: Buffers,
 }
 
@@ -172,6 +176,7 @@ impl CacheStore {
                 reach: OutOfReach::default(),
                 open: Mutex::default(),
                 overlay: Overlay::default(),
+                watches: Watches::default(),
                 buffers: Buffers::default(),
             }),
         };
@@ -272,6 +277,7 @@ impl CacheStore {
     /// # Errors
     /// [`CacheError::Disk`].
     pub async fn set_len(&self, ino: Ino, keep: u64, size: u64) -> Result<(), CacheError> {
+        self.inner.watches.taken(ino);
         self.blocking(ino, "truncate", move |inner| {
             let open = inner.opened(ino)?;
             if open.file.size()? > keep.min(size) {
@@ -303,6 +309,7 @@ impl CacheStore {
         if size == 0 {
             self.back_in_reach(ino);
         }
+        self.inner.watches.taken(ino);
         self.blocking(ino, "truncate", move |inner| match inner.existing(ino)? {
             Some(open) if open.file.size()? > size => open.file.set_len(size),
             Some(_) | None => Ok(()),
@@ -316,6 +323,7 @@ impl CacheStore {
     /// # Errors
     /// [`CacheError::Disk`].
     pub async fn punch(&self, ino: Ino, range: Range<u64>) -> Result<(), CacheError> {
+        self.inner.watches.taken(ino);
         self.blocking(ino, "free a part", move |inner| match inner.existing(ino)? {
             Some(open) => open.file.punch(range),
             None => Ok(()),
@@ -386,6 +394,7 @@ impl CacheStore {
     /// Takes the whole file off the disk, which nobody may ask for any more, as [`CacheStore::punch`] does a
     /// part: when it was used is still known.
     pub async fn take_off(&self, ino: Ino) -> Result<(), CacheError> {
+        self.inner.watches.taken(ino);
         self.blocking(ino, "remove", move |inner| {
             inner.lock_open().remove(&ino);
             inner.disks.remove(ino)

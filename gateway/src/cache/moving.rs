@@ -134,6 +134,7 @@ impl CacheStore {
     /// # Errors
     /// [`CacheError::Disk`].
     pub async fn remove_on(&self, disk: DiskId, ino: Ino) -> Result<(), CacheError> {
+        self.inner.watches.taken(ino);
         self.blocking(ino, "remove", move |inner| {
             let disk = inner.disk(disk)?;
             disk.recency().removed(ino);

@@ -1,8 +1,9 @@
 //! Installs the bytes that have come: whoever holds the file's lock takes all that have come of it by then.
 //!
-//! Bytes are present only when they are on the disk (I1), and to be on the disk takes two syncs, one of the file and
-//! one of the catalog. A reader that reads on has many GETs under way: while the bytes of one are being synced, those
-//! of others arrive, and go together with the next two.
+//! Bytes are present only when they are on the disk (I1), which takes a sync of the file. A reader that reads on has many
+//! GETs under way: while the bytes of one are being synced, those of others arrive, and go together with the next sync.
+//! Nobody has the file's lock meanwhile: it is read, and what has come is written, while the disk works. So it is
+//! looked again, before the bytes count, whether they are still what was written.
 use std::{
     collections::HashMap,
     ops::Range,
@@ -14,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::fetcher::{FetchError, Inner};
 use crate::{
-    cache::RangeSet,
+    cache::{RangeSet, Watch},
     catalog::Inode,
     failpoint::{self, Point},
     ids::Ino,
@@ -32,6 +33,14 @@ struct Arrived {
     hull: Range<u64>,
     bytes: Bytes,
     done: oneshot::Sender<Result<(), FetchError>>,
+}
+
+/// What has been written of what has come.
+struct Written {
+    /// The file when it was; `None`: nothing was written, and all have been told why.
+    row: Option<Arc<Inode>>,
+    /// What has come, and the parts of it that were missing.
+    arrived: Vec<(Arrived, Vec<Range<u64>>)>,
 }
 
 impl Arrived {
@@ -85,33 +94,89 @@ impl Inner {
         self.arrivals.push(object.clone(), Arrived { hull, bytes, done });
         let held = self.locks.exclusive(ino).await;
         // Nothing, if somebody who held the lock before has taken it.
-        self.install(ino, etag, self.arrivals.take(&object)).await;
-        drop(held);
+        let arrived = self.arrivals.take(&object);
+        if arrived.is_empty() {
+            drop(held);
+        } else {
+            let written = self.write_all(ino, etag, arrived).await;
+            let watch = self.cache.watch(ino);
+            drop(held);
+            self.count(written, etag, watch).await;
+        }
         // Whoever took it and went away has left nothing that counts.
         result.await.unwrap_or(Err(FetchError::Changed))
     }
 
-    /// Call with the inode's exclusive lock held.
-    async fn install(&self, ino: Ino, etag: &ETag, arrived: Vec<Arrived>) {
-        if arrived.is_empty() {
-            return;
+    /// Has what was written counted when it is on the disk. Call without the inode's lock.
+    async fn count(&self, written: Written, etag: &ETag, watch: Watch) {
+        let Written { row: Some(row), arrived } = written else { return };
+        let synced = self.synced(row.ino, &arrived).await;
+        let _held = self.locks.exclusive(row.ino).await;
+        // A sync of a file that is gone says nothing of the next one's.
+        let is_there = watch.has_all() && (synced.is_err() || self.is_as_before(&row).await);
+        if !is_there {
+            let arrived = arrived.into_iter().map(|(arrived, _)| arrived).collect();
+            return self.install(row.ino, etag, arrived).await;
         }
-        let (now, mut present) = match self.still(ino, etag).await {
+        let result = match synced {
+            Ok(()) => self.note(&row, etag, &arrived).await,
+            Err(error) => Err(error),
+        };
+        arrived.into_iter().for_each(|(arrived, _)| arrived.end(result.clone()));
+    }
+
+    /// Writes, syncs and counts what has come with the inode's exclusive lock held from the beginning to the end.
+    async fn install(&self, ino: Ino, etag: &ETag, arrived: Vec<Arrived>) {
+        let Written { row: Some(row), arrived } = self.write_all(ino, etag, arrived).await else {
+            return;
+        };
+        let result = match self.synced(ino, &arrived).await {
+            Ok(()) => self.note(&row, etag, &arrived).await,
+            Err(error) => Err(error),
+        };
+        arrived.into_iter().for_each(|(arrived, _)| arrived.end(result.clone()));
+    }
+
+    /// Writes what is missing to the cache file. Call with the inode's exclusive lock held.
+    async fn write_all(&self, ino: Ino, etag: &ETag, arrived: Vec<Arrived>) -> Written {
+        let (row, mut present) = match self.still(ino, etag).await {
             Ok(still) => still,
             Err(error) => {
                 arrived.into_iter().for_each(|arrived| arrived.end(Err(error.clone())));
-                return;
+                return Written { row: None, arrived: Vec::new() };
             }
         };
-        let mut written = Vec::new();
+        let mut written = Vec::with_capacity(arrived.len());
         for arrived in arrived {
-            match self.write(&now, &arrived, &mut present).await {
+            match self.write(&row, &arrived, &mut present).await {
                 Ok(install) => written.push((arrived, install)),
                 Err(error) => arrived.end(Err(error)),
             }
         }
-        let result = self.note(&now, etag, &written, &present).await;
-        written.into_iter().for_each(|(arrived, _)| arrived.end(result.clone()));
+        Written { row: Some(row), arrived: written }
+    }
+
+    /// Returns when what was written is on the disk.
+    async fn synced(
+        &self,
+        ino: Ino,
+        written: &[(Arrived, Vec<Range<u64>>)],
+    ) -> Result<(), FetchError> {
+        if written.iter().all(|(_, install)| install.is_empty()) {
+            return Ok(());
+        }
+        failpoint::passed(Point::FetchAfterWrite);
+        self.cache.sync(ino).await?;
+        failpoint::passed(Point::FetchAfterSync);
+        Ok(())
+    }
+
+    /// Whether nobody has written to the file since `row` was read, or has begun to. Call with the inode's exclusive
+    /// lock held.
+    async fn is_as_before(&self, row: &Inode) -> bool {
+        let now = self.catalog.inode(row.ino).await;
+        let is_same = now.is_ok_and(|now| now.version == row.version && now.etag == row.etag);
+        is_same && !self.cache.overlay().has(row.ino)
     }
 
     /// The file, if it is still that object's, and what of it is here. What was written here meanwhile, committed or
@@ -143,29 +208,28 @@ impl Inner {
         Ok(install)
     }
 
-    /// Brings what was written to the disk, and then into the catalog (I1).
+    /// Notes in the catalog what was written and is on the disk (I1). Call with the inode's exclusive lock held.
     async fn note(
         &self,
         now: &Inode,
         etag: &ETag,
         written: &[(Arrived, Vec<Range<u64>>)],
-        present: &RangeSet,
     ) -> Result<(), FetchError> {
         if written.iter().all(|(_, install)| install.is_empty()) {
             return Ok(());
         }
-        failpoint::passed(Point::FetchAfterWrite);
-        self.cache.sync(now.ino).await?;
-        failpoint::passed(Point::FetchAfterSync);
+        let (_, mut present) = self.still(now.ino, etag).await?;
+        let installed = || written.iter().flat_map(|(_, install)| install.iter().cloned());
+        installed().for_each(|part| present.insert(part));
         let mut sums = BlockSums::new();
         for (Arrived { hull, bytes, .. }, install) in written {
-            sums.extend(self.sums(now, (hull, bytes), install, present).await?);
+            sums.extend(self.sums(now, (hull, bytes), install, &present).await?);
         }
         // Of a block that two have filled, both say the same: what the disk has.
         sums.sort_unstable();
         sums.dedup();
         let disk = self.cache.disk_of(now.ino).await?.id();
-        let ranges = written.iter().flat_map(|(_, install)| install.iter().cloned()).collect();
+        let ranges = installed().collect();
         self.catalog.add_clean_ranges(now.ino, etag, disk, ranges, sums).await?;
         failpoint::passed(Point::FetchAfterCatalog);
         Ok(())

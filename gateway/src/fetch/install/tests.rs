@@ -1,5 +1,5 @@
-//! What comes of one file by several GETs at once.
-use std::path::Path;
+//! What comes of one file by several GETs at once, and what happens while the disk has it.
+use std::{path::Path, time::Duration};
 
 use gateway_api::settings::ShareSettings;
 use tempfile::TempDir;
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     budget::MemoryBudget,
-    cache::{CacheStore, sim_disk::SimDisk},
+    cache::{CacheStore, overlay::Burst, sim_disk::SimDisk},
     catalog::{
         Catalog, ChangedObject, ListDefaults, ListedEntry, ListedKind, ListedPage, RootAttr,
     },
@@ -16,6 +16,7 @@ use crate::{
     locks::{ExclusiveGuard, InodeLocks},
     share::{Events, Share, ShareHealth},
     store::MemoryStore,
+    sums::WrittenSums,
     tasks::Tasks,
 };
 
@@ -151,7 +152,8 @@ async fn two_that_share_a_block_go_together_and_it_has_its_sum() {
     let f = Fixture::new().await;
     let syncs = f.disk.syncs();
     let [one, two] = f.both(f.held().await).await;
-    (one.unwrap(), two.unwrap());
+    one.unwrap();
+    two.unwrap();
     assert_eq!(f.disk.syncs() - syncs, 1, "one sync for both");
     assert_eq!(f.here().await, std::slice::from_ref(&(0..SIZE)));
     assert_eq!(f.sums().await, [f.sum(0), f.sum(1)]);
@@ -192,4 +194,66 @@ async fn one_whose_object_has_changed_while_it_waited_leaves_nothing() {
     assert_eq!((f.here().await, f.cache.occupied(f.ino).await.unwrap()), (Vec::new(), 0));
     f.installed("new", SEAM..SIZE).await.unwrap();
     assert_eq!(f.here().await, std::slice::from_ref(&(SEAM..SIZE)));
+}
+
+/// The whole file comes, and `what` happens to it while the disk syncs that; nobody has its lock then.
+async fn meanwhile(f: Fixture, what: impl AsyncFnOnce(&Fixture)) -> Fixture {
+    let f = Arc::new(f);
+    let syncs = f.disk.hold_syncs();
+    let comes = Arc::clone(&f);
+    let comes = tokio::spawn(async move { comes.installed("e", 0..SIZE).await });
+    let come = tokio::task::spawn_blocking(move || {
+        syncs.come(1);
+        syncs
+    });
+    let syncs = come.await.unwrap();
+    assert_eq!(f.here().await, Vec::new(), "nothing counts before it is on the disk (I1)");
+    let lock = tokio::time::timeout(Duration::ZERO, f.held()).await.expect("nobody has the lock");
+    what(&f).await;
+    drop((lock, syncs));
+    comes.await.unwrap().unwrap();
+    Arc::into_inner(f).unwrap()
+}
+
+#[tokio::test]
+async fn the_file_is_free_while_the_disk_works() {
+    let f = meanwhile(Fixture::new().await, async |_| ()).await;
+    assert_eq!(f.disk.syncs(), 1, "nothing was written twice");
+    assert_eq!(f.here().await, std::slice::from_ref(&(0..SIZE)));
+    assert_eq!(f.sums().await, [f.sum(0), f.sum(1)]);
+}
+
+/// What was evicted, or cut off, between the write and the sync is not there.
+#[tokio::test]
+async fn what_leaves_the_disk_meanwhile_is_written_again() {
+    for way in ["a part", "the whole file", "its end"] {
+        let f = meanwhile(Fixture::new().await, async |f| {
+            let left = match way {
+                "a part" => f.cache.punch(f.ino, 0..sums::BLOCK_BYTES).await,
+                "the whole file" => f.cache.take_off(f.ino).await,
+                _ => f.cache.cut(f.ino, SEAM).await,
+            };
+            left.unwrap();
+        })
+        .await;
+        assert_eq!(f.here().await, std::slice::from_ref(&(0..SIZE)));
+        assert_eq!(f.cache.read_at(f.ino, 0..SIZE).await.unwrap(), f.bytes);
+    }
+}
+
+/// Bytes that a client writes between the write and the sync are newer than the object, and have no sum of it.
+#[tokio::test]
+async fn what_is_written_meanwhile_stays_and_is_none_of_the_object() {
+    let f = meanwhile(Fixture::new().await, async |f| {
+        let written = 0..3;
+        let burst = Burst::Held(Arc::new(()));
+        let begun = f.cache.overlay().begin(f.ino, burst, SIZE, &written);
+        f.cache.write_at(f.ino, 0, Bytes::from_static(b"new")).await.unwrap();
+        let (sums, now) = (WrittenSums::default(), Timestamp::new(1001, 0));
+        f.cache.overlay().wrote(f.ino, begun, (&written, &sums), now, false).unwrap();
+    })
+    .await;
+    assert_eq!(f.here().await, std::slice::from_ref(&(3..SIZE)));
+    assert_eq!(f.cache.read_at(f.ino, 0..3).await.unwrap(), "new");
+    assert_eq!(f.sums().await, [f.sum(1)]);
 }
