@@ -34,29 +34,39 @@ impl Inner {
         let prefix = token.prefix.clone();
         let mut odd = OddKeys::default();
         let mut pages = Pages::default();
-        let mut next: Option<String> = None;
         let mut names = 0;
+        let mut page = self.page(&prefix, None, &mut pages).await?;
         loop {
-            let mut page = self.page(&prefix, next.as_deref(), &mut pages).await?;
-            next = page.next.take();
-            let page = self.shown(&prefix, page, &mut odd);
-            names += page.entries.len() as u64;
-            let merged = self.catalog.merge_listing_page(&mut token, page).await?;
-            merged.beside.into_iter().for_each(|key| odd.met(key));
-            for ino in merged.conflicts {
-                tracing::info!(
-                    ino = ino.0,
-                    "the object of inode {} changed while the file is dirty here",
-                    ino.0
-                );
-            }
-            if next.is_none() {
-                break;
-            }
-            if pages.count() >= self.pages_max {
+            let next = page.next.take();
+            if next.is_some() && pages.count() >= self.pages_max {
                 return Err(self.too_large(dir, &prefix));
             }
-            lead.page();
+            let shown = self.shown(&prefix, page, &mut odd);
+            names += shown.entries.len() as u64;
+            let merge = async {
+                let merged = self.catalog.merge_listing_page(&mut token, shown).await?;
+                merged.beside.into_iter().for_each(|key| odd.met(key));
+                for ino in merged.conflicts {
+                    tracing::info!(
+                        ino = ino.0,
+                        "the object of inode {} changed while the file is dirty here",
+                        ino.0
+                    );
+                }
+                if next.is_some() {
+                    lead.page();
+                }
+                Ok::<(), RefreshError>(())
+            };
+            let Some(next) = &next else {
+                merge.await?;
+                break;
+            };
+            // S3 looks for the next names while the catalog takes these.
+            let ask = self.page(&prefix, Some(next), &mut pages);
+            let (merged, asked) = tokio::join!(merge, ask);
+            merged?;
+            page = asked?;
         }
         for gone in self.catalog.finish_listing(token, self.clock.now()).await? {
             if let Err(error) = self.cache.remove(gone).await {

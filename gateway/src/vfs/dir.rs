@@ -110,13 +110,21 @@ impl Vfs {
         mut known: Known,
         has_others: bool,
     ) -> Result<Stretch, FsError> {
+        let mut failed = None;
         loop {
             // Before its entries: a client must not take them for newer than they are.
             let row = self.row(dir).await?;
             let mut rows = self.shared.catalog.children(dir, after, room + 1).await?;
             match known {
                 Known::Part(seen) if rows.is_empty() && !has_others => {
-                    known = self.source.more(dir, seen).await?;
+                    if let Some(error) = failed {
+                        return Err(error);
+                    }
+                    // What came before the listing broke off is given first; who asks on hears of it then.
+                    match self.source.more(dir, seen).await {
+                        Ok(more) => known = more,
+                        Err(error) => failed = Some(error),
+                    }
                 }
                 Known::Part(_) | Known::Whole => {
                     let end = known == Known::Whole && rows.len() <= room;
