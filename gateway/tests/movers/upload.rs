@@ -1,9 +1,15 @@
 //! What reaches the bucket, in how many requests, and that it does so whatever goes wrong.
-use gateway::catalog::NewKind;
+use gateway::{
+    catalog::NewKind,
+    vfs::{SetAttr, ShareFs},
+};
 use gateway_api::status::{HealthEventKind, ShareState};
 use s3_store::{FaultAction, FaultRule};
 
-use crate::world::{BUCKET, World, pattern};
+use crate::{
+    listing::root_user,
+    world::{BUCKET, World, pattern},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_file_is_one_put_that_carries_everything() {
@@ -50,11 +56,15 @@ async fn changes_of_a_file_that_waits_for_its_upload_cost_no_request() {
     w.halt().await;
     let ino = w.file("draft", b"text").await;
     w.chmod(ino, 0o600).await;
+    let owner = SetAttr { uid: Some(7), gid: Some(8), ..SetAttr::default() };
+    w.mount().setattr(&root_user(), ino, owner, None).await.unwrap();
     w.rename("draft", "final").await;
     w.start();
     w.drain().await;
     assert_eq!(w.keys(), ["p/final"]);
-    assert_eq!(w.object("p/final").user_meta["file-permissions"], "0100600");
+    let said = w.object("p/final").user_meta;
+    let said = ["file-permissions", "file-owner", "file-group"].map(|name| said[name].clone());
+    assert_eq!(said, ["0100600", "7", "8"]);
     assert_eq!(
         w.s3.request_counts().into_iter().collect::<Vec<_>>(),
         [("PutObject".to_owned(), 1)]

@@ -54,6 +54,9 @@ const CLIENTS: &[Need] = &[Need {
 /// Tells the protocol tests that these may not be missing.
 const CLIENTS_REQUIRED: &str = "TIDEGATE_NFS_CLIENTS_REQUIRED";
 
+/// Tells the gateway's tests that they can have user and mount namespaces, for a journal of their own.
+const NAMESPACES_REQUIRED: &str = "TIDEGATE_NAMESPACES_REQUIRED";
+
 /// What the checkers of the tests take beside the build's needs.
 const CHECKERS: &[Need] = &[
     Need {
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         left_out: Vec::new(),
         moto: None,
         fuzz: None,
+        has_namespaces: may_have_namespaces(),
     };
     let outcome = verify.run(&Arguments::parse());
     println!();
@@ -105,6 +109,8 @@ struct Verify {
     moto: Option<Moto>,
     /// The fuzz targets, from their compiling beside everything else to the end, where they run.
     fuzz: Option<Compiling>,
+    /// Whether this machine lets anybody have user and mount namespaces.
+    has_namespaces: bool,
 }
 
 impl Verify {
@@ -151,6 +157,9 @@ impl Verify {
                 verify.moto = Some(Moto::start(&verify.workspace)?);
                 Ok(())
             })?;
+        }
+        if !self.has_namespaces {
+            self.left_out.push("events in the journal (unshare --user --mount is not allowed)");
         }
         self.step("tests", |verify| {
             verify.tests(&["--no-fail-fast", "--", "--skip", vm_tests::MODULE])
@@ -210,6 +219,9 @@ impl Verify {
         if let Some(moto) = &self.moto {
             command.env(moto::ENDPOINT, &moto.endpoint).env(moto::REQUIRED, "1");
         }
+        if self.has_namespaces {
+            command.env(NAMESPACES_REQUIRED, "1");
+        }
         command.env(GATEWAY_VARIABLE, built_gateway()?).env(CLIENTS_REQUIRED, "1");
         Ok(command)
     }
@@ -235,6 +247,13 @@ impl Verify {
         }
         Ok(())
     }
+}
+
+/// Whether a process of this machine may have user and mount namespaces of its own.
+fn may_have_namespaces() -> bool {
+    let tried =
+        Command::new("unshare").args(["--user", "--map-root-user", "--mount", "true"]).output();
+    tried.is_ok_and(|tried| tried.status.success())
 }
 
 /// The gateway that was compiled for the workspace's tests: beside this program.
