@@ -31,6 +31,8 @@ const KEY_LIMIT: Duration = Duration::from_secs(120);
 const WRITE_LIMIT: Duration = Duration::from_secs(300);
 const BEFORE: &str = "0.1.0";
 const AFTER: &str = "0.2.0";
+/// What the power is cut within, and what comes from a URL.
+const LATER: &str = "0.3.0";
 /// Variable with the number of power cuts.
 const CUTS: &str = "TIDEGATE_UPDATE_CUTS";
 
@@ -38,9 +40,10 @@ const CUTS: &str = "TIDEGATE_UPDATE_CUTS";
 struct Update {
     /// An image of [`BEFORE`].
     parts: Parts,
-    /// The update to [`AFTER`], and a CD with it.
-    file: PathBuf,
-    cd: PathBuf,
+    /// CDs with the updates to [`AFTER`] and to [`LATER`].
+    cds: [PathBuf; 2],
+    /// The update to [`LATER`].
+    later: PathBuf,
 }
 
 fn build() -> Result<Update> {
@@ -65,12 +68,16 @@ fn build() -> Result<Update> {
         };
         image::build(&inputs, &mut progress)
     };
-    let (before, after) = (of(BEFORE)?, of(AFTER)?);
-    update::sign(&after.update, &key)?;
-    let cd = folder.join("update.iso");
-    iso::write(&cd, "TIDEGATE", "TIDEGATE.UPD;1", &fs::read(&after.update)?)?;
+    let (before, after, later) = (of(BEFORE)?, of(AFTER)?, of(LATER)?);
+    let cd = |update: &Path, name: &str| -> Result<PathBuf> {
+        update::sign(update, &key)?;
+        let cd = folder.join(name);
+        iso::write(&cd, "TIDEGATE", "TIDEGATE.UPD;1", &fs::read(update)?)?;
+        Ok(cd)
+    };
+    let cds = [cd(&after.update, "update.iso")?, cd(&later.update, "later.iso")?];
     let parts = Parts::with_image(workspace, before.image)?;
-    Ok(Update { parts, file: after.update, cd })
+    Ok(Update { parts, cds, later: later.update })
 }
 
 fn at_update(appliance: &mut Appliance) -> Result<()> {
@@ -78,14 +85,6 @@ fn at_update(appliance: &mut Appliance) -> Result<()> {
     status_on_serial(&appliance.serial, ":/sales /mnt/sales", BOOT_LIMIT)?;
     log_in_on_serial(&mut appliance.serial, BOOT_LIMIT)?;
     choose_on_serial(&mut appliance.serial, "Update", KEY_LIMIT)
-}
-
-/// From the menu of updates to the front page.
-fn log_out(appliance: &mut Appliance) -> Result<()> {
-    appliance.serial.send("x")?;
-    page_on_serial(&appliance.serial, "x: exit session", KEY_LIMIT)?;
-    appliance.serial.send("x")?;
-    status_on_serial(&appliance.serial, "Enter: log in", KEY_LIMIT).map(drop)
 }
 
 /// Begins to write the update.
@@ -114,6 +113,17 @@ fn kept(appliance: &mut Appliance) -> Result<String> {
     page_on_serial(&appliance.serial, "serves since the last update", BOOT_LIMIT)
 }
 
+/// The CD has the version that runs.
+fn the_build_that_runs_is_refused(appliance: &mut Appliance) -> Result<()> {
+    choose_on_serial(&mut appliance.serial, "Update from a Volume", KEY_LIMIT)?;
+    page_on_serial(&appliance.serial, "[ Check and write ]", KEY_LIMIT)?;
+    appliance.serial.send("\r\r")?;
+    let page = page_on_serial(&appliance.serial, "is the same build of it", WRITE_LIMIT)?;
+    println!("proof: the build that runs is refused");
+    println!("the console says:\n{page}\n");
+    Ok(())
+}
+
 fn flip_byte(disk: &Path, slot: Slot) -> Result<()> {
     let file = File::options().read(true).write(true).open(disk)?;
     // In the superblock, which is read by whoever mounts it.
@@ -124,7 +134,7 @@ fn flip_byte(disk: &Path, slot: Slot) -> Result<()> {
 }
 
 fn updates(name: &str, firmware: Firmware, bus: DiskBus) -> Result<()> {
-    let Update { parts, file, cd } = build()?;
+    let Update { parts, cds: [cd, later_cd], later } = build()?;
     let mut alone = Alone::with_parts(name, parts)?;
     alone.hardware.firmware = firmware;
     alone.hardware.boot_bus = bus;
@@ -154,12 +164,17 @@ fn updates(name: &str, firmware: Firmware, bus: DiskBus) -> Result<()> {
     println!("proof: {name}: it fell back by itself");
     println!("the console says:\n{page}\n");
     alone.wait_for_nfs(&mut appliance.machine)?;
-    log_out(&mut appliance)?;
+    the_build_that_runs_is_refused(&mut appliance)?;
+    appliance.machine.cut_power()?;
 
+    alone.hardware.volumes = vec![Volume::Cd(later_cd)];
+    appliance = alone.power_on()?;
+    alone.wait_for_nfs(&mut appliance.machine)?;
     for cut in 1..=cuts {
-        // The moments are spread by what was said last before the power goes.
+        // The moments are spread by what was said last before the power goes. Soon after the kernel is written the
+        // update is whole, and would be tried: that is what was shown before.
         begin(&mut appliance)?;
-        let said = ["Found", "signed, and fits", "Root file system written", "Kernel written"];
+        let said = ["Found", "signed, and fits", "Root file system written"];
         let last = said[cut % said.len()];
         page_on_serial(&appliance.serial, last, WRITE_LIMIT)?;
         appliance.machine.cut_power()?;
@@ -172,14 +187,14 @@ fn updates(name: &str, firmware: Firmware, bus: DiskBus) -> Result<()> {
     println!("the console says:\n{page}\n");
     ensure!(page.contains(&format!("Version {AFTER} runs, from slot b.")), "{page}");
 
-    println!("proof: {name}: the update is written once more, from a URL into slot a");
-    let url = Web::serve(file)?.url("tidegate.update");
+    println!("proof: {name}: the update to {LATER} is written once more, from a URL into slot a");
+    let url = Web::serve(later)?.url("tidegate.update");
     choose_on_serial(&mut appliance.serial, "Update from a URL", KEY_LIMIT)?;
     page_on_serial(&appliance.serial, "[ Check and write ]", KEY_LIMIT)?;
     appliance.serial.send(&format!("{url}\r\r\r"))?;
     reboot(&mut appliance)?;
     let page = kept(&mut appliance)?;
-    ensure!(page.contains(&format!("Version {AFTER} runs, from slot a.")), "{page}");
+    ensure!(page.contains(&format!("Version {LATER} runs, from slot a.")), "{page}");
     println!("proof: {name}: it was tried and is kept");
     Ok(())
 }

@@ -180,6 +180,23 @@ impl Manifest {
         }
         Ok(())
     }
+
+    /// Refuses the very build that runs, whose root file system is known by `verity`, a value of the kernel
+    /// command line's `tidegate.verity`. A kernel finds its slot by that: with the same root file system in both
+    /// slots, what runs could be taken for the other slot's, and be overwritten by the next update.
+    ///
+    /// # Errors
+    /// Words for the operator.
+    pub(crate) fn is_another_build(&self, verity: Option<&str>) -> Result<(), String> {
+        let words = || self.cmdline.split_whitespace();
+        match words().find_map(|word| word.strip_prefix("tidegate.verity=")) {
+            Some(brings) if Some(brings) == verity => Err(format!(
+                "Version {} runs already, and this is the same build of it: there is nothing to write.",
+                self.version
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// Whether what runs may be left for this version.
@@ -270,6 +287,19 @@ mod tests {
             assert!(text.parse::<Version>().is_err(), "{text}");
         }
         assert!(version("1.10.0") > version("1.9.9"));
+    }
+
+    #[test]
+    fn the_build_that_runs_is_not_written_beside_itself() {
+        let manifest = Manifest::parse(GOLDEN.as_bytes()).unwrap();
+        let verity = |manifest: &Manifest| {
+            let mut words = manifest.cmdline.split_whitespace();
+            words.find_map(|word| word.strip_prefix("tidegate.verity=")).unwrap().to_owned()
+        };
+        let same = manifest.is_another_build(Some(&verity(&manifest))).unwrap_err();
+        assert!(same.contains("1.4.0 runs already"), "{same}");
+        assert_eq!(manifest.is_another_build(Some("2:ab:cd")), Ok(()));
+        assert_eq!(manifest.is_another_build(None), Ok(()));
     }
 
     #[test]

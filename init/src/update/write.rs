@@ -17,7 +17,7 @@ use super::{
     signature::Keys,
     stream::Stream,
 };
-use crate::{confine, mounts};
+use crate::{confine, mounts, sys::CommandLine};
 
 /// Public keys of whoever may sign updates.
 const KEYS: &str = "/usr/lib/tidegate/update-keys";
@@ -88,6 +88,7 @@ pub(crate) fn run(device: &str, rest: &[&str]) -> Result<()> {
         let (standing, running) = running().map_err(words)?;
         let keys = fs::read_to_string(KEYS).map_err(|error| format!("{KEYS}: {error}"))?;
         let keys = Keys::parse(&keys)?;
+        let line = CommandLine::read();
         let root = File::options().read(true).write(true).open(device);
         let root = Some(root.map_err(|error| format!("{device}: {error}"))?);
         let mut disk = Disk { esp: PathBuf::from(mounts::ESP), root };
@@ -96,6 +97,7 @@ pub(crate) fn run(device: &str, rest: &[&str]) -> Result<()> {
         let (manifest, stream) =
             Stream::open(io::stdin().lock(), &keys).map_err(|wrong| wrong.to_string())?;
         manifest.may_follow(running, rest.contains(&OLDER_TOO))?;
+        manifest.is_another_build(line.get("tidegate.verity"))?;
         let heard = |error: io::Error| format!("nobody hears: {error}");
         say(&Said::Version(manifest.version.to_string())).map_err(heard)?;
         let mut told = Ok(());
