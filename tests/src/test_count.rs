@@ -1,5 +1,10 @@
 //! Counting tests by the summaries that cargo's test programs print.
 
+/// The name of a test that failed, if a line says so: `test NAME ... FAILED`.
+pub fn failed_test(line: &str) -> Option<&str> {
+    line.trim_start().strip_prefix("test ")?.strip_suffix(" ... FAILED")
+}
+
 /// Tests that ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TestCount {
@@ -31,6 +36,15 @@ impl TestCount {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_test_that_failed_is_named() {
+        assert_eq!(failed_test("test a::b ... FAILED"), Some("a::b"));
+        for line in ["test a::b ... ok", "test result: FAILED. 4 passed; 2 failed", "a ... FAILED"]
+        {
+            assert_eq!(failed_test(line), None, "{line}");
+        }
+    }
 
     #[test]
     fn summaries_are_added_up_and_other_lines_are_not() {

@@ -14,7 +14,7 @@ use e2e::{
     fuzzing::{self, Compiling},
     host::{self, Need},
     moto::{self, Moto},
-    test_count::TestCount,
+    test_count::{TestCount, failed_test},
     vm_tests::{self, VM_TESTS, VmTest},
     workspace::Workspace,
 };
@@ -76,6 +76,7 @@ fn main() -> ExitCode {
         workspace: Workspace::find(),
         begun: Instant::now(),
         count: TestCount::default(),
+        failed: Vec::new(),
         steps: Vec::new(),
         left_out: Vec::new(),
         moto: None,
@@ -91,6 +92,9 @@ fn main() -> ExitCode {
     for what in &verify.left_out {
         println!("left out: {what}");
     }
+    for test in &verify.failed {
+        println!("failed: {test}");
+    }
     if let Err(error) = &outcome {
         println!("cargo verify: {error:#}");
     }
@@ -104,6 +108,8 @@ struct Verify {
     workspace: Workspace,
     begun: Instant,
     count: TestCount,
+    /// The names of tests that failed.
+    failed: Vec<String>,
     steps: Vec<(&'static str, f64)>,
     /// Runs from before the tests to the end.
     moto: Option<Moto>,
@@ -161,9 +167,10 @@ impl Verify {
         if !self.has_namespaces {
             self.left_out.push("events in the journal (unshare --user --mount is not allowed)");
         }
-        self.step("tests", |verify| {
+        // What the steps after it find is said, too.
+        let tests = self.step("tests", |verify| {
             verify.tests(&["--no-fail-fast", "--", "--skip", vm_tests::MODULE])
-        })?;
+        });
         match &arguments.ovf_schema {
             Some(folder) => self.step("the OVA's descriptor against its schemas", |verify| {
                 let folder = folder.canonicalize().context("the folder of the schemas")?;
@@ -180,7 +187,8 @@ impl Verify {
         self.step("fuzzing, briefly (cargo fuzz)", |verify| match verify.fuzz.take() {
             Some(fuzz) => fuzz.run_briefly().map(drop),
             None => bail!("the fuzz targets are not compiled"),
-        })
+        })?;
+        tests
     }
 
     fn appliance(&mut self) -> Result<()> {
@@ -240,6 +248,7 @@ impl Verify {
             let line = String::from_utf8_lossy(&line);
             println!("{line}");
             self.count.add_line(&line);
+            self.failed.extend(failed_test(&line).map(str::to_owned));
         }
         let status = running.wait()?;
         if !status.success() {
