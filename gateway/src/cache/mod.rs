@@ -342,7 +342,11 @@ impl CacheStore {
         let Some(open) = open else { return Ok(()) };
         let failed = |source| CacheError::Disk { ino, action: "sync", source };
         let inner = Arc::clone(&self.inner);
-        let fence = move || inner.overlay.sync_failed(ino);
+        let fence = move || {
+            inner.overlay.sync_failed(ino);
+            // Bytes that others have written meanwhile may be among the lost ones, and the next sync says nothing.
+            inner.watches.taken(ino);
+        };
         open.syncs.sync(Arc::clone(&open.file), fence).await.map_err(failed)?;
         if !open.entry_synced.load(Ordering::Acquire) {
             let slot = open.slot;
