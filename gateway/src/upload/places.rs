@@ -28,17 +28,17 @@ struct State {
 pub(super) struct Place(Option<Places>);
 
 impl Places {
-    /// A place for a job that begins.
-    pub(super) fn take(&self) -> Place {
-        self.lock().under_way += 1;
-        Place(Some(self.clone()))
-    }
-
-    /// Waits for the place of the next job that ends. Who does not wait any more drops it.
-    pub(super) fn wait(&self) -> oneshot::Receiver<Place> {
+    /// A place for a job that begins, if there are not `most` with one already; else where to wait for the place of
+    /// the next that ends. Who does not wait any more drops that.
+    pub(super) fn take(&self, most: usize) -> Result<Place, oneshot::Receiver<Place>> {
+        let mut state = self.lock();
+        if state.under_way < most {
+            state.under_way += 1;
+            return Ok(Place(Some(self.clone())));
+        }
         let (sender, receiver) = oneshot::channel();
-        self.lock().waiting.push_back(sender);
-        receiver
+        state.waiting.push_back(sender);
+        Err(receiver)
     }
 
     /// How many jobs have a place.
@@ -86,8 +86,8 @@ mod tests {
     #[test]
     fn a_place_goes_to_the_first_that_still_waits() {
         let places = Places::default();
-        let (one, two) = (places.take(), places.take());
-        let mut waiting: Vec<_> = (0..3).map(|_| places.wait()).collect();
+        let (one, two) = (places.take(2).unwrap(), places.take(2).unwrap());
+        let mut waiting: Vec<_> = (0..3).map(|_| places.take(2).unwrap_err()).collect();
         drop(waiting.remove(0));
         drop(one);
         assert_eq!(places.under_way(), 2);
@@ -103,8 +103,8 @@ mod tests {
     #[test]
     fn a_place_that_nobody_takes_goes_on_to_the_next() {
         let places = Places::default();
-        let one = places.take();
-        let (gone, mut next) = (places.wait(), places.wait());
+        let one = places.take(1).unwrap();
+        let (gone, mut next) = (places.take(1).unwrap_err(), places.take(1).unwrap_err());
         drop(one);
         drop(gone);
         assert!(next.try_recv().is_ok());

@@ -277,8 +277,7 @@ impl Uploader {
             running.ahead = meanwhile.min(jobs_max);
             for job in jobs {
                 let op = job.op();
-                let begins = running.places.under_way() < jobs_max;
-                if let Err(error) = self.start(job, begins, &options, running).await {
+                if let Err(error) = self.start(job, jobs_max, &options, running).await {
                     tracing::error!(
                         op = op.0,
                         "a job that cannot be done was not put off: {error}"
@@ -294,11 +293,11 @@ impl Uploader {
         Ok(due.map_or(SLEEP_MAX, |due| until(now, due).max(BUSY_PAUSE)))
     }
 
-    /// Starts a job that `begins` at once, or has it wait for a place.
+    /// Starts a job, or has it wait for one of `places_max` places.
     async fn start(
         &self,
         job: Job,
-        begins: bool,
+        places_max: usize,
         options: &UploaderOptions,
         running: &mut Running,
     ) -> Result<(), CatalogError> {
@@ -329,7 +328,7 @@ impl Uploader {
         };
         let claimed = Arc::clone(&tools.claimed);
         let places = running.places.clone();
-        let place = if begins { Ok(places.take()) } else { Err(places.wait()) };
+        let place = places.take(places_max);
         let task = running.tasks.spawn(async move {
             let place = match place {
                 Ok(place) => place,
