@@ -6,7 +6,7 @@ use super::{
     error::CatalogError,
     inode, journal, range, sums,
     types::{AttrChange, DurableBytes, HeadAttr, Inode, Stamp, WriteCommit},
-    writer::Txn,
+    writer::{Durable, Txn},
 };
 use crate::{
     clock::Timestamp,
@@ -227,7 +227,29 @@ impl Catalog {
         ino: Ino,
         object: Option<(Stored, HeadAttr)>,
     ) -> Result<Inode, CatalogError> {
-        self.write_soon(move |txn| {
+        self.head_applied(Durable::Soon, ino, object).await
+    }
+
+    /// The same, durably: what is sent to S3 with these attributes must not be taken, after a power cut, for what
+    /// the catalog had without them.
+    ///
+    /// # Errors
+    /// As [`Catalog::apply_head`].
+    pub async fn apply_head_to_send(
+        &self,
+        ino: Ino,
+        object: (Stored, HeadAttr),
+    ) -> Result<Inode, CatalogError> {
+        self.head_applied(Durable::Now, ino, Some(object)).await
+    }
+
+    async fn head_applied(
+        &self,
+        durable: Durable,
+        ino: Ino,
+        object: Option<(Stored, HeadAttr)>,
+    ) -> Result<Inode, CatalogError> {
+        self.commit(durable, move |txn| {
             let before = inode::get(txn.db, ino)?;
             if !before.needs_head {
                 return Ok(before);

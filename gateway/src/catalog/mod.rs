@@ -303,6 +303,14 @@ impl Catalog {
         self.commit(Durable::Soon, transition).await
     }
 
+    /// Returns when everything that was committed so far is durable.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn settled(&self) -> Result<(), CatalogError> {
+        self.write(|_| Ok(())).await
+    }
+
     async fn commit<T, F>(&self, durable: Durable, transition: F) -> Result<T, CatalogError>
     where
         T: Send + 'static,

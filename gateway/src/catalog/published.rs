@@ -159,13 +159,14 @@ fn published(
         Made::Bytes => (false, 0),
         Made::Earlier { size } => (false, multipart::taken_to(txn.db, op)?.min(size)),
     };
+    // It has ended, whatever comes of it.
+    let begun = multipart::id_of(txn.db, op)?.map_or(0, |id| txn.state.begun.take(&id));
     if current && is_whole {
         delete_op(txn.db, op)?;
         changed::clear(txn.db, ino)?;
         txn.db.prepare_cached("UPDATE inode SET dirty = 0 WHERE ino = ?1")?.execute([ino.0])?;
         return Ok(Finish::Clean);
     }
-    let begun = multipart::id_of(txn.db, op)?.map_or(0, |id| txn.state.begun.take(&id));
     let again = match done.made {
         // At another key nobody knows whether a flush waits for others.
         _ if !has_key => 0,

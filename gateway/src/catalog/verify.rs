@@ -100,7 +100,7 @@ impl Catalog {
         let mut found = self.read(violations).await?;
         let difference = loop {
             // What was put off is told; then, with the writer, nothing is told meanwhile.
-            self.write(|_| Ok(())).await?;
+            self.settled().await?;
             let cache = self.inner.cache.clone();
             if let Some(told) = self.write(move |txn| log_difference(txn.db, &cache)).await? {
                 break told;

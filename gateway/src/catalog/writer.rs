@@ -72,7 +72,12 @@ pub(super) struct Operation {
 impl Operation {
     /// Changes nothing: makes durable what is not, and has the dirty log tell of it.
     fn settling() -> Self {
-        Self { durable: Durable::Now, run: Box::new(|_| Box::new(drop)) }
+        let settled = |outcome: Result<(), String>| {
+            if let Err(error) = outcome {
+                tracing::error!("what was committed last is not durable yet: {error}");
+            }
+        };
+        Self { durable: Durable::Now, run: Box::new(move |_| Box::new(settled)) }
     }
 }
 
@@ -427,6 +432,7 @@ impl Committer {
             .set(db, durable)
             .and_then(|()| log.mend(db))
             .and_then(|()| Ok(run_cached(db, "BEGIN IMMEDIATE")?));
+        let changes_before = db.total_changes();
         let (mut next, mut left) = (Some(first), None);
         while let Some(operation) = next {
             completions.push((operation.run)(&mut Txn { db, state: &mut self.state }));
@@ -443,7 +449,7 @@ impl Committer {
             failpoint::passed(Point::CatalogAfterChanges);
             match durable {
                 Durable::Now => log.before_commit(db)?,
-                Durable::Soon => log.put_off(db)?,
+                Durable::Soon => log.put_off(db, db.total_changes() != changes_before)?,
             }
             failpoint::passed(Point::CatalogAfterLog);
             Ok(run_cached(db, "COMMIT")?)

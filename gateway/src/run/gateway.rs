@@ -240,7 +240,8 @@ async fn finished(
         journal.mark_unchanged();
         let left = catalog.left_of(&watermark, served).await.map_err(|e| failed(&e))?;
         if left.operations == 0 {
-            return Ok(());
+            // Whoever is told so may go on from it: after a power cut, too, S3 has it.
+            return catalog.settled().await.map_err(|e| failed(&e));
         }
         if left.operations <= left.put_off + left.unserved {
             return Err(ControlError::Failed(put_off(&left)));

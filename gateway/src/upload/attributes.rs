@@ -62,7 +62,7 @@ pub(super) async fn ask(tools: &Tools, job: &SyncJob) -> Result<Asked, JobError>
         if let Some(target) = target {
             tools.catalog.take_link(inode.ino, &head.etag, target).await?;
         }
-        tools.catalog.apply_head(inode.ino, Some((head.stored(), attr))).await
+        tools.catalog.apply_head_to_send(inode.ino, (head.stored(), attr)).await
     };
     match noted.await {
         Ok(after) if after.version == inode.version && !after.writing => {

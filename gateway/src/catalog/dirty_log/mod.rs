@@ -48,6 +48,8 @@ pub(super) use told::{Stand, Told};
 const GENERATION_BYTES: u64 = 16 << 20;
 /// How long what was committed without a batch waits for the next one that has one.
 const SETTLE_AFTER: Duration = Duration::from_millis(100);
+/// Pause after a transaction that could not be committed while something was put off.
+const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 /// Entries told again with each batch.
 const AGAIN_ENTRIES: usize = 4;
 /// The same while nobody waits for the batch.
@@ -325,10 +327,10 @@ impl DirtyLog {
     /// Of the disk or the database: the transaction must not be committed.
     pub(super) fn before_commit(&mut self, db: &Connection) -> Result<(), CatalogError> {
         let mut notes = self.noted.take();
+        self.note_told(db)?;
         if !self.is_news(&notes) {
             return Ok(());
         }
-        self.note_told(db)?;
         let limit = GENERATION_BYTES + 2 * self.whole_bytes;
         if self.file.tail > limit && self.older.is_empty() {
             self.begin_next().map_err(|error| io_error(&error))?;
@@ -342,26 +344,33 @@ impl DirtyLog {
     }
 
     /// The transaction that is open on `db` is to be committed without a sync, and so without a batch: what it changes
-    /// is told with the next one that has one. Until then the catalog says that the log lacks something.
+    /// is told with the next one that is synced. Until then, if it `is_changed` by anything, the catalog says that the
+    /// log may lack something. So the next one that is synced has something to write, and is.
     ///
     /// # Errors
     /// Of the database: the transaction must not be committed.
-    pub(super) fn put_off(&mut self, db: &Connection) -> Result<(), CatalogError> {
+    pub(super) fn put_off(
+        &mut self,
+        db: &Connection,
+        is_changed: bool,
+    ) -> Result<(), CatalogError> {
         if self.untold.is_some() {
             return Ok(());
         }
         if !self.noted.with(|notes| self.is_news(notes)) {
             self.noted.take();
-            return Ok(());
         }
-        say_untold(db, true)?;
-        self.untold = Some(Instant::now());
+        if is_changed {
+            say_untold(db, true)?;
+            self.untold = Some(Instant::now());
+        }
         Ok(())
     }
 
     /// How long what was put off may wait for the next transaction that has a batch; `None`: everything is told.
     pub(super) fn settles_in(&self) -> Option<Duration> {
-        self.untold.map(|since| self.settle_after.saturating_sub(since.elapsed()))
+        self.untold
+            .map(|since| (since + self.settle_after).saturating_duration_since(Instant::now()))
     }
 
     /// Whether the next transaction has to have a batch.
@@ -420,8 +429,11 @@ impl DirtyLog {
     pub(super) fn failed(&mut self) {
         self.noted.take();
         (self.is_open, self.is_settling) = (false, false);
-        // What was put off was noted there, too.
-        self.is_broken |= self.untold.is_some();
+        if let Some(since) = &mut self.untold {
+            // What was put off was noted there, too. A disk that is full or failing is given a pause.
+            self.is_broken = true;
+            *since = Instant::now() + SETTLE_PAUSE;
+        }
         for key in self.telling.drain(..) {
             let nothing = Known { generation: 0, extent: Extent::Nothing, since: 0 };
             let known = self.known.entry(key).or_insert(nothing);
