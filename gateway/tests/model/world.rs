@@ -12,7 +12,8 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use gateway::{
@@ -295,6 +296,7 @@ impl World {
     pub(crate) fn crash(&mut self) {
         let gateway = self.gateway.take().unwrap();
         gateway.end();
+        self.let_requests_end();
         self.crashes += 1;
         if let Some(disk) = &self.disk {
             disk.cut_power(self.crashes);
@@ -303,6 +305,16 @@ impl World {
             second.cut_power(!self.crashes);
         }
         self.gateway = Some(self.start());
+    }
+
+    /// Returns when nothing is under way in S3 that a gateway which is gone has asked for: what lands after the next
+    /// start, at a key that its file has left, is no fault of that start's, and how much does is up to the machine.
+    fn let_requests_end(&self) {
+        let given_up = Instant::now() + PATIENCE;
+        while self.s3.connections() > 0 {
+            assert!(Instant::now() < given_up, "requests of a gateway that is gone do not end");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Uploads in the background from here on.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpListener;
@@ -23,6 +24,7 @@ pub struct S3Store {
     storage: Arc<Storage>,
     faults: Faults,
     counts: RequestCounts,
+    open: Arc<AtomicUsize>,
     serving: AbortHandle,
     /// Of `start_blocking`.
     runtime: Option<tokio::runtime::Runtime>,
@@ -67,8 +69,10 @@ impl S3Store {
         let address = listener.local_addr().map_err(listen)?;
         let (faults, counts) = (Faults::default(), RequestCounts::default());
         let front = server::front(&config, Arc::clone(&storage), &faults, &counts);
-        let serving = tokio::spawn(server::serve(listener, front)).abort_handle();
-        Ok(Self { address, storage, faults, counts, serving, runtime: None })
+        let open = Arc::default();
+        let serving = server::serve(listener, front, Arc::clone(&open));
+        let serving = tokio::spawn(serving).abort_handle();
+        Ok(Self { address, storage, faults, counts, open, serving, runtime: None })
     }
 
     /// Starts a store on threads of its own, for callers without tokio.
@@ -257,6 +261,13 @@ impl S3Store {
     #[must_use]
     pub fn request_counts(&self) -> BTreeMap<String, u64> {
         self.counts.snapshot()
+    }
+
+    /// Connections that are open. When a client has gone away and there are none, nothing that it has asked for is
+    /// under way any more.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
     /// Multipart uploads that are neither completed nor aborted.

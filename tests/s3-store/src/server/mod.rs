@@ -5,6 +5,7 @@ mod gate;
 mod throttle;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -57,7 +58,7 @@ pub(crate) fn front(
 }
 
 /// Serves until dropped; dropping closes every connection.
-pub(crate) async fn serve(listener: TcpListener, front: Front) {
+pub(crate) async fn serve(listener: TcpListener, front: Front, open: Arc<AtomicUsize>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -75,6 +76,7 @@ pub(crate) async fn serve(listener: TcpListener, front: Front) {
         // Without it small replies wait for the peer's delayed acknowledgement; a socket that refuses still works.
         drop(stream.set_nodelay(true));
         let front = front.clone();
+        let open = Open::one_more(&open);
         connections.spawn(async move {
             let io = TokioIo::new(Throttled::new(stream, front.faults.clone()));
             let service = service_fn(move |request| front.clone().handle(request));
@@ -85,7 +87,23 @@ pub(crate) async fn serve(listener: TcpListener, front: Front) {
                 .await;
             // A client that went away, or a fault that closed the connection: nothing is left to tell anybody.
             drop(served);
-            drop(slot);
+            drop((slot, open));
         });
+    }
+}
+
+/// A connection, counted as long as this lives.
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn one_more(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
