@@ -91,11 +91,7 @@ impl Catalog {
                 NewKind::Symlink(target) => (FileKind::Symlink, None, Some(target.clone()), None),
             };
             let size = target.as_ref().map_or(0, Vec::len);
-            let version = match kind {
-                // What is uploaded of one has another version, but for an empty one.
-                FileKind::File => 1,
-                FileKind::Directory | FileKind::Symlink => txn.state.epoch.next(0),
-            };
+            let version = txn.state.epoch.next(0);
             txn.db
                 .prepare_cached(
                     "INSERT INTO inode (share, parent, name, kind, mode, uid, gid, size, atime,

@@ -1,7 +1,7 @@
 //! Attempts of one upload after another: what each has left is known for what it is.
 use bytes::Bytes;
 use gateway::{
-    catalog::{DurableBytes, Job, SyncJob, WriteCommit},
+    catalog::{DurableBytes, Job, NewKind, SyncJob, WriteCommit},
     clock::Clock,
     ids::{DiskId, Ino},
     object::ObjectKey,
@@ -100,6 +100,28 @@ async fn a_file_that_went_ahead_gets_the_time_of_its_last_write() {
     w.drain().await;
     let (object, inode) = (w.object("p/f"), w.entry("f").await.unwrap());
     assert_eq!(object.user_meta["file-mtime"], format!("{}ns", inode.mtime.as_nanos()));
+}
+
+/// Goal: an object without bytes is known for ours by a later start, too, whose file was written since. Method: the
+/// answer to its upload is lost, and so is the process.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_object_whose_upload_nobody_heard_of_is_ours() {
+    let mut w = World::new().await;
+    w.halt().await;
+    let unheard = FaultAction::FailAfter { status: 500, code: "InternalError".to_owned() };
+    w.s3.faults().add(FaultRule::new(unheard).operation("PutObject").times(u64::MAX));
+    w.s3.faults().add(refuse("HeadObject"));
+    let ino = w.create(w.share.root, "f", NewKind::File { verifier: None }).await;
+    w.start();
+    until_it_fails(&w).await;
+    assert_eq!(w.object("p/f").body, b"");
+    let mut w = w.crash().await;
+    w.s3.faults().clear();
+    w.write(ino, 0, b"since").await;
+    w.start();
+    w.drain().await;
+    assert_eq!((w.keys(), w.object("p/f").body), (vec!["p/f".to_owned()], b"since".to_vec()));
+    assert_eq!(w.conflicts(), 0);
 }
 
 /// A request that was given up may be done after later ones of which nothing was heard either.

@@ -147,10 +147,9 @@ impl Record {
         self.kind == 0 && self.content_version > self.synced_version
     }
 
-    /// Whether it is a file that has come and has no bytes so far. Such a batch is not synced by itself: the log
-    /// may lack it after a power cut.
-    pub(super) fn is_new_and_empty(&self) -> bool {
-        self.kind == 0 && self.version == 1 && self.size == 0 && self.object.is_none()
+    /// Whether nothing is lost with it but its name: it is a file without bytes that S3 knows nothing of.
+    pub(super) fn is_bare(&self) -> bool {
+        self.kind == 0 && self.size == 0 && self.object.is_none()
     }
 
     /// Without what may change unsaid: it is of use, but not of need.

@@ -240,6 +240,12 @@ impl LogFile {
         state.durable >= state.wanted && is_there && self.is_entered
     }
 
+    /// Whether all of it was to be synced.
+    #[cfg(test)]
+    pub(super) fn is_wanted(&self) -> bool {
+        self.shared.lock().wanted == self.tail
+    }
+
     /// Whether it is written past the kernel's cache.
     #[cfg(test)]
     pub(super) fn is_direct(&self) -> bool {

@@ -125,22 +125,17 @@ pub(super) struct DirtyLog {
 struct Batch {
     entries: Vec<Entry>,
     carried: Vec<u8>,
+    /// How many of the entries tell for the first time of a file, which is bare.
+    new_files: usize,
 }
 
-/// Whether an entry tells of no more than a file's coming. When it gets bytes all of it is told again, and
-/// synced: so a small file costs one sync here, not two.
-fn is_new_and_empty(entry: &Entry) -> bool {
-    match entry {
-        Entry::Dirty { record, .. } => record.is_new_and_empty(),
-        Entry::Dir(_) => true,
-        Entry::Head { .. }
-        | Entry::Places { .. }
-        | Entry::Inos(_)
-        | Entry::Range { .. }
-        | Entry::Clean(_)
-        | Entry::NoDir(_)
-        | Entry::Op { .. }
-        | Entry::Done(_) => false,
+impl Batch {
+    /// Whether it tells of no more than files that have come, and where: such a batch is not synced by itself, and the
+    /// log may lack it after a power cut. When a file gets bytes all of it is told again, and synced: so a small file
+    /// costs one sync here, not two.
+    fn is_of_new_files(&self) -> bool {
+        let ways = self.entries.iter().filter(|entry| matches!(entry, Entry::Dir(_))).count();
+        self.new_files + ways == self.entries.len()
     }
 }
 
@@ -218,6 +213,12 @@ impl DirtyLog {
     #[cfg(test)]
     pub(super) fn is_durable(&self) -> bool {
         self.file.is_durable()
+    }
+
+    /// Whether the last batch was to be synced by itself.
+    #[cfg(test)]
+    pub(super) fn is_wanted(&self) -> bool {
+        self.file.is_wanted()
     }
 
     /// Whether a commit of the database makes it durable too.
@@ -453,8 +454,7 @@ impl DirtyLog {
         self.is_open = true;
         let seq = self.seq + 1;
         db.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'log'")?.execute([seq])?;
-        let sync =
-            if batch.entries.iter().all(is_new_and_empty) { Synced::Later } else { Synced::Now };
+        let sync = if batch.is_of_new_files() { Synced::Later } else { Synced::Now };
         let head = frame::Head { generation: self.generation, seq, durable: self.file.durable() };
         let frame = frame::encode(head, &batch.entries, &batch.carried);
         let written = frame.and_then(|frame| self.file.append(&frame, sync));

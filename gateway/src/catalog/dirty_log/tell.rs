@@ -122,6 +122,7 @@ impl DirtyLog {
         let goes_on = known.is_some_and(|known| {
             known.generation == self.generation && known.extent == Extent::All
         });
+        let is_new = known.is_none();
         // No attempt is about what S3 is known to have.
         let is_left = |since: &u64| *since > record.synced_version;
         let sent = record.sent.as_ref().and_then(|(_, version)| *version);
@@ -150,6 +151,7 @@ impl DirtyLog {
         let bytes = if record.has_bytes() { entry::carried(db, ino)? } else { None };
         let carried = bytes.as_ref().map(|bytes| bytes.len() as u64);
         batch.carried.extend(bytes.unwrap_or_default());
+        batch.new_files += usize::from(is_new && record.is_bare());
         batch.entries.push(Entry::Dirty { record: Box::new(record), ranges, carried, beside });
         self.known.insert(key, Known { generation: self.generation, extent, since });
         self.telling.push(key);

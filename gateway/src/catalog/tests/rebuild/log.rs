@@ -125,15 +125,21 @@ async fn a_log_whose_sync_failed_is_made_anew() {
     f.verify().await;
 }
 
-/// Goal: nobody is answered before the log is on the disk, and its file's name.
+/// Goal: nobody is answered before the log is on the disk, and its file's name; but for who makes a file, which is told
+/// once more with its first bytes.
 #[tokio::test]
 async fn what_is_answered_is_durable_in_the_log() {
     let f = Fixture::new().await;
-    let is_durable = |f: &Fixture| f.catalog.inner.writer.with_log(|log| log.is_durable());
+    let is_wanted = |f: &Fixture| f.catalog.inner.writer.with_log(|log| log.is_wanted());
+    let is_durable =
+        |f: &Fixture| is_wanted(f) && f.catalog.inner.writer.with_log(|log| log.is_durable());
     for name in ["a", "b", "c"] {
         let ino = f.file(f.share.root, name).await;
-        f.write(ino, 10).await;
-        assert!(is_durable(&f), "{name}");
+        assert!(name == "a" || !is_wanted(&f), "{name} costs two syncs");
+        for size in [10, 0] {
+            f.write(ino, size).await;
+            assert!(is_durable(&f), "{name} of {size} bytes");
+        }
     }
 }
 
