@@ -21,6 +21,7 @@ mod memory;
 mod modules;
 mod mounts;
 mod network;
+mod not_toml;
 mod observed;
 mod password;
 mod phases;

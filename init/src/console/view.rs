@@ -19,7 +19,7 @@ use crate::{
     gateway_disks::{self, GatewayDisk},
     gateway_tool::{self, GatewayTool},
     machine::Machine,
-    memory,
+    memory, not_toml,
     observed::{self, MachineState, NetworkState},
     sys, time,
 };
@@ -160,7 +160,7 @@ fn ask_for_stored_settings() -> Result<Settings, String> {
         text.push_str(&line);
         text.push('\n');
     })?;
-    Settings::from_toml(&text).map_err(|error| error.to_string())
+    not_toml::gateway_settings(&text)
 }
 
 /// Why the gateway does not tell its status. PID 1 starts it whenever it does not run, and lists what

@@ -18,7 +18,7 @@ pub(crate) use self::network::is_domain;
 pub(crate) use self::network::{
     Adapter, Ipv4, Ipv6, MTU_BYTES_MIN, Network, NetworkError, VLAN_MAX, Vlan,
 };
-use crate::{password, reserve, time};
+use crate::{not_toml, password, reserve, time};
 
 /// The document version that this build writes. Documents of version 1 have no network, password and
 /// cache, and are read as such.
@@ -84,9 +84,9 @@ impl Default for Machine {
 /// Why settings are not usable.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MachineError {
-    // Its Display draws the document's line in several lines.
-    #[error("the machine settings cannot be read: {}", .0.message())]
-    Syntax(#[from] toml::de::Error),
+    // Words, not the error: whoever says an error with what is below it would draw the document's line.
+    #[error("the machine settings cannot be read: {0}")]
+    Syntax(String),
     #[error("machine settings of version {0}; this version reads {VERSION_MIN} to {VERSION}")]
     Version(u32),
     #[error("hostname {0:?}: use 1 to 63 letters, digits and hyphens, not a hyphen at either end")]
@@ -106,7 +106,8 @@ pub(crate) enum MachineError {
 impl Machine {
     /// Reads and checks a document.
     pub(crate) fn parse(text: &str, zones: &Path) -> Result<Self, MachineError> {
-        let machine: Self = toml::from_str(text)?;
+        let machine: Self =
+            toml::from_str(text).map_err(|error| MachineError::Syntax(not_toml::words(&error)))?;
         machine.check(zones)?;
         Ok(Self { version: VERSION, ..machine })
     }

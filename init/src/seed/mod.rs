@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 pub(crate) use self::sources::{
     document_of_url, document_of_volume, print_guestinfo, print_seed, update_of_volume,
 };
-use crate::{machine::Machine, reserve};
+use crate::{machine::Machine, not_toml, reserve};
 
 /// The key of the seed document, in VMware's guestinfo and among the properties.
 const GUESTINFO: &str = "guestinfo.tidegate.seed";
@@ -118,7 +118,9 @@ pub(crate) struct Seed {
 impl Seed {
     /// Takes a document apart.
     pub(crate) fn parse(text: &str, zones: &Path) -> Result<Self> {
-        let mut document: toml::Table = text.parse().context("the document is not TOML")?;
+        let mut document: toml::Table = text.parse().map_err(|error| {
+            anyhow!("the document is not TOML: {}", not_toml::in_line(&error, text))
+        })?;
         let machine = match document.remove("machine") {
             Some(table) => {
                 let text = toml::to_string(&table)?;
@@ -291,6 +293,23 @@ mod tests {
         ] {
             let error = format!("{:#}", Seed::parse(text, zones.path()).unwrap_err());
             assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+
+    /// What is wrong with a seed stands on the front page, before anybody has logged in.
+    #[test]
+    fn what_is_wrong_with_a_seed_tells_no_secret_of_it() {
+        let zones = zones();
+        for (text, says) in [
+            ("[gateway.s3]\nsecret_access_key = SEEDED\n", "line 2: "),
+            ("[gateway.s3]\nsecret_access_key = \"SEEDED\n", "line 2: "),
+            ("[machine]\n password_hash = $6$SEEDED\n", "line 2: "),
+            ("[machine]\nversion = \"SEEDED\"\n", "its [machine]: "),
+            ("[machine]\npasword_hash = \"SEEDED\"\n", "unknown field `pasword_hash`"),
+            ("[machine]\npassword_hash = \"SEEDED\"\n", "openssl passwd -6"),
+        ] {
+            let error = format!("{:#}", Seed::parse(text, zones.path()).unwrap_err());
+            assert!(error.contains(says) && !error.contains("SEEDED"), "{text}: {error}");
         }
     }
 

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, net::IpAddr, path::Path, str::FromStr};
 
 use gateway_api::{
-    Secret, Settings, ShareName,
+    Secret, ShareName,
     names::{BucketName, ClientSpec, KeyPrefix},
     settings::{SETTINGS_VERSION, StorageClass},
 };
@@ -15,7 +15,7 @@ use toml::{Table, Value};
 
 use crate::{
     machine::{self, Adapter, CacheDisks, Ipv4, Ipv6, Network, VLAN_MAX, Vlan},
-    password, time,
+    not_toml, password, time,
 };
 
 /// The first network adapter.
@@ -307,8 +307,7 @@ impl<'a> Reader<'a> {
         }
         // What does not fit together is refused as a whole: half of it might reach another store.
         let checked = toml::to_string(&table).map_err(|error| error.to_string());
-        let checked =
-            checked.and_then(|text| Settings::from_toml(&text).map_err(|e| e.to_string()));
+        let checked = checked.and_then(|text| not_toml::gateway_settings(&text));
         if let Err(why) = checked {
             self.refuse(ENDPOINT, why);
             return Table::new();

@@ -197,7 +197,7 @@ mod tests {
     /// be recognised, and the unpacked bundle is searched for them.
     #[test]
     fn no_secret_is_in_a_bundle() {
-        const SECRETS: [&str; 9] = [
+        const SECRETS: [&str; 12] = [
             "SEEDED-secret-key",
             "SEEDED-session-token",
             "SEEDED-proxy-password",
@@ -206,6 +206,9 @@ mod tests {
             "SEEDED-handle-key",
             "U0VFREVELXNlZWQ=",
             "SEEDED-typed-password",
+            "SEEDED-misspelt-secret",
+            "SEEDED-misspelt-token",
+            "SEEDED-quoted-line",
             "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
         ];
         let machine = Ok(Machine {
@@ -243,6 +246,10 @@ Nov 23 gateway[9]: Proxy-Authorization: Basic SEEDED-proxy-password\n\
 Nov 23 gateway[9]: signed with wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY, refused\n\
 Nov 23 gateway[9]: handle_key = [SEEDED-handle-key]\n\
 Nov 23 init[1]: {\"password\":\"SEEDED-typed-password\",\"hash\":\"$6$salt$SEEDED-console-hash\"}\n\
+Nov 23 gateway[9]: in line 9: secret_acces_key = \"SEEDED-misspelt-secret\"\n\
+Nov 23 gateway[9]: sesion_tokne = 'SEEDED-misspelt-token'\n\
+Nov 23 gateway[9]: TOML parse error at line 9, column 8\n  |\n\
+9 | what it is = SEEDED-quoted-line\n  |        ^\n\
 Nov 23 init[1]: the host name is gate7\n";
         let mut pieces = documents(&known);
         pieces.push(Piece::new("journal.txt", Ok(log.to_owned())));

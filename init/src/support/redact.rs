@@ -2,6 +2,7 @@
 //!
 //! What is named like a secret loses its value, and so does what is shaped like one. It takes out too
 //! much rather than too little.
+mod misspelt;
 
 use gateway_api::shown_url;
 
@@ -47,9 +48,25 @@ pub(crate) fn redacted(text: &str) -> String {
             in_key = !line.contains("-----END");
             continue;
         }
-        out.push_str(&by_shape(&by_name(line)));
+        out.push_str(&by_shape(&by_name(without_quoted(line))));
+        if without_quoted(line) != line {
+            out.push_str(REMOVED);
+            out.push('\n');
+        }
     }
     out
+}
+
+/// A line without what it quotes of a document that is not TOML: `9 | secret = hush`.
+fn without_quoted(line: &str) -> &str {
+    match line.split_once(" | ") {
+        Some((number, _))
+            if !number.trim().is_empty() && number.trim().bytes().all(|b| b.is_ascii_digit()) =>
+        {
+            &line[..number.len() + " | ".len()]
+        }
+        _ => line,
+    }
 }
 
 /// A line whose values of secret names are gone.
@@ -76,7 +93,7 @@ fn by_name(line: &str) -> String {
 
 /// The first value of a secret name at or after `from`.
 fn next_value(lower: &str, from: usize) -> Option<(usize, usize)> {
-    let mut found: Option<(usize, usize)> = None;
+    let mut found = misspelt::next_value(lower, from);
     for name in NAMES {
         let mut at = from;
         while let Some(place) = lower[at..].find(name).map(|place| at + place) {

@@ -1,5 +1,5 @@
 //! The pages as an operator sees them, and what keys lead to.
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use gateway_api::{
     ByteSize, Secret,
@@ -13,6 +13,7 @@ use crate::{
         operator::Operator,
     },
     machine::Machine,
+    seed::Seed,
     shutdown::Ending,
     unkept::{self, Unkept},
 };
@@ -39,8 +40,12 @@ fn trouble_is_said_with_what_to_do() {
     view.gateway = Err("the gateway does not answer".to_owned());
     view.network.adapters[0].problem = Some("eth0 has no link: connect the adapter".to_owned());
     view.network.adapters[0].addresses.clear();
-    view.machine.problems.push("seed: the document is not TOML".to_owned());
+    // As a phase that fails says it: the secret was not quoted.
+    let broken = "[gateway.s3]\nsecret_access_key = SEEDED-secret\n";
+    let why = Seed::parse(broken, Path::new("/")).unwrap_err();
+    view.machine.problems.push(format!("seed: {why:#}"));
     operator.sees_golden("front-trouble");
+    assert!(!operator.sees().contains("SEEDED"), "{}", operator.sees());
     let mut operator = Operator::new();
     operator.view.gateway = Err("it is being started".to_owned());
     operator.view.machine.services.push(TROUBLE.to_owned());

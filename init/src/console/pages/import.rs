@@ -17,6 +17,7 @@ use crate::{
         view::View,
     },
     machine::Machine,
+    not_toml,
     seed::Seed,
     support::redacted,
     time,
@@ -32,7 +33,7 @@ pub(in crate::console) fn review(text: &str, view: &View) -> Page {
         }
         Ok(import) => import.page(),
         Err(why) => {
-            // A complaint about TOML shows the line that is wrong.
+            // A complaint may name values.
             let shown = redacted(&why);
             let shown = shown.lines().flat_map(|line| wrapped(line, 78));
             Page::said(TITLE, shown.map(|line| Line::plain(format!(" {line}"))).collect())
@@ -119,7 +120,7 @@ fn gateway_change(
     view: &View,
     lines: &mut Vec<String>,
 ) -> Result<Option<(Box<Settings>, u64)>, String> {
-    let after = Settings::from_toml(text).map_err(|error| format!("[gateway]: {error}"))?;
+    let after = not_toml::gateway_settings(text).map_err(|error| format!("[gateway]: {error}"))?;
     let (revision, before) = gateway_settings(view)?;
     let new = differences("gateway", &table(before)?, &table(&after)?);
     if new.is_empty() {
@@ -270,9 +271,19 @@ mod tests {
             ("[machine]\nhostname = \"-a\"\n", "hyphen"),
             ("[machine]\ntimezone = \"UTC\"\n[gateway]\nversion = 1\ntypo = 1", "typo"),
             ("[gateway]\nversion = 9\n", "version 9"),
+            (
+                "[gateway]\nversion = 1\n[gateway.s3]\nsecret_acces_key = \"SEEDED\"",
+                "unknown field `secret_acces_key`",
+            ),
+            (
+                "[gateway]\nversion = 1\n[gateway.s3]\nsecret_access_key = 5337335",
+                "invalid type, expected a string",
+            ),
+            ("[gateway.s3]\nsecret_access_key = SEEDED", "line 2: string values must be quoted"),
         ] {
             let why = read(text).unwrap_err();
             assert!(why.contains(says), "{text}: {why}");
+            assert!(!why.contains("SEEDED") && !why.contains("5337335"), "{text}: {why}");
         }
         let mut view = story();
         view.gateway_settings = Err("it is being started".to_owned());

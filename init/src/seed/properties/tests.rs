@@ -2,6 +2,8 @@
 //! Method: tables of properties and documents; the OVF template against the list of properties.
 use std::fs;
 
+use gateway_api::Settings;
+
 use super::*;
 use crate::machine::Machine;
 
