@@ -159,7 +159,7 @@ impl Running {
         while !self.supervised(Service::Journald).is_ready() && sys::since_boot() < limit {
             self.wait(100);
         }
-        log::install("init");
+        log::install_in_pid1();
         let took: Vec<String> =
             self.boot.took.iter().map(|(phase, s)| format!("{phase} {s:.1} s")).collect();
         tracing::info!("stage 2 is over: {}", took.join(", "));
