@@ -5,7 +5,7 @@
 //! disk, is left to itself and reaped whenever it ends.
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Seek, Write},
     os::{
         fd::{AsFd, FromRawFd, OwnedFd},
         unix::process::CommandExt,
@@ -17,7 +17,10 @@ use std::{
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::signal::{Signal, killpg},
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        signal::{Signal, killpg},
+    },
     unistd::Pid,
 };
 
@@ -45,11 +48,12 @@ pub(crate) enum ChildError {
 
 /// The port by which the phases have work done in children; tests record it.
 pub(crate) trait Entries: std::fmt::Debug {
-    /// Runs an entry of this program and returns what it prints.
+    /// Runs an entry of this program with `input` as its standard input and returns what it prints.
     ///
     /// # Errors
     /// It fails, or takes longer than `limit` and is given up.
-    fn run(&mut self, entry: &[&str], limit: Duration) -> Result<Vec<u8>, ChildError>;
+    fn run(&mut self, entry: &[&str], input: &[u8], limit: Duration)
+    -> Result<Vec<u8>, ChildError>;
 }
 
 /// The real one.
@@ -57,11 +61,16 @@ pub(crate) trait Entries: std::fmt::Debug {
 pub(crate) struct OwnEntries;
 
 impl Entries for OwnEntries {
-    fn run(&mut self, entry: &[&str], limit: Duration) -> Result<Vec<u8>, ChildError> {
+    fn run(
+        &mut self,
+        entry: &[&str],
+        input: &[u8],
+        limit: Duration,
+    ) -> Result<Vec<u8>, ChildError> {
         let mut command = Command::new(service::INIT);
         command.args(entry).env_clear().env("PATH", "/usr/sbin:/usr/bin");
         service::unblock_signals(&mut command);
-        run(&mut command, limit)
+        run_with(&mut command, input, limit)
     }
 }
 
@@ -71,7 +80,16 @@ impl Entries for OwnEntries {
 /// # Errors
 /// It cannot be started, takes too long, or fails; then with what it printed on standard error.
 pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Vec<u8>, ChildError> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    run_with(command, &[], limit)
+}
+
+/// As [`run`], with something to read on standard input.
+///
+/// # Errors
+/// As there.
+fn run_with(command: &mut Command, input: &[u8], limit: Duration) -> Result<Vec<u8>, ChildError> {
+    let input = if input.is_empty() { Stdio::null() } else { in_memory(input)? };
+    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(ChildError::Start)?;
     let outcome = follow(&mut child, limit);
     let (status, said, words) = match outcome {
@@ -90,6 +108,17 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Vec<u8>, Chi
         return Err(ChildError::Failed { status, words });
     }
     Ok(said)
+}
+
+/// A file that is nowhere but in memory: unlike a pipe, it takes everything at once.
+fn in_memory(bytes: &[u8]) -> Result<Stdio, ChildError> {
+    let file = memfd_create(c"input", MFdFlags::MFD_CLOEXEC).map_err(io::Error::from);
+    let written = file.map(File::from).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.rewind()?;
+        Ok(file)
+    });
+    written.map(Stdio::from).map_err(ChildError::Start)
 }
 
 type Ended = (ExitStatus, Vec<u8>, Vec<u8>);
@@ -192,8 +221,8 @@ pub(crate) mod record {
 
     use super::{ChildError, Duration, Entries};
 
-    /// What was asked, shared with the test.
-    pub(crate) type Asked = Rc<RefCell<Vec<(Vec<String>, Duration)>>>;
+    /// What was asked, with which input, shared with the test.
+    pub(crate) type Asked = Rc<RefCell<Vec<(Vec<String>, String, Duration)>>>;
 
     /// The fake.
     #[derive(Debug)]
@@ -211,9 +240,15 @@ pub(crate) mod record {
     }
 
     impl Entries for Recorder {
-        fn run(&mut self, entry: &[&str], limit: Duration) -> Result<Vec<u8>, ChildError> {
+        fn run(
+            &mut self,
+            entry: &[&str],
+            input: &[u8],
+            limit: Duration,
+        ) -> Result<Vec<u8>, ChildError> {
             let entry = entry.iter().map(|word| (*word).to_owned()).collect();
-            self.asked.borrow_mut().push((entry, limit));
+            let input = String::from_utf8_lossy(input).into_owned();
+            self.asked.borrow_mut().push((entry, input, limit));
             self.answers.remove(0)
         }
     }
@@ -235,6 +270,13 @@ mod tests {
     fn what_a_program_prints_comes_back_whole() {
         let said = run(&mut sh("head -c 300000 /dev/zero; echo ignored >&2"), LONG).unwrap();
         assert_eq!(said.len(), 300_000);
+    }
+
+    #[test]
+    fn a_program_reads_what_it_is_given() {
+        let long = "x".repeat(300_000);
+        assert_eq!(run_with(&mut sh("cat"), long.as_bytes(), LONG).unwrap(), long.as_bytes());
+        assert_eq!(run_with(&mut sh("cat"), b"", LONG).unwrap(), b"");
     }
 
     #[test]

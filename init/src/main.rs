@@ -1,7 +1,7 @@
 //! PID 1 of the appliance, its network service and its console: one static binary, several entries.
 //!
 //! `init` as PID 1 runs stage 1 in the initramfs and stage 2 in the root file system; `init network`,
-//! `init console TTY`, `init errand`, `init disks TASK`, `init phase NAME`, `init find-seed`, `init guestinfo` and
+//! `init console TTY`, `init errand`, `init disks TASK`, `init phase NAME`, `init load-drivers ALIAS…`, `init find-seed`, `init guestinfo` and
 //! `init exec-…` are what PID 1 starts; as `shutdown` and `sh` it is what VMware's tools start.
 mod cgroup;
 mod children;
@@ -71,6 +71,10 @@ fn main() -> ExitCode {
         ["serve-bundle", name] => support::serve(name),
         ["find-seed"] => seed::print_seed(),
         ["guestinfo"] => seed::print_guestinfo(),
+        ["load-drivers", aliases @ ..] => {
+            modules::load_for(aliases);
+            Ok(())
+        }
         ["phase", name] => phases::print_phase(name),
         ["exec-gateway", rest @ ..] => service::exec_gateway(rest),
         ["exec-gateway-tool", rest @ ..] => gateway_tool::exec(rest),

@@ -102,7 +102,7 @@ impl Modules {
     }
 
     /// Loads what drives a device with this modalias.
-    pub(crate) fn load_alias(&mut self, alias: &str) {
+    fn load_alias(&mut self, alias: &str) {
         for name in self.drivers_of(alias) {
             self.load(&name);
         }
@@ -133,6 +133,14 @@ impl Modules {
             }
             thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+/// Loads what drives devices with these modaliases: `init load-drivers`.
+pub(crate) fn load_for(aliases: &[&str]) {
+    let mut modules = Modules::open();
+    for alias in aliases {
+        modules.load_alias(alias);
     }
 }
 

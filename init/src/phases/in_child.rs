@@ -1,38 +1,159 @@
-//! Phases that a child does, and how PID 1 hears of their outcome: one JSON document, `{"Ok": …}` or
-//! `{"Err": "why"}`.
+//! What a child of PID 1 does, because it can hang: it is given what it has to know as JSON on its standard
+//! input, and PID 1 hears of the outcome as one JSON document, `{"Ok": …}` or `{"Err": "why"}`.
 use std::{
     io::{self, Write},
+    os::unix::fs::{DirBuilderExt, chown},
+    path::Path,
     time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow, bail};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::Boot;
-use crate::{disks, modules::Modules};
+use super::{Boot, MACHINE_FILE};
+use crate::{
+    disks, journald,
+    machine::Machine,
+    modules::Modules,
+    reserve, seed, service, sys, time,
+    update::{NOTE, Note},
+};
 
-/// Mounts the config partition.
+/// Loads the driver of the firmware's variables.
+pub(super) const EFI: &str = "efi-variables";
+/// Loads drivers, and waits for the disks that they bring up.
+pub(super) const DRIVERS: &str = "drivers";
+/// Mounts the config partition, and sees to what has to be on it.
 pub(super) const CONFIG: &str = "config-partition";
+/// Reads the machine's settings: [`Read`].
+pub(super) const MACHINE: &str = "machine-settings";
+/// Applies a seed: [`Found`], [`Seeded`].
+pub(super) const SEED: &str = "seed";
+/// Prepares what journald wants to find.
+pub(super) const JOURNAL: &str = "journal";
+/// Keeps the machine's settings.
+pub(super) const KEEP_SETTINGS: &str = "keep-settings";
+/// Reads what is noted of the last update, if anything is.
+pub(super) const READ_NOTE: &str = "read-update-note";
+/// Keeps it.
+pub(super) const KEEP_NOTE: &str = "keep-update-note";
 
-/// Has a child do a phase.
+/// Without it, a change of the settings may fail later.
+const NO_RESERVE: &str = "the system disk is full: its partition for settings has no room to spare";
+
+/// The machine's settings as they were found; the second is what was wrong with them.
+pub(super) type Read = (Option<Machine>, Option<String>);
+
+/// A seed, and the settings in use.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Found {
+    pub(super) told: seed::Told,
+    pub(super) machine: Machine,
+}
+
+/// The machine's settings of a seed, if they are others, and why they or the rest of it could not be kept.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Seeded {
+    pub(super) machine: Option<Machine>,
+    pub(super) problem: Option<String>,
+}
+
+/// Has a child do something.
 ///
 /// # Errors
 /// What the child says, or that it took longer than `limit`.
-pub(super) fn run(boot: &mut Boot, phase: &str, limit: Duration) -> Result<Value> {
-    let said = boot.entries.run(&["phase", phase], limit)?;
-    let outcome: Result<Value, String> = serde_json::from_slice(&said).context("its outcome")?;
+pub(super) fn run<T: DeserializeOwned>(
+    boot: &mut Boot,
+    phase: &str,
+    input: &impl Serialize,
+    limit: Duration,
+) -> Result<T> {
+    let input = serde_json::to_vec(input).context("what it has to know")?;
+    let said = boot.entries.run(&["phase", phase], &input, limit)?;
+    let outcome: Result<T, String> = serde_json::from_slice(&said).context("its outcome")?;
     outcome.map_err(|why| anyhow!(why))
 }
 
-/// Does a phase, as a child of PID 1, and prints its outcome.
+/// Does something, as a child of PID 1, and prints its outcome.
 ///
 /// # Errors
-/// There is no such phase, or nobody takes the outcome.
+/// There is nothing of this name, or nobody takes the outcome.
 pub(crate) fn print_phase(name: &str) -> Result<()> {
+    let nothing = |done: Result<()>| done.map(|()| Value::Null);
     let outcome = match name {
-        CONFIG => disks::mount_config(&mut Modules::open()).map(|()| Value::Null),
+        EFI => {
+            Modules::open().load("efivarfs");
+            Ok(Value::Null)
+        }
+        DRIVERS => {
+            load_drivers();
+            Ok(Value::Null)
+        }
+        CONFIG => nothing(mount_config()),
+        MACHINE => value(Machine::load(Path::new(MACHINE_FILE), Path::new(time::ZONES))),
+        SEED => input().and_then(|found| value(apply_seed(found))),
+        JOURNAL => nothing(journald::prepare()),
+        KEEP_SETTINGS => nothing(input().and_then(|machine: Machine| {
+            machine.store(Path::new(MACHINE_FILE)).map_err(anyhow::Error::from)
+        })),
+        READ_NOTE => Note::load(Path::new(NOTE)).and_then(value),
+        KEEP_NOTE => nothing(input().and_then(|note: Note| note.store(Path::new(NOTE)))),
         _ => bail!("there is no phase {name}"),
     };
     let outcome = outcome.map_err(|error| format!("{error:#}"));
     Ok(io::stdout().write_all(&serde_json::to_vec(&outcome)?)?)
+}
+
+fn input<T: DeserializeOwned>() -> Result<T> {
+    serde_json::from_reader(io::stdin().lock()).context("what it has to know")
+}
+
+fn value(of: impl Serialize) -> Result<Value> {
+    Ok(serde_json::to_value(of)?)
+}
+
+fn load_drivers() {
+    let mut modules = Modules::open();
+    for module in ["button", "evdev"] {
+        modules.load(module);
+    }
+    if sys::is_vmware() {
+        // By which its tools talk to the host. There is no modprobe here that a socket would call for.
+        for module in ["vmw_vmci", "vsock", "vmw_vsock_vmci_transport"] {
+            modules.load(module);
+        }
+    }
+    modules.coldplug();
+    disks::settle(&mut modules);
+}
+
+fn mount_config() -> Result<()> {
+    disks::mount_config(&mut Modules::open())?;
+    let (uid, gid) = service::user("gateway")?;
+    if !Path::new(service::GATEWAY_STATE).exists() {
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(service::GATEWAY_STATE)
+            .context(service::GATEWAY_STATE)?;
+    }
+    chown(service::GATEWAY_STATE, Some(uid), Some(gid)).context(service::GATEWAY_STATE)?;
+    reserve::hold(Path::new(disks::CONFIG)).context(NO_RESERVE)
+}
+
+fn apply_seed(found: Found) -> Seeded {
+    let Found { told, machine } = found;
+    let mut seeded = Seeded::default();
+    let done = service::user("gateway").and_then(|gateway| {
+        // Noted as applied only after everything in it is: a power cut in between repeats it.
+        seed::apply(&told, Path::new(disks::CONFIG), Path::new(time::ZONES), gateway, |of_seed| {
+            let of_seed = of_seed.keeping_password_of(&machine);
+            let kept = of_seed.store(Path::new(MACHINE_FILE)).context(MACHINE_FILE);
+            // They are used all the same.
+            seeded.machine = Some(of_seed);
+            kept
+        })
+    });
+    seeded.problem = done.err().map(|error| format!("{error:#}"));
+    seeded
 }

@@ -1,8 +1,9 @@
 //! The boot of stage 2 as a list of named phases, each with what happens when it fails. A phase that
 //! fails is worked around: the console must come up, because it is where the failure is mended.
 //!
-//! What can hang is done by a child of PID 1, which is given up after the phase's limit; the rest
-//! touches nothing but the kernel's own file systems and the mounted config partition.
+//! What can hang is done by a child of PID 1, which is given up after the phase's limit: drivers that probe,
+//! and everything that writes to the system disk or reads its settings. The rest touches the kernel's own file
+//! systems, and reads the root file system, from which PID 1 itself comes.
 mod in_child;
 #[cfg(test)]
 mod tests;
@@ -10,41 +11,44 @@ mod tests;
 use std::{
     fs::{self, DirBuilder},
     os::unix::fs::{DirBuilderExt, chown},
-    path::Path,
     time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow};
 use nix::unistd::sethostname;
+use serde_json::Value;
 
 pub(crate) use self::in_child::print_phase;
 use crate::{
     cgroup,
     children::{Entries, OwnEntries},
-    disks, journald, kernel_settings,
+    kernel_settings,
     machine::Machine,
-    modules::Modules,
     mounts,
     observed::{self, MachineState, NetworkPlan},
-    reserve, seed, service,
+    seed, service,
     sys::{self, CommandLine},
     time,
+    update::Note,
 };
 
 /// The machine's settings file.
 pub(crate) const MACHINE_FILE: &str = "/config/machine.toml";
+/// A controller that probes each of its ports in turn.
+const DRIVERS_LIMIT: Duration = Duration::from_secs(120);
 /// Making, or mending after a power cut, a file system of 64 MiB.
 const CONFIG_LIMIT: Duration = Duration::from_secs(120);
-/// Without it, a change of the settings may fail later.
-const NO_RESERVE: &str = "the system disk is full: its partition for settings has no room to spare";
 /// Every source of a seed: CDs that spin up, a host that does not answer.
 const SEED_LIMIT: Duration = Duration::from_secs(60);
+/// Some small files on a disk that is slow, but does answer.
+const FILES_LIMIT: Duration = Duration::from_secs(30);
+/// The same while the machine runs: so long PID 1 does nothing else, and the gateway's watchdog must not bite.
+const KEEP_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the phases work on and leave behind.
 #[derive(Debug)]
 pub(crate) struct Boot {
     pub(crate) line: CommandLine,
-    pub(crate) modules: Modules,
     pub(crate) machine: Machine,
     pub(crate) state: MachineState,
     /// How long each phase took, in seconds.
@@ -61,7 +65,6 @@ impl Default for Boot {
     fn default() -> Self {
         Self {
             line: CommandLine::default(),
-            modules: Modules::default(),
             machine: Machine::default(),
             state: MachineState::default(),
             took: Vec::new(),
@@ -118,14 +121,20 @@ pub(crate) const PHASES: &[Phase] = &[
         ..here("kernel settings", |boot| kernel_settings::apply(&mut boot.notes))
     },
     Phase { on_failure: OnFailure::Note, ..here("processes", protect_processes) },
-    here("drivers", load_drivers),
-    in_child("config partition", CONFIG_LIMIT, mount_config),
-    here("machine settings", load_machine),
+    in_child("drivers", DRIVERS_LIMIT, |boot, limit| {
+        in_child::run(boot, in_child::DRIVERS, &Value::Null, limit)
+    }),
+    in_child("config partition", CONFIG_LIMIT, |boot, limit| {
+        in_child::run(boot, in_child::CONFIG, &Value::Null, limit)
+    }),
+    in_child("machine settings", FILES_LIMIT, load_machine),
     in_child("seed", SEED_LIMIT, apply_seed),
     here("host name", |boot| set_hostname(boot, &boot.machine.hostname.clone())),
     here("time zone", set_zone),
     here("network settings", plan_network),
-    here("journal", |_| journald::prepare()),
+    in_child("journal", FILES_LIMIT, |boot, limit| {
+        in_child::run(boot, in_child::JOURNAL, &Value::Null, limit)
+    }),
 ];
 
 /// Runs phases in their order.
@@ -160,8 +169,8 @@ impl Boot {
 
 fn mount_everything(boot: &mut Boot) -> Result<()> {
     mounts::mount_all(mounts::KERNEL)?;
-    boot.modules = Modules::open();
-    boot.modules.load("efivarfs");
+    // Its file system is optional, and so is whatever the driver has to say.
+    let _absent: Result<()> = in_child::run(boot, in_child::EFI, &Value::Null, FILES_LIMIT);
     mounts::mount_all(mounts::ROOT)?;
     boot.line = CommandLine::read();
     for folder in ["/run/etc", "/run/tidegate", "/run/lock", "/var/log", "/var/lib"] {
@@ -188,36 +197,9 @@ fn protect_processes(_boot: &mut Boot) -> Result<()> {
     hidden.and(last_to_go).and(bounded)
 }
 
-fn load_drivers(boot: &mut Boot) -> Result<()> {
-    for module in ["button", "evdev"] {
-        boot.modules.load(module);
-    }
-    if sys::is_vmware() {
-        // By which its tools talk to the host. There is no modprobe here that a socket would call for.
-        for module in ["vmw_vmci", "vsock", "vmw_vsock_vmci_transport"] {
-            boot.modules.load(module);
-        }
-    }
-    boot.modules.coldplug();
-    disks::settle(&mut boot.modules);
-    Ok(())
-}
-
-fn mount_config(boot: &mut Boot, limit: Duration) -> Result<()> {
-    in_child::run(boot, in_child::CONFIG, limit)?;
-    let (uid, gid) = service::user("gateway")?;
-    if !Path::new(service::GATEWAY_STATE).exists() {
-        DirBuilder::new()
-            .mode(0o700)
-            .create(service::GATEWAY_STATE)
-            .context(service::GATEWAY_STATE)?;
-    }
-    chown(service::GATEWAY_STATE, Some(uid), Some(gid)).context(service::GATEWAY_STATE)?;
-    reserve::hold(Path::new(disks::CONFIG)).context(NO_RESERVE)
-}
-
-fn load_machine(boot: &mut Boot) -> Result<()> {
-    let (machine, problem) = Machine::load(Path::new(MACHINE_FILE), Path::new(time::ZONES));
+fn load_machine(boot: &mut Boot, limit: Duration) -> Result<()> {
+    let (machine, problem): in_child::Read =
+        in_child::run(boot, in_child::MACHINE, &Value::Null, limit)?;
     boot.machine = machine.unwrap_or_default();
     match problem {
         Some(problem) => Err(anyhow!(problem)),
@@ -226,7 +208,7 @@ fn load_machine(boot: &mut Boot) -> Result<()> {
 }
 
 fn apply_seed(boot: &mut Boot, limit: Duration) -> Result<()> {
-    let found = boot.entries.run(&["find-seed"], limit).context("looking for one")?;
+    let found = boot.entries.run(&["find-seed"], &[], limit).context("looking for one")?;
     let told: seed::Told = serde_json::from_slice(&found).context("what was found")?;
     for problem in &told.problems {
         boot.say(format!("seed: {problem}"));
@@ -234,14 +216,39 @@ fn apply_seed(boot: &mut Boot, limit: Duration) -> Result<()> {
     if !told.from.is_empty() {
         boot.notes.push(format!("seed: {}", told.from.join(", ")));
     }
-    let gateway = service::user("gateway")?;
-    let zones = Path::new(time::ZONES);
-    let machine = &mut boot.machine;
-    // Noted as applied only after everything in it is: a power cut in between repeats it.
-    seed::apply(&told, Path::new(disks::CONFIG), zones, gateway, |seeded| {
-        *machine = seeded.keeping_password_of(machine);
-        machine.store(Path::new(MACHINE_FILE)).context(MACHINE_FILE)
-    })
+    let found = in_child::Found { told, machine: boot.machine.clone() };
+    let seeded: in_child::Seeded = in_child::run(boot, in_child::SEED, &found, FILES_LIMIT)?;
+    if let Some(machine) = seeded.machine {
+        boot.machine = machine;
+    }
+    match seeded.problem {
+        Some(problem) => Err(anyhow!(problem)),
+        None => Ok(()),
+    }
+}
+
+/// Keeps the machine's settings on the config partition.
+///
+/// # Errors
+/// They may not be kept: it takes nothing, or not in time.
+pub(crate) fn keep_settings(boot: &mut Boot, settings: &Machine) -> Result<()> {
+    in_child::run(boot, in_child::KEEP_SETTINGS, settings, KEEP_LIMIT)
+}
+
+/// Reads what is noted of the last update.
+///
+/// # Errors
+/// It cannot be read, or not in time.
+pub(crate) fn read_note(boot: &mut Boot) -> Result<Option<Note>> {
+    in_child::run(boot, in_child::READ_NOTE, &Value::Null, KEEP_LIMIT)
+}
+
+/// Keeps what is noted of the last update.
+///
+/// # Errors
+/// As [`keep_settings`].
+pub(crate) fn keep_note(boot: &mut Boot, note: &Note) -> Result<()> {
+    in_child::run(boot, in_child::KEEP_NOTE, note, KEEP_LIMIT)
 }
 
 /// Gives the machine a name: that of its settings, or the one that DHCP has given it.

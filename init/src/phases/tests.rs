@@ -35,21 +35,84 @@ fn a_phase_that_fails_is_told_and_the_next_one_runs() {
     );
 }
 
+/// Goal: PID 1 does nothing itself that can hang. Method: children that do not come to an end, and children
+/// that have done everything: PID 1, which here could do none of it, is content with that.
 #[test]
 fn what_can_hang_is_done_by_children() {
-    let limits: Vec<_> = PHASES
-        .iter()
-        .filter_map(|phase| match phase.work {
-            Work::Here(_) => None,
-            Work::InChild(limit, _) => Some((phase.name, limit)),
-        })
-        .collect();
-    let expected = [("config partition", CONFIG_LIMIT), ("seed", SEED_LIMIT)];
-    assert_eq!(limits, expected);
-    // The settings are read before the seed changes them, and used after it.
+    // The kernel's own file systems and calls; whoever adds one has to know that it cannot hang.
+    const CANNOT: [&str; 6] =
+        ["mounts", "kernel settings", "processes", "host name", "time zone", "network settings"];
+    let done = |told: &str| Ok(told.as_bytes().to_vec());
+    let found = serde_json::to_string(&seed::Told::default()).unwrap();
+    for phase in PHASES {
+        let Work::InChild(limit, work) = phase.work else {
+            assert!(CANNOT.contains(&phase.name), "{} has no limit", phase.name);
+            continue;
+        };
+        let (children, answers) = match phase.name {
+            "drivers" => (vec!["phase drivers"], vec![done(r#"{"Ok":null}"#)]),
+            "config partition" => (vec!["phase config-partition"], vec![done(r#"{"Ok":null}"#)]),
+            "machine settings" => {
+                (vec!["phase machine-settings"], vec![done(r#"{"Ok":[null,null]}"#)])
+            }
+            "seed" => (
+                vec!["find-seed", "phase seed"],
+                vec![done(&found), done(r#"{"Ok":{"machine":null,"problem":null}}"#)],
+            ),
+            "journal" => (vec!["phase journal"], vec![done(r#"{"Ok":null}"#)]),
+            other => panic!("{other} is not known here"),
+        };
+        let (mut well, asked) = boot(answers);
+        work(&mut well, limit).unwrap_or_else(|error| panic!("{}: {error:#}", phase.name));
+        let asked: Vec<String> = asked.borrow().iter().map(|(e, ..)| e.join(" ")).collect();
+        assert_eq!(asked, children);
+
+        let (mut hung, _) = boot(vec![Err(ChildError::TooLong(limit))]);
+        run(std::slice::from_ref(phase), &mut hung);
+        let said = format!("was given up after {} s", limit.as_secs());
+        assert!(hung.state.problems[0].ends_with(&said), "{:?}", hung.state.problems);
+        assert_eq!(hung.failed, [phase.name]);
+    }
+}
+
+#[test]
+fn the_settings_are_read_before_the_seed_changes_them_and_used_after_it() {
     let at = |name| PHASES.iter().position(|phase| phase.name == name).unwrap();
     let order = ["mounts", "config partition", "machine settings", "seed", "host name"];
     assert!(order.map(at).is_sorted());
+}
+
+#[test]
+fn a_seed_s_settings_are_used_whether_or_not_they_could_be_kept() {
+    let told = seed::Told { text: "[machine]".to_owned(), ..seed::Told::default() };
+    let before = Machine { hostname: "before".to_owned(), ..Machine::default() };
+    let seeded = in_child::Seeded {
+        machine: Some(Machine { hostname: "seeded".to_owned(), ..Machine::default() }),
+        problem: Some("no room".to_owned()),
+    };
+    let answers = vec![
+        Ok(serde_json::to_vec(&told).unwrap()),
+        Ok(serde_json::to_vec(&Ok::<_, String>(seeded)).unwrap()),
+    ];
+    let (mut boot, asked) = boot(answers);
+    boot.machine = before;
+    run(&[in_child("seed", SEED_LIMIT, apply_seed)], &mut boot);
+    assert_eq!(boot.machine.hostname, "seeded");
+    assert_eq!(boot.state.problems, ["seed: no room"]);
+    assert!(asked.borrow()[1].1.contains("before"), "it keeps the password of those in use");
+}
+
+#[test]
+fn what_is_to_be_kept_is_written_by_a_child_that_is_given_up() {
+    let settings = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
+    let (mut boot, asked) =
+        boot(vec![Ok(br#"{"Ok":null}"#.to_vec()), Err(ChildError::TooLong(KEEP_LIMIT))]);
+    keep_settings(&mut boot, &settings).unwrap();
+    let why = keep_settings(&mut boot, &settings).unwrap_err().to_string();
+    assert_eq!(why, "was given up after 10 s");
+    let asked = asked.borrow();
+    assert_eq!(asked[0].0, ["phase", "keep-settings"]);
+    assert_eq!(serde_json::from_str::<Machine>(&asked[0].1).unwrap(), settings);
 }
 
 #[test]

@@ -11,8 +11,7 @@ use crate::{
     errand::{self, Errand},
     machine::Machine,
     observed::{self, NetworkState},
-    password,
-    phases::{self, MACHINE_FILE},
+    password, phases,
     service::Service,
     sys, time,
     trial::Outcome,
@@ -95,7 +94,7 @@ impl Running {
         let settings = Machine { password_hash: before.password_hash.clone(), ..settings };
         settings.check(Path::new(time::ZONES)).map_err(|error| error.to_string())?;
         if confirm_seconds == 0 {
-            keep(&settings)?;
+            self.keep(&settings)?;
             self.unkept.kept();
         } else {
             let until = sys::since_boot() + Duration::from_secs(u64::from(confirm_seconds));
@@ -168,9 +167,16 @@ impl Running {
         phases::set_hostname(&mut self.boot, &wanted)
     }
 
+    /// Has settings written to the disk.
+    fn keep(&mut self, settings: &Machine) -> Result<(), String> {
+        phases::keep_settings(&mut self.boot, settings)
+            .map_err(|error| format!("the settings cannot be kept on the system disk: {error:#}"))
+    }
+
     /// Keeps the settings in use, now or as soon as that is possible.
     fn keep_those_in_use(&mut self) -> Result<(), String> {
-        let kept = keep(&self.boot.machine);
+        let settings = self.boot.machine.clone();
+        let kept = self.keep(&settings);
         match &kept {
             Ok(()) => self.unkept.kept(),
             Err(why) => {
@@ -238,13 +244,6 @@ fn delay_seconds(failures: u32) -> u64 {
         0 => 0,
         failures => 1_u64.checked_shl(failures - 1).unwrap_or(u64::MAX).min(DELAY_SECONDS_MAX),
     }
-}
-
-/// Writes settings to the disk.
-fn keep(settings: &Machine) -> Result<(), String> {
-    settings
-        .store(Path::new(MACHINE_FILE))
-        .map_err(|error| format!("the settings cannot be kept on the system disk: {error}"))
 }
 
 #[cfg(test)]

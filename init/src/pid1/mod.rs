@@ -4,6 +4,7 @@
 //! hardware that comes and goes, the power button, and a tick every second.
 mod changes;
 mod disks;
+mod drivers;
 mod update;
 
 use std::{
@@ -30,7 +31,7 @@ use nix::{
     unistd::Pid,
 };
 
-use self::{disks::Disks, update::Update};
+use self::{disks::Disks, drivers::Drivers, update::Update};
 use crate::{
     control::Control,
     log,
@@ -94,6 +95,7 @@ struct Running {
     power_buttons: Vec<File>,
     ntp: Option<Vec<String>>,
     disks: Disks,
+    drivers: Drivers,
     update: Update,
     shown: Option<MachineState>,
     ending: Option<Ending>,
@@ -137,6 +139,7 @@ impl Running {
             power_buttons: power_buttons(),
             ntp: None,
             disks: Disks::due(sys::since_boot()),
+            drivers: Drivers::default(),
             update,
             shown: None,
             ending: None,
@@ -210,6 +213,7 @@ impl Running {
         }
         self.follow_trial(now);
         self.follow_unkept(now);
+        self.follow_drivers(now);
         self.follow_disks(now);
         self.follow_update(now);
         self.follow_ntp();
@@ -308,7 +312,8 @@ impl Running {
                     // It may have ended for want of a disk, or so that one can be taken away.
                     self.disks.look_at(sys::since_boot());
                 }
-            } else if !self.disks.ended(pid.as_raw(), code)
+            } else if !self.drivers.ended(pid.as_raw())
+                && !self.disks.ended(pid.as_raw(), code)
                 && !self.update_ended(pid.as_raw(), code)
             {
                 self.errand_ended(pid.as_raw(), code);
@@ -353,7 +358,7 @@ impl Running {
             if event.action == "add"
                 && let Some(alias) = &event.modalias
             {
-                self.boot.modules.load_alias(alias);
+                self.drivers.want(alias);
             }
             match (event.concerns_disks(), event.action.as_str()) {
                 // Clients wait while the gateway does not run; without a disk they would get errors.
@@ -362,6 +367,7 @@ impl Running {
                 (false, _) => {}
             }
         }
+        self.follow_drivers(sys::since_boot());
     }
 
     fn take_power_button(&mut self) {

@@ -1,7 +1,6 @@
 //! A version on trial while the machine runs: watched, kept, or given up; and updates that are asked for.
 use std::{
     os::unix::{net::UnixStream, process::CommandExt},
-    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -13,13 +12,13 @@ use crate::{
     control::Answer,
     errand::{self, Errand},
     observed::UpdateState,
-    phases::Boot,
+    phases::{self, Boot},
     service,
     service::Service,
     shutdown::Ending,
     supervisor::State,
     sys,
-    update::{self, Facts, Health, NOTE, Note, Stage, Standing, Verdict, Wanted},
+    update::{self, Facts, Health, Note, Stage, Standing, Verdict, Wanted},
 };
 
 /// Phases without which a version is not healthy. The others look at what is not the version's doing: a
@@ -47,7 +46,7 @@ impl Update {
         let on_trial = update::is_on_trial(&boot.line);
         let health = if on_trial { Health::begin() } else { Health::Over };
         let running = Standing::running().map_err(|error| boot.say(format!("update: {error:#}")));
-        let before = Note::load(Path::new(NOTE)).unwrap_or_else(|error| {
+        let before = phases::read_note(boot).unwrap_or_else(|error| {
             boot.say(format!("update: {error:#}"));
             None
         });
@@ -66,7 +65,7 @@ impl Update {
             if matches!(after.stage, Stage::Failed | Stage::Broken) {
                 boot.say(after.in_words());
             }
-            update.keep_note(after);
+            update.keep_note(boot, after);
         }
         if on_trial {
             sys::say("this version is on trial");
@@ -74,8 +73,8 @@ impl Update {
         update
     }
 
-    fn keep_note(&mut self, note: Note) {
-        if let Err(error) = note.store(Path::new(NOTE)) {
+    fn keep_note(&mut self, boot: &mut Boot, note: Note) {
+        if let Err(error) = phases::keep_note(boot, &note) {
             tracing::error!("what became of the update is not noted: {error:#}");
         }
         self.note = Some(note);
@@ -121,7 +120,7 @@ impl Running {
             Verdict::Reboot(why) => {
                 sys::say(&format!("this version is not healthy, the one before starts: {why}"));
                 if let Some(note) = self.update.note.clone() {
-                    self.update.keep_note(Note { why: Some(why), ..note });
+                    self.update.keep_note(&mut self.boot, Note { why: Some(why), ..note });
                 }
                 self.ending = Some(Ending::Reboot);
             }
@@ -132,7 +131,7 @@ impl Running {
     pub(super) fn update_ended(&mut self, pid: i32, code: Option<i32>) -> bool {
         if self.update.errand == Some(pid) {
             self.update.errand = None;
-            match Note::load(Path::new(NOTE)) {
+            match phases::read_note(&mut self.boot) {
                 Ok(note) => self.update.note = note,
                 Err(error) => tracing::error!("{error:#}"),
             }
@@ -146,7 +145,8 @@ impl Running {
         if code == Some(0) {
             sys::say("this version is healthy and is kept");
             if let Some(note) = self.update.note.clone() {
-                self.update.keep_note(Note { stage: Stage::Kept, why: None, ..note });
+                let kept = Note { stage: Stage::Kept, why: None, ..note };
+                self.update.keep_note(&mut self.boot, kept);
             }
         } else {
             tracing::error!("this version is not kept: the boot loaders could not be told");
