@@ -5,7 +5,7 @@ use std::{
     io::{self, BufRead, BufReader, Read},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::net::UnixStream,
+        unix::{net::UnixStream, process::CommandExt},
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -14,8 +14,11 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, FdFlag, fcntl},
     mount::{MntFlags, MsFlags, mount, umount2},
-    unistd::alarm,
+    sys::{prctl::set_pdeathsig, signal::Signal},
+    unistd::{alarm, getpid, getppid},
 };
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +85,7 @@ pub(crate) fn attend(wanted: Wanted, gateway_ran: bool) -> Result<Answer> {
     console.set_write_timeout(Some(PEER_TIME))?;
     Answer::Done.write(&console)?;
     let mut tell = |text: String| Answer::Text { text }.write(&console);
-    let _lock = lock()?;
+    let lock = lock(Path::new(LOCK))?;
     let (running, may) = write::running()?;
     match wanted {
         Wanted::Volume { older_too } => {
@@ -90,7 +93,8 @@ pub(crate) fn attend(wanted: Wanted, gateway_ran: bool) -> Result<Answer> {
             let (from, update) = seed::update_of_volume(&mut modules)?;
             tell(format!("Found {from}"))?;
             let esp = Esp::mount(&mut modules)?;
-            let done = write_update(update.into(), older_too, running, gateway_ran, &mut tell);
+            let order = Order { running, older_too, gateway_ran };
+            let done = write_update(update.into(), &order, &lock, &mut tell);
             esp.unmount()?;
             done?;
         }
@@ -98,7 +102,8 @@ pub(crate) fn attend(wanted: Wanted, gateway_ran: bool) -> Result<Answer> {
             let mut download = Download::begin(&url, manifest::UPDATE_BYTES_MAX)?;
             let esp = Esp::mount(&mut Modules::open())?;
             let update = download.stream()?;
-            let done = write_update(update, older_too, running, gateway_ran, &mut tell);
+            let order = Order { running, older_too, gateway_ran };
+            let done = write_update(update, &order, &lock, &mut tell);
             esp.unmount()?;
             whole(done, download)?;
         }
@@ -132,18 +137,26 @@ fn whole(done: Result<()>, mut download: Download) -> Result<()> {
     if why.to_string().contains(CUT_OFF) { download.end().and(Err(why)) } else { Err(why) }
 }
 
+/// What is to be known for writing an update.
+struct Order {
+    running: Standing,
+    older_too: bool,
+    gateway_ran: bool,
+}
+
 /// Has a process of its own write the update.
 fn write_update(
     update: OwnedFd,
-    older_too: bool,
-    running: Standing,
-    gateway_ran: bool,
+    order: &Order,
+    lock: &File,
     tell: &mut impl FnMut(String) -> io::Result<()>,
 ) -> Result<()> {
+    let Order { running, older_too, gateway_ran } = *order;
     let device = partition(running.slot.other().partition())?;
     let mut command = Command::new(service::INIT);
     command.args(["write-update", &device]).args(older_too.then_some(OLDER_TOO));
     command.env_clear().stdin(update).stdout(Stdio::piped()).stderr(Stdio::null());
+    tie(&mut command, lock)?;
     let mut child = command.spawn().context("starting the process that writes")?;
     let said = child.stdout.take().context("its pipe")?;
     let mut note = None;
@@ -204,7 +217,7 @@ fn follow(said: impl BufRead, mut each: impl FnMut(Said) -> Result<()>) -> Resul
 /// The boot loaders' files cannot be changed.
 pub(crate) fn keep_version() -> Result<()> {
     alarm::set(NAMES_SECONDS);
-    let _lock = lock()?;
+    let _lock = lock(Path::new(LOCK))?;
     let slot = Slot::running().context("stage 1 has not said which slot runs")?;
     let esp = Esp::mount(&mut Modules::open())?;
     let done = install::bless(&mut esp.disk(), slot);
@@ -212,10 +225,33 @@ pub(crate) fn keep_version() -> Result<()> {
     done.map_err(|why| anyhow!(why))
 }
 
-fn lock() -> Result<File> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(LOCK)?;
+fn lock(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
     file.try_lock().context("an update is under way already")?;
     Ok(file)
+}
+
+/// Ties a process to the errand that starts it: it is killed when the errand ends, by its alarm for
+/// instance; and it has the lock, too, so that nobody writes beside it while it waits for the disk and does
+/// not die. The lock is the open file's (flock(2)), which both have.
+fn tie(command: &mut Command, lock: &File) -> Result<()> {
+    let errand = getpid();
+    let lock = lock.try_clone().context("the update's lock")?;
+    // SAFETY: between fork and exec the closure makes async-signal-safe calls (prctl, getppid, fcntl) and
+    // allocates nothing. The command owns the descriptor.
+    unsafe {
+        command.pre_exec(move || {
+            set_pdeathsig(Signal::SIGKILL)?;
+            if getppid() != errand {
+                // It has ended before that was set.
+                return Err(Errno::ESRCH.into());
+            }
+            // Stays open in the program that comes next.
+            fcntl(&lock, FcntlArg::F_SETFD(FdFlag::empty()))?;
+            Ok(())
+        });
+    }
+    Ok(())
 }
 
 /// A partition of the system disk, by its name.
@@ -267,6 +303,8 @@ impl Drop for Esp {
 
 #[cfg(test)]
 mod tests {
+    use std::{os::unix::process::ExitStatusExt, process::Child};
+
     use super::*;
 
     #[test]
@@ -286,6 +324,39 @@ mod tests {
             Said::Version(_) | Said::Step(_) | Said::Done => Ok(()),
         });
         assert_eq!(failed.unwrap_err().to_string(), "disk full");
+    }
+
+    /// Something that lives for long, as the process that writes does, and how it is started.
+    fn writer(lock: &File) -> Child {
+        let mut command = Command::new("sleep");
+        tie(command.arg("1000"), lock).unwrap();
+        command.spawn().unwrap()
+    }
+
+    #[test]
+    fn whoever_writes_an_update_ends_with_the_errand() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("update.lock");
+        let lock = lock(&path).unwrap();
+        // The kernel counts the end of the thread that has started it.
+        let mut writer = std::thread::spawn(move || writer(&lock)).join().unwrap();
+        // Without the tie this takes as long as it sleeps.
+        let status = writer.wait().unwrap();
+        assert_eq!(status.signal(), Some(libc::SIGKILL));
+    }
+
+    #[test]
+    fn as_long_as_somebody_writes_an_update_nobody_else_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("update.lock");
+        let errand_s = lock(&path).unwrap();
+        let mut writer = writer(&errand_s);
+        drop(errand_s);
+        let why = lock(&path).unwrap_err().to_string();
+        assert_eq!(why, "an update is under way already");
+        writer.kill().unwrap();
+        writer.wait().unwrap();
+        lock(&path).unwrap();
     }
 
     #[test]
