@@ -245,6 +245,25 @@ mod tests {
     }
 
     #[test]
+    fn a_seed_wrong_for_the_gateway_alone_sets_up_the_machine() {
+        let zones = zones();
+        let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+        for (from, to, kept) in [("region", "regoin", true), ("hostname", "hostnaem", false)] {
+            let config = tempfile::tempdir().unwrap();
+            let mut machine = None;
+            let keep = |of_seed| {
+                machine = Some(of_seed);
+                Ok(())
+            };
+            let told = seed(&TEXT.replace(from, to));
+            let done = apply(&told, config.path(), zones.path(), me, keep);
+            assert_eq!((done.is_ok(), machine.is_some()), (kept, kept), "{from}");
+            // Where the gateway finds it, and says what is wrong.
+            assert_eq!(config.path().join("gateway-seed.toml").exists(), kept, "{from}");
+        }
+    }
+
+    #[test]
     fn half_a_seed_replaces_no_other_one() {
         let (zones, config) = (zones(), tempfile::tempdir().unwrap());
         let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
