@@ -18,9 +18,6 @@ use crate::{
     unkept,
 };
 
-/// The delay before an answer doubles with each wrong password, from one second to this.
-const DELAY_SECONDS_MAX: u64 = 32;
-
 impl Running {
     /// Answers whoever asks.
     pub(super) fn take_requests(&mut self) {
@@ -219,40 +216,8 @@ impl Running {
             let why = "no password is set yet: set one first".to_owned();
             return Ok(Answer::Refused { why }.write(&stream)?);
         };
-        let delay_seconds = delay_seconds(self.log_in_failures);
+        let delay_seconds = self.log_ins.delay_seconds();
         let child = errand::send(&Errand::LogIn { password, hash, delay_seconds }, stream)?;
-        self.log_ins.push(i32::try_from(child.id())?);
-        Ok(())
-    }
-
-    /// A child ended that is no service.
-    pub(super) fn errand_ended(&mut self, pid: i32, code: Option<i32>) {
-        let Some(at) = self.log_ins.iter().position(|log_in| *log_in == pid) else { return };
-        self.log_ins.swap_remove(at);
-        if code == Some(0) {
-            self.log_in_failures = 0;
-        } else {
-            self.log_in_failures = self.log_in_failures.saturating_add(1);
-            tracing::warn!("a wrong password on the console, {} in a row", self.log_in_failures);
-        }
-    }
-}
-
-/// How long an answer waits after so many wrong passwords in a row.
-fn delay_seconds(failures: u32) -> u64 {
-    match failures {
-        0 => 0,
-        failures => 1_u64.checked_shl(failures - 1).unwrap_or(u64::MAX).min(DELAY_SECONDS_MAX),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_wrong_password_makes_the_next_answer_come_later_up_to_a_bound() {
-        let delays = [0, 1, 2, 3, 6, 7, 64, 65, u32::MAX].map(delay_seconds);
-        assert_eq!(delays, [0, 1, 2, 4, 32, 32, 32, 32, 32]);
+        self.log_ins.began(&child)
     }
 }

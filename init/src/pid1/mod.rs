@@ -5,6 +5,7 @@
 mod changes;
 mod disks;
 mod drivers;
+mod log_ins;
 mod update;
 
 use std::{
@@ -31,7 +32,7 @@ use nix::{
     unistd::Pid,
 };
 
-use self::{disks::Disks, drivers::Drivers, update::Update};
+use self::{disks::Disks, drivers::Drivers, log_ins::LogIns, update::Update};
 use crate::{
     control::Control,
     log,
@@ -101,10 +102,7 @@ struct Running {
     ending: Option<Ending>,
     /// Settings that nobody has confirmed yet.
     trial: Trial,
-    /// Processes that look whether a password is right.
-    log_ins: Vec<i32>,
-    /// Wrong passwords in a row.
-    log_in_failures: u32,
+    log_ins: LogIns,
     /// Settings in use that are not on the disk.
     unkept: Unkept,
 }
@@ -144,8 +142,7 @@ impl Running {
             shown: None,
             ending: None,
             trial: Trial::none(),
-            log_ins: Vec::new(),
-            log_in_failures: 0,
+            log_ins: LogIns::default(),
             unkept: Unkept::default(),
         })
     }
@@ -316,7 +313,8 @@ impl Running {
                 && !self.disks.ended(pid.as_raw(), code)
                 && !self.update_ended(pid.as_raw(), code)
             {
-                self.errand_ended(pid.as_raw(), code);
+                // What is left are errands that answer by themselves.
+                let _other = self.log_ins.ended(pid.as_raw(), code);
             }
         }
     }
