@@ -107,8 +107,8 @@ pub(crate) fn probe(disk: &mut (impl Read + Seek), size: u64) -> io::Result<Cont
     Ok(Content::Blank)
 }
 
-/// What a mark of ours says, where it counts. It speaks of what we left: others write at the start, and
-/// may leave the mark as it is.
+/// What a mark of ours says, where it counts. It speaks of what we left: others write at the start, or at the
+/// end, and may leave the mark as it is.
 fn marked(
     disk: &mut (impl Read + Seek),
     size: u64,
@@ -116,6 +116,9 @@ fn marked(
     known: Option<&Content>,
 ) -> io::Result<Option<Content>> {
     let Some(mark) = claim::mark_of(disk, size)? else { return Ok(None) };
+    if !claim::stands_last(disk, size)? {
+        return Ok(None);
+    }
     let cleared = &start[..start.len().min(claim::CLEARED_BYTES)];
     Ok(match (mark, known) {
         // mkfs.xfs writes magic, label and UUID with one sector: none of them is ever there alone.
@@ -194,6 +197,7 @@ mod tests {
     use std::{fs::File, io::Write};
 
     use super::*;
+    use crate::claim::RESERVED_BYTES;
 
     const SIZE: u64 = 1 << 30;
 
@@ -293,6 +297,22 @@ mod tests {
             for (at, bytes, what) in [
                 (4096, &b"rows"[..], "of no known kind"),
                 (0x4000, &[1, 1, 0, 0], "a ZFS label without an uberblock"),
+            ] {
+                let found = written_since(mark, at, bytes);
+                assert_eq!(found, Content::Data, "{mark:?}, {what}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_others_have_written_behind_a_mark_counts() {
+        let raid = [0xfc, 0x4e, 0x2b, 0xa9];
+        for mark in [Mark::Released, Mark::Claimed] {
+            for (at, bytes, what) in [
+                (SIZE - 8192, &raid[..], "a RAID member of version 1.0"),
+                (SIZE - 65_536, &raid, "a RAID member of version 0.90"),
+                (SIZE - 512, b"EFI PART", "a GPT's copy alone"),
+                (SIZE - RESERVED_BYTES + 4096, b"x", "right behind it"),
             ] {
                 let found = written_since(mark, at, bytes);
                 assert_eq!(found, Content::Data, "{mark:?}, {what}");
