@@ -87,6 +87,8 @@ pub(crate) enum MachineError {
     // Its Display draws the document's line in several lines.
     #[error("the machine settings cannot be read: {}", .0.message())]
     Syntax(#[from] toml::de::Error),
+    #[error("the machine settings cannot be read: not UTF-8")]
+    Encoding(#[from] std::str::Utf8Error),
     #[error("machine settings of version {0}; this version reads {VERSION_MIN} to {VERSION}")]
     Version(u32),
     #[error("hostname {0:?}: use 1 to 63 letters, digits and hyphens, not a hyphen at either end")]
@@ -109,6 +111,11 @@ impl Machine {
         let machine: Self = toml::from_str(text)?;
         machine.check(zones)?;
         Ok(Self { version: VERSION, ..machine })
+    }
+
+    /// Reads and checks what a file holds, which need not be text.
+    fn parse_bytes(bytes: &[u8], zones: &Path) -> Result<Self, MachineError> {
+        Self::parse(std::str::from_utf8(bytes)?, zones)
     }
 
     /// Checks every value; `zones` is where the tz database is.
@@ -146,8 +153,8 @@ impl Machine {
     /// Reads `path`. A broken file is kept aside, and the last good one counts and takes its place, if
     /// there is one; the second value says so.
     pub(crate) fn load(path: &Path, zones: &Path) -> (Option<Self>, Option<String>) {
-        let problem = match fs::read_to_string(path) {
-            Ok(text) => match Self::parse(&text, zones) {
+        let problem = match fs::read(path) {
+            Ok(bytes) => match Self::parse_bytes(&bytes, zones) {
                 Ok(machine) => return (Some(machine), None),
                 Err(error) => {
                     let aside = path.with_extension("toml.broken");
@@ -165,8 +172,8 @@ impl Machine {
             }
             Err(error) => format!("{}: {error}", path.display()),
         };
-        let last = fs::read_to_string(last_good(path)).ok();
-        let Some(last) = last.and_then(|text| Self::parse(&text, zones).ok()) else {
+        let last = fs::read(last_good(path)).ok();
+        let Some(last) = last.and_then(|bytes| Self::parse_bytes(&bytes, zones).ok()) else {
             let words = "damaged, so the defaults are used: set them again";
             return (None, Some(format!("{words}. {problem}")));
         };
@@ -246,6 +253,27 @@ mod tests {
         assert_eq!(loaded, None);
         assert!(problem.unwrap().contains("the defaults are used"));
         assert_eq!(Machine::load(&path, zones.path()), (None, None), "as at the first boot");
+    }
+
+    #[test]
+    fn a_flipped_byte_anywhere_costs_nothing_but_the_change_and_the_file_is_kept_aside() {
+        let zones = zones();
+        let path = zones.path().join("machine.toml");
+        let machine = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
+        machine.store(&path).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] = 0xff;
+            fs::write(&path, &damaged).unwrap();
+            let (loaded, problem) = Machine::load(&path, zones.path());
+            assert_eq!(loaded.as_ref(), Some(&machine), "byte {at}");
+            let problem = problem.unwrap();
+            let says = ["those before them are used", "UTF-8", "machine.toml.broken"];
+            assert!(says.iter().all(|words| problem.contains(words)), "{problem}");
+            assert_eq!(fs::read(zones.path().join("machine.toml.broken")).unwrap(), damaged);
+            assert_eq!(fs::read(&path).unwrap(), whole, "the last good one is in its place");
+        }
     }
 
     #[test]
