@@ -18,7 +18,7 @@ pub(crate) use self::network::is_domain;
 pub(crate) use self::network::{
     Adapter, Ipv4, Ipv6, MTU_BYTES_MIN, Network, NetworkError, VLAN_MAX, Vlan,
 };
-use crate::{password, reserve, time};
+use crate::{password, reserve, sys, time};
 
 /// The document version that this build writes. Documents of version 1 have no network, password and
 /// cache, and are read as such.
@@ -186,12 +186,23 @@ impl Machine {
         (Some(last), Some(format!("{words}.{kept} {problem}")))
     }
 
-    /// Writes the settings; durable when it returns. There is a reserve for it (`reserve.rs`).
+    /// Writes the settings; durable when it returns. There is a reserve for it (`reserve.rs`). That their copy
+    /// is not kept is only said: they are what the next boot reads.
+    ///
+    /// # Errors
+    /// The partition does not take them: those before them are there.
     pub(crate) fn store(&self, path: &Path) -> io::Result<()> {
         let text = toml::to_string(self).map_err(io::Error::other)?;
         reserve::replace_file(path, text.as_bytes(), 0o600)?;
         // Only now: at every moment one of the two is whole.
-        reserve::replace_file(&last_good(path), text.as_bytes(), 0o600)
+        let last = last_good(path);
+        if let Err(error) = reserve::replace_file(&last, text.as_bytes(), 0o600) {
+            sys::say(&format!(
+                "the settings are kept, but no copy of them in {}: {error}",
+                last.display()
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -274,6 +285,18 @@ mod tests {
             assert_eq!(fs::read(zones.path().join("machine.toml.broken")).unwrap(), damaged);
             assert_eq!(fs::read(&path).unwrap(), whole, "the last good one is in its place");
         }
+    }
+
+    #[test]
+    fn settings_that_are_on_the_disk_are_in_force_though_their_copy_is_not_kept() {
+        let zones = zones();
+        let path = zones.path().join("machine.toml");
+        // Nothing takes the place of a folder that holds something.
+        fs::create_dir_all(last_good(&path).join("folder")).unwrap();
+        let machine = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
+        machine.store(&path).unwrap();
+        assert_eq!(Machine::load(&path, zones.path()), (Some(machine), None));
+        assert!(Machine::default().store(zones.path()).is_err(), "those that are not there");
     }
 
     #[test]
