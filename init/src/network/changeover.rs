@@ -74,27 +74,14 @@ pub(super) fn stays_in_use(network: &Network, ip: Ipv4Addr) -> bool {
 mod tests {
     use super::*;
     use crate::network::{
-        kernel::{Address, Kind, Origin},
+        kernel::{Address, Origin},
         lease::Lease,
     };
 
     fn eth0(addresses: &[&str]) -> Vec<Link> {
         let address =
             |net: &&str| Address { net: net.parse().unwrap(), origin: Origin::Set, taken: false };
-        vec![Link {
-            index: 2,
-            name: "eth0".to_owned(),
-            mac: vec![2, 0, 0, 0, 0, 1],
-            kind: Kind::Hardware,
-            up: true,
-            carrier: true,
-            mtu: 1500,
-            own_mtu: 1500,
-            max_mtu: 9000,
-            ipv6: None,
-            addresses: addresses.iter().map(address).collect(),
-            routes: Vec::new(),
-        }]
+        vec![Link { addresses: addresses.iter().map(address).collect(), ..Link::plain("eth0") }]
     }
 
     fn network(ipv4: &str) -> Network {
