@@ -73,14 +73,31 @@ pub(crate) fn mark_of(device: &mut (impl Read + Seek), size: u64) -> io::Result<
     Ok(Mark::ALL.into_iter().find(|mark| &found == mark.magic()))
 }
 
-/// Marks the device; durable when it returns.
+/// Whether nothing stands behind the mark. What does, somebody else has put there.
+///
+/// # Errors
+/// The device cannot be read, or is too small for a mark.
+pub(crate) fn stands_last(device: &mut (impl Read + Seek), size: u64) -> io::Result<bool> {
+    let behind = place(size)? + BLOCK_BYTES as u64;
+    let mut bytes = vec![0; tail_bytes(behind, size)];
+    device.seek(SeekFrom::Start(behind))?;
+    device.read_exact(&mut bytes)?;
+    Ok(bytes.iter().all(|byte| *byte == 0))
+}
+
+fn tail_bytes(from: u64, size: u64) -> usize {
+    usize::try_from(size.saturating_sub(from)).expect("at most 1 MiB")
+}
+
+/// Marks the device, and clears what is behind the mark; durable when it returns.
 ///
 /// # Errors
 /// The device cannot be written.
 pub(crate) fn mark(device: &Path, size: u64, mark: Mark) -> io::Result<()> {
-    let mut block = [0; BLOCK_BYTES];
-    block[..MAGIC_BYTES].copy_from_slice(mark.magic());
-    write_at(device, place(size)?, &block)
+    let at = place(size)?;
+    let mut tail = vec![0; tail_bytes(at, size)];
+    tail[..MAGIC_BYTES].copy_from_slice(mark.magic());
+    write_at(device, at, &tail)
 }
 
 /// Takes the mark away; durable when it returns. What is on the device counts from then on.
@@ -124,12 +141,16 @@ mod tests {
             let mut file = tempfile::NamedTempFile::new().unwrap();
             file.as_file().set_len(SIZE).unwrap();
             assert_eq!(mark_of(&mut file, SIZE).unwrap(), None);
+            file.seek(SeekFrom::Start(SIZE - 512)).unwrap();
+            file.write_all(b"what the storage has put there").unwrap();
             mark(file.path(), SIZE, wanted).unwrap();
+            assert!(stands_last(&mut file, SIZE).unwrap());
             // What mkfs does, at worst: all of its room is written.
             let room = usize::try_from(room(SIZE)).unwrap();
             file.seek(SeekFrom::Start(0)).unwrap();
             file.write_all(&vec![0xff; room]).unwrap();
             assert_eq!(mark_of(&mut file, SIZE).unwrap(), Some(wanted));
+            assert!(stands_last(&mut file, SIZE).unwrap());
             clear_start(file.path()).unwrap();
             assert_eq!(mark_of(&mut file, SIZE).unwrap(), Some(wanted));
             unmark(file.path(), SIZE).unwrap();

@@ -81,25 +81,8 @@ const MAGICS: &[(u64, &[u8], &str)] = &[
 pub(crate) fn probe(disk: &mut (impl Read + Seek), size: u64) -> io::Result<Content> {
     let start = read_at(disk, 0, END_BYTES.min(size))?;
     let known = known(&start);
-    // A mark speaks of what we left. Others write at the start, and may leave the mark as it is.
-    let cleared = &start[..start.len().min(claim::CLEARED_BYTES)];
-    let ours = match &known {
-        Some(Content::Xfs { uuid, .. }) => Some(Some(uuid.clone())),
-        None if is_zero(cleared) => Some(None),
-        Some(_) | None => None,
-    };
-    let mark = claim::mark_of(disk, size)?;
-    // A power cut may have left parts of what mkfs wrote, in any order.
-    if mark == Some(Mark::Claimed) && known.is_none() && is_part_of_xfs(cleared) {
-        return Ok(Content::Claimed(None));
-    }
-    match (mark, ours) {
-        (Some(Mark::Claimed), Some(uuid)) => return Ok(Content::Claimed(uuid)),
-        (Some(Mark::Released), Some(None)) => return Ok(Content::Released),
-        (Some(Mark::Released), Some(Some(_))) if is_cache(known.as_ref()) => {
-            return Ok(Content::Released);
-        }
-        (Some(_) | None, _) => {}
+    if let Some(found) = marked(disk, size, &start, known.as_ref())? {
+        return Ok(found);
     }
     if let Some(found) = known {
         return Ok(found);
@@ -124,8 +107,32 @@ pub(crate) fn probe(disk: &mut (impl Read + Seek), size: u64) -> io::Result<Cont
     Ok(Content::Blank)
 }
 
-fn is_cache(known: Option<&Content>) -> bool {
-    matches!(known, Some(Content::Xfs { label, .. }) if label == CACHE_LABEL)
+/// What a mark of ours says, where it counts. It speaks of what we left: others write at the start, or at the
+/// end, and may leave the mark as it is.
+fn marked(
+    disk: &mut (impl Read + Seek),
+    size: u64,
+    start: &[u8],
+    known: Option<&Content>,
+) -> io::Result<Option<Content>> {
+    let Some(mark) = claim::mark_of(disk, size)? else { return Ok(None) };
+    if !claim::stands_last(disk, size)? {
+        return Ok(None);
+    }
+    let cleared = &start[..start.len().min(claim::CLEARED_BYTES)];
+    Ok(match (mark, known) {
+        // mkfs.xfs writes magic, label and UUID with one sector: none of them is ever there alone.
+        (Mark::Claimed, Some(Content::Xfs { label, uuid })) if label == CACHE_LABEL => {
+            Some(Content::Claimed(Some(uuid.clone())))
+        }
+        // A power cut may have left parts of what mkfs wrote, in any order.
+        (Mark::Claimed, None) if is_part_of_xfs(cleared) => Some(Content::Claimed(None)),
+        (Mark::Released, Some(Content::Xfs { label, .. })) if label == CACHE_LABEL => {
+            Some(Content::Released)
+        }
+        (Mark::Released, None) if is_zero(cleared) => Some(Content::Released),
+        (Mark::Claimed | Mark::Released, _) => None,
+    })
 }
 
 /// Whether there is nothing but what `mkfs.xfs` writes at the start of a disk: headers in the first sectors,
@@ -190,6 +197,7 @@ mod tests {
     use std::{fs::File, io::Write};
 
     use super::*;
+    use crate::claim::RESERVED_BYTES;
 
     const SIZE: u64 = 1 << 30;
 
@@ -259,28 +267,57 @@ mod tests {
         assert!(matches!(probe(&mut file, SIZE).unwrap(), Content::Xfs { .. }));
     }
 
+    /// What is found on a disk with this mark, after somebody has written to it.
+    fn written_since(mark: Mark, at: u64, bytes: &[u8]) -> Content {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(SIZE).unwrap();
+        claim::mark(file.path(), SIZE, mark).unwrap();
+        file.seek(SeekFrom::Start(at)).unwrap();
+        file.write_all(bytes).unwrap();
+        probe(&mut file, SIZE).unwrap()
+    }
+
     /// Makers of file systems write at the start, and leave our mark where it is.
     #[test]
     fn what_others_have_written_since_counts_whatever_mark_is_there() {
-        for mark in [Mark::Released, Mark::Claimed] {
-            for (at, bytes) in [(0x438, &[0x53, 0xef][..]), (0x218, b"LVM2 001"), (4096, b"rows")] {
-                let mut file = tempfile::NamedTempFile::new().unwrap();
-                file.as_file().set_len(SIZE).unwrap();
-                claim::mark(file.path(), SIZE, mark).unwrap();
-                file.seek(SeekFrom::Start(at)).unwrap();
-                file.write_all(bytes).unwrap();
-                let found = probe(&mut file, SIZE).unwrap();
-                assert!(matches!(found, Content::Known(_) | Content::Data), "{mark:?}: {found:?}");
-            }
-        }
         let mut block = vec![0; 512];
         block[..4].copy_from_slice(b"XFSB");
         block[108..112].copy_from_slice(b"home");
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.as_file().set_len(SIZE).unwrap();
-        claim::mark(file.path(), SIZE, Mark::Released).unwrap();
-        file.write_all(&block).unwrap();
-        assert!(matches!(probe(&mut file, SIZE).unwrap(), Content::Xfs { .. }));
+        for mark in [Mark::Released, Mark::Claimed] {
+            for (at, magic, name) in MAGICS {
+                let found = written_since(mark, *at, magic);
+                assert!(matches!(found, Content::Known(_)), "{mark:?}, {name}: {found:?}");
+            }
+            let found = written_since(mark, 0, &block);
+            assert!(matches!(&found, Content::Xfs { label, .. } if label == "home"), "{found:?}");
+            block[108..112].fill(0);
+            let found = written_since(mark, 0, &block);
+            assert!(matches!(&found, Content::Xfs { label, .. } if label.is_empty()), "{found:?}");
+            block[108..112].copy_from_slice(b"home");
+            for (at, bytes, what) in [
+                (4096, &b"rows"[..], "of no known kind"),
+                (0x4000, &[1, 1, 0, 0], "a ZFS label without an uberblock"),
+            ] {
+                let found = written_since(mark, at, bytes);
+                assert_eq!(found, Content::Data, "{mark:?}, {what}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_others_have_written_behind_a_mark_counts() {
+        let raid = [0xfc, 0x4e, 0x2b, 0xa9];
+        for mark in [Mark::Released, Mark::Claimed] {
+            for (at, bytes, what) in [
+                (SIZE - 8192, &raid[..], "a RAID member of version 1.0"),
+                (SIZE - 65_536, &raid, "a RAID member of version 0.90"),
+                (SIZE - 512, b"EFI PART", "a GPT's copy alone"),
+                (SIZE - RESERVED_BYTES + 4096, b"x", "right behind it"),
+            ] {
+                let found = written_since(mark, at, bytes);
+                assert_eq!(found, Content::Data, "{mark:?}, {what}");
+            }
+        }
     }
 
     #[test]

@@ -6,7 +6,10 @@
 //! (`settings`, `story`) cut is chosen by the clock; what may be found after a cut is tried as a table in
 //! `init/src/power_cut.rs`.
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
+    os::unix::fs::FileExt,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -49,7 +52,46 @@ fn number(variable: &str, otherwise: u64) -> Result<u64> {
     }
 }
 
-/// A new appliance, whose power is cut within its first boot.
+/// What a cut has left of the making of the cache disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    NotBegun,
+    /// The disk is claimed, and mkfs.xfs has not written its superblock.
+    Claimed,
+    /// The disk is claimed, and mkfs.xfs has written that, or all, or the record is being kept.
+    Written,
+    Ended,
+}
+
+impl Format {
+    const ALL: [Self; 4] = [Self::NotBegun, Self::Claimed, Self::Written, Self::Ended];
+
+    /// Looks at the disk's last MiB, where the claim is (`init/src/claim.rs`), and at its first sector.
+    fn of(disk: &Path) -> Result<Self> {
+        const CLAIM: &[u8] = b"tidegate: formatting";
+        let file = File::open(disk)?;
+        let (mut claim, mut magic) = ([0; CLAIM.len()], [0; 4]);
+        file.read_exact_at(&mut claim, file.metadata()?.len() - (1 << 20))?;
+        file.read_exact_at(&mut magic, 0)?;
+        Ok(match (claim == CLAIM, &magic == b"XFSB") {
+            (false, false) => Self::NotBegun,
+            (true, false) => Self::Claimed,
+            (true, true) => Self::Written,
+            (false, true) => Self::Ended,
+        })
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::NotBegun => "before the format",
+            Self::Claimed => "in the format, before the superblock",
+            Self::Written => "in the format, behind the superblock",
+            Self::Ended => "after the format",
+        }
+    }
+}
+
+/// A new appliance, whose power is cut within its first boot; answers after how many milliseconds.
 fn first_boot(alone: &Alone, chance: &mut Chance) -> Result<u64> {
     for disk in [&alone.hardware.boot_disk, &alone.hardware.cache_disk] {
         fs::remove_file(disk)?;
@@ -99,6 +141,7 @@ fn cuts() -> Result<()> {
     let mut chance = Chance(seed.max(1));
     let alone = Alone::new("cuts")?;
     let (mut old, mut new) = (0, 0);
+    let mut formats = Vec::new();
     let mut name = seed::HOSTNAME.to_owned();
     let mut running: Option<Appliance> = None;
     for round in 1..=times {
@@ -118,17 +161,23 @@ fn cuts() -> Result<()> {
             format!("after {steps} writes and flushes of a change")
         } else {
             let after_ms = first_boot(&alone, &mut chance)?;
+            let format = Format::of(&alone.hardware.cache_disk)?;
+            formats.push(format);
             let (appliance, found) = in_order(&alone)?;
             ensure!(found == seed::HOSTNAME, "{found}");
             name = found;
             running = Some(appliance);
-            format!("{after_ms} ms into the first boot's stage 2")
+            format!("{after_ms} ms into the first boot's stage 2, {}", format.words())
         };
         println!("proof: cut {round} of {times}, {after}: in order, the name is {name}");
     }
     println!(
         "proof: of the changes that were cut, {new} were kept and {old} were not; all were whole"
     );
+    for stage in Format::ALL {
+        let met = formats.iter().filter(|format| **format == stage).count();
+        println!("proof: of {} first boots, {met} were cut {}", formats.len(), stage.words());
+    }
     Ok(())
 }
 

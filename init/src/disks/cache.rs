@@ -21,6 +21,7 @@ use crate::{
     modules::Modules,
     mounts, service,
     signatures::Content,
+    sys,
 };
 
 const REMOVED: &str = "was removed while in use, or has failed: attach it again. It may hold files that \
@@ -38,6 +39,8 @@ pub(super) fn look_through(task: Task) -> Report {
 #[derive(Default)]
 struct Look {
     record: Record,
+    /// Whether it is damaged, with nothing to make it anew of.
+    record_lost: bool,
     disks: Vec<Attached>,
     places: Vec<Place>,
     gateway_must_end: bool,
@@ -59,8 +62,8 @@ impl Look {
                  no disk was touched. Mend the system disk first"
             );
         }
-        self.record = Record::read()?;
         self.disks = survey::all();
+        self.take_record(Record::read(), Record::store)?;
         if task.gateway == Gateway::Runs
             && let Ok(known) = gateway_disks::list()
         {
@@ -85,6 +88,33 @@ impl Look {
             self.take_further(task)?;
         }
         self.grow();
+        Ok(())
+    }
+
+    /// Takes the record that was read. One that is damaged is made anew of what is mounted: the gateway knows the
+    /// others, and its further disks are found by what it says.
+    fn take_record(
+        &mut self,
+        read: Result<(Record, Option<String>)>,
+        store: impl FnOnce(&Record) -> Result<()>,
+    ) -> Result<()> {
+        match read {
+            Ok((record, said)) => {
+                self.record = record;
+                self.warnings.extend(said);
+            }
+            Err(damage) if self.record.primary.is_none() => {
+                self.record_lost = true;
+                return Err(damage);
+            }
+            Err(damage) => {
+                store(&self.record)?;
+                let words =
+                    "the record of the cache disks was damaged, and is made anew of those in use";
+                self.warnings.push(words.to_owned());
+                sys::say(&format!("{words}: {damage:#}"));
+            }
+        }
         Ok(())
     }
 
@@ -271,6 +301,14 @@ impl Look {
         if is_stale(place, &self.record) { None } else { mounted(place) }
     }
 
+    fn described(&self, disk: &Attached) -> Disk {
+        let mut described = described(disk, &self.record);
+        if self.record_lost && described.role == Role::OtherCache {
+            "a cache disk, of this appliance or another one".clone_into(&mut described.holds);
+        }
+        described
+    }
+
     fn report(mut self) -> Report {
         let primary = self.primary();
         let places = self.record.further.iter().filter_map(|uuid| self.place_of(uuid));
@@ -285,7 +323,7 @@ impl Look {
             self.missing.extend(gone);
         }
         Report {
-            disks: self.disks.iter().map(|disk| described(disk, &self.record)).collect(),
+            disks: self.disks.iter().map(|disk| self.described(disk)).collect(),
             primary,
             further,
             problem: self.problem,

@@ -6,11 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     choice::{CACHE_BYTES_MIN, Found, find},
-    file_system,
+    file_system::{self, Place},
     record::{FURTHER_MAX, Record},
     survey::{self, Attached},
 };
-use crate::gateway_disks::{self, GatewayDisk, Shutdown};
+use crate::{
+    gateway_disks::{self, GatewayDisk, Shutdown},
+    sys,
+};
 
 /// An order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +51,15 @@ pub(crate) enum Order {
 /// # Errors
 /// It cannot be done; why, and what to do.
 pub(super) fn carry_out(order: &Order) -> Result<String> {
-    let mut record = Record::read()?;
+    let mut record = match (Record::read(), order) {
+        (Ok((record, said)), _) => {
+            said.iter().for_each(|words| sys::say(words));
+            record
+        }
+        // It needs none.
+        (Err(_), Order::Look) => Record::default(),
+        (Err(damage), _) => begin_anew(order, &survey::all(), &file_system::places()?, damage)?,
+    };
     match order {
         Order::Look => {
             survey::rescan().context("looking for changes")?;
@@ -101,6 +112,28 @@ pub(super) fn carry_out(order: &Order) -> Result<String> {
                 }
             })
         }
+    }
+}
+
+/// The record of an order that mends a damaged one. Nothing is lost by it: adopted is what the operator names,
+/// and a disk is allocated only where none is there that may be this appliance's.
+fn begin_anew(
+    order: &Order,
+    disks: &[Attached],
+    places: &[Place],
+    damage: anyhow::Error,
+) -> Result<Record> {
+    // With the primary disk in use, the next look makes the record anew.
+    let in_use = places.iter().any(|place| place.is_primary() && place.disk.is_some());
+    let is_cache = |disk: &Attached| disk.cache_uuid().is_some() && !disk.is_empty();
+    match order {
+        Order::Adopt { .. } if !in_use => Ok(Record::default()),
+        Order::Allocate { .. } if !in_use && !disks.iter().any(is_cache) => Ok(Record::default()),
+        Order::Look
+        | Order::Allocate { .. }
+        | Order::Adopt { .. }
+        | Order::Wipe { .. }
+        | Order::Forget { .. } => Err(damage),
     }
 }
 

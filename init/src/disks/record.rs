@@ -2,11 +2,17 @@
 //!
 //! A line for each: `primary UUID`, `further UUID` in the order in which they came, and `released UUID`
 //! for one that is given back and not wiped yet. A line that is nothing but a UUID is a primary.
-use std::{fs, io, path::Path};
+//!
+//! Beside it stands a copy of it, which counts when the record is damaged. A copy that is older than the
+//! record does not stay: a primary disk that it does not know might be replaced by a blank one.
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
-use crate::reserve;
+use crate::{reserve, sys};
 
 /// The file.
 const FILE: &str = "/config/cache-disk";
@@ -14,6 +20,9 @@ const FILE: &str = "/config/cache-disk";
 pub(super) const FURTHER_MAX: usize = 7;
 /// What stands in it when there is none.
 const NONE: &str = "none";
+/// What mends a record that is damaged together with its copy.
+const WHAT_TO_DO: &str = "no disk was touched. Attach the cache disk of this appliance and adopt it under \
+                          Cache Disks; only if it is lost for good, allocate a blank one there";
 /// Hexadecimal digits of a UUID.
 const UUID_DIGITS: usize = 32;
 
@@ -29,27 +38,80 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Reads it. An unreadable one is an error, because a disk might be formatted for want of it.
+    /// Reads it. A damaged one is kept aside, and its copy counts and takes its place; the second value says
+    /// so.
     ///
     /// # Errors
-    /// It cannot be read, or is none.
-    pub(super) fn read() -> Result<Self> {
-        match fs::read_to_string(FILE) {
-            Ok(text) => Self::parse(&text).with_context(|| {
-                format!("{FILE}, the record of the cache disks, is broken: no disk was touched")
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error).context(FILE),
-        }
+    /// It is damaged, and so is its copy, or there is none; what to do. It is not taken for an empty one,
+    /// because a disk might be formatted for want of it.
+    pub(super) fn read() -> Result<(Self, Option<String>)> {
+        Self::read_at(Path::new(FILE))
     }
 
-    /// Writes it; durable when it returns.
+    fn read_at(file: &Path) -> Result<(Self, Option<String>)> {
+        let damage = match fs::read(file) {
+            Ok(bytes) => match Self::parse_bytes(&bytes) {
+                Ok(record) => {
+                    let copied = fs::read(copy_of(file)).is_ok_and(|copy| copy == bytes);
+                    let problem = if copied { Ok(()) } else { record.store_copy(file) };
+                    return Ok((record, problem.err().map(|error| format!("{error:#}"))));
+                }
+                Err(error) => {
+                    keep_aside(file, &bytes);
+                    format!("is damaged ({error:#})")
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // If that is not known, it may be there.
+                if !copy_of(file).try_exists().unwrap_or(true) {
+                    return Ok((Self::default(), None));
+                }
+                "is missing".to_owned()
+            }
+            Err(error) => format!("cannot be read ({error})"),
+        };
+        let damage = format!("{}, the record of the cache disks, {damage}", file.display());
+        let copy = fs::read(copy_of(file)).context("its copy");
+        let record = copy
+            .and_then(|bytes| Self::parse_bytes(&bytes).context("its copy"))
+            .map_err(|why| anyhow!("{damage}, {why:#}: {WHAT_TO_DO}"))?;
+        let stored = match record.store_at(file) {
+            Ok(()) => String::new(),
+            Err(error) => format!(", but not kept: {error:#}"),
+        };
+        Ok((record, Some(format!("{damage}: its copy is used{stored}"))))
+    }
+
+    /// Writes it; durable when it returns. That there is no copy of it is only said.
     ///
     /// # Errors
     /// The config partition does not take it.
     pub(super) fn store(&self) -> Result<()> {
-        reserve::replace_file(Path::new(FILE), self.text().as_bytes(), 0o644)
-            .with_context(|| format!("noting the cache disks in {FILE}"))
+        self.store_at(Path::new(FILE))
+    }
+
+    fn store_at(&self, file: &Path) -> Result<()> {
+        reserve::replace_file(file, self.text().as_bytes(), 0o644)
+            .with_context(|| format!("noting the cache disks in {}", file.display()))?;
+        self.store_copy(file)
+    }
+
+    /// Writes the copy; whatever comes of it, no older one is left.
+    ///
+    /// # Errors
+    /// An older one is left.
+    fn store_copy(&self, file: &Path) -> Result<()> {
+        let copy = copy_of(file);
+        let Err(error) = reserve::replace_file(&copy, self.text().as_bytes(), 0o644) else {
+            return Ok(());
+        };
+        sys::say(&format!("the record of the cache disks has no copy: {error}"));
+        match fs::remove_file(&copy) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => Err(why).with_context(|| {
+                format!("removing {}, which is older than the record", copy.display())
+            }),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Whether it is one of the cache disks.
@@ -70,6 +132,11 @@ impl Record {
         if !self.released.iter().any(|one| one == uuid) && self.released.len() < FURTHER_MAX {
             self.released.push(uuid.to_owned());
         }
+    }
+
+    /// Reads what a file holds, which need not be text.
+    fn parse_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::parse(std::str::from_utf8(bytes).context("not UTF-8")?)
     }
 
     fn parse(text: &str) -> Result<Self> {
@@ -106,9 +173,26 @@ impl Record {
     }
 }
 
+/// Where the copy stands.
+fn copy_of(file: &Path) -> PathBuf {
+    file.with_extension("last")
+}
+
+/// Keeps what could not be read, to be looked at. It stays where it is, too: a missing record is an empty one.
+fn keep_aside(file: &Path, bytes: &[u8]) {
+    let aside = file.with_extension("broken");
+    if fs::read(&aside).is_ok_and(|kept| kept == bytes) {
+        return;
+    }
+    if let Err(error) = reserve::replace_file(&aside, bytes, 0o644) {
+        sys::say(&format!("{} is not kept aside: {error}", file.display()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::power_cut;
 
     fn uuid(digit: &str) -> String {
         digit.repeat(UUID_DIGITS)
@@ -142,6 +226,109 @@ mod tests {
         let many = format!("further {}\n", uuid("a")).repeat(FURTHER_MAX + 1);
         for text in ["", " \n", "primary\n", "primary 12\n", "cache \u{e4}\n", &two, &many] {
             assert!(Record::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    fn whole() -> Record {
+        Record { primary: Some(uuid("a")), further: vec![uuid("b")], released: vec![uuid("c")] }
+    }
+
+    /// The folder, and the file in it.
+    fn folder() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cache-disk");
+        (folder, file)
+    }
+
+    #[test]
+    fn a_damaged_record_is_never_an_empty_one_and_its_copy_counts() {
+        let (folder, file) = folder();
+        assert_eq!(Record::read_at(&file).unwrap(), (Record::default(), None), "the first boot");
+        whole().store_at(&file).unwrap();
+        let text = fs::read(&file).unwrap();
+        let flipped = (0..text.len()).map(|at| {
+            let mut damaged = text.clone();
+            damaged[at] = 0xff;
+            Some(damaged)
+        });
+        let others = [None, Some(Vec::new()), Some(vec![0; text.len()]), Some(text[..20].to_vec())];
+        let damages: Vec<Option<Vec<u8>>> = flipped.chain(others).collect();
+        for damaged in &damages {
+            let harm = |path: &Path| match damaged {
+                Some(damaged) => fs::write(path, damaged).unwrap(),
+                None => fs::remove_file(path).unwrap(),
+            };
+            harm(&file);
+            let (record, said) = Record::read_at(&file).unwrap();
+            assert_eq!(record, whole(), "{damaged:?}");
+            assert!(said.unwrap().ends_with("its copy is used"), "{damaged:?}");
+            if let Some(damaged) = damaged {
+                assert_eq!(fs::read(folder.path().join("cache-disk.broken")).unwrap(), *damaged);
+            }
+            assert_eq!(Record::read_at(&file).unwrap(), (whole(), None), "it is in its place");
+            harm(&copy_of(&file));
+            assert_eq!(Record::read_at(&file).unwrap(), (whole(), None), "{damaged:?}");
+            assert_eq!(fs::read(copy_of(&file)).unwrap(), text, "there is a copy again");
+        }
+        for damaged in damages.iter().flatten() {
+            for copy in [Some(damaged), None] {
+                fs::write(&file, damaged).unwrap();
+                match copy {
+                    Some(copy) => fs::write(copy_of(&file), copy).unwrap(),
+                    None => fs::remove_file(copy_of(&file)).unwrap(),
+                }
+                let said = format!("{:#}", Record::read_at(&file).unwrap_err());
+                assert!(said.contains("no disk was touched"), "{said}");
+                assert!(said.contains("adopt it under Cache Disks"), "{said}");
+                assert_eq!(fs::read(&file).unwrap(), *damaged, "it stays what it is");
+            }
+        }
+        fs::remove_file(&file).unwrap();
+        fs::write(copy_of(&file), "").unwrap();
+        assert!(Record::read_at(&file).is_err(), "missing, with a damaged copy");
+    }
+
+    #[test]
+    fn no_copy_is_older_than_its_record() {
+        let (_folder, file) = folder();
+        Record::default().store_at(&file).unwrap();
+        // As a version before this one, or a full partition, leaves it.
+        fs::write(&file, whole().text()).unwrap();
+        assert_eq!(Record::read_at(&file).unwrap(), (whole(), None));
+        fs::write(&file, "?").unwrap();
+        assert_eq!(Record::read_at(&file).unwrap().0, whole());
+        // A folder takes the place of a copy that can be neither replaced nor removed.
+        fs::remove_file(copy_of(&file)).unwrap();
+        fs::create_dir_all(copy_of(&file).join("folder")).unwrap();
+        let said = format!("{:#}", Record::default().store_at(&file).unwrap_err());
+        assert!(said.contains("cache-disk.last, which is older than the record"), "{said}");
+        let (record, said) = Record::read_at(&file).unwrap();
+        assert_eq!(record, Record::default());
+        assert!(said.unwrap().contains("older than the record"));
+    }
+
+    #[test]
+    fn a_power_cut_leaves_the_record_before_or_after() {
+        let (folder, file) = folder();
+        for before in [None, Some(Record::default())] {
+            power_cut::restore(folder.path(), &power_cut::Tree::new());
+            if let Some(before) = &before {
+                before.store_at(&file).unwrap();
+            }
+            let tree = power_cut::tree(folder.path());
+            let operations = power_cut::record(|| whole().store_at(&file).unwrap());
+            assert_eq!(operations.len(), 8, "two files, each replaced: {operations:?}");
+            for (done, state) in power_cut::trees(&tree, &operations) {
+                power_cut::restore(folder.path(), &state);
+                let (record, said) = Record::read_at(&file).unwrap();
+                let is_before = record == Record::default() && done < operations.len();
+                assert!(
+                    record == whole() || is_before,
+                    "{record:?} after {:?}",
+                    &operations[..done]
+                );
+                assert_eq!(said, None, "after {:?}", &operations[..done]);
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ pub(crate) use self::network::is_domain;
 pub(crate) use self::network::{
     Adapter, Ipv4, Ipv6, MTU_BYTES_MIN, Network, NetworkError, VLAN_MAX, Vlan,
 };
-use crate::{not_toml, password, reserve, time};
+use crate::{not_toml, password, reserve, sys, time};
 
 /// The document version that this build writes. Documents of version 1 have no network, password and
 /// cache, and are read as such.
@@ -87,6 +87,8 @@ pub(crate) enum MachineError {
     // Words, not the error: whoever says an error with what is below it would draw the document's line.
     #[error("the machine settings cannot be read: {0}")]
     Syntax(String),
+    #[error("the machine settings cannot be read: not UTF-8")]
+    Encoding(#[from] std::str::Utf8Error),
     #[error("machine settings of version {0}; this version reads {VERSION_MIN} to {VERSION}")]
     Version(u32),
     #[error("hostname {0:?}: use 1 to 63 letters, digits and hyphens, not a hyphen at either end")]
@@ -110,6 +112,11 @@ impl Machine {
             toml::from_str(text).map_err(|error| MachineError::Syntax(not_toml::words(&error)))?;
         machine.check(zones)?;
         Ok(Self { version: VERSION, ..machine })
+    }
+
+    /// Reads and checks what a file holds, which need not be text.
+    fn parse_bytes(bytes: &[u8], zones: &Path) -> Result<Self, MachineError> {
+        Self::parse(std::str::from_utf8(bytes)?, zones)
     }
 
     /// Checks every value; `zones` is where the tz database is.
@@ -147,8 +154,8 @@ impl Machine {
     /// Reads `path`. A broken file is kept aside, and the last good one counts and takes its place, if
     /// there is one; the second value says so.
     pub(crate) fn load(path: &Path, zones: &Path) -> (Option<Self>, Option<String>) {
-        let problem = match fs::read_to_string(path) {
-            Ok(text) => match Self::parse(&text, zones) {
+        let problem = match fs::read(path) {
+            Ok(bytes) => match Self::parse_bytes(&bytes, zones) {
                 Ok(machine) => return (Some(machine), None),
                 Err(error) => {
                     let aside = path.with_extension("toml.broken");
@@ -166,8 +173,8 @@ impl Machine {
             }
             Err(error) => format!("{}: {error}", path.display()),
         };
-        let last = fs::read_to_string(last_good(path)).ok();
-        let Some(last) = last.and_then(|text| Self::parse(&text, zones).ok()) else {
+        let last = fs::read(last_good(path)).ok();
+        let Some(last) = last.and_then(|bytes| Self::parse_bytes(&bytes, zones).ok()) else {
             let words = "damaged, so the defaults are used: set them again";
             return (None, Some(format!("{words}. {problem}")));
         };
@@ -180,12 +187,23 @@ impl Machine {
         (Some(last), Some(format!("{words}.{kept} {problem}")))
     }
 
-    /// Writes the settings; durable when it returns. There is a reserve for it (`reserve.rs`).
+    /// Writes the settings; durable when it returns. There is a reserve for it (`reserve.rs`). That their copy
+    /// is not kept is only said: they are what the next boot reads.
+    ///
+    /// # Errors
+    /// The partition does not take them: those before them are there.
     pub(crate) fn store(&self, path: &Path) -> io::Result<()> {
         let text = toml::to_string(self).map_err(io::Error::other)?;
         reserve::replace_file(path, text.as_bytes(), 0o600)?;
         // Only now: at every moment one of the two is whole.
-        reserve::replace_file(&last_good(path), text.as_bytes(), 0o600)
+        let last = last_good(path);
+        if let Err(error) = reserve::replace_file(&last, text.as_bytes(), 0o600) {
+            sys::say(&format!(
+                "the settings are kept, but no copy of them in {}: {error}",
+                last.display()
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -247,6 +265,39 @@ mod tests {
         assert_eq!(loaded, None);
         assert!(problem.unwrap().contains("the defaults are used"));
         assert_eq!(Machine::load(&path, zones.path()), (None, None), "as at the first boot");
+    }
+
+    #[test]
+    fn a_flipped_byte_anywhere_costs_nothing_but_the_change_and_the_file_is_kept_aside() {
+        let zones = zones();
+        let path = zones.path().join("machine.toml");
+        let machine = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
+        machine.store(&path).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] = 0xff;
+            fs::write(&path, &damaged).unwrap();
+            let (loaded, problem) = Machine::load(&path, zones.path());
+            assert_eq!(loaded.as_ref(), Some(&machine), "byte {at}");
+            let problem = problem.unwrap();
+            let says = ["those before them are used", "UTF-8", "machine.toml.broken"];
+            assert!(says.iter().all(|words| problem.contains(words)), "{problem}");
+            assert_eq!(fs::read(zones.path().join("machine.toml.broken")).unwrap(), damaged);
+            assert_eq!(fs::read(&path).unwrap(), whole, "the last good one is in its place");
+        }
+    }
+
+    #[test]
+    fn settings_that_are_on_the_disk_are_in_force_though_their_copy_is_not_kept() {
+        let zones = zones();
+        let path = zones.path().join("machine.toml");
+        // Nothing takes the place of a folder that holds something.
+        fs::create_dir_all(last_good(&path).join("folder")).unwrap();
+        let machine = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
+        machine.store(&path).unwrap();
+        assert_eq!(Machine::load(&path, zones.path()), (Some(machine), None));
+        assert!(Machine::default().store(zones.path()).is_err(), "those that are not there");
     }
 
     #[test]

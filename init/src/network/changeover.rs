@@ -4,8 +4,13 @@
 //! not needed any more. Pure.
 //!
 //! An address that has to go at once goes at once: that of a lease that has ended or was refused, and any
-//! where IPv4 is switched off.
-use std::net::Ipv4Addr;
+//! where IPv4 is switched off. One that nobody wants any more does not wait for ever: where another adapter
+//! is to have it, it goes; where DHCP is wanted and the change is confirmed, it goes when no server
+//! answers, or when another adapter has a gateway. Staying, it would win over the one that is wanted.
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use ipnet::IpNet;
 
@@ -13,39 +18,80 @@ use super::{
     claims::Free,
     kernel::Link,
     plan::{self, Leases},
+    seen::Dhcp,
 };
 use crate::machine::{Adapter, Ipv4, Network};
 
-/// The settings that are in force: those that are `wanted`, but for IPv4 of adapters whose other address is
-/// not known to be free, which is as in `before`.
-pub(super) fn in_force(
-    wanted: &Network,
-    before: &Network,
-    links: &[Link],
-    leases: &Leases,
-    free: &Free,
-) -> Network {
-    let mut in_force = wanted.clone();
-    for link in plan::cared_for(wanted, links) {
-        let (new, old) = (wanted.adapter(&link.name), before.adapter(&link.name));
-        if new.ipv4 != old.ipv4 && waits(&new, &old, link, leases, free) {
-            in_force.adapters.retain(|adapter| adapter.name != link.name);
-            in_force.adapters.push(with_ipv4_of(new, old));
-        }
-    }
-    in_force
+/// A change of the settings, and what is known meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change<'a> {
+    pub(super) wanted: &'a Network,
+    /// Those that were in force until now.
+    pub(super) before: &'a Network,
+    /// Whether the wanted ones may be taken back.
+    pub(super) on_trial: bool,
+    pub(super) links: &'a [Link],
+    pub(super) leases: &'a Leases,
+    pub(super) free: &'a Free,
+    /// What the DHCP clients have said last.
+    pub(super) dhcp: &'a BTreeMap<String, Dhcp>,
 }
 
-/// Whether an adapter has an address that it had before, and can have no other one yet.
-fn waits(new: &Adapter, old: &Adapter, link: &Link, leases: &Leases, free: &Free) -> bool {
-    let lease = leases.get(&link.name);
-    let of = |adapter| plan::addresses(adapter, lease).into_iter().find(|net| net.addr().is_ipv4());
-    let in_use = |net: &IpNet| plan::is_in_use(link, net);
-    let is_ready = |net: &IpNet| {
-        in_use(net) || free.iter().any(|(name, ip)| *name == link.name && *ip == net.addr())
-    };
-    let is_ready = new.ipv4 == Ipv4::Off || of(new).as_ref().is_some_and(is_ready);
-    of(old).as_ref().is_some_and(in_use) && !is_ready
+impl Change<'_> {
+    /// The settings that are in force: those that are wanted, but for IPv4 of adapters whose other address is
+    /// not known to be free, which is as before.
+    pub(super) fn in_force(&self) -> Network {
+        let mut in_force = self.wanted.clone();
+        for link in plan::cared_for(self.wanted, self.links) {
+            let (new, old) = (self.wanted.adapter(&link.name), self.before.adapter(&link.name));
+            if new.ipv4 != old.ipv4 && self.waits(&new, &old, link) {
+                in_force.adapters.retain(|adapter| adapter.name != link.name);
+                in_force.adapters.push(with_ipv4_of(new, old));
+            }
+        }
+        in_force
+    }
+
+    /// Whether an adapter has an address that it had before, and can have no other one yet.
+    fn waits(&self, new: &Adapter, old: &Adapter, link: &Link) -> bool {
+        let in_use = |net: &IpNet| plan::is_in_use(link, net);
+        let is_ready = |net: &IpNet| {
+            in_use(net)
+                || self.free.iter().any(|(name, ip)| *name == link.name && *ip == net.addr())
+        };
+        let is_ready = new.ipv4 == Ipv4::Off || self.ipv4(new, link).as_ref().is_some_and(is_ready);
+        let old = self.ipv4(old, link).filter(in_use);
+        old.is_some_and(|old| !is_ready && !self.is_given_up(new, old.addr(), link))
+    }
+
+    /// Whether an adapter's address from before goes, whatever comes after it.
+    fn is_given_up(&self, new: &Adapter, old: IpAddr, link: &Link) -> bool {
+        let others = plan::cared_for(self.wanted, self.links);
+        let others = others.into_iter().filter(|other| other.name != link.name && other.works());
+        let others: Vec<(Adapter, &Link, IpNet)> = others
+            .filter_map(|other| {
+                let adapter = self.wanted.adapter(&other.name);
+                let net = self.ipv4(&adapter, other)?;
+                Some((adapter, other, net))
+            })
+            .collect();
+        if others.iter().any(|(_, _, net)| net.addr() == old) {
+            return true;
+        }
+        let leads_out = |(adapter, other, net): &(Adapter, &Link, IpNet)| {
+            let lease = self.leases.get(&other.name);
+            plan::is_in_use(other, net) && plan::has_ipv4_gateway(adapter, lease)
+        };
+        let has_no_lease = new.ipv4 == Ipv4::Dhcp && !self.leases.contains_key(&link.name);
+        let is_silent = self.dhcp.get(&link.name) == Some(&Dhcp::Silent);
+        !self.on_trial && has_no_lease && (is_silent || others.iter().any(leads_out))
+    }
+
+    /// The IPv4 address that an adapter has by these settings.
+    fn ipv4(&self, adapter: &Adapter, link: &Link) -> Option<IpNet> {
+        let addresses = plan::addresses(adapter, self.leases.get(&link.name));
+        addresses.into_iter().find(|net| net.addr().is_ipv4())
+    }
 }
 
 fn with_ipv4_of(new: Adapter, old: Adapter) -> Adapter {
@@ -74,91 +120,176 @@ pub(super) fn stays_in_use(network: &Network, ip: Ipv4Addr) -> bool {
 mod tests {
     use super::*;
     use crate::network::{
-        kernel::{Address, Kind, Origin},
+        kernel::{Address, Origin},
         lease::Lease,
     };
 
-    fn eth0(addresses: &[&str]) -> Vec<Link> {
+    /// An adapter that works, with these addresses.
+    fn link(name: &str, addresses: &[&str]) -> Link {
         let address =
             |net: &&str| Address { net: net.parse().unwrap(), origin: Origin::Set, taken: false };
-        vec![Link {
-            index: 2,
-            name: "eth0".to_owned(),
-            mac: vec![2, 0, 0, 0, 0, 1],
-            kind: Kind::Hardware,
-            up: true,
-            carrier: true,
-            mtu: 1500,
-            own_mtu: 1500,
-            max_mtu: 9000,
-            ipv6: None,
-            addresses: addresses.iter().map(address).collect(),
-            routes: Vec::new(),
-        }]
+        Link { addresses: addresses.iter().map(address).collect(), ..Link::plain(name) }
     }
 
-    fn network(ipv4: &str) -> Network {
-        toml::from_str(&format!("[[adapter]]\nname = \"eth0\"\n{ipv4}")).unwrap()
+    /// Settings of adapters; those that are not named ask DHCP.
+    fn network(adapters: &[(&str, &str)]) -> Network {
+        let adapter = |(name, ipv4): &(&str, &str)| {
+            format!("[[adapter]]\nname = \"{name}\"\nipv4 = {ipv4}\n")
+        };
+        toml::from_str(&adapters.iter().map(adapter).collect::<String>()).unwrap()
     }
 
     fn fixed(address: &str) -> Network {
-        network(&format!("ipv4 = {{ method = \"static\", address = \"{address}\" }}"))
+        network(&[("eth0", &format!("{{ method = \"static\", address = \"{address}\" }}"))])
     }
 
-    fn leased(address: &str) -> Leases {
-        Leases::from([("eth0".to_owned(), Lease::plain(address))])
+    fn leased(name: &str, address: &str) -> Leases {
+        Leases::from([(name.to_owned(), Lease::plain(address))])
     }
 
     fn free(ips: &[&str]) -> Free {
         ips.iter().map(|ip| ("eth0".to_owned(), ip.parse().unwrap())).collect()
     }
 
-    /// What is in force after a change between these settings.
-    struct Change<'a> {
-        before: &'a Network,
-        wanted: &'a Network,
-        has: &'a [&'a str],
-        leases: &'a Leases,
-        free: &'a [&'a str],
-    }
-
-    impl Change<'_> {
-        fn ipv4(&self) -> Ipv4 {
-            let links = eth0(self.has);
-            let free = free(self.free);
-            in_force(self.wanted, self.before, &links, self.leases, &free).adapter("eth0").ipv4
-        }
+    fn silent() -> BTreeMap<String, Dhcp> {
+        BTreeMap::from([("eth0".to_owned(), Dhcp::Silent)])
     }
 
     #[test]
     fn the_address_before_stays_until_the_other_one_is_known_to_be_free() {
         let (old, new) = (fixed("10.7.0.5/24"), fixed("10.7.0.6/24"));
-        let (dhcp, off) = (Network::default(), network("ipv4 = { method = \"off\" }"));
-        let (none, lease) = (Leases::new(), leased("10.7.0.50/24"));
-        let (has_old, has_lease): (&[&str], &[&str]) = (&["10.7.0.5/24"], &["10.7.0.50/24"]);
-        let plain = Change { before: &old, wanted: &new, has: has_old, leases: &none, free: &[] };
+        let off = network(&[("eth0", "{ method = \"off\" }")]);
+        let (dhcp, none, lease) =
+            (Network::default(), Leases::new(), leased("eth0", "10.7.0.50/24"));
+        let has = |address: &str| [link("eth0", &[address])];
+        let (has_old, has_new, has_lease) =
+            (has("10.7.0.5/24"), has("10.7.0.6/24"), has("10.7.0.50/24"));
+        let (nobody, heard) = (free(&[]), BTreeMap::new());
+        let (free_new, free_lease) = (free(&["10.7.0.6"]), free(&["10.7.0.50"]));
+        let plain = Change {
+            wanted: &new,
+            before: &old,
+            on_trial: false,
+            links: &has_old,
+            leases: &none,
+            free: &nobody,
+            dhcp: &heard,
+        };
+        let to_dhcp = Change { wanted: &dhcp, ..plain };
         for (change, expected, what) in [
-            (Change { ..plain }, &old, "asked for"),
-            (Change { free: &["10.7.0.6"], ..plain }, &new, "free"),
-            (Change { has: &["10.7.0.6/24"], ..plain }, &new, "in use already"),
-            (Change { has: &[], ..plain }, &new, "nothing to keep"),
+            (plain, &old, "asked for"),
+            (Change { free: &free_new, ..plain }, &new, "free"),
+            (Change { links: &has_new, ..plain }, &new, "in use already"),
+            (Change { links: &[link("eth0", &[])], ..plain }, &new, "nothing to keep"),
             (Change { wanted: &off, ..plain }, &off, "switched off"),
-            (Change { wanted: &dhcp, ..plain }, &old, "no lease yet"),
-            (Change { wanted: &dhcp, leases: &lease, ..plain }, &old, "a lease, asked for"),
+            (Change { dhcp: &silent(), ..plain }, &old, "DHCP is not asked"),
+            (to_dhcp, &old, "no lease yet"),
+            (Change { on_trial: true, dhcp: &silent(), ..to_dhcp }, &old, "it may be taken back"),
+            (Change { dhcp: &silent(), ..to_dhcp }, &dhcp, "confirmed, and no server answers"),
+            (Change { leases: &lease, ..to_dhcp }, &old, "a lease, asked for"),
             (
-                Change { wanted: &dhcp, leases: &lease, free: &["10.7.0.50"], ..plain },
+                Change { leases: &lease, dhcp: &silent(), ..to_dhcp },
+                &old,
+                "a lease from before, asked for",
+            ),
+            (
+                Change { leases: &lease, free: &free_lease, ..to_dhcp },
                 &dhcp,
                 "a lease that is free",
             ),
             (
-                Change { before: &dhcp, has: has_lease, leases: &lease, ..plain },
+                Change { before: &dhcp, links: &has_lease, leases: &lease, ..plain },
                 &dhcp,
                 "from a lease, asked for",
             ),
-            (Change { before: &dhcp, has: has_lease, ..plain }, &new, "the lease has ended"),
+            (Change { before: &dhcp, links: &has_lease, ..plain }, &new, "the lease has ended"),
         ] {
-            assert_eq!(change.ipv4(), expected.adapter("eth0").ipv4, "{what}");
+            let in_force = change.in_force().adapter("eth0").ipv4;
+            assert_eq!(in_force, expected.adapter("eth0").ipv4, "{what}");
         }
+    }
+
+    /// On a LAN without DHCP: eth0 had an address and is to ask DHCP; eth1 is set to something else.
+    #[test]
+    fn what_another_adapter_is_to_have_or_leads_to_does_not_stay() {
+        let eth0 =
+            ("eth0", r#"{ method = "static", address = "10.7.0.5/24", gateway = "10.7.0.1" }"#);
+        let eth1 = |rest: &str| format!("{{ method = \"static\", address = {rest} }}");
+        let before = network(&[eth0]);
+        let (none, nobody, heard) = (Leases::new(), free(&[]), BTreeMap::new());
+        let mut routed = leased("eth1", "10.8.0.50/24");
+        routed.get_mut("eth1").unwrap().gateway = Some(Ipv4Addr::new(10, 8, 0, 1));
+        let unrouted = leased("eth1", "10.8.0.50/24");
+        let same = leased("eth1", "10.7.0.5/24");
+        for (second, has, leases, on_trial, stays, what) in [
+            (r#""10.7.0.5/24""#, "", &none, false, false, "it is to have the same address"),
+            (r#""10.7.0.5/24""#, "", &none, true, false, "the same, on trial"),
+            (r#""10.7.0.6/24""#, "10.7.0.6/24", &none, false, true, "it has another one"),
+            (
+                r#""10.8.0.5/24", gateway = "10.8.0.1""#,
+                "10.8.0.5/24",
+                &none,
+                false,
+                false,
+                "it has a gateway",
+            ),
+            (
+                r#""10.8.0.5/24", gateway = "10.8.0.1""#,
+                "10.8.0.5/24",
+                &none,
+                true,
+                true,
+                "it has a gateway, on trial",
+            ),
+            (
+                r#""10.8.0.5/24", gateway = "10.8.0.1""#,
+                "",
+                &none,
+                false,
+                true,
+                "it is to have a gateway, and has no address yet",
+            ),
+            ("", "10.8.0.50/24", &routed, false, false, "its lease has a gateway"),
+            ("", "10.8.0.50/24", &unrouted, false, true, "its lease has none"),
+            ("", "", &same, false, false, "it has got the same address by DHCP"),
+        ] {
+            let ipv4 = if second.is_empty() { "{ method = \"dhcp\" }" } else { &eth1(second) };
+            let wanted = network(&[("eth1", ipv4)]);
+            let has: &[&str] = if has.is_empty() { &[] } else { &[has] };
+            let mut links = [link("eth0", &["10.7.0.5/24"]), link("eth1", has)];
+            let change = |links: &[Link]| {
+                let (wanted, before, free, dhcp) = (&wanted, &before, &nobody, &heard);
+                Change { wanted, before, on_trial, links, leases, free, dhcp }
+                    .in_force()
+                    .adapter("eth0")
+                    .ipv4
+            };
+            let old = before.adapter("eth0").ipv4;
+            assert_eq!(change(&links) == old, stays, "{what}");
+            links[1].carrier = false;
+            assert_eq!(change(&links), old, "{what}, but no link");
+        }
+    }
+
+    #[test]
+    fn addresses_that_two_adapters_exchange_go_from_both() {
+        let with = |one: &str, two: &str| {
+            let fixed = |ip| format!("{{ method = \"static\", address = \"{ip}/24\" }}");
+            network(&[("eth0", &fixed(one)), ("eth1", &fixed(two))])
+        };
+        let (before, wanted) = (with("10.7.0.5", "10.7.0.6"), with("10.7.0.6", "10.7.0.5"));
+        let links = [link("eth0", &["10.7.0.5/24"]), link("eth1", &["10.7.0.6/24"])];
+        let (leases, free, dhcp) = (Leases::new(), free(&[]), BTreeMap::new());
+        let change = Change {
+            wanted: &wanted,
+            before: &before,
+            on_trial: true,
+            links: &links,
+            leases: &leases,
+            free: &free,
+            dhcp: &dhcp,
+        };
+        assert_eq!(change.in_force(), wanted);
     }
 
     #[test]
@@ -171,10 +302,16 @@ mod tests {
             }
             network
         };
-        let old = with("10.7.0.5/24", ["10.7.0.1", "fd00::1"]);
-        let new = with("10.8.0.5/24", ["10.8.0.1", "fd00::2"]);
-        let links = eth0(&["10.7.0.5/24"]);
-        let there = in_force(&new, &old, &links, &Leases::new(), &Free::new()).adapter("eth0");
+        let change = Change {
+            wanted: &with("10.8.0.5/24", ["10.8.0.1", "fd00::2"]),
+            before: &with("10.7.0.5/24", ["10.7.0.1", "fd00::1"]),
+            on_trial: false,
+            links: &[link("eth0", &["10.7.0.5/24"])],
+            leases: &Leases::new(),
+            free: &free(&[]),
+            dhcp: &BTreeMap::new(),
+        };
+        let there = change.in_force().adapter("eth0");
         let gateways: Vec<String> =
             there.routes.iter().map(|route| route.gateway.to_string()).collect();
         assert_eq!(gateways, ["10.7.0.1", "fd00::2"]);

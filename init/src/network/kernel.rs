@@ -47,6 +47,27 @@ pub(super) struct Link {
     pub(super) routes: Vec<Route>,
 }
 
+#[cfg(test)]
+impl Link {
+    /// An adapter that works, with nothing on it.
+    pub(super) fn plain(name: &str) -> Self {
+        Self {
+            index: 2,
+            name: name.to_owned(),
+            mac: vec![2, 0, 0, 0, 0, 1],
+            kind: Kind::Hardware,
+            up: true,
+            carrier: true,
+            mtu: 1500,
+            own_mtu: 1500,
+            max_mtu: 9000,
+            ipv6: None,
+            addresses: Vec::new(),
+            routes: Vec::new(),
+        }
+    }
+}
+
 /// What a link is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {

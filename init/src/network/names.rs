@@ -85,24 +85,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::network::{kernel::Kind, lease::Lease};
-
-    fn link(name: &str) -> Link {
-        Link {
-            index: 2,
-            name: name.to_owned(),
-            mac: Vec::new(),
-            kind: Kind::Hardware,
-            up: true,
-            carrier: true,
-            mtu: 1500,
-            own_mtu: 1500,
-            max_mtu: 9000,
-            ipv6: None,
-            addresses: Vec::new(),
-            routes: Vec::new(),
-        }
-    }
+    use crate::network::lease::Lease;
 
     fn lease(n: u8, hostname: Option<&str>) -> Lease {
         Lease {
@@ -121,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_default_adapter_s_names_come_first_and_the_settings_before_all() {
-        let (eth0, eth1) = (link("eth0"), link("eth1"));
+        let (eth0, eth1) = (Link::plain("eth0"), Link::plain("eth1"));
         let leases = Leases::from([
             ("eth0".to_owned(), lease(1, None)),
             ("eth1".to_owned(), lease(2, Some("gate7"))),
@@ -155,7 +138,7 @@ mod tests {
 
     #[test]
     fn routers_do_not_count_where_they_are_not_listened_to() {
-        let eth0 = link("eth0");
+        let eth0 = Link::plain("eth0");
         let end = Duration::from_secs(60);
         let servers = vec![("fd00::53".parse().unwrap(), end)];
         let advice = BTreeMap::from([("eth0".to_owned(), Advice { servers, ..Advice::default() })]);

@@ -286,6 +286,13 @@ pub(super) fn addresses(adapter: &Adapter, lease: Option<&Lease>) -> Vec<IpNet> 
     v4.map(IpNet::V4).into_iter().chain(v6.map(IpNet::V6)).collect()
 }
 
+/// Whether an adapter with its address has a way out of its own networks.
+pub(super) fn has_ipv4_gateway(adapter: &Adapter, lease: Option<&Lease>) -> bool {
+    let everywhere = IpNet::V4(Ipv4Net::default());
+    let lease = lease.filter(|_| adapter.ipv4 == Ipv4::Dhcp);
+    routes(adapter, lease, METRIC_FIRST).iter().any(|route| route.destination == everywhere)
+}
+
 fn leased_gateways(lease: &Lease) -> Vec<IpAddr> {
     let routers = lease.routes.iter().filter_map(|(_, router)| *router);
     lease.gateway.into_iter().chain(routers).map(IpAddr::V4).collect()

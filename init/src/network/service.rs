@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::{
     act::act,
     advice::{Advice, Advised},
-    changeover,
+    changeover::{self, Change},
     claims::{Claims, Ear, Free, Question},
     dhcp::{Client, News, Word},
     dhcp_words,
@@ -298,8 +298,17 @@ impl Service {
 
     /// Puts other settings in force, as far as their addresses are known to be free.
     fn change_over(&mut self, free: &Free) {
-        let Memory { leases, in_force, .. } = &mut self.memory;
-        *in_force = changeover::in_force(&self.network, in_force, &self.links, leases, free);
+        let Memory { leases, in_force, .. } = &self.memory;
+        let change = Change {
+            wanted: &self.network,
+            before: in_force,
+            on_trial: self.on_trial,
+            links: &self.links,
+            leases,
+            free,
+            dhcp: &self.dhcp,
+        };
+        self.memory.in_force = change.in_force();
     }
 
     /// Whether an adapter is to ask DHCP.

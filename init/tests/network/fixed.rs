@@ -89,6 +89,42 @@ fn set_and_take_back(lab: Lab) {
 }
 
 #[test]
+fn an_address_that_nobody_wants_any_more_goes() {
+    in_namespaces("fixed::an_address_that_nobody_wants_any_more_goes", wanted_no_more);
+}
+
+/// On LANs without DHCP.
+fn wanted_no_more(lab: Lab) {
+    lab.add_adapter(0, "10.7.0.1/24");
+    lab.add_adapter(1, "10.8.0.1/24");
+    let fixed = |name: &str| {
+        json!({ "adapter": [
+            { "name": name,
+              "ipv4": { "method": "static", "address": "10.7.0.5/24", "gateway": "10.7.0.1" } },
+        ]})
+    };
+    let is_there = |eth0: &serde_json::Value| eth0["addresses"][0] == "10.7.0.5/24";
+    let is_gone = |eth0: &serde_json::Value| eth0["addresses"] == json!([]);
+    lab.set(&fixed("eth0"));
+    lab.adapter_with("eth0", "the address", is_there);
+    lab.try_out(&json!({}));
+    let eth0 = lab.adapter_with("eth0", "no server", |eth0| says(eth0, "no DHCP server answers"));
+    assert!(is_there(&eth0) && eth0["gateway"] == "10.7.0.1", "it may be taken back: {eth0}");
+    lab.wait_for_answer("10.7.0.5");
+    lab.set(&json!({}));
+    let eth0 = lab.adapter_with("eth0", "no address", is_gone);
+    assert_eq!(eth0["gateway"], json!(null));
+    assert!(!lab.inside("ip", &["route"]).contains("10.7.0"), "no route is left");
+
+    lab.set(&fixed("eth0"));
+    lab.adapter_with("eth0", "the address again", is_there);
+    lab.set(&fixed("eth1"));
+    lab.adapter_with("eth1", "the same on the other adapter", is_there);
+    lab.adapter_with("eth0", "no address again", is_gone);
+    assert_eq!(lab.inside("ip", &["addr"]).matches("10.7.0.5/24").count(), 1);
+}
+
+#[test]
 fn what_the_kernel_refuses_is_said_and_harms_no_other_adapter() {
     in_namespaces("fixed::what_the_kernel_refuses_is_said_and_harms_no_other_adapter", refusals);
 }

@@ -151,6 +151,35 @@ fn without_the_primary_disk_the_failure_is_the_problem_and_with_it_a_warning() {
 }
 
 #[test]
+fn a_damaged_record_is_made_anew_of_what_is_mounted_and_of_nothing_else() {
+    let damage = || Err(anyhow::anyhow!("the record is damaged: no disk was touched"));
+    let record = of_places(&look().places);
+    let stored = std::cell::RefCell::new(Vec::new());
+    let store = |record: &Record| {
+        stored.borrow_mut().push(record.clone());
+        Ok(())
+    };
+    let mut running = Look { record: record.clone(), ..look() };
+    running.take_record(damage(), store).unwrap();
+    assert_eq!((&running.record, stored.take()), (&record, vec![record.clone()]));
+    assert!(running.warnings[0].contains("made anew of those in use"), "{:?}", running.warnings);
+    let mut unkept = Look { record, ..look() };
+    assert!(unkept.take_record(damage(), |_| Err(anyhow::anyhow!("read-only"))).is_err());
+
+    let disks = vec![cache("/dev/sdb", "aa"), disk("/dev/sdc", Content::Blank)];
+    let mut begun = Look { disks, ..Look::default() };
+    let error = begun.take_record(damage(), store).unwrap_err();
+    begun.warn(&error);
+    assert_eq!(stored.take(), []);
+    let report = begun.report();
+    assert_eq!(report.problem, "the record is damaged: no disk was touched");
+    let found: Vec<(Role, String)> =
+        report.disks.into_iter().map(|disk| (disk.role, disk.holds)).collect();
+    let either = "a cache disk, of this appliance or another one".to_owned();
+    assert_eq!(found, [(Role::OtherCache, either), (Role::Blank, "blank".to_owned())]);
+}
+
+#[test]
 fn each_disk_has_one_role() {
     let record = look().record;
     let other = Content::Xfs { label: "data".to_owned(), uuid: "aa".to_owned() };

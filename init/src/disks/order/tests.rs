@@ -1,7 +1,7 @@
 //! Goal: an order does what the operator saw and means, and nothing that loses files. Method: tables of
 //! disks, records and gateways.
 use super::{super::CACHE_LABEL, *};
-use crate::{gateway_disks::DiskState, signatures::Content};
+use crate::{disks::file_system::Present, gateway_disks::DiskState, signatures::Content};
 
 const SIZE: ByteSize = ByteSize(150 << 30);
 
@@ -115,6 +115,39 @@ fn another_appliance_s_disk_is_adopted_only_where_nothing_is_lost() {
     refused(to_adopt(&disks, &none, "dd", &silent()), "not attached any more");
     let copies = [cache("/dev/sdb", "cc"), cache("/dev/sdc", "cc")];
     refused(to_adopt(&copies, &none, "cc", &silent()), "are copies");
+}
+
+#[test]
+fn a_damaged_record_is_begun_anew_only_where_nothing_is_lost() {
+    let orders = [
+        Order::Look,
+        Order::Allocate { name: "sdb".to_owned(), size: SIZE },
+        Order::Adopt { uuid: "aa".to_owned() },
+        Order::Wipe { uuid: "aa".to_owned() },
+        Order::Forget { uuid: "aa".to_owned() },
+    ];
+    let begun = |disks: &[Attached], places: &[Place]| {
+        orders.each_ref().map(|order| {
+            let anew = begin_anew(order, disks, places, anyhow!("the record is damaged"));
+            if let Ok(record) = &anew {
+                assert_eq!(*record, Record::default());
+            } else {
+                refused(anew, "the record is damaged");
+                return false;
+            }
+            true
+        })
+    };
+    let ours = [cache("/dev/sda", "aa"), disk("/dev/sdb", Content::Blank)];
+    assert_eq!(begun(&ours, &[]), [false, false, true, false, false], "it may be this one's");
+    let begun_before = disk("/dev/sda", Content::Claimed(Some("aa".to_owned())));
+    let blank = [begun_before, disk("/dev/sdb", Content::Blank)];
+    assert_eq!(begun(&blank, &[]), [false, true, true, false, false], "nothing is there to lose");
+    let present = Present { device: "/dev/sda".to_owned(), uuid: "aa".to_owned() };
+    let mounted = |target: &str, disk| [Place { target: target.to_owned(), disk }];
+    assert_eq!(begun(&ours, &mounted("/cache", Some(present))), [false; 5], "a look makes it anew");
+    let gone = mounted("/cache", None);
+    assert_eq!(begun(&ours, &gone), [false, false, true, false, false], "taken away while in use");
 }
 
 #[test]

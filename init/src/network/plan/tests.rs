@@ -8,20 +8,8 @@ const SWITCHES: Ipv6Switches =
 
 /// An adapter that needs nothing done.
 fn adapter(index: u32, name: &str) -> Link {
-    Link {
-        index,
-        name: name.to_owned(),
-        mac: vec![0x52, 0x54, 0, 0, 0, u8::try_from(index).unwrap()],
-        kind: Kind::Hardware,
-        up: true,
-        carrier: true,
-        mtu: 1500,
-        own_mtu: 1500,
-        max_mtu: 9000,
-        ipv6: Some(SWITCHES),
-        addresses: Vec::new(),
-        routes: Vec::new(),
-    }
+    let mac = vec![0x52, 0x54, 0, 0, 0, u8::try_from(index).unwrap()];
+    Link { index, mac, ipv6: Some(SWITCHES), ..Link::plain(name) }
 }
 
 fn has(link: &mut Link, net: &str, origin: Origin) {

@@ -7,20 +7,7 @@ use crate::network::{
 };
 
 fn link(name: &str) -> Link {
-    Link {
-        index: 2,
-        name: name.to_owned(),
-        mac: vec![0, 0x50, 0x56, 1, 2, 3],
-        kind: Kind::Hardware,
-        up: true,
-        carrier: true,
-        mtu: 1500,
-        own_mtu: 1500,
-        max_mtu: 9000,
-        ipv6: None,
-        addresses: Vec::new(),
-        routes: Vec::new(),
-    }
+    Link { mac: vec![0, 0x50, 0x56, 1, 2, 3], ..Link::plain(name) }
 }
 
 fn address(net: &str, origin: Origin, taken: bool) -> Address {
