@@ -310,6 +310,10 @@ mod tests {
     fn gateway_and_share_have_aws_s_names() {
         let page = render(&status());
         for line in [
+            "TotalCacheSize 100",
+            "CacheUsed 20",
+            "CacheFree 80",
+            "CachePercentUsed 20",
             "CachePercentDirty 5",
             "CachePercentDirty{share=\"sales\"} 5",
             "CacheHitPercent{share=\"sales\"} 25",

@@ -263,6 +263,7 @@ mod tests {
             acl: String::new(),
             last_modified: std::time::SystemTime::UNIX_EPOCH,
             versions: 1,
+            version_id: "null".to_owned(),
         }
     }
 

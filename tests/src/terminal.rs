@@ -1,7 +1,8 @@
 //! What a terminal shows: a small emulator of the sequences that consoles send. Pure.
 //!
 //! The appliance's console sends what differs from the page before, so its pages are not in the stream
-//! but on the screen.
+//! but on the screen; and it says where each page ends (synchronized output, DEC private mode 2026), so none is seen in
+//! part.
 
 const COLUMNS: usize = 80;
 const ROWS: usize = 24;
@@ -15,7 +16,12 @@ pub struct Terminal {
     row: usize,
     column: usize,
     state: State,
+    /// What is shown while the next page comes.
+    before: Option<String>,
 }
+
+/// The mode in which a page is shown when all of it has come.
+const SYNCHRONIZED: &[u8] = b"?2026";
 
 #[derive(Debug)]
 enum State {
@@ -30,7 +36,8 @@ enum State {
 
 impl Default for Terminal {
     fn default() -> Self {
-        Self { rows: vec![[b' '; COLUMNS]; ROWS], row: 0, column: 0, state: State::Text }
+        let rows = vec![[b' '; COLUMNS]; ROWS];
+        Self { rows, row: 0, column: 0, state: State::Text, before: None }
     }
 }
 
@@ -45,10 +52,15 @@ impl Terminal {
     /// Forgets what is shown.
     pub fn clear(&mut self) {
         self.rows.fill([b' '; COLUMNS]);
+        self.before = None;
     }
 
     /// The lines, without blanks at their ends.
     pub fn text(&self) -> String {
+        self.before.clone().unwrap_or_else(|| self.drawn())
+    }
+
+    fn drawn(&self) -> String {
         let line = |row: &[u8; COLUMNS]| String::from_utf8_lossy(row).trim_end().to_owned();
         let lines: Vec<String> = self.rows.iter().map(line).collect();
         lines.join("\n").trim_end().to_owned()
@@ -113,7 +125,9 @@ impl Terminal {
                 self.column = number(1).unwrap_or(1).clamp(1, COLUMNS) - 1;
             }
             b'K' if number(0).unwrap_or(0) == 0 => self.rows[self.row][column..].fill(b' '),
-            b'J' if number(0) == Some(2) => self.clear(),
+            b'J' if number(0) == Some(2) => self.rows.fill([b' '; COLUMNS]),
+            b'h' if parameters == SYNCHRONIZED => self.before = Some(self.text()),
+            b'l' if parameters == SYNCHRONIZED => self.before = None,
             b'J' if number(0).unwrap_or(0) == 0 => {
                 self.rows[self.row][column..].fill(b' ');
                 self.rows[self.row + 1..].fill([b' '; COLUMNS]);
@@ -140,6 +154,19 @@ mod tests {
         assert_eq!(lines.len(), ROWS);
         assert_eq!((lines[0].as_str(), lines[2].as_str()), ("", " Time 18:00:02"));
         assert_eq!(lines[23], format!("{:>80}", "!"));
+    }
+
+    #[test]
+    fn a_page_is_shown_when_all_of_it_has_come() {
+        let mut terminal = Terminal::default();
+        terminal.feed(b"\x1b[?2026h\x1b[2JName  one\x1b[?2026l");
+        terminal.feed(b"\x1b[?2026h\x1b[1;7Htwo");
+        assert_eq!(terminal.text(), "Name  one");
+        terminal.feed(b"\x1b[2;1HTime\x1b[?2026l");
+        assert_eq!(terminal.text(), "Name  two\nTime");
+        terminal.feed(b"\x1b[?2026h\x1b[1;7Hsix");
+        terminal.clear();
+        assert_eq!(terminal.text(), "", "nothing of it is remembered");
     }
 
     #[test]

@@ -71,8 +71,9 @@ fn addresses_by_seed() -> Result<()> {
         },
     )?;
     let mut appliance = alone.power_on()?;
-    // The share is there once S3 has answered: packets go out and come back.
-    let page = status_on_serial(&appliance.serial, ":/sales /mnt/sales", BOOT_LIMIT)?;
+    // The share is there once S3 has answered: packets go out and come back. No adapter waits for the other.
+    status_on_serial(&appliance.serial, ":/sales /mnt/sales", BOOT_LIMIT)?;
+    let page = status_on_serial(&appliance.serial, " on storage", PAGE_LIMIT)?;
     println!("the console says:\n{page}\n");
     let addresses = field(&page, "Address")?;
     ensure!(addresses == "10.0.2.77/24 on eth0 10.9.0.5/24 on storage", "{page}");

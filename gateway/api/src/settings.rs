@@ -26,9 +26,15 @@ pub const PINNED_MAX: usize = 100;
 /// Why a settings document was refused; every message names the field and what to write.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// Not TOML, an unknown or missing field, or a value of the wrong kind.
-    #[error("the settings cannot be read: {0}")]
-    Syntax(#[from] Box<toml::de::Error>),
+    /// Not TOML, an unknown or missing field, or a value of the wrong kind. The line itself is not told: it may have a
+    /// secret.
+    #[error("the settings cannot be read: {}{what}", in_line(*line))]
+    Syntax {
+        /// Which line it is in, from 1 on, where one is to blame.
+        line: Option<usize>,
+        /// What is wrong.
+        what: String,
+    },
     /// The document could not be written as TOML.
     #[error("the settings cannot be written: {0}")]
     Write(#[from] Box<toml::ser::Error>),
@@ -48,7 +54,18 @@ pub enum SettingsError {
     },
 }
 
+fn in_line(line: Option<usize>) -> String {
+    line.map(|line| format!("line {line}: ")).unwrap_or_default()
+}
+
 impl SettingsError {
+    /// What `error` says of the document `text`.
+    pub fn syntax(text: &str, error: &toml::de::Error) -> Self {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.map(|before| before.matches('\n').count() + 1);
+        Self::Syntax { line, what: error.message().to_owned() }
+    }
+
     /// A field whose value is not usable.
     pub fn field(field: &str, problem: impl Into<String>) -> Self {
         Self::Field { field: field.to_owned(), problem: problem.into() }
@@ -376,7 +393,8 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`]; show its message to the operator as it is.
     pub fn from_toml(text: &str) -> Result<Self, SettingsError> {
-        let settings: Self = toml::from_str(text).map_err(Box::new)?;
+        let settings: Self =
+            toml::from_str(text).map_err(|error| SettingsError::syntax(text, &error))?;
         settings.check()?;
         Ok(settings)
     }

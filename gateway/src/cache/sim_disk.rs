@@ -39,6 +39,8 @@ struct State {
     /// Where file syncs wait.
     gate: Option<Arc<Gate>>,
     syncs: u64,
+    /// How often a file was asked for that is not there.
+    misses: u64,
     /// Handles opened before the last power cut are dead.
     power: u64,
     /// Directories that were made, and those of which the name may be lost.
@@ -213,6 +215,11 @@ impl SimDisk {
         self.lock().syncs
     }
 
+    /// How often a file was asked for that is not there.
+    pub fn misses(&self) -> u64 {
+        self.lock().misses
+    }
+
     /// Turns one bit of a file around, as an ageing disk does without a word.
     pub fn flip_bit(&self, path: &Path, at: usize) {
         let mut state = self.lock();
@@ -362,6 +369,7 @@ impl DiskIo for SimDisk {
         let mut state = self.lock();
         if !state.files.contains_key(path) {
             if !create {
+                state.misses += 1;
                 return Err(io::ErrorKind::NotFound.into());
             }
             state.files.insert(path.to_owned(), SimFile::default());

@@ -301,13 +301,23 @@ impl Inner {
             return error.into();
         };
         let found = match error.kind {
-            StoreErrorKind::NotFound => None,
-            StoreErrorKind::Changed => match self.share.store.head(key).await {
-                Ok(head) => Some(head),
-                Err(head) if head.kind == StoreErrorKind::NotFound => None,
-                Err(head) => return head.into(),
-            },
+            StoreErrorKind::NotFound => Err(error),
+            StoreErrorKind::Changed => self.share.store.head(key).await,
             _ => return error.into(),
+        };
+        let found = match found {
+            Ok(head) => Some(head),
+            Err(error) if error.kind == StoreErrorKind::NotFound => {
+                match self.share.store.shows(key).await {
+                    Ok(false) => None,
+                    // It has come back, or somebody on the way does not know it.
+                    Ok(true) => {
+                        return error.belied_by_a_listing(StoreErrorKind::Unavailable).into();
+                    }
+                    Err(error) => return error.into(),
+                }
+            }
+            Err(error) => return error.into(),
         };
         let settled = match found {
             None => self.catalog.mark_gone(inode.ino, etag, self.clock.now()).await,

@@ -108,13 +108,13 @@ impl Refresher {
         key: &ObjectKey,
         refusal: StoreError,
     ) -> Result<(), RefreshError> {
+        // Of a directory that deeper keys imply no object was known: nothing is taken back.
+        let was_known = inode.etag.is_some();
+        if was_known && self.inner.shows(key).await? {
+            return Err(refusal.belied_by_a_listing(StoreErrorKind::Invalid).into());
+        }
         match (&inode.etag, inode.kind) {
             (Some(was), FileKind::File | FileKind::Symlink) => {
-                if self.inner.shows(key).await? {
-                    let message = format!("{} although a listing shows it", refusal.message);
-                    let kind = StoreErrorKind::Invalid;
-                    return Err(StoreError { kind, message, ..refusal }.into());
-                }
                 self.inner.catalog.mark_gone(inode.ino, was, self.inner.clock.now()).await?;
             }
             (_, FileKind::Directory) => {

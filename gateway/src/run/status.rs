@@ -156,7 +156,10 @@ pub(super) fn sum(shares: &[ShareStatus]) -> Figures {
 
 #[cfg(test)]
 mod tests {
+    use std::{path::Path, sync::Arc};
+
     use super::*;
+    use crate::cache::{DiskIo, sim_disk::SimDisk};
 
     fn share(state: ShareState, dirty_files: u64, failing: u64) -> ShareStatus {
         ShareStatus {
@@ -172,6 +175,18 @@ mod tests {
             refreshes: Vec::new(),
             capabilities: gateway_api::status::Capabilities::default(),
         }
+    }
+
+    #[test]
+    fn what_is_used_and_free_is_what_the_cache_disk_says() {
+        let disk = SimDisk::default();
+        disk.set_total(100 << 20);
+        let cache = CacheStore::open(Arc::new(disk.clone()), Path::new("/cache")).unwrap();
+        let file = disk.open(Path::new("/cache/data/x"), true).unwrap();
+        file.write_all_at(&vec![1; 20 << 20], 0).unwrap();
+        let mib = |count: u64| ByteSize(count << 20);
+        let told = super::cache(&cache);
+        assert_eq!((told.total, told.used, told.free), (mib(100), mib(20), mib(80)));
     }
 
     #[test]

@@ -12,6 +12,8 @@ use sha2::{Digest, Sha256};
 
 const FILE: &str = "settings.toml";
 const BROKEN_FILE: &str = "settings.toml.broken";
+/// The same document once more, for when the disk has spoilt the other.
+const LAST_FILE: &str = "settings.last.toml";
 
 /// Why the settings could not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -63,8 +65,9 @@ impl SettingsStore {
     /// Reads the settings of `directory`, seeding them from `seed` (the text of `--settings FILE`)
     /// when the directory has none yet or when the seed is another one than last time.
     ///
-    /// A broken document does not stop the gateway: it is kept aside as `settings.toml.broken`,
-    /// defaults (no shares) are used, and [`SettingsStore::problem`] says what is wrong.
+    /// A broken document does not stop the gateway: it is kept aside as `settings.toml.broken`, the last good one is
+    /// used, which is kept beside it (defaults, with no shares, if that is broken too), and
+    /// [`SettingsStore::problem`] says what is wrong.
     ///
     /// # Errors
     /// [`StoreError::Io`] when the directory cannot be used at all.
@@ -92,11 +95,13 @@ impl SettingsStore {
     /// [`StoreError::Io`] where the document cannot be read, [`StoreError::Settings`] where it is not
     /// usable.
     pub fn look(directory: &Path, seed: Option<&str>) -> Result<Settings, StoreError> {
-        let path = directory.join(FILE);
-        let stored = match fs::read_to_string(&path) {
-            Ok(text) => Some(parse(&text)?),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(source) => return Err(StoreError::Io { path, source }),
+        let stored = match read(&directory.join(FILE))? {
+            None => None,
+            Some(Ok(stored)) => Some(stored),
+            Some(Err(problem)) => match read(&directory.join(LAST_FILE))? {
+                Some(Ok(last)) => Some(last),
+                Some(Err(_)) | None => return Err(problem.into()),
+            },
         };
         let applied = stored.as_ref().map_or("", |stored| stored.seed_sha256.as_str());
         match (seed.filter(|seed| digest(seed) != applied).map(parse_seed), stored) {
@@ -143,23 +148,28 @@ impl SettingsStore {
 
     fn load(&mut self) -> Result<(), StoreError> {
         let path = self.directory.join(FILE);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(StoreError::Io { path, source }),
-        };
-        match parse(&text) {
-            Ok(stored) => self.current = stored,
-            Err(problem) => {
-                let aside = self.directory.join(BROKEN_FILE);
-                fs::rename(&path, &aside)
-                    .map_err(|source| StoreError::Io { path: path.clone(), source })?;
-                self.problem = Some(format!(
-                    "the settings file was not usable ({problem}); it was kept as {} and its settings are not in force: give them anew",
-                    aside.display()
-                ));
+        let problem = match read(&path)? {
+            None => return Ok(()),
+            Some(Ok(stored)) => {
+                self.current = stored;
+                return Ok(());
             }
-        }
+            Some(Err(problem)) => problem,
+        };
+        let last = read(&self.directory.join(LAST_FILE))?;
+        let aside = self.directory.join(BROKEN_FILE);
+        fs::rename(&path, &aside).map_err(|source| StoreError::Io { path, source })?;
+        let outcome = match last {
+            Some(Ok(last)) => {
+                self.write(last)?;
+                "the last good ones, which were kept beside it, are in force"
+            }
+            Some(Err(_)) | None => "its settings are not in force: give them anew",
+        };
+        self.problem = Some(format!(
+            "the settings file was not usable ({problem}); it was kept as {}, and {outcome}",
+            aside.display()
+        ));
         Ok(())
     }
 
@@ -191,13 +201,33 @@ impl SettingsStore {
         replace_file(&self.directory, &path, text.as_bytes())
             .map_err(|source| StoreError::Io { path, source })?;
         self.current = next;
+        // They are in force, with or without it.
+        let last = self.directory.join(LAST_FILE);
+        if let Err(error) = replace_file(&self.directory, &last, text.as_bytes()) {
+            tracing::warn!("there is no second copy of the settings: {}: {error}", last.display());
+        }
         Ok(())
     }
 }
 
+/// The document in a file, or why it is not usable; `None`: there is no file.
+fn read(path: &Path) -> Result<Option<Result<Stored, SettingsError>>, StoreError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(StoreError::Io { path: path.to_owned(), source }),
+    };
+    let text = str::from_utf8(&bytes).map_err(|error| SettingsError::Syntax {
+        line: Some(bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1),
+        what: "it is not text".to_owned(),
+    });
+    Ok(Some(text.and_then(parse)))
+}
+
 /// Reads and checks the document.
 fn parse(text: &str) -> Result<Stored, SettingsError> {
-    let stored: Stored = toml::from_str(text).map_err(|e| SettingsError::Syntax(Box::new(e)))?;
+    let stored: Stored =
+        toml::from_str(text).map_err(|error| SettingsError::syntax(text, &error))?;
     check(&stored.settings)?;
     Ok(stored)
 }
@@ -282,6 +312,8 @@ mod tests {
             assert_eq!(look(seed).unwrap(), named(name), "{seed:?}");
         }
         fs::write(dir.path().join(FILE), "revision = what").unwrap();
+        assert_eq!(look(None).unwrap(), named("renamed"), "the last good one");
+        fs::remove_file(dir.path().join(LAST_FILE)).unwrap();
         assert!(look(None).is_err());
         assert_eq!(fs::read_to_string(dir.path().join(FILE)).unwrap(), "revision = what");
     }
@@ -294,6 +326,47 @@ mod tests {
         assert!(names(&store).is_empty());
         assert!(store.problem().unwrap().contains("settings.toml.broken"));
         assert_eq!(fs::read_to_string(dir.path().join(BROKEN_FILE)).unwrap(), "revision = what");
+    }
+
+    /// Goal: settings that the disk has spoilt do not stop the gateway, and cost no share. Method: text that is no TOML, and
+    /// bytes that are no text, as a flipped bit makes them; then the second copy is spoilt, too.
+    #[test]
+    fn the_last_good_settings_take_the_place_of_a_broken_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, last) = (dir.path().join(FILE), dir.path().join(LAST_FILE));
+        SettingsStore::open(dir.path(), Some(SEED)).unwrap();
+        let good = fs::read(&path).unwrap();
+        for broken in [b"revision = what".to_vec(), [&good[..], b"\xff"].concat(), Vec::new()] {
+            fs::write(&path, &broken).unwrap();
+            let store = SettingsStore::open(dir.path(), Some(SEED)).unwrap();
+            assert_eq!((names(&store), store.current().revision), (vec!["sales".to_owned()], 1));
+            let problem = store.problem().unwrap();
+            assert!(problem.contains("last good"), "{problem}");
+            assert_eq!(fs::read(dir.path().join(BROKEN_FILE)).unwrap(), broken);
+            assert_eq!(fs::read(&path).unwrap(), good, "written anew");
+            assert_eq!(SettingsStore::open(dir.path(), Some(SEED)).unwrap().problem(), None);
+        }
+        for file in [&path, &last] {
+            fs::write(file, b"\xff").unwrap();
+        }
+        let store = SettingsStore::open(dir.path(), Some(SEED)).unwrap();
+        assert_eq!(names(&store), ["sales"], "by the seed");
+        let problem = store.problem().unwrap();
+        assert!(problem.contains("line 1: it is not text"), "{problem}");
+    }
+
+    #[test]
+    fn what_is_said_of_a_broken_document_quotes_no_secret() {
+        let quoted = "[s3]\nregion = \"us-east-1\"\nsecret_access_key = hush-hush\n";
+        let mistyped = "version = 1\n[s3]\nsecret_acces_key = \"hush-hush\"\n";
+        for (seed, says) in [(quoted, "line 3: "), (mistyped, "line 3: unknown field")] {
+            let dir = tempfile::tempdir().unwrap();
+            let store = SettingsStore::open(dir.path(), Some(seed)).unwrap();
+            let problem = store.problem().unwrap();
+            assert!(problem.contains(says) && !problem.contains("hush"), "{problem}");
+            let refused = SettingsStore::look(dir.path(), Some(seed)).unwrap_err().to_string();
+            assert!(refused.contains(says) && !refused.contains("hush"), "{refused}");
+        }
     }
 
     #[test]

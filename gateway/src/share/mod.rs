@@ -22,8 +22,7 @@ pub use pins::Pins;
 use crate::{
     catalog::{HeadAttr, Inode, ListDefaults},
     ids::{FileKind, Ino, ShareId},
-    object::ObjectKey,
-    store::{ObjectMeta, ObjectStore, PutOptions, StoreError, StoreErrorKind, StoreOp, UserMeta},
+    store::{ObjectMeta, ObjectStore, PutOptions, UserMeta},
 };
 
 /// One share as its movers see it: an immutable snapshot of its settings with its bucket.
@@ -70,21 +69,6 @@ impl Share {
             uid: self.settings.owner_id,
             gid: self.settings.group_id,
         }
-    }
-
-    /// Whether a listing shows the object `key`: it would be the first of those that begin with it (S3
-    /// ListObjectsV2).
-    ///
-    /// # Errors
-    /// Of the store; [`StoreErrorKind::Invalid`] for a page that cannot be of that listing.
-    pub async fn shows(&self, key: &ObjectKey) -> Result<bool, StoreError> {
-        let page = self.store.list(key.as_str(), None).await?;
-        if let Some(stray) = page.stray(key.as_str()) {
-            let message = format!("a listing of {:?} shows {stray:?}", key.as_str());
-            let (op, kind) = (StoreOp::ListObjects, StoreErrorKind::Invalid);
-            return Err(StoreError { op, key: None, kind, request_id: None, message });
-        }
-        Ok(page.objects.iter().any(|listed| listed.key == key.as_str()))
     }
 
     /// What the object `head` says of a file of this kind; what it does not say is the share's.

@@ -169,8 +169,13 @@ impl ObjectStore for DegradedStore {
         match self.settled(StoreOp::DeleteObject, key, &expect, ability).await {
             Ok(Expect::Anything) => self.inner.delete(key, None).await,
             Ok(Expect::Absent | Expect::Tag(_)) => self.inner.delete(key, Some(etag)).await,
-            // It is gone already.
-            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
+            // It is gone already, if a listing agrees: a bucket that is gone answers HEAD the same (I13).
+            Err(error) if error.kind == StoreErrorKind::NotFound => {
+                if self.inner.shows(key).await? {
+                    return Err(error.belied_by_a_listing(StoreErrorKind::Unavailable));
+                }
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }

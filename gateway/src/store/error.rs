@@ -126,6 +126,13 @@ impl StoreError {
         self.kind != StoreErrorKind::Timeout && self.message.starts_with("HTTP ")
     }
 
+    /// A 404, and a listing shows the object: nothing may be concluded from it (I13). `kind` says what comes of that.
+    #[must_use]
+    pub fn belied_by_a_listing(self, kind: StoreErrorKind) -> Self {
+        let message = format!("{} although a listing shows it", self.message);
+        Self { kind, message, ..self }
+    }
+
     /// What to change in the settings, or in the bucket's, where S3's words name it (S3 error responses).
     pub fn setting_to_change(&self) -> Option<&'static str> {
         let says = |words: &str| self.message.contains(words);

@@ -352,4 +352,4 @@ fn describe(job: &Job) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -337,9 +337,8 @@ pub(super) async fn look(tools: &Tools, key: &ObjectKey) -> Result<Option<Object
         Ok(head) => return Ok(Some(head)),
         Err(refusal) => refusal,
     };
-    if !essential::is_left_out(Step::AbsenceCheck) && tools.share.shows(key).await? {
-        let message = format!("{} although a listing shows it", refusal.message);
-        return Err(StoreError { kind: StoreErrorKind::Invalid, message, ..refusal });
+    if !essential::is_left_out(Step::AbsenceCheck) && tools.share.store.shows(key).await? {
+        return Err(refusal.belied_by_a_listing(StoreErrorKind::Invalid));
     }
     Ok(None)
 }

@@ -357,10 +357,8 @@ fn until(now: Timestamp, due: Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use tempfile::TempDir;
-
     use super::*;
-    use crate::{cache::HostDisk, clock::ManualClock};
+    use crate::upload::job::tests::Fixture;
 
     const JOBS_MAX: usize = 64;
     /// Where the number of jobs at once begins.
@@ -368,23 +366,15 @@ mod tests {
 
     /// An uploader that has begun a second ago, and twice as many jobs as it may have at once, which have all ended like
     /// this and are not noticed yet.
-    async fn after(ended: Ended) -> (TempDir, Uploader, Running) {
-        let dir = TempDir::new().unwrap();
-        let clock = Arc::new(ManualClock::new(Timestamp::new(1_800_000_000, 0)));
+    async fn after(ended: Ended) -> (Fixture, Uploader, Running) {
+        let fixture = Fixture::new().await;
+        let Tools { share, catalog, cache, locks, clock, budget, copy_bytes_max, .. } =
+            fixture.tools.clone();
         let mut running = Running::new(clock.now());
         running.begun -= Duration::from_secs(1);
-        let options = UploaderOptions {
-            jobs_max: JOBS_MAX,
-            budget: MemoryBudget::new(1),
-            copy_bytes_max: crate::upload::COPY_BYTES_MAX,
-        };
-        let uploader = Uploader::new(
-            Catalog::open(dir.path()).unwrap(),
-            CacheStore::open(Arc::new(HostDisk), dir.path()).unwrap(),
-            InodeLocks::default(),
-            clock,
-            options,
-        );
+        let options = UploaderOptions { jobs_max: JOBS_MAX, budget, copy_bytes_max };
+        let uploader = Uploader::new(catalog, cache, locks, clock, options.clone());
+        uploader.replace(vec![ShareMovers { share }], options);
         assert_eq!(running.concurrency.limit(JOBS_MAX), FIRST);
         let mut tasks = Vec::new();
         for op in 0..2 * FIRST as u64 {
@@ -395,12 +385,12 @@ mod tests {
         while !tasks.iter().all(task::AbortHandle::is_finished) {
             task::yield_now().await;
         }
-        (dir, uploader, running)
+        (fixture, uploader, running)
     }
 
     #[tokio::test]
     async fn jobs_that_have_ended_are_noticed_together() {
-        let (_dir, uploader, mut running) = after(Ended::default()).await;
+        let (_fixture, uploader, mut running) = after(Ended::default()).await;
         let first = running.tasks.join_next_with_id().await.unwrap();
         uploader.ended(&mut running, first).await;
         assert_eq!((running.tasks.len(), running.claimed.len()), (0, 0));
@@ -409,12 +399,18 @@ mod tests {
     #[tokio::test]
     async fn there_are_more_places_when_jobs_get_through_and_fewer_when_the_store_slows_down() {
         for throttled in [false, true] {
-            let (_dir, uploader, mut running) = after(Ended { bytes: 1, throttled }).await;
+            let (fixture, uploader, mut running) = after(Ended { bytes: 1, throttled }).await;
             while let Some(ended) = running.tasks.join_next_with_id().await {
                 uploader.ended(&mut running, ended).await;
             }
             let places = running.concurrency.limit(JOBS_MAX);
             assert_eq!(places, if throttled { FIRST - FIRST / 4 } else { 2 * FIRST });
+            // So many are handed out, and no more.
+            for number in 0..=2 * FIRST {
+                fixture.empty(&number.to_string()).await;
+            }
+            uploader.claim(&mut running).await.unwrap();
+            assert_eq!(running.tasks.len(), places);
         }
     }
 

@@ -12,6 +12,7 @@ mod dir;
 mod drain;
 pub mod error;
 mod evict;
+mod fresh;
 mod growth;
 mod lookup;
 mod losses;

@@ -16,7 +16,9 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
-use super::{FsError, growth::Growth, losses::Losses, pace::Pacer, verifier::Verifier};
+use super::{
+    FsError, fresh::Fresh, growth::Growth, losses::Losses, pace::Pacer, verifier::Verifier,
+};
 use crate::{
     cache::{
         CacheStore,
@@ -39,9 +41,6 @@ const NO_WRITE: Timestamp = Timestamp::MIN;
 
 /// Cache files that are being removed while nobody waits; their inodes are gone.
 const REMOVALS_MAX: usize = 1024;
-/// The version of a new inode: nothing has been committed to its cache file, and recovery has removed
-/// what an earlier run may have left in one.
-const FIRST_VERSION: u64 = 1;
 
 /// What all shares of a gateway write through.
 pub struct WriteBack {
@@ -58,6 +57,8 @@ pub struct WriteBack {
     /// Held while a burst begins or a commit closes it; ranks between inode lock and catalog.
     pub(super) bursts: InodeLocks,
     upload_delay_ms: AtomicU64,
+    /// Files that have come and were not written.
+    pub(super) fresh: Fresh,
     /// What is new of large files.
     pub(super) growth: Growth,
     /// Syncs that have failed and may have lost bytes that are carried.
@@ -97,6 +98,7 @@ impl WriteBack {
             pins: RwLock::default(),
             bursts: InodeLocks::default(),
             upload_delay_ms: AtomicU64::new(upload_delay_ms),
+            fresh: Fresh::default(),
             growth: Growth::default(),
             losses: Losses::default(),
             settling: AtomicBool::new(false),
@@ -141,11 +143,10 @@ impl WriteBack {
                 (Burst::Noted(begun.version), Arc::new(begun.inode))
             }
         };
-        let is_new = row.version == FIRST_VERSION && row.size == 0 && row.etag.is_none();
-        let never_written = is_new && matches!(burst, Burst::Held(_));
+        let is_first = self.fresh.take(ino) && row.size == 0 && row.etag.is_none();
         // What an earlier run or a longer object left beyond the end must read as zero.
         if !overlay.has(ino)
-            && !never_written
+            && !is_first
             && let Err(error) = self.cache.cut(ino, row.size).await
         {
             self.not_begun(ino, &burst).await;

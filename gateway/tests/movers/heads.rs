@@ -56,7 +56,7 @@ async fn names_of_many_entries_do_not_wait_and_attributes_follow_in_the_backgrou
     w.s3.faults().add(rule.times(u64::MAX));
     let first = page(&w, &fs, 2, 300).await;
     assert_eq!((first.entries.len(), known(&first)), (300, 0));
-    hold.come(32).await;
+    hold.come(64).await;
     // A second reader, and one who wants a single entry that is being asked for.
     assert_eq!(known(&page(&w, &fs, 2, 300).await), 0);
     let who = root_user();
@@ -64,7 +64,7 @@ async fn names_of_many_entries_do_not_wait_and_attributes_follow_in_the_backgrou
     let mut single = Box::pin(fs.getattr(&who, wanted));
     let pending = std::future::poll_fn(|cx| std::task::Poll::Ready(single.as_mut().poll(cx)));
     assert!(pending.await.is_pending(), "it waits for S3");
-    assert_eq!(w.requests("HeadObject"), 32, "so many at a time");
+    assert_eq!(w.requests("HeadObject"), 64, "so many at a time");
     hold.open();
     assert_eq!(single.await.unwrap().ino, wanted);
     // The page, and so many entries after it.

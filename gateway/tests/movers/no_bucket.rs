@@ -1,6 +1,6 @@
 //! A bucket that is gone while files wait for it, and comes back: it is never taken for an empty one.
 use gateway::vfs::{FsError, ReadDir, ShareFs};
-use gateway_api::status::ShareState;
+use gateway_api::status::{Ability, Capabilities, ShareState};
 use s3_store::{FaultAction, FaultRule};
 
 use crate::{
@@ -110,6 +110,34 @@ async fn a_bucket_that_goes_while_files_are_dirty_and_comes_back_becomes_the_tre
     assert!(!w.s3.request_counts().contains_key("CreateBucket"));
     let evicted = ino(&w, "evicted").await;
     assert_eq!(w.read(evicted, 0..7).await, b"evicted");
+}
+
+/// Goal: a deletion waits for a bucket that is away where a HEAD decides it: after a start, when nobody knows yet what the
+/// store can do, and in a store that keeps no condition.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_a_look_decides_outlives_a_bucket_that_is_away() {
+    for ability in [Ability::Unknown, Ability::No] {
+        let mut w = World::new().await;
+        w.file("f", b"removed").await;
+        w.drain().await;
+        w.halt().await;
+        lose_bucket(&w);
+        w.remove("f").await;
+        w.known.set(Capabilities::all(ability));
+        w.start();
+        w.until("it is tried", || async {
+            let pending = w.catalog.pending(None).await.unwrap();
+            pending.failing > 0 || pending.pending_deletes == 0
+        })
+        .await;
+        w.halt().await;
+        assert_eq!(w.catalog.pending(None).await.unwrap().pending_deletes, 1, "{ability:?}");
+        assert_eq!(w.keys(), ["p/f"]);
+        w.s3.faults().clear();
+        w.start();
+        w.drain().await;
+        assert_eq!(w.keys(), Vec::<String>::new(), "{ability:?}");
+    }
 }
 
 /// Goal: a removed file whose object may or may not be there does not come back. Method: its upload was done and

@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use gateway_api::status::{Ability, ShareState, Shutdown};
+use gateway_api::status::{Ability, HealthEventKind, ShareState, Shutdown};
 use s3_store::{FaultAction, FaultRule, Hold};
 
 use crate::{
@@ -184,14 +184,36 @@ fn events_are_counted_in_the_metrics() {
     let refuse = FaultAction::FailBefore { status: 403, code: "AccessDenied".to_owned() };
     store.faults().add(FaultRule::new(refuse).times(u64::MAX));
     let _gateway = Gateway::start(&home, &settings(&store));
-    let counted = |name: &str| {
-        let text = ask(&home, "metrics").0;
-        let line = text.lines().find(|line| line.starts_with(name))?;
-        line.rsplit(' ').next()?.parse::<f64>().ok().filter(|count| *count >= 1.0)
-    };
     for name in ["HealthNotifications{share=\"sales\"}", "HealthNotifications "] {
-        until(name, || counted(name));
+        until(name, || metric(&home, name).filter(|count| *count >= 1.0));
     }
+}
+
+/// The figure of the line that begins so.
+fn metric(home: &Home, name: &str) -> Option<f64> {
+    let text = ask(home, "metrics").0;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+/// The same of a share that cannot be served, and of what concerns no share. Method: the one certificate to be trusted is
+/// none, and the credentials have ended.
+#[test]
+fn events_of_a_refused_share_and_of_the_gateway_itself_are_counted() {
+    let (store, home) = (store(), Home::new());
+    let none = "-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----";
+    let (region, ended) = ("region = \"us-east-1\"\n", "2000-01-01T00:00:00Z");
+    let wrong = format!("{region}ca_bundle = \"{none}\"\nexpires_at = \"{ended}\"\n");
+    let gateway = Gateway::start(&home, &settings(&store).replace(region, &wrong));
+    let of_share = "HealthNotifications{share=\"sales\"}";
+    until("both are counted", || {
+        let counts = (metric(&home, of_share)?, metric(&home, "HealthNotifications ")?);
+        (counts == (1.0, 2.0)).then_some(())
+    });
+    let events = gateway.status().events;
+    let has = |kind| events.iter().filter(|event| event.kind == kind).count();
+    assert_eq!(has(HealthEventKind::ShareRefused), 1, "{events:?}");
+    assert_eq!(has(HealthEventKind::CredentialsRejected), 1, "{events:?}");
 }
 
 /// settings.md, `gateway status`: how fast uploads go tells how long the rest takes. Method: what is written second

@@ -301,6 +301,27 @@ fn each_file_says_where_it_stands() {
     assert_eq!(unknown, format!("sales:/2026/none is not known here: {hint}"));
 }
 
+/// The same: which version S3 has, where the bucket keeps versions, and which after the next upload.
+#[test]
+fn a_file_in_s3_names_its_version() {
+    let (store, home) = (store(), Home::new());
+    store.keep_versions(BUCKET);
+    let gateway = Gateway::start(&home, &settings(&store));
+    let mut share = Mount::new(gateway.port, "sales");
+    let mut known = Vec::new();
+    for body in [b"one".as_slice(), b"other"] {
+        share.write("f", body);
+        gateway.flush();
+        let version = gateway.file("f").expect("it is known").version_id;
+        let version = version.expect("the bucket keeps versions");
+        assert_eq!(store.object(BUCKET, "onprem/f").expect("it is there").version_id, version);
+        known.push(version);
+    }
+    assert_ne!(known[0], known[1]);
+    let told = Gateway::command(&home, &["file", "sales", "f"]).expect("it is known");
+    assert!(told.contains(&format!(", version {}", known[1])), "{told}");
+}
+
 /// semantics.md "Objects that others write" and "Names": a whole tree listed again by command, though no
 /// listing grows stale by itself; the keys that no file can have the name of.
 #[test]

@@ -21,6 +21,11 @@ const SIZE_MIN: Size = Size { columns: 80, rows: 24 };
 /// Larger ones get no more than this: nothing here needs it, and it bounds the memory.
 const SIZE_MAX: Size = Size { columns: 240, rows: 100 };
 
+/// Around what belongs together (synchronized output, DEC private mode 2026): a terminal that knows it shows a page when
+/// all of it has come, the others take no notice.
+const BEGIN: &[u8] = b"\x1b[?2026h";
+const END: &[u8] = b"\x1b[?2026l";
+
 /// A terminal in raw mode.
 #[derive(Debug)]
 pub(super) struct Terminal {
@@ -62,7 +67,7 @@ impl Terminal {
         let bytes = page.changes(self.drawn.as_ref());
         if !bytes.is_empty() {
             let mut out = io::stdout().lock();
-            out.write_all(bytes.as_bytes())?;
+            out.write_all(&[BEGIN, bytes.as_bytes(), END].concat())?;
             out.flush()?;
         }
         self.drawn = Some(page);

@@ -54,6 +54,8 @@ pub struct StoredObject {
     pub last_modified: SystemTime,
     /// Versions of this key, delete markers included; 1 in a bucket without versions.
     pub versions: usize,
+    /// `x-amz-version-id`; `null` in a bucket without versions.
+    pub version_id: String,
 }
 
 impl S3Store {
@@ -141,11 +143,11 @@ impl S3Store {
     /// Where the store's directory cannot be read.
     #[must_use]
     pub fn object(&self, bucket: &str, key: &str) -> Option<StoredObject> {
-        let (content, modified, versions) = self.storage.read(|catalog| {
+        let (content, (modified, version_id), versions) = self.storage.read(|catalog| {
             let bucket = catalog.bucket(bucket).ok()?;
             let (version, content) = bucket.read(key, None).ok()?;
             let versions = bucket.keys.get(key).map_or(0, Vec::len);
-            Some((content.clone(), version.modified, versions))
+            Some((content.clone(), (version.modified, version.id.clone()), versions))
         })?;
         let body = content
             .body
@@ -162,6 +164,7 @@ impl S3Store {
             storage_class: content.headers.storage_class.unwrap_or_else(|| "STANDARD".to_owned()),
             last_modified: UNIX_EPOCH + Duration::from_secs(u64::try_from(modified).unwrap_or(0)),
             versions,
+            version_id,
         })
     }
 

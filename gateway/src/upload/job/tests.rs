@@ -19,15 +19,15 @@ use crate::{
 /// Four parts of an upload, and a little.
 const SIZE: u64 = (64 << 20) + 5;
 
-struct Fixture {
+pub(in crate::upload) struct Fixture {
     _dir: TempDir,
-    tools: Tools,
+    pub(in crate::upload) tools: Tools,
     faults: FaultStore,
     root: Ino,
 }
 
 impl Fixture {
-    async fn new() -> Self {
+    pub(in crate::upload) async fn new() -> Self {
         let dir = TempDir::new().unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp::new(1_800_000_000, 0)));
         let catalog = Catalog::open(dir.path()).unwrap();
@@ -67,12 +67,12 @@ impl Fixture {
         Self { _dir: dir, tools, faults, root: row.root }
     }
 
-    /// A file of [`SIZE`] bytes, committed; its burst is open unless it `closes`.
-    async fn file(&self, closes: bool) -> Ino {
+    /// A file without bytes, which is due.
+    pub(in crate::upload) async fn empty(&self, name: &str) -> Ino {
         let now = self.tools.clock.now();
         let new = NewInode {
             parent: self.root,
-            name: "f".to_owned(),
+            name: name.to_owned(),
             kind: NewKind::File { verifier: None },
             mode: 0o640,
             uid: 0,
@@ -80,9 +80,15 @@ impl Fixture {
             atime: now,
             mtime: now,
         };
-        let (catalog, cache) = (&self.tools.catalog, &self.tools.cache);
         let stamp = Stamp { now, due: now, request: None };
-        let ino = catalog.create(new, stamp).await.unwrap().inode.ino;
+        self.tools.catalog.create(new, stamp).await.unwrap().inode.ino
+    }
+
+    /// A file of [`SIZE`] bytes, committed; its burst is open unless it `closes`.
+    async fn file(&self, closes: bool) -> Ino {
+        let now = self.tools.clock.now();
+        let (catalog, cache) = (&self.tools.catalog, &self.tools.cache);
+        let ino = self.empty("f").await;
         let begun = catalog.begin_write(ino, now).await.unwrap();
         let body = vec![7; usize::try_from(SIZE).unwrap()];
         cache.write_at(ino, 0, Bytes::from(body)).await.unwrap();

@@ -54,6 +54,23 @@ async fn crash_a_committed_small_file_survives_power_loss_before_and_after_it_is
     }
 }
 
+/// Goal: the first bytes of a new file cost no question for a cache file that cannot be there. Method: the disk counts those
+/// questions; after a start nobody knows any more, and it is asked.
+#[tokio::test]
+async fn nobody_looks_for_the_cache_file_of_a_new_file() {
+    let f = Fixture::new().await;
+    let (first, later) = (f.create("first").await, f.create("later").await);
+    let mode = SetAttr { mode: Some(0o600), ..SetAttr::default() };
+    f.fs.setattr(&owner(), first, mode, None).await.unwrap();
+    f.write(first, 0, &[1; 100], Stability::FileSync).await;
+    assert_eq!(f.disk.misses(), 0);
+    let f = f.power_cut(1).await;
+    let before = f.disk.misses();
+    f.write(later, 0, &[2; 100], Stability::FileSync).await;
+    assert_eq!(f.disk.misses(), before + 1);
+    assert_eq!(f.content(first).await, [1; 100]);
+}
+
 #[tokio::test]
 async fn crash_the_latest_commit_counts_whichever_way_it_went() {
     for seed in 0..12 {
