@@ -17,9 +17,9 @@ use crate::{
     clock::Clock,
     ids::Ino,
     locks::InodeLocks,
-    object::ETag,
+    object::{ETag, ObjectKey},
     share::{Right, Share},
-    store::{StoreError, StoreErrorKind},
+    store::{ObjectMeta, StoreError, StoreErrorKind},
     tasks::Tasks,
 };
 
@@ -294,6 +294,29 @@ impl Inner {
         self.installed(ino, &etag, hull, bytes).await
     }
 
+    /// S3 has said 404 of an object that was known: what it is if there is one all the same. Only a listing tells that there
+    /// is none (I13).
+    async fn look_again(
+        &self,
+        (key, etag): (&ObjectKey, &ETag),
+        refusal: StoreError,
+    ) -> Result<Option<ObjectMeta>, StoreError> {
+        if self.share.store.listed(key).await?.is_none() {
+            return Ok(None);
+        }
+        match self.share.store.head(key).await {
+            // Somebody on the way did not know it.
+            Ok(head) if head.etag == *etag => {
+                Err(refusal.belied_by_a_listing(StoreErrorKind::Unavailable))
+            }
+            Ok(head) => Ok(Some(head)),
+            Err(head) if head.kind == StoreErrorKind::NotFound => {
+                Err(refusal.belied_by_a_listing(StoreErrorKind::Invalid))
+            }
+            Err(head) => Err(head),
+        }
+    }
+
     /// A GET was refused: finds out what the object is now.
     async fn look(&self, inode: &Inode, error: StoreError) -> FetchError {
         self.share.health.failed(&error, self.clock.now());
@@ -301,23 +324,22 @@ impl Inner {
             return error.into();
         };
         let found = match error.kind {
-            StoreErrorKind::NotFound => Err(error),
-            StoreErrorKind::Changed => self.share.store.head(key).await,
+            StoreErrorKind::NotFound => self.look_again((key, etag), error).await,
+            StoreErrorKind::Changed => match self.share.store.head(key).await {
+                Ok(head) => Ok(Some(head)),
+                Err(head) if head.kind == StoreErrorKind::NotFound => {
+                    self.look_again((key, etag), head).await
+                }
+                Err(head) => Err(head),
+            },
             _ => return error.into(),
         };
         let found = match found {
-            Ok(head) => Some(head),
-            Err(error) if error.kind == StoreErrorKind::NotFound => {
-                match self.share.store.shows(key).await {
-                    Ok(false) => None,
-                    // It has come back, or somebody on the way does not know it.
-                    Ok(true) => {
-                        return error.belied_by_a_listing(StoreErrorKind::Unavailable).into();
-                    }
-                    Err(error) => return error.into(),
-                }
+            Ok(found) => found,
+            Err(error) => {
+                self.share.health.failed(&error, self.clock.now());
+                return error.into();
             }
-            Err(error) => return error.into(),
         };
         let settled = match found {
             None => self.catalog.mark_gone(inode.ino, etag, self.clock.now()).await,

@@ -56,14 +56,24 @@ impl Refresher {
                 return Err(error.into());
             }
         };
+        self.told(&inode, &key, head).await
+    }
+
+    /// S3 has told what the object is.
+    async fn told(
+        &self,
+        inode: &Inode,
+        key: &ObjectKey,
+        head: ObjectMeta,
+    ) -> Result<(), RefreshError> {
         self.inner.share.health.answered(Right::Read);
-        match self.take_kind(&inode, &key, &head).await {
+        match self.take_kind(inode, key, &head).await {
             // Told below, where the object's news are taken.
             Err(RefreshError::Catalog(error)) if matches!(*error, CatalogError::Changed) => {}
             Err(RefreshError::Store(error)) if error.kind == StoreErrorKind::Changed => {}
             taken => taken?,
         }
-        Ok(self.took(&inode, head).await?)
+        Ok(self.took(inode, head).await?)
     }
 
     /// Takes an entry for the symlink that its object is, or for a file, if it was a symlink before.
@@ -111,7 +121,15 @@ impl Refresher {
         // Of a directory that deeper keys imply no object was known: nothing is taken back.
         let was_known = inode.etag.is_some();
         if was_known && self.inner.shows(key).await? {
-            return Err(refusal.belied_by_a_listing(StoreErrorKind::Invalid).into());
+            match (inode.kind, self.inner.share.store.head(key).await) {
+                // Somebody on the way did not know it.
+                (_, Ok(head)) => return self.told(inode, key, head).await,
+                // There are stores that list what they do not know; a directory can do without attributes of its own.
+                (FileKind::Directory, Err(again)) if again.kind == StoreErrorKind::NotFound => {}
+                (_, Err(_)) => {
+                    return Err(refusal.belied_by_a_listing(StoreErrorKind::Invalid).into());
+                }
+            }
         }
         match (&inode.etag, inode.kind) {
             (Some(was), FileKind::File | FileKind::Symlink) => {

@@ -171,10 +171,11 @@ impl ObjectStore for DegradedStore {
             Ok(Expect::Absent | Expect::Tag(_)) => self.inner.delete(key, Some(etag)).await,
             // It is gone already, if a listing agrees: a bucket that is gone answers HEAD the same (I13).
             Err(error) if error.kind == StoreErrorKind::NotFound => {
-                if self.inner.shows(key).await? {
-                    return Err(error.belied_by_a_listing(StoreErrorKind::Unavailable));
+                match self.inner.listed(key).await? {
+                    None => Ok(()),
+                    Some(listed) if listed.etag == *etag => self.inner.delete(key, None).await,
+                    Some(_) => Err(error.belied_by_a_listing(StoreErrorKind::Changed)),
                 }
-                Ok(())
             }
             Err(error) => Err(error),
         }

@@ -126,6 +126,11 @@ impl StoreError {
         self.kind != StoreErrorKind::Timeout && self.message.starts_with("HTTP ")
     }
 
+    /// Whether the answer had this HTTP status.
+    pub fn is_status(&self, status: u16) -> bool {
+        self.message.strip_prefix("HTTP ").is_some_and(|rest| rest.starts_with(&status.to_string()))
+    }
+
     /// A 404, and a listing shows the object: nothing may be concluded from it (I13). `kind` says what comes of that.
     #[must_use]
     pub fn belied_by_a_listing(self, kind: StoreErrorKind) -> Self {

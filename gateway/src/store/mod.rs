@@ -272,19 +272,19 @@ pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
         prefix: &str,
         after: Option<&UploadsMarker>,
     ) -> Result<UploadsPage, StoreError>;
-    /// Whether a listing shows the object `key`: it would be the first of those that begin with it (S3
-    /// ListObjectsV2). What HEAD says with 404 has no words, and a bucket that is gone and a proxy say the same (I13).
+    /// The object `key` as a listing shows it: it would be the first of those that begin with it (S3 ListObjectsV2). What
+    /// HEAD says with 404 has no words, and a bucket that is gone and a proxy say the same (I13).
     ///
     /// # Errors
     /// [`StoreErrorKind::Invalid`] for a page that cannot be of that listing.
-    async fn shows(&self, key: &ObjectKey) -> Result<bool, StoreError> {
+    async fn listed(&self, key: &ObjectKey) -> Result<Option<ListedObject>, StoreError> {
         let page = self.list(key.as_str(), None).await?;
         if let Some(stray) = page.stray(key.as_str()) {
             let message = format!("a listing of {:?} shows {stray:?}", key.as_str());
             let (op, kind) = (StoreOp::ListObjects, StoreErrorKind::Invalid);
             return Err(StoreError { op, key: None, kind, request_id: None, message });
         }
-        Ok(page.objects.iter().any(|listed| listed.key == key.as_str()))
+        Ok(page.objects.into_iter().find(|listed| listed.key == key.as_str()))
     }
     /// Whether [`ObjectStore::copy_part`] can be expected to work, as far as is known. The outermost
     /// store answers for all of them.

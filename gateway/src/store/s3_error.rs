@@ -137,6 +137,10 @@ fn no_credentials(error: &(dyn Error + 'static)) -> Option<String> {
 fn kind_of(op: StoreOp, status: u16, code: Option<&str>) -> StoreErrorKind {
     use StoreErrorKind as Kind;
     match code.unwrap_or_default() {
+        // S3 has words for it: whoever is on the way does not find S3. The SDK calls an empty answer so.
+        "" | "NotFound" if status == 404 && matches!(op, StoreOp::DeleteObject) => {
+            Kind::Unavailable
+        }
         "NoSuchKey" | "NoSuchUpload" | "NoSuchVersion" => Kind::NotFound,
         "NoSuchBucket" | "PermanentRedirect" | "AuthorizationHeaderMalformed" => Kind::NoBucket,
         "PreconditionFailed" | "ConditionalRequestConflict" => Kind::Changed,
@@ -170,22 +174,8 @@ fn kind_of(op: StoreOp, status: u16, code: Option<&str>) -> StoreErrorKind {
 fn kind_of_status(op: StoreOp, status: u16) -> StoreErrorKind {
     use StoreErrorKind as Kind;
     match status {
-        404 => match op {
-            StoreOp::HeadObject => Kind::NotFound,
-            StoreOp::ListObjects => Kind::NoBucket,
-            // S3 has words for these: whoever is on the way does not find S3.
-            StoreOp::GetObject
-            | StoreOp::PutObject
-            | StoreOp::CopyObject
-            | StoreOp::DeleteObject
-            | StoreOp::CreateMultipartUpload
-            | StoreOp::UploadPart
-            | StoreOp::UploadPartCopy
-            | StoreOp::CompleteMultipartUpload
-            | StoreOp::AbortMultipartUpload
-            | StoreOp::ListMultipartUploads
-            | StoreOp::ListParts => Kind::Unavailable,
-        },
+        404 if matches!(op, StoreOp::ListObjects) => Kind::NoBucket,
+        404 => Kind::NotFound,
         301 | 307 | 308 => Kind::NoBucket,
         409 | 412 => Kind::Changed,
         401 | 403 => Kind::Denied,

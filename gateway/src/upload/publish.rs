@@ -337,7 +337,8 @@ pub(super) async fn look(tools: &Tools, key: &ObjectKey) -> Result<Option<Object
         Ok(head) => return Ok(Some(head)),
         Err(refusal) => refusal,
     };
-    if !essential::is_left_out(Step::AbsenceCheck) && tools.share.store.shows(key).await? {
+    if !essential::is_left_out(Step::AbsenceCheck) && tools.share.store.listed(key).await?.is_some()
+    {
         return Err(refusal.belied_by_a_listing(StoreErrorKind::Invalid));
     }
     Ok(None)

@@ -309,7 +309,8 @@ async fn a_head_that_finds_nothing_is_not_believed_alone() {
     let (fs, who) = (w.mount(), root_user());
     for (status, code) in [(404, "NoSuchKey"), (404, "NoSuchBucket")] {
         let fault = FaultAction::FailBefore { status, code: code.to_owned() };
-        w.s3.faults().add(FaultRule::new(fault).operation("HeadObject"));
+        // It is asked once more.
+        w.s3.faults().add(FaultRule::new(fault).operation("HeadObject").times(2));
         let served = fs.lookup(&who, w.share.root, b"a").await.unwrap();
         assert_eq!((served.size, served.mode), (1, 0o666), "as the listing tells");
         assert_eq!(w.s3.faults().pending(), 0);

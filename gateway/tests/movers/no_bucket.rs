@@ -134,6 +134,10 @@ async fn a_deletion_that_a_look_decides_outlives_a_bucket_that_is_away() {
         assert_eq!(w.catalog.pending(None).await.unwrap().pending_deletes, 1, "{ability:?}");
         assert_eq!(w.keys(), ["p/f"]);
         w.s3.faults().clear();
+        // Nor is it put off for ever by a HEAD that does not know what the listing shows.
+        let unknown = FaultAction::FailBefore { status: 404, code: "NoSuchKey".to_owned() };
+        let unknown = FaultRule::new(unknown).operation("HeadObject").key_prefix("p/f");
+        w.s3.faults().add(unknown.times(u64::MAX));
         w.start();
         w.drain().await;
         assert_eq!(w.keys(), Vec::<String>::new(), "{ability:?}");

@@ -267,6 +267,8 @@ impl ObjectStore for S3Bucket {
         match request.send().await.map_err(|e| s3_error::from_sdk(at, e)) {
             Ok(_) => Ok(()),
             Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
+            // Without words: there are stores that say so of a key that they do not have.
+            Err(error) if error.is_status(404) && self.listed(key).await?.is_none() => Ok(()),
             Err(error) => Err(error),
         }
     }
