@@ -8,6 +8,7 @@ mod buffers;
 pub mod disk;
 mod disks;
 pub mod evict;
+mod fresh;
 mod moving;
 pub mod overlay;
 mod places;
@@ -52,6 +53,7 @@ use crate::{
 use buffers::{Buffer, Buffers};
 use disk::DiskFile;
 use disks::Disks;
+use fresh::Fresh;
 use reach::OutOfReach;
 use sync::SyncQueue;
 use watch::Watches;
@@ -134,6 +136,8 @@ struct Inner {
     overlay: Overlay,
     watches: Watches,
     buffers: Buffers,
+    /// Files that have no cache file for certain.
+    fresh: Fresh,
 }
 
 #[derive(Debug)]
@@ -178,6 +182,7 @@ impl CacheStore {
                 overlay: Overlay::default(),
                 watches: Watches::default(),
                 buffers: Buffers::default(),
+                fresh: Fresh::default(),
             }),
         };
         Ok((cache, unopened))
@@ -186,6 +191,17 @@ impl CacheStore {
     /// What has been written and not committed.
     pub fn overlay(&self) -> &Overlay {
         &self.inner.overlay
+    }
+
+    /// The file has come in this run: it has no cache file.
+    pub fn has_come(&self, ino: Ino) {
+        self.inner.fresh.note(ino);
+    }
+
+    /// Whether a burst of writes that begins is the first that the file gets a cache file for. `false` if nobody knows:
+    /// what an earlier run or a longer object has left beyond its end must be cut off then.
+    pub fn is_first_write(&self, ino: Ino) -> bool {
+        self.inner.fresh.take(ino)
     }
 
     /// The space of all disks that take files.
@@ -479,6 +495,7 @@ impl Inner {
     }
 
     fn opened(&self, ino: Ino) -> io::Result<Arc<OpenFile>> {
+        self.fresh.take(ino);
         self.open(ino, true)
     }
 

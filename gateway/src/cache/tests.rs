@@ -38,6 +38,17 @@ async fn crash_synced_bytes_survive_every_power_cut() {
     assert!(lost_unsynced > 32, "the simulated disk hardly ever loses anything: {lost_unsynced}");
 }
 
+/// Goal: what a read has brought into a file's cache file, and left beyond the end of the file since, is not taken for nothing.
+#[tokio::test]
+async fn a_file_that_has_got_a_cache_file_is_not_new() {
+    let store = cache(&SimDisk::default());
+    store.has_come(FILE);
+    assert!(store.is_first_write(FILE) && !store.is_first_write(FILE));
+    store.has_come(FILE);
+    store.write_at(FILE, 0, Bytes::from_static(b"theirs")).await.unwrap();
+    assert!(!store.is_first_write(FILE));
+}
+
 #[tokio::test]
 async fn a_short_file_is_an_error_and_not_zeros() {
     let store = cache(&SimDisk::default());

@@ -254,7 +254,7 @@ impl Vfs {
         let stamp = self.stamp(dir, request);
         let placed = self.shared.catalog.create(new, stamp).await?;
         if placed.inode.kind == FileKind::File {
-            self.shared.fresh.note(placed.inode.ino);
+            self.shared.cache.has_come(placed.inode.ino);
         }
         let before = self.wcc(&placed.dir_before);
         Ok(Created { attr: self.attr(&placed.inode), dir: self.change(before, &placed.dir) })

@@ -12,7 +12,6 @@ mod dir;
 mod drain;
 pub mod error;
 mod evict;
-mod fresh;
 mod growth;
 mod lookup;
 mod losses;

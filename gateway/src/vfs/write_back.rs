@@ -16,9 +16,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
-use super::{
-    FsError, fresh::Fresh, growth::Growth, losses::Losses, pace::Pacer, verifier::Verifier,
-};
+use super::{FsError, growth::Growth, losses::Losses, pace::Pacer, verifier::Verifier};
 use crate::{
     cache::{
         CacheStore,
@@ -57,8 +55,6 @@ pub struct WriteBack {
     /// Held while a burst begins or a commit closes it; ranks between inode lock and catalog.
     pub(super) bursts: InodeLocks,
     upload_delay_ms: AtomicU64,
-    /// Files that have come and were not written.
-    pub(super) fresh: Fresh,
     /// What is new of large files.
     pub(super) growth: Growth,
     /// Syncs that have failed and may have lost bytes that are carried.
@@ -98,7 +94,6 @@ impl WriteBack {
             pins: RwLock::default(),
             bursts: InodeLocks::default(),
             upload_delay_ms: AtomicU64::new(upload_delay_ms),
-            fresh: Fresh::default(),
             growth: Growth::default(),
             losses: Losses::default(),
             settling: AtomicBool::new(false),
@@ -143,7 +138,7 @@ impl WriteBack {
                 (Burst::Noted(begun.version), Arc::new(begun.inode))
             }
         };
-        let is_first = self.fresh.take(ino) && row.size == 0 && row.etag.is_none();
+        let is_first = self.cache.is_first_write(ino);
         // What an earlier run or a longer object left beyond the end must read as zero.
         if !overlay.has(ino)
             && !is_first

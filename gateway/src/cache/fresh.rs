@@ -1,5 +1,5 @@
-//! Files that have come in this run and have not been written: there is no cache file of theirs, and none is looked for
-//! before their first bytes, which would be a call of the disk for each small file.
+//! Files that have come in this run and have no cache file: none is looked for before their first bytes, which would be a
+//! call of the disk for each small file.
 //!
 //! In memory and bounded. A file that is forgotten is looked for, as every other one.
 use std::{
@@ -25,7 +25,7 @@ impl Fresh {
         files.insert(ino);
     }
 
-    /// Bytes of the file are about to be written: whether they are the first. `false` if nobody knows.
+    /// The file gets a cache file: whether it had none for certain.
     pub(super) fn take(&self, ino: Ino) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&ino)
     }
