@@ -54,6 +54,18 @@ pub enum SettingsError {
     },
 }
 
+/// serde's words for a value of the wrong kind have the value in them, which may be a secret.
+fn without_value(words: &str) -> String {
+    let wrong =
+        ["invalid type: ", "invalid value: "].into_iter().find(|kind| words.starts_with(kind));
+    match (wrong, words.rfind(", expected ")) {
+        (Some(kind), Some(expected)) => {
+            format!("{}{}", kind.trim_end_matches(": "), &words[expected..])
+        }
+        _ => words.to_owned(),
+    }
+}
+
 fn in_line(line: Option<usize>) -> String {
     line.map(|line| format!("line {line}: ")).unwrap_or_default()
 }
@@ -63,7 +75,7 @@ impl SettingsError {
     pub fn syntax(text: &str, error: &toml::de::Error) -> Self {
         let before = error.span().and_then(|span| text.get(..span.start));
         let line = before.map(|before| before.matches('\n').count() + 1);
-        Self::Syntax { line, what: error.message().to_owned() }
+        Self::Syntax { line, what: without_value(error.message()) }
     }
 
     /// A field whose value is not usable.

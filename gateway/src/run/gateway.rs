@@ -340,7 +340,9 @@ impl Control for Gateway {
         state.settings.replace(settings, how.revision).map_err(|error| match error {
             StoreError::Settings(error) => ControlError::Invalid(error.to_string()),
             StoreError::Outdated { .. } => ControlError::Conflict(error.to_string()),
-            StoreError::Io { .. } => ControlError::Failed(error.to_string()),
+            StoreError::Io { .. } | StoreError::Unusable { .. } => {
+                ControlError::Failed(error.to_string())
+            }
         })?;
         state.apply().await;
         let current = state.settings.current();

@@ -29,6 +29,14 @@ pub enum StoreError {
     /// The document is not usable.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// The document that is kept is not usable.
+    #[error("{path}: {problem}")]
+    Unusable {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Somebody else changed the settings first.
     #[error(
         "the settings are at revision {current}, the change was made to {based_on}: read them again"
@@ -70,7 +78,7 @@ impl SettingsStore {
     /// [`SettingsStore::problem`] says what is wrong.
     ///
     /// # Errors
-    /// [`StoreError::Io`] when the directory cannot be used at all.
+    /// [`StoreError::Io`] when a seed is to be applied and the directory cannot be written.
     pub fn open(directory: &Path, seed: Option<&str>) -> Result<Self, StoreError> {
         let mut store = Self {
             directory: directory.to_owned(),
@@ -92,16 +100,14 @@ impl SettingsStore {
     /// may be asked beside a gateway that runs, which keeps the document.
     ///
     /// # Errors
-    /// [`StoreError::Io`] where the document cannot be read, [`StoreError::Settings`] where it is not
-    /// usable.
+    /// [`StoreError::Unusable`] where the document cannot be read or is not usable, [`StoreError::Settings`] where the
+    /// seed is not.
     pub fn look(directory: &Path, seed: Option<&str>) -> Result<Settings, StoreError> {
-        let stored = match read(&directory.join(FILE))? {
-            None => None,
-            Some(Ok(stored)) => Some(stored),
-            Some(Err(problem)) => match read(&directory.join(LAST_FILE))? {
-                Some(Ok(last)) => Some(last),
-                Some(Err(_)) | None => return Err(problem.into()),
-            },
+        let unusable = |problem| StoreError::Unusable { path: directory.join(FILE), problem };
+        let stored = match (read(&directory.join(FILE)), read(&directory.join(LAST_FILE))) {
+            (Some(Ok(stored)), _) | (Some(Err(_)) | None, Some(Ok(stored))) => Some(stored),
+            (Some(Err(problem)), Some(Err(_)) | None) => return Err(unusable(problem)),
+            (None, Some(Err(_)) | None) => None,
         };
         let applied = stored.as_ref().map_or("", |stored| stored.seed_sha256.as_str());
         match (seed.filter(|seed| digest(seed) != applied).map(parse_seed), stored) {
@@ -147,29 +153,40 @@ impl SettingsStore {
     }
 
     fn load(&mut self) -> Result<(), StoreError> {
-        let path = self.directory.join(FILE);
-        let problem = match read(&path)? {
-            None => return Ok(()),
+        let (path, last) = (self.directory.join(FILE), self.directory.join(LAST_FILE));
+        let (found, other) = (read(&path), read(&last));
+        let problem = match found {
             Some(Ok(stored)) => {
+                let is_kept = matches!(&other, Some(Ok(last)) if *last == stored);
                 self.current = stored;
+                if !is_kept {
+                    self.keep_again();
+                }
                 return Ok(());
             }
-            Some(Err(problem)) => problem,
+            None if other.is_none() => return Ok(()),
+            None => "is gone".to_owned(),
+            Some(Err(problem)) => {
+                let aside = self.directory.join(BROKEN_FILE);
+                // The file itself stays until another one is there.
+                let kept = match fs::copy(&path, &aside) {
+                    Ok(_) => format!("was kept as {}", aside.display()),
+                    Err(error) => format!("was not kept: {error}"),
+                };
+                format!("was not usable ({problem}); it {kept}")
+            }
         };
-        let last = read(&self.directory.join(LAST_FILE))?;
-        let aside = self.directory.join(BROKEN_FILE);
-        fs::rename(&path, &aside).map_err(|source| StoreError::Io { path, source })?;
-        let outcome = match last {
+        let outcome = match other {
             Some(Ok(last)) => {
-                self.write(last)?;
-                "the last good ones, which were kept beside it, are in force"
+                self.current = last.clone();
+                if let Err(error) = self.write(last) {
+                    tracing::warn!("the settings in force are not in their file: {error}");
+                }
+                "the last good settings, which were kept beside it, are in force"
             }
             Some(Err(_)) | None => "its settings are not in force: give them anew",
         };
-        self.problem = Some(format!(
-            "the settings file was not usable ({problem}); it was kept as {}, and {outcome}",
-            aside.display()
-        ));
+        self.problem = Some(format!("the settings file {problem}; {outcome}"));
         Ok(())
     }
 
@@ -201,27 +218,39 @@ impl SettingsStore {
         replace_file(&self.directory, &path, text.as_bytes())
             .map_err(|source| StoreError::Io { path, source })?;
         self.current = next;
-        // They are in force, with or without it.
-        let last = self.directory.join(LAST_FILE);
-        if let Err(error) = replace_file(&self.directory, &last, text.as_bytes()) {
-            tracing::warn!("there is no second copy of the settings: {}: {error}", last.display());
-        }
+        self.keep_again();
         Ok(())
+    }
+
+    /// Keeps the settings that are in force once more. They are, with or without that; but none must be there that were
+    /// in force before them.
+    fn keep_again(&self) {
+        let last = self.directory.join(LAST_FILE);
+        let text = toml::to_string(&self.current).map_err(io::Error::other);
+        let kept = text.and_then(|text| replace_file(&self.directory, &last, text.as_bytes()));
+        if let Err(error) = kept {
+            let removed = fs::remove_file(&last);
+            tracing::warn!(
+                "there is no second copy of the settings: {}: {error} (removed: {removed:?})",
+                last.display()
+            );
+        }
     }
 }
 
-/// The document in a file, or why it is not usable; `None`: there is no file.
-fn read(path: &Path) -> Result<Option<Result<Stored, SettingsError>>, StoreError> {
+/// The document in a file, or why it is not usable: what it says, or that the disk does not give it; `None`: there is no
+/// file.
+fn read(path: &Path) -> Option<Result<Stored, String>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(StoreError::Io { path: path.to_owned(), source }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => return Some(Err(error.to_string())),
     };
     let text = str::from_utf8(&bytes).map_err(|error| SettingsError::Syntax {
         line: Some(bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1),
         what: "it is not text".to_owned(),
     });
-    Ok(Some(text.and_then(parse)))
+    Some(text.and_then(parse).map_err(|error| error.to_string()))
 }
 
 /// Reads and checks the document.
@@ -346,6 +375,20 @@ mod tests {
             assert_eq!(fs::read(&path).unwrap(), good, "written anew");
             assert_eq!(SettingsStore::open(dir.path(), Some(SEED)).unwrap().problem(), None);
         }
+        // A copy that is older or not there is brought up to date, as after a power cut between the two.
+        for older in [Some(b"revision = 0".as_slice()), None] {
+            match older {
+                Some(older) => fs::write(&last, older).unwrap(),
+                None => fs::remove_file(&last).unwrap(),
+            }
+            SettingsStore::open(dir.path(), Some(SEED)).unwrap();
+            assert_eq!(fs::read(&last).unwrap(), good);
+        }
+        // It was cut off while the good one took the place of the broken one.
+        fs::remove_file(&path).unwrap();
+        let store = SettingsStore::open(dir.path(), None).unwrap();
+        assert_eq!(names(&store), ["sales"]);
+        assert!(store.problem().unwrap().contains("is gone"));
         for file in [&path, &last] {
             fs::write(file, b"\xff").unwrap();
         }
@@ -359,7 +402,12 @@ mod tests {
     fn what_is_said_of_a_broken_document_quotes_no_secret() {
         let quoted = "[s3]\nregion = \"us-east-1\"\nsecret_access_key = hush-hush\n";
         let mistyped = "version = 1\n[s3]\nsecret_acces_key = \"hush-hush\"\n";
-        for (seed, says) in [(quoted, "line 3: "), (mistyped, "line 3: unknown field")] {
+        let elsewhere = "version = 1\n[s3]\nallow_http = \"hush-hush\"\n";
+        for (seed, says) in [
+            (quoted, "line 3: "),
+            (mistyped, "line 3: unknown field"),
+            (elsewhere, "line 3: invalid type, expected a boolean"),
+        ] {
             let dir = tempfile::tempdir().unwrap();
             let store = SettingsStore::open(dir.path(), Some(seed)).unwrap();
             let problem = store.problem().unwrap();
