@@ -21,6 +21,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("net/core/bpf_jit_harden", "2"),
     ("kernel/io_uring_disabled", "2"),
     ("kernel/kexec_load_disabled", "1"),
+    // As many lines may wait for journald as where systemd runs: PID 1 waits for nobody, and would lose its own.
+    ("net/unix/max_dgram_qlen", "512"),
     ("user/max_user_namespaces", "0"),
     ("vm/unprivileged_userfaultfd", "0"),
     ("dev/tty/ldisc_autoload", "0"),

@@ -40,10 +40,12 @@ const DRIVERS_LIMIT: Duration = Duration::from_secs(120);
 const CONFIG_LIMIT: Duration = Duration::from_secs(120);
 /// Every source of a seed: CDs that spin up, a host that does not answer.
 const SEED_LIMIT: Duration = Duration::from_secs(60);
-/// Some small files on a disk that is slow, but does answer.
-const FILES_LIMIT: Duration = Duration::from_secs(30);
-/// The same while the machine runs: so long PID 1 does nothing else, and the gateway's watchdog must not bite.
-const KEEP_LIMIT: Duration = Duration::from_secs(10);
+/// Some small files on a disk that may stand still while its storage fails over: who gives up begins without his settings.
+const FILES_LIMIT: Duration = Duration::from_secs(300);
+/// A variable of the firmware.
+const EFI_LIMIT: Duration = Duration::from_secs(30);
+/// Some small files while the machine runs: so long PID 1 does nothing else, and the gateway's watchdog must not bite.
+const KEEP_LIMIT: Duration = Duration::from_secs(25);
 
 /// What the phases work on and leave behind.
 #[derive(Debug)]
@@ -170,7 +172,7 @@ impl Boot {
 fn mount_everything(boot: &mut Boot) -> Result<()> {
     mounts::mount_all(mounts::KERNEL)?;
     // Its file system is optional, and so is whatever the driver has to say.
-    let _absent: Result<()> = in_child::run(boot, in_child::EFI, &Value::Null, FILES_LIMIT);
+    let _absent: Result<()> = in_child::run(boot, in_child::EFI, &Value::Null, EFI_LIMIT);
     mounts::mount_all(mounts::ROOT)?;
     boot.line = CommandLine::read();
     for folder in ["/run/etc", "/run/tidegate", "/run/lock", "/var/log", "/var/lib"] {

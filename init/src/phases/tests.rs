@@ -109,7 +109,7 @@ fn what_is_to_be_kept_is_written_by_a_child_that_is_given_up() {
         boot(vec![Ok(br#"{"Ok":null}"#.to_vec()), Err(ChildError::TooLong(KEEP_LIMIT))]);
     keep_settings(&mut boot, &settings).unwrap();
     let why = keep_settings(&mut boot, &settings).unwrap_err().to_string();
-    assert_eq!(why, "was given up after 10 s");
+    assert_eq!(why, "was given up after 25 s");
     let asked = asked.borrow();
     assert_eq!(asked[0].0, ["phase", "keep-settings"]);
     assert_eq!(serde_json::from_str::<Machine>(&asked[0].1).unwrap(), settings);
