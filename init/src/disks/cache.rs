@@ -45,6 +45,7 @@ struct Look {
     places: Vec<Place>,
     gateway_must_end: bool,
     draining: bool,
+    gateway_silent: bool,
     problem: String,
     warnings: Vec<String>,
     missing: Vec<String>,
@@ -64,19 +65,8 @@ impl Look {
         }
         self.disks = survey::all();
         self.take_record(Record::read(), Record::store)?;
-        if task.gateway == Gateway::Runs
-            && let Ok(known) = gateway_disks::list()
-        {
-            // One that is only starting does not answer yet; it is asked again when it is ready.
-            let before = self.record.clone();
-            self.hear_gateway(&known, gateway_disks::forget);
-            if self.record != before
-                && let Err(error) = self.record.store()
-            {
-                // What is not noted does not hold: the gateway is not ended for it.
-                self.record = before;
-                self.warn(&error);
-            }
+        if task.gateway == Gateway::Runs {
+            self.ask_gateway(gateway_disks::list(), Record::store);
         }
         self.unmount_stale(task.gateway);
         self.wipe_released();
@@ -116,6 +106,29 @@ impl Look {
             }
         }
         Ok(())
+    }
+
+    /// Follows what a gateway that runs has answered.
+    fn ask_gateway(
+        &mut self,
+        answer: Result<Vec<GatewayDisk>, String>,
+        store: impl FnOnce(&Record) -> Result<()>,
+    ) {
+        // It may be only starting; it may have emptied a disk, too: it is asked again. Why it does not answer,
+        // the console's page of the disks says, which asks it as well.
+        let Ok(known) = answer else {
+            self.gateway_silent = true;
+            return;
+        };
+        let before = self.record.clone();
+        self.hear_gateway(&known, gateway_disks::forget);
+        if self.record != before
+            && let Err(error) = store(&self.record)
+        {
+            // What is not noted does not hold: the gateway is not ended for it.
+            self.record = before;
+            self.warn(&error);
+        }
     }
 
     /// What the gateway says of its further disks: those that it has emptied are given back; those that it
@@ -331,6 +344,7 @@ impl Look {
             missing: self.missing,
             gateway_must_end: self.gateway_must_end,
             draining: self.draining,
+            gateway_silent: self.gateway_silent,
         }
     }
 }

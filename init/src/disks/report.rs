@@ -24,6 +24,8 @@ pub(crate) struct Report {
     pub(crate) gateway_must_end: bool,
     /// Whether the gateway takes files off a disk that is to be given back.
     pub(crate) draining: bool,
+    /// Whether it runs, and did not say what it does with its disks.
+    pub(crate) gateway_silent: bool,
 }
 
 /// A cache disk that is mounted.

@@ -83,6 +83,11 @@ impl Disks {
         self.due = Some(now);
     }
 
+    /// A look is due at that time, if none is due before.
+    fn look_by(&mut self, at: Duration) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
     /// A disk came, or has another size.
     pub(super) fn changed(&mut self, now: Duration) {
         self.due = Some(now + SETTLE_TIME);
@@ -202,7 +207,7 @@ impl Running {
         state.disks.clone_from(&report.disks);
         state.missing_disks.clone_from(&report.missing);
         let pause = pause(&report, !state.cache_warnings.is_empty());
-        self.disks.due = Some(self.disks.due.unwrap_or(now + pause));
+        self.disks.look_by(now + pause);
         let running = !matches!(self.services[&Service::Gateway].state(), State::Off);
         match verdict(&report, running.then_some(self.disks.further.as_slice())) {
             Verdict::Run => {
@@ -226,7 +231,7 @@ impl Running {
 fn pause(report: &Report, warned: bool) -> Duration {
     if report.draining {
         DRAINING_INTERVAL
-    } else if warned || !report.problem.is_empty() {
+    } else if warned || report.gateway_silent || !report.problem.is_empty() {
         RETRY_INTERVAL
     } else {
         ROUTINE_INTERVAL
@@ -284,7 +289,19 @@ mod tests {
         );
         let problem = "not mounted yet".to_owned();
         assert_eq!(pause(&Report { problem, ..Report::default() }, false), RETRY_INTERVAL);
+        let silent = Report { gateway_silent: true, ..well.clone() };
+        assert_eq!(pause(&silent, false), RETRY_INTERVAL, "it may have emptied a disk");
         assert_eq!(pause(&Report { draining: true, ..well }, true), DRAINING_INTERVAL);
+    }
+
+    #[test]
+    fn what_an_order_has_begun_is_followed_sooner_than_what_was_due() {
+        let at = Duration::from_secs;
+        let mut disks = Disks::due(at(400));
+        disks.look_by(at(110));
+        assert_eq!(disks.due, Some(at(110)), "a disk is being emptied since the last look");
+        disks.look_by(at(410));
+        assert_eq!(disks.due, Some(at(110)), "what came meanwhile is not put off");
     }
 
     #[test]

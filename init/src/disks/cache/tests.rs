@@ -126,6 +126,29 @@ fn what_the_gateway_says_of_its_disks_is_followed() {
 }
 
 #[test]
+fn a_gateway_that_does_not_answer_is_asked_again() {
+    let mut look = look();
+    let store = |_: &Record| panic!("there is nothing new to note");
+    look.ask_gateway(Err("the gateway does not answer".to_owned()), store);
+    assert_eq!(look.record, self::look().record);
+    assert!(look.report().gateway_silent);
+    let mut look = self::look();
+    look.ask_gateway(Ok(vec![known("bb", DiskState::InUse, 1)]), store);
+    assert!(!look.report().gateway_silent);
+    // What it says counts once it is noted.
+    let mut look = self::look();
+    let empty = || Ok(vec![known("bb", DiskState::Empty, 0)]);
+    look.ask_gateway(empty(), |_| Err(anyhow::anyhow!("no space left")));
+    assert_eq!(look.record, self::look().record);
+    assert_eq!(look.warnings, ["no space left"]);
+    look.ask_gateway(empty(), |record| {
+        assert_eq!(record.released, ["dd", "bb"]);
+        Ok(())
+    });
+    assert_eq!(look.record.released, ["dd", "bb"]);
+}
+
+#[test]
 fn the_report_has_the_disks_in_the_order_of_the_record() {
     let report = look().report();
     assert_eq!(report.primary.unwrap().device, "/dev/sdb");
