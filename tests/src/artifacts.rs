@@ -9,12 +9,9 @@ use anyhow::{Context, Result, bail};
 use image::{BuildInputs, BuildReport, Progress};
 use serde_json::Value;
 
-use crate::workspace::Workspace;
+use crate::workspace::{GATEWAY_VARIABLE, Workspace};
 
 const MUSL: &str = "x86_64-unknown-linux-musl";
-/// Names a gateway binary to use instead of building one; `cargo verify` sets it to the one that
-/// the workspace's tests were just built with.
-pub const GATEWAY_VARIABLE: &str = "TIDEGATE_GATEWAY";
 
 /// The gateway's binary, built as it ships.
 ///

@@ -1,10 +1,9 @@
-//! What the end-to-end tests, `cargo appliance`, `cargo verify` and `cargo ova` share: building the
+//! What the end-to-end tests, `cargo appliance` and `cargo ova` share: building the
 //! appliance, running it in QEMU beside an S3 store, and a second machine that mounts it.
 //!
 //! Knows every part of the workspace from the outside only: binaries, images, ports and files.
 pub mod accel;
 pub mod appliance_vm;
-mod apt_sources;
 pub mod artifacts;
 pub mod attach;
 pub mod bench;
@@ -14,15 +13,11 @@ pub mod client_image;
 pub mod client_vm;
 pub mod console;
 pub mod fragments;
-pub mod fuzzing;
-pub mod host;
 pub mod instructions;
 pub mod iso;
 pub mod lab;
 pub mod laptop;
-pub mod moto;
 pub mod mutants;
-pub mod net;
 pub mod numbers;
 pub mod pages;
 pub mod power;
@@ -39,10 +34,8 @@ pub mod stop_signal;
 pub mod suites;
 pub mod switch;
 pub mod terminal;
-pub mod test_count;
 pub mod transcript;
 pub mod uplink;
-pub mod vm_tests;
-pub mod wait;
 pub mod web;
-pub mod workspace;
+
+pub use checks::{fuzzing, host, moto, net, wait, workspace};

@@ -9,7 +9,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use e2e::{artifacts::GATEWAY_VARIABLE, boot_cost, mutants::Outcome, workspace::Workspace};
+use e2e::{
+    boot_cost,
+    mutants::Outcome,
+    workspace::{GATEWAY_VARIABLE, Workspace},
+};
 
 /// Runs the long form of one proof, shows how far it is, and keeps everything that was said in `out`.
 #[derive(Debug, Parser)]

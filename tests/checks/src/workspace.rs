@@ -6,6 +6,10 @@ use std::{
 
 use anyhow::{Context, Result};
 
+/// Names a gateway binary to use instead of building one; `cargo verify` sets it to the one that
+/// the workspace's tests were just built with.
+pub const GATEWAY_VARIABLE: &str = "TIDEGATE_GATEWAY";
+
 /// The right to build in `out`, until it is dropped.
 #[derive(Debug)]
 pub struct Building(#[expect(dead_code, reason = "holds the lock")] File);
@@ -19,9 +23,9 @@ pub struct Workspace {
 impl Workspace {
     /// Finds it.
     pub fn find() -> Self {
-        let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let root = tests.parent().expect("the crate is a folder of the repository").to_owned();
-        Self { root }
+        // This crate is ROOT/tests/checks.
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+        Self { root: root.expect("the crate is two folders below the root").to_owned() }
     }
 
     /// Its root folder.

@@ -8,16 +8,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
-use e2e::{
-    artifacts::GATEWAY_VARIABLE,
+use checks::{
     fuzzing::{self, Compiling},
     host::{self, Need},
     moto::{self, Moto},
     test_count::{TestCount, failed_test},
     vm_tests::{self, VM_TESTS, VmTest},
-    workspace::Workspace,
+    workspace::{GATEWAY_VARIABLE, Workspace},
 };
+use clap::Parser;
 
 /// Runs every check and every test, the appliance's own story in virtual machines included.
 #[derive(Debug, Parser)]

@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn every_program_with_tests_in_virtual_machines_is_run() -> Result<()> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
         let mut listed: Vec<&str> = VM_TESTS.iter().map(|test| test.program).collect();
         listed.sort_unstable();
         listed.dedup();
@@ -243,7 +243,7 @@ mod tests {
         found.sort_unstable();
         assert_eq!(found, listed);
         let conformance = fs::read_to_string(
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/main.rs"),
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/conformance/main.rs"),
         )?;
         let suites = conformance.split("mod in_a_vm").nth(1).context("its tests")?;
         let suites = suites.split("\n}").next().context("the module's end")?;
