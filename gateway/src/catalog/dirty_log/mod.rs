@@ -92,7 +92,8 @@ pub(super) struct DirtyLog {
     file: LogFile,
     mark: Mark,
     generation: u64,
-    /// The last batch whose transaction was committed. The catalog has the same number.
+    /// The last batch whose transaction was committed: the catalog has the same number, or a lower one while a file is
+    /// begun anew.
     seq: u64,
     known: HashMap<Key, Known>,
     /// Directories whose place this file tells.
@@ -166,8 +167,12 @@ impl DirtyLog {
         told: Option<&Told>,
     ) -> Result<Self, CatalogError> {
         let good = told.filter(|told| {
-            told.damaged == 0 && !told.lacks_end && told.is_of_schema(schema::SCHEMA_VERSION)
+            told.damaged == 0 && !told.is_stale && told.is_of_schema(schema::SCHEMA_VERSION)
         });
+        // In a log that is told anew no batch has the number of one before, which may be of a transaction that was never
+        // committed: cut off before the new file is there, a start would take the catalog for one that has that.
+        let unused = told.map_or(0, Told::last);
+        let seq = if good.is_some() { number(db)? } else { number(db)?.max(unused) };
         let last = last_file(cache).map_err(|error| io_error(&error))?;
         let (generation, file) = match good {
             Some(told) => (last, LogFile::resume(cache.join(file_name(last)), told.tail)),
@@ -179,7 +184,7 @@ impl DirtyLog {
             file: file.map_err(|error| io_error(&error))?,
             mark: Mark::open(cache).map_err(|error| io_error(&error))?,
             generation,
-            seq: number(db)?,
+            seq,
             known: HashMap::new(),
             dirs: HashSet::new(),
             inos: 0,
@@ -262,6 +267,13 @@ impl DirtyLog {
 
     /// Tells everything that waits in a new file, which has its name when it does: half a log would belie the catalog.
     fn tell_all(&mut self, db: &Connection) -> Result<(), CatalogError> {
+        self.tell_everything(db)?;
+        self.name_file().map_err(|error| io_error(&error))?;
+        self.whole_bytes = self.file.tail;
+        self.forget_older()
+    }
+
+    fn tell_everything(&mut self, db: &Connection) -> Result<(), CatalogError> {
         let (inos, ops) = entry::keys(db)?;
         let keys = inos.into_iter().map(Key::Ino).chain(ops.into_iter().map(Key::Op));
         self.again = keys.collect();
@@ -273,13 +285,21 @@ impl DirtyLog {
         loop {
             self.tell_whose(db, ALL_ENTRIES)?;
             if self.again.is_empty() {
-                break;
+                return Ok(());
             }
         }
-        let path = self.cache.join(file_name(self.generation));
-        self.file.rename(path).map_err(|error| io_error(&error))?;
-        self.whole_bytes = self.file.tail;
-        self.forget_older()
+    }
+
+    /// The file that was begun counts from here on.
+    fn name_file(&mut self) -> io::Result<()> {
+        self.file.rename(self.cache.join(file_name(self.generation)))?;
+        self.set_mark();
+        Ok(())
+    }
+
+    fn set_mark(&self) {
+        // Without it the next batch says the same; a disk that does not take it does not take that either.
+        drop(self.mark.set(self.seq));
     }
 
     /// Tells whose log it is and where its shares and disks are, if the file does not, and some of what only an
@@ -306,12 +326,7 @@ impl DirtyLog {
         if !self.is_broken {
             return Ok(());
         }
-        let before =
-            std::mem::replace(&mut self.file, begin(&self.cache).map_err(|e| io_error(&e))?);
-        drop(before);
-        self.generation += 1;
-        self.dirs.clear();
-        (self.inos, self.is_headless, self.is_anew) = (0, true, true);
+        self.begin_anew().map_err(|error| io_error(&error))?;
         let told = self.tell_all(db);
         if told.is_err() && !db.is_autocommit() {
             db.execute_batch("ROLLBACK")?;
@@ -319,6 +334,17 @@ impl DirtyLog {
         }
         self.is_broken = told.is_err();
         told
+    }
+
+    /// A new file, which has no name yet, takes the place of the one that cannot be trusted.
+    fn begin_anew(&mut self) -> io::Result<()> {
+        self.file = begin(&self.cache)?;
+        self.generation += 1;
+        // The old file may have a batch of this number whose transaction was not committed.
+        self.seq += 1;
+        self.dirs.clear();
+        (self.inos, self.is_headless, self.is_anew) = (0, true, true);
+        Ok(())
     }
 
     /// Writes what the transaction that is open on `db` changes of that which waits for S3. It may be committed
@@ -417,8 +443,10 @@ impl DirtyLog {
             self.is_broken = true;
             return Err(io_error(&error).to_string());
         }
-        // Without it the next batch says the same; a disk that does not take it does not take that either.
-        drop(self.mark.set(self.seq));
+        // Without its name the file does not count, and the one before must not be missing anything.
+        if !self.file.path.ends_with(BEGUN) {
+            self.set_mark();
+        }
         if self.again.is_empty() && !self.older.is_empty() {
             self.whole_bytes = self.file.tail;
             self.forget_older().map_err(|error| error.to_string())?;

@@ -152,3 +152,23 @@ fn only_files_of_the_log_are_taken_for_such() {
         assert_eq!(number_of(OsStr::new(&name)), number, "{name}");
     }
 }
+
+/// Goal: a start that is cut off while the log is told anew finds the old file, which lacks nothing that it should have.
+/// Method: the steps of telling it anew, one by one.
+#[test]
+fn a_file_that_is_begun_anew_is_not_counted_on_before_it_has_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut db = Connection::open(dir.path().join("catalog.db")).unwrap();
+    schema::migrate(&mut db).unwrap();
+    let mut log = DirtyLog::open(dir.path(), &db, None).unwrap();
+    let (marked, committed) = (mark::read(dir.path()).unwrap(), number(&db).unwrap());
+    assert_eq!(marked, committed);
+    log.begin_anew().unwrap();
+    log.tell_everything(&db).unwrap();
+    assert_eq!(mark::read(dir.path()).unwrap(), marked);
+    let mut old = Told::read(dir.path()).unwrap().unwrap();
+    assert_eq!((old.damaged, old.last()), (0, committed));
+    assert!(matches!(old.compare_with(number(&db).unwrap(), false), Stand::Ahead));
+    log.name_file().unwrap();
+    assert_eq!(mark::read(dir.path()).unwrap(), number(&db).unwrap());
+}

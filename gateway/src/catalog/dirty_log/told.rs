@@ -76,8 +76,9 @@ pub(in crate::catalog) struct Told {
     pub(in crate::catalog) seq: u64,
     /// One that is known to have been committed.
     marked: u64,
-    /// The catalog has more: a power cut has taken the log's end.
-    pub(super) lacks_end: bool,
+    /// It is to be told anew: the catalog has more, since a power cut has taken the log's end; or less, since it was made
+    /// anew.
+    pub(super) is_stale: bool,
     /// The log's files, by number.
     pub(super) generations: Vec<u64>,
     /// Where the last of them ends.
@@ -116,8 +117,8 @@ impl Told {
         Ok((told.last() > 0 || told.damaged > 0).then_some(told))
     }
 
-    /// The number of the last batch.
-    fn last(&self) -> u64 {
+    /// The number of the last batch, whether its transaction was committed or not.
+    pub(super) fn last(&self) -> u64 {
         self.pending.as_ref().map_or(self.seq, |(_, batch)| batch.seq)
     }
 
@@ -147,6 +148,13 @@ impl Told {
         }
     }
 
+    /// Renames of directories do not count any more: a catalog that is made anew has none.
+    pub(in crate::catalog) fn give_up_moves(&mut self) {
+        let told = self.ops.len();
+        self.ops.retain(|_, undone| !undone.op.is_move());
+        self.is_stale |= self.ops.len() < told;
+    }
+
     /// How a catalog stands to the log that has the transactions of all batches up to number `committed`, and, if it
     /// says so (`is_untold`), others of which no batch tells; the log then says what that one should have, unless it stands
     /// otherwise.
@@ -156,7 +164,7 @@ impl Told {
             return Stand::Behind(self.marked.max(last) - committed);
         }
         if committed > last || is_untold {
-            self.lacks_end = true;
+            self.is_stale = true;
             return Stand::Ahead;
         }
         if committed == last {

@@ -192,6 +192,42 @@ async fn a_lost_catalog_is_made_anew_with_all_that_waits() {
     assert_eq!(f.waiting().await, []);
 }
 
+/// Goal: a catalog that is lost while directories are being renamed is made anew, says which, and is good from then on;
+/// also when the first start after that is cut off.
+#[tokio::test]
+async fn renames_of_directories_under_way_are_told_and_given_up() {
+    let f = Fixture::tree().await;
+    let root = f.share.root;
+    for name in ["one", "other"] {
+        let dir = f.mkdir(root, name).await;
+        f.file(dir, "a").await;
+        f.file(dir, "b").await;
+    }
+    f.drain().await;
+    f.rename((root, "one"), (root, "renamed")).await;
+    let dir = f.catalog.child(root, "other").await.unwrap().unwrap().ino;
+    f.rename((root, "other"), (root, "away")).await;
+    let new = f.file(dir, "new").await;
+    f.write(new, 10).await;
+    assert_eq!(f.catalog.pending(None).await.unwrap().pending_moves, 2);
+    let before = f.waiting().await;
+    let f = f.kill_and(|dir| remove(dir, &ALL)).await;
+    let moves = |f: &Fixture| -> Vec<(String, String)> {
+        let rebuilt = f.catalog.rebuilt().expect("it was gone");
+        rebuilt.moves.iter().map(|moved| (moved.from.clone(), moved.to.clone())).collect()
+    };
+    let expected = [("p/one/", "renamed"), ("p/other/", "away")];
+    assert_eq!(moves(&f), expected.map(|(from, to)| (from.to_owned(), to.to_owned())));
+    assert_eq!(f.waiting().await, before);
+    assert_eq!(f.catalog.pending(None).await.unwrap().pending_moves, 0);
+    f.verify().await;
+    // From here on it is as any other.
+    let f = f.crash().await;
+    assert_eq!(f.waiting().await, before);
+    let f = f.kill_and(|dir| remove(dir, &ALL)).await;
+    assert_eq!((moves(&f), f.waiting().await), (Vec::new(), before));
+}
+
 /// Goal: whatever becomes of the catalog's files, it is noticed where anything is missing, and nothing is.
 #[tokio::test]
 async fn every_harm_to_the_catalog_is_mended() {

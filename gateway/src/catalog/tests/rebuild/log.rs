@@ -1,6 +1,7 @@
 //! How the catalog and the log stand to each other, and what becomes of the log's files.
 #[cfg(feature = "testing")]
 use std::process::Command;
+use std::time::Duration;
 
 use super::*;
 #[cfg(feature = "testing")]
@@ -100,6 +101,72 @@ async fn what_the_log_lost_is_told_again() {
     let before = f.waiting().await;
     let f = f.kill_and(|dir| remove(dir, &ALL)).await;
     assert_eq!(f.waiting().await, before);
+}
+
+/// The catalog has something that no batch tells, for as long as the test takes. Answers of which inode.
+async fn something_untold(f: &Fixture) -> Ino {
+    f.catalog.inner.writer.with_log(|log| log.settle_after(Duration::from_secs(3600)));
+    let ino = f.catalog.child(f.share.root, "mode").await.unwrap().unwrap().ino;
+    let soon = f.catalog.write_soon(move |txn| {
+        Ok(txn.db.execute("UPDATE inode SET atime = 7 WHERE ino = ?1", [ino.0])?)
+    });
+    assert_eq!(soon.await.unwrap(), 1);
+    ino
+}
+
+/// Goal: a kill before a commit, and another one while the next start tells everything anew, are no damage. Method: the
+/// log ends with a transaction that was never committed, beside a catalog with something that no batch tells; the new
+/// file of the log is not there yet.
+#[tokio::test]
+async fn a_log_that_was_being_made_anew_leaves_the_one_before_as_good() {
+    let f = Fixture::tree().await;
+    something_untold(&f).await;
+    let before = f.waiting().await;
+    let catalog = Saved::of(&f, false);
+    let mark = fs::read(f.dir.path().join(MARK)).unwrap();
+    f.catalog.remove(f.share.root, "mode", RemoveKind::NotDirectory, stamp(9)).await.unwrap();
+    // It is set after the commit.
+    fs::write(f.dir.path().join(MARK), &mark).unwrap();
+    let log = Saved::of(&f, true);
+    let f = f.kill_and(|dir| catalog.put(dir)).await;
+    assert_eq!((f.catalog.rebuilt(), f.waiting().await), (None, before.clone()));
+    let harm = |dir: &Path| {
+        fs::remove_file(log_of(dir)).unwrap();
+        log.put(dir);
+    };
+    let f = f.kill_and(harm).await;
+    assert_eq!((f.catalog.rebuilt(), f.waiting().await), (None, before.clone()));
+    f.verify().await;
+    let f = f.kill_and(|dir| remove(dir, &ALL)).await;
+    assert_eq!(f.waiting().await, before);
+}
+
+/// Goal: the same of a log that is made anew while the gateway runs. Method: the last transaction in the old file could
+/// not be committed.
+#[tokio::test]
+async fn a_log_that_is_made_anew_after_a_failure_leaves_the_one_before_as_good() {
+    let f = Fixture::tree().await;
+    let ino = something_untold(&f).await;
+    // SQLite finds out at COMMIT, when the log tells of it.
+    let orphan = "CREATE TEMP TABLE whole (id INTEGER PRIMARY KEY);
+        CREATE TEMP TABLE part (of REFERENCES whole DEFERRABLE INITIALLY DEFERRED);
+        INSERT INTO part VALUES (1);";
+    let refused = f.catalog.write(move |txn| {
+        txn.db.execute("UPDATE inode SET mode = 0 WHERE ino = ?1", [ino.0])?;
+        Ok(txn.db.execute_batch(orphan)?)
+    });
+    let refused = refused.await;
+    assert!(matches!(&refused, Err(CatalogError::Commit(_))), "{refused:?}");
+    let log = Saved::of(&f, true);
+    f.catalog.write(|_| Ok(())).await.unwrap();
+    let before = f.waiting().await;
+    let harm = |dir: &Path| {
+        fs::remove_file(log_of(dir)).unwrap();
+        log.put(dir);
+    };
+    let f = f.kill_and(harm).await;
+    assert_eq!((f.catalog.rebuilt(), f.waiting().await), (None, before));
+    f.verify().await;
 }
 
 /// Goal: a log whose sync has failed is trusted no more: who waited is told, and everything is told anew before
