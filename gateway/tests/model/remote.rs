@@ -3,14 +3,14 @@
 //!
 //! Within a round the gateway asks S3 nothing, so its clients see the model exactly. What comes of the
 //! meeting is decided by what each side had seen of the other: see [`Meeting`]. In some rounds other writers come once
-//! more in the middle of the uploads: what the bucket has of a file by then the gateway has seen, and of the rest it is
-//! as if they had come before.
+//! more in the middle of the uploads: what the gateway was told by then that the bucket has of a file it has seen, and of
+//! the rest it is as if they had come before.
 //!
 //! Objects that stand where a directory is, and keys that are no paths, are left to the tests of the
 //! refresher.
 use std::collections::{BTreeMap, HashSet};
 
-use gateway::{ids::Ino, share::metadata::GENERATION, store::SCRATCH_NAME};
+use gateway::{ids::Ino, object::ETag, share::metadata::GENERATION, store::SCRATCH_NAME};
 use proptest::{collection::vec, prelude::*};
 
 use crate::{
@@ -250,7 +250,10 @@ impl Both {
         let before = uploads(&self.pair.world);
         let hold = self.pair.world.upload_held(late.requests.into())?;
         let by_then = uploads(&self.pair.world);
-        let is_done = |key: &str| by_then.contains_key(key) && by_then.get(key) != before.get(key);
+        let heard = self.heard_of();
+        let is_done = |key: &str| {
+            by_then.contains_key(key) && by_then.get(key) != before.get(key) && heard.contains(key)
+        };
         meeting.seen_by_then(is_done, &objects(&self.pair.world));
         for change in &late.changes {
             self.change(change)?;
@@ -262,6 +265,18 @@ impl Both {
         meeting.there = there;
         self.pair.world.let_go(&hold);
         Ok(())
+    }
+
+    /// Keys of files whose objects the gateway knows as they are. Of one whose upload was not answered it does not know,
+    /// nor can it find out once another writer has replaced that.
+    fn heard_of(&self) -> HashSet<String> {
+        let world = &self.pair.world;
+        let is_known = |at: &str, ino: Ino| {
+            let row = world.run(world.gateway().catalog.inode(ino)).ok()?;
+            Some(row.etag.clone()? == ETag::new(world.s3.object(BUCKET, at)?.etag))
+        };
+        let files = self.pair.tree.nodes.iter().map(|(path, node)| (key(path), node.ino));
+        files.filter(|(at, ino)| is_known(at, *ino) == Some(true)).map(|(at, _)| at).collect()
     }
 
     /// Other writers take back what stands where clients have something of the other kind, or where
