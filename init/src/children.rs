@@ -46,6 +46,41 @@ pub(crate) enum ChildError {
     Wait(io::Error),
 }
 
+/// Whether a child that failed may have done what it was to do all the same, or does it yet: it has not said
+/// that it did not.
+pub(crate) fn may_be_done(error: &anyhow::Error) -> bool {
+    match error.downcast_ref() {
+        Some(ChildError::TooLong(_) | ChildError::Failed { .. } | ChildError::Wait(_)) => true,
+        Some(ChildError::Start(_)) | None => false,
+    }
+}
+
+/// A child that was begun and is not waited for.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pid: i32,
+    /// What it prints: in memory, which takes everything though nobody reads it meanwhile.
+    said: File,
+}
+
+impl Begun {
+    /// Its number; PID 1 hears of its end as of every child's.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// What it has printed until its end.
+    ///
+    /// # Errors
+    /// It cannot be read again.
+    pub(crate) fn said(mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.said.rewind()?;
+        self.said.take(BYTES_MAX as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
 /// The port by which the phases have work done in children; tests record it.
 pub(crate) trait Entries: std::fmt::Debug {
     /// Runs an entry of this program with `input` as its standard input and returns what it prints.
@@ -54,6 +89,12 @@ pub(crate) trait Entries: std::fmt::Debug {
     /// It fails, or takes longer than `limit` and is given up.
     fn run(&mut self, entry: &[&str], input: &[u8], limit: Duration)
     -> Result<Vec<u8>, ChildError>;
+
+    /// Begins an entry of this program with `input` as its standard input, in a process group of its own.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    fn begin(&mut self, entry: &[&str], input: &[u8]) -> Result<Begun, ChildError>;
 }
 
 /// The real one.
@@ -67,11 +108,28 @@ impl Entries for OwnEntries {
         input: &[u8],
         limit: Duration,
     ) -> Result<Vec<u8>, ChildError> {
-        let mut command = Command::new(service::INIT);
-        command.args(entry).env_clear().env("PATH", "/usr/sbin:/usr/bin");
-        service::unblock_signals(&mut command);
-        run_with(&mut command, input, limit)
+        run_with(&mut own(entry), input, limit)
     }
+
+    fn begin(&mut self, entry: &[&str], input: &[u8]) -> Result<Begun, ChildError> {
+        begin_with(&mut own(entry), input)
+    }
+}
+
+/// An entry of this program, as a command.
+fn own(entry: &[&str]) -> Command {
+    let mut command = Command::new(service::INIT);
+    command.args(entry).env_clear().env("PATH", "/usr/sbin:/usr/bin");
+    service::unblock_signals(&mut command);
+    command
+}
+
+fn begin_with(command: &mut Command, input: &[u8]) -> Result<Begun, ChildError> {
+    let said = in_memory(&[])?;
+    let out = said.try_clone().map_err(ChildError::Start)?;
+    command.stdin(in_memory(input)?).stdout(out).stderr(Stdio::null()).process_group(0);
+    let child = command.spawn().map_err(ChildError::Start)?;
+    Ok(Begun { pid: child.id().cast_signed(), said })
 }
 
 /// Runs a program to its end and returns what it prints. It and all that it started are killed after
@@ -88,7 +146,7 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Vec<u8>, Chi
 /// # Errors
 /// As there.
 fn run_with(command: &mut Command, input: &[u8], limit: Duration) -> Result<Vec<u8>, ChildError> {
-    let input = if input.is_empty() { Stdio::null() } else { in_memory(input)? };
+    let input = if input.is_empty() { Stdio::null() } else { in_memory(input)?.into() };
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(ChildError::Start)?;
     let outcome = follow(&mut child, limit);
@@ -111,14 +169,14 @@ fn run_with(command: &mut Command, input: &[u8], limit: Duration) -> Result<Vec<
 }
 
 /// A file that is nowhere but in memory: unlike a pipe, it takes everything at once.
-fn in_memory(bytes: &[u8]) -> Result<Stdio, ChildError> {
+fn in_memory(bytes: &[u8]) -> Result<File, ChildError> {
     let file = memfd_create(c"input", MFdFlags::MFD_CLOEXEC).map_err(io::Error::from);
     let written = file.map(File::from).and_then(|mut file| {
         file.write_all(bytes)?;
         file.rewind()?;
         Ok(file)
     });
-    written.map(Stdio::from).map_err(ChildError::Start)
+    written.map_err(ChildError::Start)
 }
 
 type Ended = (ExitStatus, Vec<u8>, Vec<u8>);
@@ -219,7 +277,7 @@ pub(crate) mod record {
     //! A fake that records what it was asked and answers what it was told to.
     use std::{cell::RefCell, rc::Rc};
 
-    use super::{ChildError, Duration, Entries};
+    use super::{Begun, ChildError, Duration, Entries, in_memory};
 
     /// What was asked, with which input, shared with the test.
     pub(crate) type Asked = Rc<RefCell<Vec<(Vec<String>, String, Duration)>>>;
@@ -251,6 +309,12 @@ pub(crate) mod record {
             self.asked.borrow_mut().push((entry, input, limit));
             self.answers.remove(0)
         }
+
+        /// It has said what the answer is, and has a number above the kernel's limit of pids.
+        fn begin(&mut self, entry: &[&str], input: &[u8]) -> Result<Begun, ChildError> {
+            let said = self.run(entry, input, Duration::ZERO)?;
+            Ok(Begun { pid: 5_000_000, said: in_memory(&said)? })
+        }
     }
 }
 
@@ -277,6 +341,18 @@ mod tests {
         let long = "x".repeat(300_000);
         assert_eq!(run_with(&mut sh("cat"), long.as_bytes(), LONG).unwrap(), long.as_bytes());
         assert_eq!(run_with(&mut sh("cat"), b"", LONG).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_program_that_is_not_waited_for_is_heard_in_the_end() {
+        let long = "x".repeat(300_000);
+        let begun = begin_with(&mut sh("cat; exit 3"), long.as_bytes()).unwrap();
+        // It has filled no pipe, and waits for nobody.
+        let mut end = 0;
+        // SAFETY: it waits for a child of this test, and writes to a local variable.
+        assert_eq!(unsafe { libc::waitpid(begun.pid(), &raw mut end, 0) }, begun.pid());
+        assert_eq!(libc::WEXITSTATUS(end), 3);
+        assert_eq!(begun.said().unwrap(), long.as_bytes());
     }
 
     #[test]

@@ -13,10 +13,11 @@ use serde_json::Value;
 
 use super::{Boot, MACHINE_FILE};
 use crate::{
+    children::Begun,
     disks, journald,
     machine::Machine,
     modules::Modules,
-    reserve, seed, service, sys, time,
+    mounts, reserve, seed, service, sys, time,
     update::{NOTE, Note},
 };
 
@@ -28,6 +29,8 @@ pub(super) const DRIVERS: &str = "drivers";
 pub(super) const CONFIG: &str = "config-partition";
 /// Reads the machine's settings: [`Read`].
 pub(super) const MACHINE: &str = "machine-settings";
+/// Reads them when the system disk answers after all: [`Late`].
+pub(super) const LATE: &str = "late-settings";
 /// Applies a seed: [`Found`], [`Seeded`].
 pub(super) const SEED: &str = "seed";
 /// Prepares what journald wants to find.
@@ -44,6 +47,14 @@ const NO_RESERVE: &str = "the system disk is full: its partition for settings ha
 
 /// The machine's settings as they were found; the second is what was wrong with them.
 pub(super) type Read = (Option<Machine>, Option<String>);
+
+/// What the boot would have found, had the system disk answered.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Late {
+    pub(super) machine: Machine,
+    /// What is to be said of it, in words.
+    pub(super) problems: Vec<String>,
+}
 
 /// A seed, and the settings in use.
 #[derive(Debug, Serialize, Deserialize)]
@@ -70,8 +81,24 @@ pub(super) fn run<T: DeserializeOwned>(
     limit: Duration,
 ) -> Result<T> {
     let input = serde_json::to_vec(input).context("what it has to know")?;
-    let said = boot.entries.run(&["phase", phase], &input, limit)?;
-    let outcome: Result<T, String> = serde_json::from_slice(&said).context("its outcome")?;
+    outcome(&boot.entries.run(&["phase", phase], &input, limit)?)
+}
+
+/// Has a child begin something; PID 1 does not wait for it.
+///
+/// # Errors
+/// It cannot be started.
+pub(super) fn begin(boot: &mut Boot, phase: &str, input: &impl Serialize) -> Result<Begun> {
+    let input = serde_json::to_vec(input).context("what it has to know")?;
+    Ok(boot.entries.begin(&["phase", phase], &input)?)
+}
+
+/// What a child says in the end.
+///
+/// # Errors
+/// It has failed, or has said nothing.
+pub(super) fn outcome<T: DeserializeOwned>(said: &[u8]) -> Result<T> {
+    let outcome: Result<T, String> = serde_json::from_slice(said).context("its outcome")?;
     outcome.map_err(|why| anyhow!(why))
 }
 
@@ -92,6 +119,7 @@ pub(crate) fn print_phase(name: &str) -> Result<()> {
         }
         CONFIG => nothing(mount_config()),
         MACHINE => value(Machine::load(Path::new(MACHINE_FILE), Path::new(time::ZONES))),
+        LATE => read_late().and_then(value),
         SEED => input().and_then(|found| value(apply_seed(found))),
         JOURNAL => nothing(journald::prepare()),
         KEEP_SETTINGS => nothing(input().and_then(|machine: Machine| {
@@ -129,7 +157,10 @@ fn load_drivers() {
 }
 
 fn mount_config() -> Result<()> {
-    disks::mount_config(&mut Modules::open())?;
+    // Whoever was given up while he mounted it may have done so all the same.
+    if !mounts::is_mounted(disks::CONFIG) {
+        disks::mount_config(&mut Modules::open())?;
+    }
     let (uid, gid) = service::user("gateway")?;
     if !Path::new(service::GATEWAY_STATE).exists() {
         std::fs::DirBuilder::new()
@@ -139,6 +170,24 @@ fn mount_config() -> Result<()> {
     }
     chown(service::GATEWAY_STATE, Some(uid), Some(gid)).context(service::GATEWAY_STATE)?;
     reserve::hold(Path::new(disks::CONFIG)).context(NO_RESERVE)
+}
+
+fn read_late() -> Result<Late> {
+    let mounted = mount_config();
+    if !mounts::is_mounted(disks::CONFIG) {
+        mounted?;
+        bail!("{} is not mounted", disks::CONFIG);
+    }
+    let mut late = late_in(Path::new(MACHINE_FILE), Path::new(time::ZONES));
+    late.problems.extend(mounted.err().map(|error| format!("config partition: {error:#}")));
+    Ok(late)
+}
+
+/// The settings as they are found; the defaults where there are none, as at the first boot.
+pub(super) fn late_in(path: &Path, zones: &Path) -> Late {
+    let (machine, problem) = Machine::load(path, zones);
+    let problems = problem.map(|problem| format!("machine settings: {problem}"));
+    Late { machine: machine.unwrap_or_default(), problems: problems.into_iter().collect() }
 }
 
 fn apply_seed(found: Found) -> Seeded {

@@ -122,3 +122,86 @@ fn a_seed_that_is_not_found_in_time_is_a_problem_and_no_end() {
     assert_eq!(boot.state.problems, ["seed: looking for one: was given up after 60 s"]);
     assert_eq!(asked.borrow()[0].0, ["find-seed"]);
 }
+
+/// Goal: an operator's settings survive a disk that stood still while the machine booted. Method: children that
+/// are given up, and what is asked of them afterwards.
+#[test]
+fn settings_that_were_not_read_in_time_are_not_written_over() {
+    let no_time = || Err(ChildError::TooLong(FILES_LIMIT));
+    let phases = ["config partition", "machine settings"];
+    let phases = || PHASES.iter().filter(|phase| phases.contains(&phase.name));
+    let mounted = || Ok(br#"{"Ok":null}"#.to_vec());
+    for (answers, asked_for, failed) in [
+        (vec![mounted(), no_time()], 2, "machine settings"),
+        // It is not waited for the same disk once more.
+        (vec![no_time()], 1, "config partition"),
+    ] {
+        let (mut boot, asked) = boot(answers);
+        phases().for_each(|phase| run(std::slice::from_ref(phase), &mut boot));
+        assert_eq!(asked.borrow().len(), asked_for);
+        assert_eq!(boot.failed, [failed]);
+        assert_eq!(boot.machine, Machine::default(), "for want of others");
+        assert!(boot.unread.problem().unwrap().contains("was given up after 300 s"));
+        let why = keep_settings(&mut boot, &Machine::default()).unwrap_err().to_string();
+        assert!(why.contains("nothing is to be written over them"), "{why}");
+        assert_eq!(asked.borrow().len(), asked_for, "nobody is sent to write");
+    }
+}
+
+#[test]
+fn a_partition_that_says_it_cannot_be_mounted_is_as_one_without_settings() {
+    let answers: Vec<Result<Vec<u8>, ChildError>> =
+        [r#"{"Err":"foreign"}"#, r#"{"Ok":[null,null]}"#, r#"{"Ok":null}"#]
+            .map(|said| Ok(said.as_bytes().to_vec()))
+            .into();
+    let (mut boot, _) = boot(answers);
+    run(&[in_child("config", CONFIG_LIMIT, mount_config)], &mut boot);
+    run(&[in_child("settings", FILES_LIMIT, load_machine)], &mut boot);
+    assert_eq!(boot.state.problems, ["config: foreign"]);
+    keep_settings(&mut boot, &Machine::default()).unwrap();
+}
+
+#[test]
+fn settings_that_are_read_late_are_used_and_what_was_said_is_said_no_more() {
+    let settings = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
+    let problem = "machine settings: damaged, so those before them are used".to_owned();
+    let late = in_child::Late { machine: settings.clone(), problems: vec![problem.clone()] };
+    let late = || Ok(serde_json::to_vec(&Ok::<_, String>(&late)).unwrap());
+    let (mut boot, asked) = boot(vec![
+        Err(ChildError::TooLong(FILES_LIMIT)),
+        Ok(Vec::new()),
+        late(),
+        late(),
+        Ok(br#"{"Ok":null}"#.to_vec()),
+    ]);
+    boot.state.problems.push("seed: VLAN".to_owned());
+    run(&[in_child(MACHINE_SETTINGS, FILES_LIMIT, load_machine)], &mut boot);
+    // One that says nothing, and one that breaks off.
+    for code in [Some(0), None] {
+        let begun = begin_reading(&mut boot).unwrap();
+        assert!(take_in(&mut boot, begun, code).is_err());
+        assert!(boot.unread.any() && boot.failed == [MACHINE_SETTINGS]);
+    }
+    let begun = begin_reading(&mut boot).unwrap();
+    assert_eq!(take_in(&mut boot, begun, Some(0)).unwrap(), settings);
+    assert_eq!(asked.borrow()[1].0, ["phase", "late-settings"]);
+    assert_eq!(boot.state.problems, ["seed: VLAN".to_owned(), problem]);
+    assert!(boot.failed.is_empty() && !boot.unread.any());
+    keep_settings(&mut boot, &settings).unwrap();
+}
+
+#[test]
+fn where_there_are_no_settings_those_of_a_first_boot_are_found_late() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("UTC"), b"TZif2").unwrap();
+    let path = folder.path().join("machine.toml");
+    let find = || in_child::late_in(&path, folder.path());
+    assert_eq!((find().machine, find().problems.len()), (Machine::default(), 0));
+    let settings = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
+    settings.store(&path).unwrap();
+    assert_eq!((find().machine, find().problems.len()), (settings.clone(), 0));
+    fs::write(&path, "damaged").unwrap();
+    let late = find();
+    assert_eq!(late.machine, settings);
+    assert!(late.problems[0].starts_with("machine settings: damaged"), "{:?}", late.problems);
+}

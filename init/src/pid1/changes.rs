@@ -87,6 +87,7 @@ impl Running {
 
     /// Uses other settings; with `confirm_seconds` they are on trial for so long.
     fn change(&mut self, settings: Machine, confirm_seconds: u16) -> Result<(), String> {
+        self.boot.unread.allows_change()?;
         let before = self.boot.machine.clone();
         let settings = Machine { password_hash: before.password_hash.clone(), ..settings };
         settings.check(Path::new(time::ZONES)).map_err(|error| error.to_string())?;
@@ -122,7 +123,7 @@ impl Running {
     }
 
     /// Makes the running machine what the settings say. All of it is tried, whatever fails.
-    fn apply(&mut self, settings: Machine) -> Result<(), String> {
+    pub(super) fn apply(&mut self, settings: Machine) -> Result<(), String> {
         let before = std::mem::replace(&mut self.boot.machine, settings);
         self.trial.changed();
         let mut failed = Vec::new();
@@ -204,6 +205,8 @@ impl Running {
         if !password::is_hash(hash.expose()) {
             return Err("this is no hash of a password".to_owned());
         }
+        // A first one would be another's: the operator's is on the disk.
+        self.boot.unread.allows_change()?;
         // Settings on trial must not be kept by it.
         self.trial.none_waits()?;
         self.boot.machine.password_hash = Some(hash);
