@@ -29,7 +29,7 @@ pub(super) const DRIVERS: &str = "drivers";
 pub(super) const CONFIG: &str = "config-partition";
 /// Reads the machine's settings: [`Read`].
 pub(super) const MACHINE: &str = "machine-settings";
-/// Reads them when the system disk answers after all: [`Late`].
+/// Reads them when the system disk answers after all, and applies a seed if it is told one: [`Late`].
 pub(super) const LATE: &str = "late-settings";
 /// Applies a seed: [`Found`], [`Seeded`].
 pub(super) const SEED: &str = "seed";
@@ -119,7 +119,7 @@ pub(crate) fn print_phase(name: &str) -> Result<()> {
         }
         CONFIG => nothing(mount_config()),
         MACHINE => value(Machine::load(Path::new(MACHINE_FILE), Path::new(time::ZONES))),
-        LATE => read_late().and_then(value),
+        LATE => input().and_then(read_late).and_then(value),
         SEED => input().and_then(|found| value(apply_seed(found))),
         JOURNAL => nothing(journald::prepare()),
         KEEP_SETTINGS => nothing(input().and_then(|machine: Machine| {
@@ -172,36 +172,55 @@ fn mount_config() -> Result<()> {
     reserve::hold(Path::new(disks::CONFIG)).context(NO_RESERVE)
 }
 
-fn read_late() -> Result<Late> {
+fn read_late(told: Option<seed::Told>) -> Result<Late> {
     let mounted = mount_config();
     if !mounts::is_mounted(disks::CONFIG) {
         mounted?;
         bail!("{} is not mounted", disks::CONFIG);
     }
-    let mut late = late_in(Path::new(MACHINE_FILE), Path::new(time::ZONES));
+    let mut late = late_in(Path::new(MACHINE_FILE), Path::new(time::ZONES), told, apply_seed);
     late.problems.extend(mounted.err().map(|error| format!("config partition: {error:#}")));
     Ok(late)
 }
 
-/// The settings as they are found; the defaults where there are none, as at the first boot.
-pub(super) fn late_in(path: &Path, zones: &Path) -> Late {
+/// The settings as they are found, the defaults where there are none, as at the first boot; after `apply` has
+/// applied a seed to them.
+pub(super) fn late_in(
+    path: &Path,
+    zones: &Path,
+    told: Option<seed::Told>,
+    apply: impl FnOnce(Found) -> Seeded,
+) -> Late {
     let (machine, problem) = Machine::load(path, zones);
-    let problems = problem.map(|problem| format!("machine settings: {problem}"));
-    Late { machine: machine.unwrap_or_default(), problems: problems.into_iter().collect() }
+    let problem = problem.map(|problem| format!("machine settings: {problem}"));
+    let mut late =
+        Late { machine: machine.unwrap_or_default(), problems: problem.into_iter().collect() };
+    if let Some(told) = told {
+        let seeded = apply(Found { told, machine: late.machine.clone() });
+        late.machine = seeded.machine.unwrap_or(late.machine);
+        late.problems.extend(seeded.problem.map(|problem| format!("seed: {problem}")));
+    }
+    late
 }
 
 fn apply_seed(found: Found) -> Seeded {
+    match service::user("gateway") {
+        Ok(gateway) => seed_in(found, Path::new(disks::CONFIG), Path::new(time::ZONES), gateway),
+        Err(error) => Seeded { machine: None, problem: Some(format!("{error:#}")) },
+    }
+}
+
+pub(super) fn seed_in(found: Found, config: &Path, zones: &Path, gateway: (u32, u32)) -> Seeded {
     let Found { told, machine } = found;
+    let file = config.join(Path::new(MACHINE_FILE).file_name().expect("it names a file"));
     let mut seeded = Seeded::default();
-    let done = service::user("gateway").and_then(|gateway| {
-        // Noted as applied only after everything in it is: a power cut in between repeats it.
-        seed::apply(&told, Path::new(disks::CONFIG), Path::new(time::ZONES), gateway, |of_seed| {
-            let of_seed = of_seed.keeping_password_of(&machine);
-            let kept = of_seed.store(Path::new(MACHINE_FILE)).context(MACHINE_FILE);
-            // They are used all the same.
-            seeded.machine = Some(of_seed);
-            kept
-        })
+    // Noted as applied only after everything in it is: a power cut in between repeats it.
+    let done = seed::apply(&told, config, zones, gateway, |of_seed| {
+        let of_seed = of_seed.keeping_password_of(&machine);
+        let kept = of_seed.store(&file).with_context(|| file.display().to_string());
+        // They are used all the same.
+        seeded.machine = Some(of_seed);
+        kept
     });
     seeded.problem = done.err().map(|error| format!("{error:#}"));
     seeded

@@ -56,6 +56,7 @@ const KEEP_LIMIT: Duration = Duration::from_secs(25);
 /// Phases without which the settings on the disk are not known.
 const CONFIG_PARTITION: &str = "config partition";
 const MACHINE_SETTINGS: &str = "machine settings";
+const SEED: &str = "seed";
 
 /// What the phases work on and leave behind.
 #[derive(Debug)]
@@ -71,6 +72,8 @@ pub(crate) struct Boot {
     pub(crate) notes: Vec<String>,
     /// Settings on the disk that are not those in use, because nobody could read them.
     pub(crate) unread: Unread,
+    /// What was told from outside, and is to be applied to them once they are read.
+    held_seed: Option<seed::Told>,
     /// Has work done in children.
     entries: Box<dyn Entries>,
 }
@@ -85,6 +88,7 @@ impl Default for Boot {
             failed: Vec::new(),
             notes: Vec::new(),
             unread: Unread::default(),
+            held_seed: None,
             entries: Box::new(OwnEntries),
         }
     }
@@ -141,7 +145,7 @@ pub(crate) const PHASES: &[Phase] = &[
     }),
     in_child(CONFIG_PARTITION, CONFIG_LIMIT, mount_config),
     in_child(MACHINE_SETTINGS, FILES_LIMIT, load_machine),
-    in_child("seed", SEED_LIMIT, apply_seed),
+    in_child(SEED, SEED_LIMIT, apply_seed),
     here("host name", |boot| set_hostname(boot, &boot.machine.hostname.clone())),
     here("time zone", set_zone),
     here("network settings", plan_network),
@@ -255,12 +259,17 @@ fn apply_seed(boot: &mut Boot, limit: Duration) -> Result<()> {
         boot.notes.push(format!("seed: {}", told.from.join(", ")));
     }
     if boot.unread.any() {
-        // Without them, it would be applied to others, and their password would be lost.
-        boot.say("seed: not applied, for want of the settings on the system disk".to_owned());
+        // Applied to others, it would take their password's place.
+        boot.held_seed = Some(told);
         return Ok(());
     }
     let found = in_child::Found { told, machine: boot.machine.clone() };
-    let seeded: in_child::Seeded = in_child::run(boot, in_child::SEED, &found, FILES_LIMIT)?;
+    let seeded: Result<in_child::Seeded> = in_child::run(boot, in_child::SEED, &found, FILES_LIMIT);
+    let seeded = seeded.inspect_err(|error| {
+        // What it has done, and does yet, is not known.
+        boot.miss(SEED, error);
+        boot.held_seed = Some(found.told);
+    })?;
     if let Some(machine) = seeded.machine {
         boot.machine = machine;
     }

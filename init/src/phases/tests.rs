@@ -195,7 +195,7 @@ fn where_there_are_no_settings_those_of_a_first_boot_are_found_late() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("UTC"), b"TZif2").unwrap();
     let path = folder.path().join("machine.toml");
-    let find = || in_child::late_in(&path, folder.path());
+    let find = || in_child::late_in(&path, folder.path(), None, |_| unreachable!());
     assert_eq!((find().machine, find().problems.len()), (Machine::default(), 0));
     let settings = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
     settings.store(&path).unwrap();
@@ -204,4 +204,72 @@ fn where_there_are_no_settings_those_of_a_first_boot_are_found_late() {
     let late = find();
     assert_eq!(late.machine, settings);
     assert!(late.problems[0].starts_with("machine settings: damaged"), "{:?}", late.problems);
+}
+
+fn told(hostname: &str) -> seed::Told {
+    let text = format!("[machine]\nhostname = \"{hostname}\"\n");
+    seed::Told { text, digest: hostname.to_owned(), ..seed::Told::default() }
+}
+
+/// Goal: the seed of a boot that could not read the settings is neither lost nor applied to others. Method: a
+/// disk that stands still before the seed is applied, and while it is.
+#[test]
+fn a_seed_waits_until_the_settings_are_known() {
+    let no_time = || Err(ChildError::TooLong(FILES_LIMIT));
+    let found = || Ok(serde_json::to_vec(&told("seeded")).unwrap());
+    let phases = [MACHINE_SETTINGS, SEED].map(|name| {
+        let position = PHASES.iter().position(|phase| phase.name == name).unwrap();
+        &PHASES[position]
+    });
+    let before = Machine { hostname: "before".to_owned(), ..Machine::default() };
+    let read = serde_json::to_vec(&Ok::<_, String>((Some(&before), None::<String>))).unwrap();
+    for (answers, entries, in_use, failed) in [
+        (vec![no_time(), found()], 2, Machine::default(), MACHINE_SETTINGS),
+        (vec![Ok(read), found(), no_time()], 3, before.clone(), SEED),
+    ] {
+        let (mut boot, asked) = boot(answers);
+        phases.iter().for_each(|phase| run(std::slice::from_ref(phase), &mut boot));
+        assert_eq!(asked.borrow().len(), entries, "nobody applies it to other settings");
+        assert_eq!((&boot.machine, boot.failed.as_slice()), (&in_use, [failed].as_slice()));
+        assert!(keep_settings(&mut boot, &in_use).is_err(), "after {failed}");
+        let seeded = Machine { hostname: "seeded".to_owned(), ..Machine::default() };
+        let late = in_child::Late { machine: seeded.clone(), problems: Vec::new() };
+        let late = serde_json::to_vec(&Ok::<_, String>(late)).unwrap();
+        let (entries, asked) = Recorder::new(vec![Ok(Vec::new()), Ok(late)]);
+        boot.entries = entries;
+        // The first one breaks off.
+        let begun = begin_reading(&mut boot).unwrap();
+        assert!(take_in(&mut boot, begun, None).is_err());
+        let begun = begin_reading(&mut boot).unwrap();
+        assert_eq!(take_in(&mut boot, begun, Some(0)).unwrap(), seeded);
+        for (_, input, _) in asked.borrow().iter() {
+            assert_eq!(serde_json::from_str::<seed::Told>(input).unwrap(), told("seeded"));
+        }
+        assert!(boot.failed.is_empty() && boot.state.problems.is_empty(), "{:?}", boot.failed);
+    }
+}
+
+#[test]
+fn a_seed_that_comes_late_replaces_nothing_that_is_newer_and_no_password() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("UTC"), b"TZif2").unwrap();
+    let path = folder.path().join("machine.toml");
+    let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+    let find = |seed: Option<seed::Told>| {
+        let apply = |found| in_child::seed_in(found, folder.path(), folder.path(), me);
+        let late = in_child::late_in(&path, folder.path(), seed, apply);
+        assert!(late.problems.is_empty(), "{:?}", late.problems);
+        late.machine
+    };
+    let password_hash = Some(gateway_api::Secret::new(format!("$6$saltstring${}", "x".repeat(86))));
+    let named = |hostname: &str| Machine {
+        hostname: hostname.to_owned(),
+        password_hash: password_hash.clone(),
+        ..Machine::default()
+    };
+    named("before").store(&path).unwrap();
+    assert_eq!(find(Some(told("seeded"))), named("seeded"), "with the password on the disk");
+    assert_eq!(find(None), named("seeded"), "it is on the disk");
+    named("newer").store(&path).unwrap();
+    assert_eq!(find(Some(told("seeded"))), named("newer"), "the same seed again");
 }
