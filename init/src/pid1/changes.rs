@@ -92,7 +92,11 @@ impl Running {
         let settings = Machine { password_hash: before.password_hash.clone(), ..settings };
         settings.check(Path::new(time::ZONES)).map_err(|error| error.to_string())?;
         if confirm_seconds == 0 {
-            self.keep(&settings)?;
+            self.keep(&settings).map_err(|error| {
+                // Then those in use have to be written once more.
+                self.unkept.refused(&error, sys::since_boot());
+                format!("{error:#}")
+            })?;
             self.unkept.kept();
         } else {
             let until = sys::since_boot() + Duration::from_secs(u64::from(confirm_seconds));
@@ -166,15 +170,15 @@ impl Running {
     }
 
     /// Has settings written to the disk.
-    fn keep(&mut self, settings: &Machine) -> Result<(), String> {
+    fn keep(&mut self, settings: &Machine) -> Result<()> {
         phases::keep_settings(&mut self.boot, settings)
-            .map_err(|error| format!("the settings cannot be kept on the system disk: {error:#}"))
+            .context("the settings cannot be kept on the system disk")
     }
 
     /// Keeps the settings in use, now or as soon as that is possible.
     fn keep_those_in_use(&mut self) -> Result<(), String> {
         let settings = self.boot.machine.clone();
-        let kept = self.keep(&settings);
+        let kept = self.keep(&settings).map_err(|error| format!("{error:#}"));
         match &kept {
             Ok(()) => self.unkept.kept(),
             Err(why) => {
