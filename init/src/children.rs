@@ -95,11 +95,17 @@ pub(crate) trait Entries: std::fmt::Debug {
     /// # Errors
     /// It cannot be started.
     fn begin(&mut self, entry: &[&str], input: &[u8]) -> Result<Begun, ChildError>;
+
+    /// Whether a child with this entry was given up and has not ended: what it is at, it may do yet.
+    fn lingers(&mut self, entry: &[&str]) -> bool;
 }
 
 /// The real one.
-#[derive(Debug)]
-pub(crate) struct OwnEntries;
+#[derive(Debug, Default)]
+pub(crate) struct OwnEntries {
+    /// Children that were given up: their entries, and by what their end is known.
+    given_up: Vec<(Vec<String>, OwnedFd)>,
+}
 
 impl Entries for OwnEntries {
     fn run(
@@ -108,11 +114,20 @@ impl Entries for OwnEntries {
         input: &[u8],
         limit: Duration,
     ) -> Result<Vec<u8>, ChildError> {
-        run_with(&mut own(entry), input, limit)
+        run_with(&mut own(entry), input, limit).map_err(|failed| {
+            let entry = || entry.iter().map(|word| (*word).to_owned()).collect();
+            self.given_up.extend(failed.left.map(|end| (entry(), end)));
+            failed.error
+        })
     }
 
     fn begin(&mut self, entry: &[&str], input: &[u8]) -> Result<Begun, ChildError> {
         begin_with(&mut own(entry), input)
+    }
+
+    fn lingers(&mut self, entry: &[&str]) -> bool {
+        self.given_up.retain(|(_, end)| !has_ended(end));
+        self.given_up.iter().any(|(given_up, _)| given_up == entry)
     }
 }
 
@@ -138,14 +153,27 @@ fn begin_with(command: &mut Command, input: &[u8]) -> Result<Begun, ChildError> 
 /// # Errors
 /// It cannot be started, takes too long, or fails; then with what it printed on standard error.
 pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Vec<u8>, ChildError> {
-    run_with(command, &[], limit)
+    run_with(command, &[], limit).map_err(|failed| failed.error)
+}
+
+/// Why there is no outcome, and the child that is left, by what its end is known.
+#[derive(Debug)]
+struct Failed {
+    error: ChildError,
+    left: Option<OwnedFd>,
+}
+
+impl From<ChildError> for Failed {
+    fn from(error: ChildError) -> Self {
+        Self { error, left: None }
+    }
 }
 
 /// As [`run`], with something to read on standard input.
 ///
 /// # Errors
 /// As there.
-fn run_with(command: &mut Command, input: &[u8], limit: Duration) -> Result<Vec<u8>, ChildError> {
+fn run_with(command: &mut Command, input: &[u8], limit: Duration) -> Result<Vec<u8>, Failed> {
     let input = if input.is_empty() { Stdio::null() } else { in_memory(input)?.into() };
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(ChildError::Start)?;
@@ -153,17 +181,15 @@ fn run_with(command: &mut Command, input: &[u8], limit: Duration) -> Result<Vec<
     let (status, said, words) = match outcome {
         Ok(Some(ended)) => ended,
         Ok(None) => {
-            kill(&mut child);
-            return Err(ChildError::TooLong(limit));
+            return Err(Failed { error: ChildError::TooLong(limit), left: kill(&mut child) });
         }
         Err(error) => {
-            kill(&mut child);
-            return Err(ChildError::Wait(error));
+            return Err(Failed { error: ChildError::Wait(error), left: kill(&mut child) });
         }
     };
     if !status.success() {
         let words = String::from_utf8_lossy(&words).trim().to_owned();
-        return Err(ChildError::Failed { status, words });
+        return Err(ChildError::Failed { status, words }.into());
     }
     Ok(said)
 }
@@ -225,18 +251,29 @@ fn timeout(left: Duration) -> PollTimeout {
     PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX)
 }
 
-/// Kills the child and all that it started, and waits a moment for its end.
-fn kill(child: &mut Child) {
+/// Kills the child and all that it started, and waits a moment for its end. Where that does not come: by what
+/// it will be known.
+fn kill(child: &mut Child) -> Option<OwnedFd> {
     if let Ok(pid) = i32::try_from(child.id()) {
         // It may have ended in this moment.
         let _gone = killpg(Pid::from_raw(pid), Signal::SIGKILL);
     }
-    if let Ok(end) = pidfd(child.id()) {
+    let end = pidfd(child.id()).ok();
+    if let Some(end) = &end {
         let mut polled = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
         let _interrupted = poll(&mut polled, timeout(KILL_TIME));
     }
     // One that has ended is reaped here, one that waits for a disk by PID 1 later.
-    let _reaped_later = child.try_wait();
+    match child.try_wait() {
+        Ok(None) => end,
+        Ok(Some(_)) | Err(_) => None,
+    }
+}
+
+/// Whether a process has ended, also when it was reaped and its number is another one's.
+fn has_ended(end: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::ZERO) == Ok(1)
 }
 
 /// One end of a pipe, and what came out of it.
@@ -275,7 +312,10 @@ impl Pipe {
 #[cfg(test)]
 pub(crate) mod record {
     //! A fake that records what it was asked and answers what it was told to.
-    use std::{cell::RefCell, rc::Rc};
+    use std::{
+        cell::{Cell, RefCell},
+        rc::Rc,
+    };
 
     use super::{Begun, ChildError, Duration, Entries, in_memory};
 
@@ -287,13 +327,26 @@ pub(crate) mod record {
     pub(crate) struct Recorder {
         asked: Asked,
         answers: Vec<Result<Vec<u8>, ChildError>>,
+        /// Entries that took too long, and whether they have ended.
+        given_up: Vec<Vec<String>>,
+        ended: Rc<Cell<bool>>,
     }
 
     impl Recorder {
         /// Answers these, one after the other.
         pub(crate) fn new(answers: Vec<Result<Vec<u8>, ChildError>>) -> (Box<Self>, Asked) {
-            let asked = Asked::default();
-            (Box::new(Self { asked: asked.clone(), answers }), asked)
+            let (recorder, asked, ended) = Self::with_lingering(answers);
+            ended.set(true);
+            (recorder, asked)
+        }
+
+        /// As [`Self::new`]; what takes too long has not ended until the test says so.
+        pub(crate) fn with_lingering(
+            answers: Vec<Result<Vec<u8>, ChildError>>,
+        ) -> (Box<Self>, Asked, Rc<Cell<bool>>) {
+            let (asked, ended) = (Asked::default(), Rc::<Cell<bool>>::default());
+            let (given_up, recorded) = (Vec::new(), (asked.clone(), ended.clone()));
+            (Box::new(Self { asked, answers, given_up, ended }), recorded.0, recorded.1)
         }
     }
 
@@ -304,10 +357,18 @@ pub(crate) mod record {
             input: &[u8],
             limit: Duration,
         ) -> Result<Vec<u8>, ChildError> {
-            let entry = entry.iter().map(|word| (*word).to_owned()).collect();
+            let entry: Vec<String> = entry.iter().map(|word| (*word).to_owned()).collect();
             let input = String::from_utf8_lossy(input).into_owned();
-            self.asked.borrow_mut().push((entry, input, limit));
-            self.answers.remove(0)
+            self.asked.borrow_mut().push((entry.clone(), input, limit));
+            let answer = self.answers.remove(0);
+            if matches!(answer, Err(ChildError::TooLong(_))) {
+                self.given_up.push(entry);
+            }
+            answer
+        }
+
+        fn lingers(&mut self, entry: &[&str]) -> bool {
+            !self.ended.get() && self.given_up.iter().any(|given_up| given_up == entry)
         }
 
         /// It has said what the answer is, and has a number above the kernel's limit of pids.
@@ -378,6 +439,19 @@ mod tests {
             let mut polled = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
             assert_eq!(poll(&mut polled, timeout(LONG)), Ok(1), "process {pid} lives on");
         }
+    }
+
+    /// Goal: what not even a signal ends is known until it ends. Method: a process that nobody has killed yet.
+    #[test]
+    fn a_child_that_was_given_up_lingers_until_it_ends() {
+        let mut left = sh("exec sleep 1000").process_group(0).spawn().unwrap();
+        let entry = vec!["phase".to_owned(), "keep-settings".to_owned()];
+        let mut entries = OwnEntries { given_up: vec![(entry, pidfd(left.id()).unwrap())] };
+        assert!(entries.lingers(&["phase", "keep-settings"]));
+        assert!(!entries.lingers(&["phase", "seed"]), "another one");
+        assert!(kill(&mut left).is_none(), "it has ended");
+        assert!(!entries.lingers(&["phase", "keep-settings"]));
+        assert!(entries.given_up.is_empty());
     }
 
     #[test]

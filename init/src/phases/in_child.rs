@@ -42,6 +42,9 @@ pub(super) const READ_NOTE: &str = "read-update-note";
 /// Keeps it.
 pub(super) const KEEP_NOTE: &str = "keep-update-note";
 
+/// These change the machine's settings on the disk, by one temporary file, or where they are: one at a time.
+const SETTINGS: [&str; 5] = [CONFIG, MACHINE, LATE, SEED, KEEP_SETTINGS];
+
 /// Without it, a change of the settings may fail later.
 const NO_RESERVE: &str = "the system disk is full: its partition for settings has no room to spare";
 
@@ -70,16 +73,27 @@ pub(super) struct Seeded {
     pub(super) problem: Option<String>,
 }
 
+/// Waits for nobody: while an earlier child that does the same lingers, none begins. It would come after this
+/// one, with what is older.
+fn takes_its_turn(boot: &mut Boot, phase: &str) -> Result<()> {
+    let same: &[&str] = if SETTINGS.contains(&phase) { &SETTINGS } else { &[phase] };
+    if same.iter().any(|earlier| boot.entries.lingers(&["phase", earlier])) {
+        bail!("an earlier attempt has not ended yet");
+    }
+    Ok(())
+}
+
 /// Has a child do something.
 ///
 /// # Errors
-/// What the child says, or that it took longer than `limit`.
+/// What the child says, or that it took longer than `limit`; that an earlier one lingers.
 pub(super) fn run<T: DeserializeOwned>(
     boot: &mut Boot,
     phase: &str,
     input: &impl Serialize,
     limit: Duration,
 ) -> Result<T> {
+    takes_its_turn(boot, phase)?;
     let input = serde_json::to_vec(input).context("what it has to know")?;
     outcome(&boot.entries.run(&["phase", phase], &input, limit)?)
 }
@@ -87,8 +101,9 @@ pub(super) fn run<T: DeserializeOwned>(
 /// Has a child begin something; PID 1 does not wait for it.
 ///
 /// # Errors
-/// It cannot be started.
+/// It cannot be started, or an earlier one lingers.
 pub(super) fn begin(boot: &mut Boot, phase: &str, input: &impl Serialize) -> Result<Begun> {
+    takes_its_turn(boot, phase)?;
     let input = serde_json::to_vec(input).context("what it has to know")?;
     Ok(boot.entries.begin(&["phase", phase], &input)?)
 }

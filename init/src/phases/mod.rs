@@ -89,7 +89,7 @@ impl Default for Boot {
             notes: Vec::new(),
             unread: Unread::default(),
             held_seed: None,
-            entries: Box::new(OwnEntries),
+            entries: Box::new(OwnEntries::default()),
         }
     }
 }

@@ -273,3 +273,24 @@ fn a_seed_that_comes_late_replaces_nothing_that_is_newer_and_no_password() {
     named("newer").store(&path).unwrap();
     assert_eq!(find(Some(told("seeded"))), named("newer"), "the same seed again");
 }
+
+/// Goal: no older write of the settings comes after a newer one. Method: writers that are given up and live on.
+#[test]
+fn no_settings_are_written_while_an_earlier_writer_has_not_ended() {
+    let done = || Ok(br#"{"Ok":null}"#.to_vec());
+    let settings = Machine::default();
+    let answers = vec![Err(ChildError::TooLong(KEEP_LIMIT)), done(), done()];
+    let (entries, asked, ended) = Recorder::with_lingering(answers);
+    let mut boot = Boot::with(entries);
+    assert!(keep_settings(&mut boot, &settings).is_err());
+    for _ in 0..3 {
+        let why = keep_settings(&mut boot, &settings).unwrap_err();
+        assert_eq!(why.to_string(), "an earlier attempt has not ended yet");
+        assert!(!children::may_be_done(&why), "it has not begun");
+    }
+    assert!(begin_reading(&mut boot).is_err(), "reading may write, too");
+    assert_eq!(asked.borrow().len(), 1, "none has begun");
+    assert_eq!(read_note(&mut boot).unwrap(), None, "another file");
+    ended.set(true);
+    keep_settings(&mut boot, &settings).unwrap();
+}
