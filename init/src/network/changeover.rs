@@ -5,9 +5,10 @@
 //!
 //! An address that has to go at once goes at once: that of a lease that has ended or was refused, and any
 //! where IPv4 is switched off. One that nobody wants any more does not wait for ever: where another adapter
-//! is to have it, it goes; where DHCP is wanted and the change is confirmed, it goes when no server answers, or
-//! when what a server gave is of no use and another adapter has a gateway. Staying, it would win over the one
-//! that is wanted. But while a server may still answer it stays: what it gives is often the same address.
+//! is to have it, it goes as soon as nobody on that one's LAN has it; where DHCP is wanted and the change is
+//! confirmed, it goes when no server answers, or when what a server gave is of no use and another adapter has a
+//! gateway. Staying, it would win over the one that is wanted. But while a server may still answer it stays:
+//! what it gives is often the same address.
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
@@ -73,7 +74,11 @@ impl Change<'_> {
                 Some((adapter, other, net))
             })
             .collect();
-        if others.iter().any(|(_, _, net)| net.addr() == old) {
+        // Where another machine on its LAN has it, it would be nowhere.
+        let can_have = |other: &Link, net: &IpNet| {
+            net.addr() == old && (plan::is_in_use(other, net) || self.is_free(other, net))
+        };
+        if others.iter().any(|(_, other, net)| can_have(other, net)) {
             return true;
         }
         let leads_out = |(adapter, other, net): &(Adapter, &Link, IpNet)| {
@@ -304,6 +309,32 @@ mod tests {
         assert_eq!(in_force, wanted);
     }
 
+    /// eth0 had an address that eth1 is to have, where another machine of that LAN has it.
+    #[test]
+    fn an_address_does_not_move_to_a_lan_where_another_machine_has_it() {
+        let (before, wanted) = (eth0_before(), eth1(r#""10.7.0.5/24""#));
+        let ip: Ipv4Addr = "10.7.0.5".parse().unwrap();
+        let (leases, dhcp) = (Leases::new(), silent());
+        let asking = BTreeMap::new();
+        let mut links = [link("eth0", &["10.7.0.5/24"]), link("eth1", &[])];
+        let free_on = |name: &str| BTreeSet::from([(name.to_owned(), ip)]);
+        let there = |links: &[Link], free: &Free, dhcp, on_trial| {
+            let (wanted, before, leases) = (&wanted, &before, &leases);
+            Change { wanted, before, on_trial, links, leases, free, dhcp }
+                .in_force()
+                .adapter("eth0")
+        };
+        let old = before.adapter("eth0");
+        for on_trial in [true, false] {
+            let moved = |free: &Free| there(&links, free, &asking, on_trial) != old;
+            assert!(!moved(&free_on("eth0")), "it is asked for on eth1, or another machine has it");
+            assert!(moved(&free_on("eth1")), "nobody has it there");
+        }
+        assert_ne!(there(&links, &free_on("eth0"), &dhcp, false), old, "what nobody wants goes");
+        links[1] = link("eth1", &["10.7.0.5/24"]);
+        assert_ne!(there(&links, &free_on("eth0"), &asking, true), old, "it is there already");
+    }
+
     #[test]
     fn addresses_that_two_adapters_exchange_go_from_both() {
         let with = |one: &str, two: &str| {
@@ -312,17 +343,18 @@ mod tests {
         };
         let (before, wanted) = (with("10.7.0.5", "10.7.0.6"), with("10.7.0.6", "10.7.0.5"));
         let links = [link("eth0", &["10.7.0.5/24"]), link("eth1", &["10.7.0.6/24"])];
-        let (leases, free, dhcp) = (Leases::new(), free(&[]), BTreeMap::new());
-        let change = Change {
-            wanted: &wanted,
-            before: &before,
-            on_trial: true,
-            links: &links,
-            leases: &leases,
-            free: &free,
-            dhcp: &dhcp,
+        let (leases, dhcp) = (Leases::new(), BTreeMap::new());
+        let change = |free: &Free| {
+            let (wanted, before, leases, dhcp) = (&wanted, &before, &leases, &dhcp);
+            Change { wanted, before, on_trial: true, links: &links, leases, free, dhcp }.in_force()
         };
-        assert_eq!(change.in_force(), wanted);
+        // This machine's own answer is none: each is free on the other adapter's LAN.
+        let both = [("eth0", "10.7.0.6"), ("eth1", "10.7.0.5")];
+        let both = both.map(|(name, ip)| (name.to_owned(), ip.parse().unwrap()));
+        assert_eq!(change(&BTreeSet::from(both)), wanted);
+        let named =
+            |network: &Network| [network.adapter("eth0").ipv4, network.adapter("eth1").ipv4];
+        assert_eq!(named(&change(&free(&[]))), named(&before), "until they are asked for");
     }
 
     #[test]
