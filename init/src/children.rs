@@ -46,6 +46,41 @@ pub(crate) enum ChildError {
     Wait(io::Error),
 }
 
+/// Whether a child that failed may have done what it was to do all the same, or does it yet: it has not said
+/// that it did not.
+pub(crate) fn may_be_done(error: &anyhow::Error) -> bool {
+    match error.downcast_ref() {
+        Some(ChildError::TooLong(_) | ChildError::Failed { .. } | ChildError::Wait(_)) => true,
+        Some(ChildError::Start(_)) | None => false,
+    }
+}
+
+/// A child that was begun and is not waited for.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pid: i32,
+    /// What it prints: in memory, which takes everything though nobody reads it meanwhile.
+    said: File,
+}
+
+impl Begun {
+    /// Its number; PID 1 hears of its end as of every child's.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// What it has printed until its end.
+    ///
+    /// # Errors
+    /// It cannot be read again.
+    pub(crate) fn said(mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.said.rewind()?;
+        self.said.take(BYTES_MAX as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
 /// The port by which the phases have work done in children; tests record it.
 pub(crate) trait Entries: std::fmt::Debug {
     /// Runs an entry of this program with `input` as its standard input and returns what it prints.
@@ -54,11 +89,23 @@ pub(crate) trait Entries: std::fmt::Debug {
     /// It fails, or takes longer than `limit` and is given up.
     fn run(&mut self, entry: &[&str], input: &[u8], limit: Duration)
     -> Result<Vec<u8>, ChildError>;
+
+    /// Begins an entry of this program with `input` as its standard input, in a process group of its own.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    fn begin(&mut self, entry: &[&str], input: &[u8]) -> Result<Begun, ChildError>;
+
+    /// Whether a child with this entry was given up and has not ended: what it is at, it may do yet.
+    fn lingers(&mut self, entry: &[&str]) -> bool;
 }
 
 /// The real one.
-#[derive(Debug)]
-pub(crate) struct OwnEntries;
+#[derive(Debug, Default)]
+pub(crate) struct OwnEntries {
+    /// Children that were given up: their entries, and by what their end is known.
+    given_up: Vec<(Vec<String>, OwnedFd)>,
+}
 
 impl Entries for OwnEntries {
     fn run(
@@ -67,11 +114,37 @@ impl Entries for OwnEntries {
         input: &[u8],
         limit: Duration,
     ) -> Result<Vec<u8>, ChildError> {
-        let mut command = Command::new(service::INIT);
-        command.args(entry).env_clear().env("PATH", "/usr/sbin:/usr/bin");
-        service::unblock_signals(&mut command);
-        run_with(&mut command, input, limit)
+        run_with(&mut own(entry), input, limit).map_err(|failed| {
+            let entry = || entry.iter().map(|word| (*word).to_owned()).collect();
+            self.given_up.extend(failed.left.map(|end| (entry(), end)));
+            failed.error
+        })
     }
+
+    fn begin(&mut self, entry: &[&str], input: &[u8]) -> Result<Begun, ChildError> {
+        begin_with(&mut own(entry), input)
+    }
+
+    fn lingers(&mut self, entry: &[&str]) -> bool {
+        self.given_up.retain(|(_, end)| !has_ended(end));
+        self.given_up.iter().any(|(given_up, _)| given_up == entry)
+    }
+}
+
+/// An entry of this program, as a command.
+fn own(entry: &[&str]) -> Command {
+    let mut command = Command::new(service::INIT);
+    command.args(entry).env_clear().env("PATH", "/usr/sbin:/usr/bin");
+    service::unblock_signals(&mut command);
+    command
+}
+
+fn begin_with(command: &mut Command, input: &[u8]) -> Result<Begun, ChildError> {
+    let said = in_memory(&[])?;
+    let out = said.try_clone().map_err(ChildError::Start)?;
+    command.stdin(in_memory(input)?).stdout(out).stderr(Stdio::null()).process_group(0);
+    let child = command.spawn().map_err(ChildError::Start)?;
+    Ok(Begun { pid: child.id().cast_signed(), said })
 }
 
 /// Runs a program to its end and returns what it prints. It and all that it started are killed after
@@ -80,45 +153,56 @@ impl Entries for OwnEntries {
 /// # Errors
 /// It cannot be started, takes too long, or fails; then with what it printed on standard error.
 pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Vec<u8>, ChildError> {
-    run_with(command, &[], limit)
+    run_with(command, &[], limit).map_err(|failed| failed.error)
+}
+
+/// Why there is no outcome, and the child that is left, by what its end is known.
+#[derive(Debug)]
+struct Failed {
+    error: ChildError,
+    left: Option<OwnedFd>,
+}
+
+impl From<ChildError> for Failed {
+    fn from(error: ChildError) -> Self {
+        Self { error, left: None }
+    }
 }
 
 /// As [`run`], with something to read on standard input.
 ///
 /// # Errors
 /// As there.
-fn run_with(command: &mut Command, input: &[u8], limit: Duration) -> Result<Vec<u8>, ChildError> {
-    let input = if input.is_empty() { Stdio::null() } else { in_memory(input)? };
+fn run_with(command: &mut Command, input: &[u8], limit: Duration) -> Result<Vec<u8>, Failed> {
+    let input = if input.is_empty() { Stdio::null() } else { in_memory(input)?.into() };
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(ChildError::Start)?;
     let outcome = follow(&mut child, limit);
     let (status, said, words) = match outcome {
         Ok(Some(ended)) => ended,
         Ok(None) => {
-            kill(&mut child);
-            return Err(ChildError::TooLong(limit));
+            return Err(Failed { error: ChildError::TooLong(limit), left: kill(&mut child) });
         }
         Err(error) => {
-            kill(&mut child);
-            return Err(ChildError::Wait(error));
+            return Err(Failed { error: ChildError::Wait(error), left: kill(&mut child) });
         }
     };
     if !status.success() {
         let words = String::from_utf8_lossy(&words).trim().to_owned();
-        return Err(ChildError::Failed { status, words });
+        return Err(ChildError::Failed { status, words }.into());
     }
     Ok(said)
 }
 
 /// A file that is nowhere but in memory: unlike a pipe, it takes everything at once.
-fn in_memory(bytes: &[u8]) -> Result<Stdio, ChildError> {
+fn in_memory(bytes: &[u8]) -> Result<File, ChildError> {
     let file = memfd_create(c"input", MFdFlags::MFD_CLOEXEC).map_err(io::Error::from);
     let written = file.map(File::from).and_then(|mut file| {
         file.write_all(bytes)?;
         file.rewind()?;
         Ok(file)
     });
-    written.map(Stdio::from).map_err(ChildError::Start)
+    written.map_err(ChildError::Start)
 }
 
 type Ended = (ExitStatus, Vec<u8>, Vec<u8>);
@@ -167,18 +251,29 @@ fn timeout(left: Duration) -> PollTimeout {
     PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX)
 }
 
-/// Kills the child and all that it started, and waits a moment for its end.
-fn kill(child: &mut Child) {
+/// Kills the child and all that it started, and waits a moment for its end. Where that does not come: by what
+/// it will be known.
+fn kill(child: &mut Child) -> Option<OwnedFd> {
     if let Ok(pid) = i32::try_from(child.id()) {
         // It may have ended in this moment.
         let _gone = killpg(Pid::from_raw(pid), Signal::SIGKILL);
     }
-    if let Ok(end) = pidfd(child.id()) {
+    let end = pidfd(child.id()).ok();
+    if let Some(end) = &end {
         let mut polled = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
         let _interrupted = poll(&mut polled, timeout(KILL_TIME));
     }
     // One that has ended is reaped here, one that waits for a disk by PID 1 later.
-    let _reaped_later = child.try_wait();
+    match child.try_wait() {
+        Ok(None) => end,
+        Ok(Some(_)) | Err(_) => None,
+    }
+}
+
+/// Whether a process has ended, also when it was reaped and its number is another one's.
+fn has_ended(end: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::ZERO) == Ok(1)
 }
 
 /// One end of a pipe, and what came out of it.
@@ -217,9 +312,12 @@ impl Pipe {
 #[cfg(test)]
 pub(crate) mod record {
     //! A fake that records what it was asked and answers what it was told to.
-    use std::{cell::RefCell, rc::Rc};
+    use std::{
+        cell::{Cell, RefCell},
+        rc::Rc,
+    };
 
-    use super::{ChildError, Duration, Entries};
+    use super::{Begun, ChildError, Duration, Entries, in_memory};
 
     /// What was asked, with which input, shared with the test.
     pub(crate) type Asked = Rc<RefCell<Vec<(Vec<String>, String, Duration)>>>;
@@ -229,13 +327,26 @@ pub(crate) mod record {
     pub(crate) struct Recorder {
         asked: Asked,
         answers: Vec<Result<Vec<u8>, ChildError>>,
+        /// Entries that took too long, and whether they have ended.
+        given_up: Vec<Vec<String>>,
+        ended: Rc<Cell<bool>>,
     }
 
     impl Recorder {
         /// Answers these, one after the other.
         pub(crate) fn new(answers: Vec<Result<Vec<u8>, ChildError>>) -> (Box<Self>, Asked) {
-            let asked = Asked::default();
-            (Box::new(Self { asked: asked.clone(), answers }), asked)
+            let (recorder, asked, ended) = Self::with_lingering(answers);
+            ended.set(true);
+            (recorder, asked)
+        }
+
+        /// As [`Self::new`]; what takes too long has not ended until the test says so.
+        pub(crate) fn with_lingering(
+            answers: Vec<Result<Vec<u8>, ChildError>>,
+        ) -> (Box<Self>, Asked, Rc<Cell<bool>>) {
+            let (asked, ended) = (Asked::default(), Rc::<Cell<bool>>::default());
+            let (given_up, recorded) = (Vec::new(), (asked.clone(), ended.clone()));
+            (Box::new(Self { asked, answers, given_up, ended }), recorded.0, recorded.1)
         }
     }
 
@@ -246,10 +357,24 @@ pub(crate) mod record {
             input: &[u8],
             limit: Duration,
         ) -> Result<Vec<u8>, ChildError> {
-            let entry = entry.iter().map(|word| (*word).to_owned()).collect();
+            let entry: Vec<String> = entry.iter().map(|word| (*word).to_owned()).collect();
             let input = String::from_utf8_lossy(input).into_owned();
-            self.asked.borrow_mut().push((entry, input, limit));
-            self.answers.remove(0)
+            self.asked.borrow_mut().push((entry.clone(), input, limit));
+            let answer = self.answers.remove(0);
+            if matches!(answer, Err(ChildError::TooLong(_))) {
+                self.given_up.push(entry);
+            }
+            answer
+        }
+
+        fn lingers(&mut self, entry: &[&str]) -> bool {
+            !self.ended.get() && self.given_up.iter().any(|given_up| given_up == entry)
+        }
+
+        /// It has said what the answer is, and has a number above the kernel's limit of pids.
+        fn begin(&mut self, entry: &[&str], input: &[u8]) -> Result<Begun, ChildError> {
+            let said = self.run(entry, input, Duration::ZERO)?;
+            Ok(Begun { pid: 5_000_000, said: in_memory(&said)? })
         }
     }
 }
@@ -280,6 +405,18 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_is_not_waited_for_is_heard_in_the_end() {
+        let long = "x".repeat(300_000);
+        let begun = begin_with(&mut sh("cat; exit 3"), long.as_bytes()).unwrap();
+        // It has filled no pipe, and waits for nobody.
+        let mut end = 0;
+        // SAFETY: it waits for a child of this test, and writes to a local variable.
+        assert_eq!(unsafe { libc::waitpid(begun.pid(), &raw mut end, 0) }, begun.pid());
+        assert_eq!(libc::WEXITSTATUS(end), 3);
+        assert_eq!(begun.said().unwrap(), long.as_bytes());
+    }
+
+    #[test]
     fn a_failure_comes_with_the_programs_words() {
         let error = run(&mut sh("echo no room >&2; exit 4"), LONG).unwrap_err().to_string();
         assert!(error.contains("no room") && error.contains('4'), "{error}");
@@ -302,6 +439,19 @@ mod tests {
             let mut polled = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
             assert_eq!(poll(&mut polled, timeout(LONG)), Ok(1), "process {pid} lives on");
         }
+    }
+
+    /// Goal: what not even a signal ends is known until it ends. Method: a process that nobody has killed yet.
+    #[test]
+    fn a_child_that_was_given_up_lingers_until_it_ends() {
+        let mut left = sh("exec sleep 1000").process_group(0).spawn().unwrap();
+        let entry = vec!["phase".to_owned(), "keep-settings".to_owned()];
+        let mut entries = OwnEntries { given_up: vec![(entry, pidfd(left.id()).unwrap())] };
+        assert!(entries.lingers(&["phase", "keep-settings"]));
+        assert!(!entries.lingers(&["phase", "seed"]), "another one");
+        assert!(kill(&mut left).is_none(), "it has ended");
+        assert!(!entries.lingers(&["phase", "keep-settings"]));
+        assert!(entries.given_up.is_empty());
     }
 
     #[test]

@@ -45,6 +45,7 @@ mod time;
 mod trial;
 mod uevents;
 mod unkept;
+mod unread;
 mod update;
 mod verity;
 

@@ -1,7 +1,7 @@
 //! What is said of a TOML document that cannot be read. It stands on pages that everybody sees, and in
 //! logs, so nothing of the document's text is in it: a line that is wrong may well be that of a secret.
 //! The `Display` of [`toml::de::Error`] draws that line.
-use gateway_api::Settings;
+use gateway_api::{Settings, settings::without_value};
 
 /// The gateway's settings of a document.
 ///
@@ -21,16 +21,9 @@ pub(crate) fn in_line(error: &toml::de::Error, text: &str) -> String {
     }
 }
 
-/// What is wrong. Names are told, values are not: serde's words for a value of another type have it in
-/// them (``invalid type: string "hush", expected u32``).
+/// What is wrong. Names are told, values are not.
 pub(crate) fn words(error: &toml::de::Error) -> String {
-    let words = error.message();
-    match (words.split_once(": "), words.rsplit_once(", expected ")) {
-        (Some((kind, _)), Some((_, expected))) if kind.starts_with("invalid ") => {
-            format!("{kind}, expected {expected}")
-        }
-        _ => words.to_owned(),
-    }
+    without_value(error.message())
 }
 
 #[cfg(test)]

@@ -2,11 +2,15 @@
 //!
 //! Owns the shape, the defaults and the checks; the gateway keeps the current document in its
 //! settings database and applies it. `gateway/docs/settings.md` documents every field.
+mod error;
 mod s3;
 
 use serde::{Deserialize, Serialize};
 
-pub use s3::{Addressing, S3Settings};
+pub use self::{
+    error::{SettingsError, without_value},
+    s3::{Addressing, S3Settings},
+};
 
 use crate::{
     bandwidth::{self, BandwidthInterval},
@@ -22,67 +26,6 @@ pub const CLIENTS_MAX: usize = 100;
 
 /// Most pinned paths of a share: each is compared with each file that could leave the cache.
 pub const PINNED_MAX: usize = 100;
-
-/// Why a settings document was refused; every message names the field and what to write.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// Not TOML, an unknown or missing field, or a value of the wrong kind. The line itself is not told: it may have a
-    /// secret.
-    #[error("the settings cannot be read: {}{what}", in_line(*line))]
-    Syntax {
-        /// Which line it is in, from 1 on, where one is to blame.
-        line: Option<usize>,
-        /// What is wrong.
-        what: String,
-    },
-    /// The document could not be written as TOML.
-    #[error("the settings cannot be written: {0}")]
-    Write(#[from] Box<toml::ser::Error>),
-    /// Written by a newer version.
-    #[error("the settings have version {found}; this version reads {SETTINGS_VERSION}")]
-    Version {
-        /// What the document says.
-        found: u32,
-    },
-    /// A field's value is not usable.
-    #[error("{field}: {problem}")]
-    Field {
-        /// Dotted path of the field, as written in the document.
-        field: String,
-        /// What is wrong and what would be right.
-        problem: String,
-    },
-}
-
-/// serde's words for a value of the wrong kind have the value in them, which may be a secret.
-fn without_value(words: &str) -> String {
-    let wrong =
-        ["invalid type: ", "invalid value: "].into_iter().find(|kind| words.starts_with(kind));
-    match (wrong, words.rfind(", expected ")) {
-        (Some(kind), Some(expected)) => {
-            format!("{}{}", kind.trim_end_matches(": "), &words[expected..])
-        }
-        _ => words.to_owned(),
-    }
-}
-
-fn in_line(line: Option<usize>) -> String {
-    line.map(|line| format!("line {line}: ")).unwrap_or_default()
-}
-
-impl SettingsError {
-    /// What `error` says of the document `text`.
-    pub fn syntax(text: &str, error: &toml::de::Error) -> Self {
-        let before = error.span().and_then(|span| text.get(..span.start));
-        let line = before.map(|before| before.matches('\n').count() + 1);
-        Self::Syntax { line, what: without_value(error.message()) }
-    }
-
-    /// A field whose value is not usable.
-    pub fn field(field: &str, problem: impl Into<String>) -> Self {
-        Self::Field { field: field.to_owned(), problem: problem.into() }
-    }
-}
 
 /// Everything that the gateway (not the machine) is told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,8 +5,10 @@
 //!
 //! An address that has to go at once goes at once: that of a lease that has ended or was refused, and any
 //! where IPv4 is switched off. One that nobody wants any more does not wait for ever: where another adapter
-//! is to have it, it goes; where DHCP is wanted and the change is confirmed, it goes when no server
-//! answers, or when another adapter has a gateway. Staying, it would win over the one that is wanted.
+//! is to have it, it goes as soon as nobody on that one's LAN has it; where DHCP is wanted and the change is
+//! confirmed, it goes when no server answers, or when what a server gave is of no use and another adapter has a
+//! gateway. Staying, it would win over the one that is wanted. But while a server may still answer it stays:
+//! what it gives is often the same address.
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
@@ -55,10 +57,7 @@ impl Change<'_> {
     /// Whether an adapter has an address that it had before, and can have no other one yet.
     fn waits(&self, new: &Adapter, old: &Adapter, link: &Link) -> bool {
         let in_use = |net: &IpNet| plan::is_in_use(link, net);
-        let is_ready = |net: &IpNet| {
-            in_use(net)
-                || self.free.iter().any(|(name, ip)| *name == link.name && *ip == net.addr())
-        };
+        let is_ready = |net: &IpNet| in_use(net) || self.is_free(link, net);
         let is_ready = new.ipv4 == Ipv4::Off || self.ipv4(new, link).as_ref().is_some_and(is_ready);
         let old = self.ipv4(old, link).filter(in_use);
         old.is_some_and(|old| !is_ready && !self.is_given_up(new, old.addr(), link))
@@ -75,7 +74,11 @@ impl Change<'_> {
                 Some((adapter, other, net))
             })
             .collect();
-        if others.iter().any(|(_, _, net)| net.addr() == old) {
+        // Where another machine on its LAN has it, it would be nowhere.
+        let can_have = |other: &Link, net: &IpNet| {
+            net.addr() == old && (plan::is_in_use(other, net) || self.is_free(other, net))
+        };
+        if others.iter().any(|(_, other, net)| can_have(other, net)) {
             return true;
         }
         let leads_out = |(adapter, other, net): &(Adapter, &Link, IpNet)| {
@@ -83,8 +86,18 @@ impl Change<'_> {
             plan::is_in_use(other, net) && plan::has_ipv4_gateway(adapter, lease)
         };
         let has_no_lease = new.ipv4 == Ipv4::Dhcp && !self.leases.contains_key(&link.name);
-        let is_silent = self.dhcp.get(&link.name) == Some(&Dhcp::Silent);
-        !self.on_trial && has_no_lease && (is_silent || others.iter().any(leads_out))
+        let gives_nothing = match self.dhcp.get(&link.name) {
+            // It has not been asked for long. Who refuses a lease from before is there, and may give another.
+            None | Some(Dhcp::Asking | Dhcp::Refused) => false,
+            Some(Dhcp::Silent) => true,
+            Some(Dhcp::Declined(_) | Dhcp::Failed(_)) => others.iter().any(leads_out),
+        };
+        !self.on_trial && has_no_lease && gives_nothing
+    }
+
+    /// Whether an adapter's LAN was asked for an address, and nobody has it.
+    fn is_free(&self, link: &Link, net: &IpNet) -> bool {
+        self.free.iter().any(|(name, ip)| *name == link.name && *ip == net.addr())
     }
 
     /// The IPv4 address that an adapter has by these settings.
@@ -118,6 +131,8 @@ pub(super) fn stays_in_use(network: &Network, ip: Ipv4Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::network::{
         kernel::{Address, Origin},
@@ -209,14 +224,27 @@ mod tests {
         }
     }
 
-    /// On a LAN without DHCP: eth0 had an address and is to ask DHCP; eth1 is set to something else.
+    const GATEWAY: &str = r#""10.8.0.5/24", gateway = "10.8.0.1""#;
+
+    fn eth0_before() -> Network {
+        network(&[(
+            "eth0",
+            r#"{ method = "static", address = "10.7.0.5/24", gateway = "10.7.0.1" }"#,
+        )])
+    }
+
+    fn eth1(address: &str) -> Network {
+        network(&[("eth1", &format!("{{ method = \"static\", address = {address} }}"))])
+    }
+
+    /// DHCP on a LAN without it: eth0 had an address and is to ask, which fails; eth1 is set to something else.
     #[test]
     fn what_another_adapter_is_to_have_or_leads_to_does_not_stay() {
-        let eth0 =
-            ("eth0", r#"{ method = "static", address = "10.7.0.5/24", gateway = "10.7.0.1" }"#);
-        let eth1 = |rest: &str| format!("{{ method = \"static\", address = {rest} }}");
-        let before = network(&[eth0]);
-        let (none, nobody, heard) = (Leases::new(), free(&[]), BTreeMap::new());
+        let before = eth0_before();
+        let none = Leases::new();
+        let heard = BTreeMap::from([("eth0".to_owned(), Dhcp::Failed("no".to_owned()))]);
+        // Of eth1, whose LAN was asked.
+        let free = BTreeSet::from([("eth1".to_owned(), "10.7.0.5".parse().unwrap())]);
         let mut routed = leased("eth1", "10.8.0.50/24");
         routed.get_mut("eth1").unwrap().gateway = Some(Ipv4Addr::new(10, 8, 0, 1));
         let unrouted = leased("eth1", "10.8.0.50/24");
@@ -225,40 +253,18 @@ mod tests {
             (r#""10.7.0.5/24""#, "", &none, false, false, "it is to have the same address"),
             (r#""10.7.0.5/24""#, "", &none, true, false, "the same, on trial"),
             (r#""10.7.0.6/24""#, "10.7.0.6/24", &none, false, true, "it has another one"),
-            (
-                r#""10.8.0.5/24", gateway = "10.8.0.1""#,
-                "10.8.0.5/24",
-                &none,
-                false,
-                false,
-                "it has a gateway",
-            ),
-            (
-                r#""10.8.0.5/24", gateway = "10.8.0.1""#,
-                "10.8.0.5/24",
-                &none,
-                true,
-                true,
-                "it has a gateway, on trial",
-            ),
-            (
-                r#""10.8.0.5/24", gateway = "10.8.0.1""#,
-                "",
-                &none,
-                false,
-                true,
-                "it is to have a gateway, and has no address yet",
-            ),
+            (GATEWAY, "10.8.0.5/24", &none, false, false, "it has a gateway"),
+            (GATEWAY, "10.8.0.5/24", &none, true, true, "it has a gateway, on trial"),
+            (GATEWAY, "", &none, false, true, "it is to have a gateway, and has no address yet"),
             ("", "10.8.0.50/24", &routed, false, false, "its lease has a gateway"),
             ("", "10.8.0.50/24", &unrouted, false, true, "its lease has none"),
             ("", "", &same, false, false, "it has got the same address by DHCP"),
         ] {
-            let ipv4 = if second.is_empty() { "{ method = \"dhcp\" }" } else { &eth1(second) };
-            let wanted = network(&[("eth1", ipv4)]);
+            let wanted = if second.is_empty() { Network::default() } else { eth1(second) };
             let has: &[&str] = if has.is_empty() { &[] } else { &[has] };
             let mut links = [link("eth0", &["10.7.0.5/24"]), link("eth1", has)];
             let change = |links: &[Link]| {
-                let (wanted, before, free, dhcp) = (&wanted, &before, &nobody, &heard);
+                let (wanted, before, free, dhcp) = (&wanted, &before, &free, &heard);
                 Change { wanted, before, on_trial, links, leases, free, dhcp }
                     .in_force()
                     .adapter("eth0")
@@ -271,6 +277,64 @@ mod tests {
         }
     }
 
+    /// Goal: where a DHCP server gives the address that was set, connections survive. Method: the moments of such
+    /// a change, and what there is to do in each, beside an adapter with a gateway.
+    #[test]
+    fn an_address_stays_while_a_dhcp_server_may_give_it_again() {
+        let (mut in_force, wanted, nobody) = (eth0_before(), eth1(GATEWAY), free(&[]));
+        let links = [link("eth0", &["10.7.0.5/24"]), link("eth1", &["10.8.0.5/24"])];
+        let says = |state| BTreeMap::from([("eth0".to_owned(), state)]);
+        let (none, lease) = (Leases::new(), leased("eth0", "10.7.0.5/24"));
+        for (dhcp, leases, what) in [
+            (BTreeMap::new(), &none, "nobody asks yet"),
+            (says(Dhcp::Asking), &none, "it is asked"),
+            (says(Dhcp::Refused), &none, "it refuses the lease from before"),
+            (BTreeMap::new(), &lease, "and gives the same address"),
+        ] {
+            let change = |dhcp: &BTreeMap<String, Dhcp>| {
+                let (wanted, before, links, free) = (&wanted, &in_force, &links, &nobody);
+                Change { wanted, before, on_trial: false, links, leases, free, dhcp }.in_force()
+            };
+            let given_up = Dhcp::Declined("another machine has it".to_owned());
+            for answer in [Dhcp::Silent, Dhcp::Failed("no".to_owned()), given_up] {
+                let there = change(&says(answer));
+                assert_eq!(there.adapter("eth0").ipv4, Ipv4::Dhcp, "{what}, in vain");
+            }
+            in_force = change(&dhcp);
+            let steps = plan::steps(&in_force, &links, leases, &nobody);
+            let removes =
+                |step: &plan::Step| matches!(step.action, plan::Action::RemoveAddress { .. });
+            assert!(!steps.iter().any(removes), "{what}: {steps:?}");
+        }
+        assert_eq!(in_force, wanted);
+    }
+
+    /// eth0 had an address that eth1 is to have, where another machine of that LAN has it.
+    #[test]
+    fn an_address_does_not_move_to_a_lan_where_another_machine_has_it() {
+        let (before, wanted) = (eth0_before(), eth1(r#""10.7.0.5/24""#));
+        let ip: Ipv4Addr = "10.7.0.5".parse().unwrap();
+        let (leases, dhcp) = (Leases::new(), silent());
+        let asking = BTreeMap::new();
+        let mut links = [link("eth0", &["10.7.0.5/24"]), link("eth1", &[])];
+        let free_on = |name: &str| BTreeSet::from([(name.to_owned(), ip)]);
+        let there = |links: &[Link], free: &Free, dhcp, on_trial| {
+            let (wanted, before, leases) = (&wanted, &before, &leases);
+            Change { wanted, before, on_trial, links, leases, free, dhcp }
+                .in_force()
+                .adapter("eth0")
+        };
+        let old = before.adapter("eth0");
+        for on_trial in [true, false] {
+            let moved = |free: &Free| there(&links, free, &asking, on_trial) != old;
+            assert!(!moved(&free_on("eth0")), "it is asked for on eth1, or another machine has it");
+            assert!(moved(&free_on("eth1")), "nobody has it there");
+        }
+        assert_ne!(there(&links, &free_on("eth0"), &dhcp, false), old, "what nobody wants goes");
+        links[1] = link("eth1", &["10.7.0.5/24"]);
+        assert_ne!(there(&links, &free_on("eth0"), &asking, true), old, "it is there already");
+    }
+
     #[test]
     fn addresses_that_two_adapters_exchange_go_from_both() {
         let with = |one: &str, two: &str| {
@@ -279,17 +343,18 @@ mod tests {
         };
         let (before, wanted) = (with("10.7.0.5", "10.7.0.6"), with("10.7.0.6", "10.7.0.5"));
         let links = [link("eth0", &["10.7.0.5/24"]), link("eth1", &["10.7.0.6/24"])];
-        let (leases, free, dhcp) = (Leases::new(), free(&[]), BTreeMap::new());
-        let change = Change {
-            wanted: &wanted,
-            before: &before,
-            on_trial: true,
-            links: &links,
-            leases: &leases,
-            free: &free,
-            dhcp: &dhcp,
+        let (leases, dhcp) = (Leases::new(), BTreeMap::new());
+        let change = |free: &Free| {
+            let (wanted, before, leases, dhcp) = (&wanted, &before, &leases, &dhcp);
+            Change { wanted, before, on_trial: true, links: &links, leases, free, dhcp }.in_force()
         };
-        assert_eq!(change.in_force(), wanted);
+        // This machine's own answer is none: each is free on the other adapter's LAN.
+        let both = [("eth0", "10.7.0.6"), ("eth1", "10.7.0.5")];
+        let both = both.map(|(name, ip)| (name.to_owned(), ip.parse().unwrap()));
+        assert_eq!(change(&BTreeSet::from(both)), wanted);
+        let named =
+            |network: &Network| [network.adapter("eth0").ipv4, network.adapter("eth1").ipv4];
+        assert_eq!(named(&change(&free(&[]))), named(&before), "until they are asked for");
     }
 
     #[test]

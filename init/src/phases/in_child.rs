@@ -13,10 +13,11 @@ use serde_json::Value;
 
 use super::{Boot, MACHINE_FILE};
 use crate::{
+    children::Begun,
     disks, journald,
     machine::Machine,
     modules::Modules,
-    reserve, seed, service, sys, time,
+    mounts, reserve, seed, service, sys, time,
     update::{NOTE, Note},
 };
 
@@ -28,6 +29,8 @@ pub(super) const DRIVERS: &str = "drivers";
 pub(super) const CONFIG: &str = "config-partition";
 /// Reads the machine's settings: [`Read`].
 pub(super) const MACHINE: &str = "machine-settings";
+/// Reads them when the system disk answers after all, and applies a seed if it is told one: [`Late`].
+pub(super) const LATE: &str = "late-settings";
 /// Applies a seed: [`Found`], [`Seeded`].
 pub(super) const SEED: &str = "seed";
 /// Prepares what journald wants to find.
@@ -39,11 +42,22 @@ pub(super) const READ_NOTE: &str = "read-update-note";
 /// Keeps it.
 pub(super) const KEEP_NOTE: &str = "keep-update-note";
 
+/// These change the machine's settings on the disk, by one temporary file, or where they are: one at a time.
+const SETTINGS: [&str; 5] = [CONFIG, MACHINE, LATE, SEED, KEEP_SETTINGS];
+
 /// Without it, a change of the settings may fail later.
 const NO_RESERVE: &str = "the system disk is full: its partition for settings has no room to spare";
 
 /// The machine's settings as they were found; the second is what was wrong with them.
 pub(super) type Read = (Option<Machine>, Option<String>);
+
+/// What the boot would have found, had the system disk answered.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Late {
+    pub(super) machine: Machine,
+    /// What is to be said of it, in words.
+    pub(super) problems: Vec<String>,
+}
 
 /// A seed, and the settings in use.
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,19 +73,47 @@ pub(super) struct Seeded {
     pub(super) problem: Option<String>,
 }
 
+/// Waits for nobody: while an earlier child that does the same lingers, none begins. It would come after this
+/// one, with what is older.
+fn takes_its_turn(boot: &mut Boot, phase: &str) -> Result<()> {
+    let same: &[&str] = if SETTINGS.contains(&phase) { &SETTINGS } else { &[phase] };
+    if same.iter().any(|earlier| boot.entries.lingers(&["phase", earlier])) {
+        bail!("an earlier attempt has not ended yet");
+    }
+    Ok(())
+}
+
 /// Has a child do something.
 ///
 /// # Errors
-/// What the child says, or that it took longer than `limit`.
+/// What the child says, or that it took longer than `limit`; that an earlier one lingers.
 pub(super) fn run<T: DeserializeOwned>(
     boot: &mut Boot,
     phase: &str,
     input: &impl Serialize,
     limit: Duration,
 ) -> Result<T> {
+    takes_its_turn(boot, phase)?;
     let input = serde_json::to_vec(input).context("what it has to know")?;
-    let said = boot.entries.run(&["phase", phase], &input, limit)?;
-    let outcome: Result<T, String> = serde_json::from_slice(&said).context("its outcome")?;
+    outcome(&boot.entries.run(&["phase", phase], &input, limit)?)
+}
+
+/// Has a child begin something; PID 1 does not wait for it.
+///
+/// # Errors
+/// It cannot be started, or an earlier one lingers.
+pub(super) fn begin(boot: &mut Boot, phase: &str, input: &impl Serialize) -> Result<Begun> {
+    takes_its_turn(boot, phase)?;
+    let input = serde_json::to_vec(input).context("what it has to know")?;
+    Ok(boot.entries.begin(&["phase", phase], &input)?)
+}
+
+/// What a child says in the end.
+///
+/// # Errors
+/// It has failed, or has said nothing.
+pub(super) fn outcome<T: DeserializeOwned>(said: &[u8]) -> Result<T> {
+    let outcome: Result<T, String> = serde_json::from_slice(said).context("its outcome")?;
     outcome.map_err(|why| anyhow!(why))
 }
 
@@ -92,6 +134,7 @@ pub(crate) fn print_phase(name: &str) -> Result<()> {
         }
         CONFIG => nothing(mount_config()),
         MACHINE => value(Machine::load(Path::new(MACHINE_FILE), Path::new(time::ZONES))),
+        LATE => input().and_then(read_late).and_then(value),
         SEED => input().and_then(|found| value(apply_seed(found))),
         JOURNAL => nothing(journald::prepare()),
         KEEP_SETTINGS => nothing(input().and_then(|machine: Machine| {
@@ -129,7 +172,10 @@ fn load_drivers() {
 }
 
 fn mount_config() -> Result<()> {
-    disks::mount_config(&mut Modules::open())?;
+    // Whoever was given up while he mounted it may have done so all the same.
+    if !mounts::is_mounted(disks::CONFIG) {
+        disks::mount_config(&mut Modules::open())?;
+    }
     let (uid, gid) = service::user("gateway")?;
     if !Path::new(service::GATEWAY_STATE).exists() {
         std::fs::DirBuilder::new()
@@ -141,18 +187,55 @@ fn mount_config() -> Result<()> {
     reserve::hold(Path::new(disks::CONFIG)).context(NO_RESERVE)
 }
 
+fn read_late(told: Option<seed::Told>) -> Result<Late> {
+    let mounted = mount_config();
+    if !mounts::is_mounted(disks::CONFIG) {
+        mounted?;
+        bail!("{} is not mounted", disks::CONFIG);
+    }
+    let mut late = late_in(Path::new(MACHINE_FILE), Path::new(time::ZONES), told, apply_seed);
+    late.problems.extend(mounted.err().map(|error| format!("config partition: {error:#}")));
+    Ok(late)
+}
+
+/// The settings as they are found, the defaults where there are none, as at the first boot; after `apply` has
+/// applied a seed to them.
+pub(super) fn late_in(
+    path: &Path,
+    zones: &Path,
+    told: Option<seed::Told>,
+    apply: impl FnOnce(Found) -> Seeded,
+) -> Late {
+    let (machine, problem) = Machine::load(path, zones);
+    let problem = problem.map(|problem| format!("machine settings: {problem}"));
+    let mut late =
+        Late { machine: machine.unwrap_or_default(), problems: problem.into_iter().collect() };
+    if let Some(told) = told {
+        let seeded = apply(Found { told, machine: late.machine.clone() });
+        late.machine = seeded.machine.unwrap_or(late.machine);
+        late.problems.extend(seeded.problem.map(|problem| format!("seed: {problem}")));
+    }
+    late
+}
+
 fn apply_seed(found: Found) -> Seeded {
+    match service::user("gateway") {
+        Ok(gateway) => seed_in(found, Path::new(disks::CONFIG), Path::new(time::ZONES), gateway),
+        Err(error) => Seeded { machine: None, problem: Some(format!("{error:#}")) },
+    }
+}
+
+pub(super) fn seed_in(found: Found, config: &Path, zones: &Path, gateway: (u32, u32)) -> Seeded {
     let Found { told, machine } = found;
+    let file = config.join(Path::new(MACHINE_FILE).file_name().expect("it names a file"));
     let mut seeded = Seeded::default();
-    let done = service::user("gateway").and_then(|gateway| {
-        // Noted as applied only after everything in it is: a power cut in between repeats it.
-        seed::apply(&told, Path::new(disks::CONFIG), Path::new(time::ZONES), gateway, |of_seed| {
-            let of_seed = of_seed.keeping_password_of(&machine);
-            let kept = of_seed.store(Path::new(MACHINE_FILE)).context(MACHINE_FILE);
-            // They are used all the same.
-            seeded.machine = Some(of_seed);
-            kept
-        })
+    // Noted as applied only after everything in it is: a power cut in between repeats it.
+    let done = seed::apply(&told, config, zones, gateway, |of_seed| {
+        let of_seed = of_seed.keeping_password_of(&machine);
+        let kept = of_seed.store(&file).with_context(|| file.display().to_string());
+        // They are used all the same.
+        seeded.machine = Some(of_seed);
+        kept
     });
     seeded.problem = done.err().map(|error| format!("{error:#}"));
     seeded

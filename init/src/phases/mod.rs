@@ -5,6 +5,7 @@
 //! and everything that writes to the system disk or reads its settings. The rest touches the kernel's own file
 //! systems, and reads the root file system, from which PID 1 itself comes.
 mod in_child;
+mod late;
 #[cfg(test)]
 mod tests;
 
@@ -18,10 +19,13 @@ use anyhow::{Context, Result, anyhow};
 use nix::unistd::sethostname;
 use serde_json::Value;
 
-pub(crate) use self::in_child::print_phase;
+pub(crate) use self::{
+    in_child::print_phase,
+    late::{begin_reading, take_in},
+};
 use crate::{
     cgroup,
-    children::{Entries, OwnEntries},
+    children::{self, Entries, OwnEntries},
     kernel_settings,
     machine::Machine,
     mounts,
@@ -29,6 +33,7 @@ use crate::{
     seed, service,
     sys::{self, CommandLine},
     time,
+    unread::Unread,
     update::Note,
 };
 
@@ -40,12 +45,18 @@ const DRIVERS_LIMIT: Duration = Duration::from_secs(120);
 const CONFIG_LIMIT: Duration = Duration::from_secs(120);
 /// Every source of a seed: CDs that spin up, a host that does not answer.
 const SEED_LIMIT: Duration = Duration::from_secs(60);
-/// Some small files on a disk that may stand still while its storage fails over: who gives up begins without his settings.
+/// Some small files on a disk that may stand still while its storage fails over: who gives up begins without
+/// his settings, and asks for them again (`late.rs`).
 const FILES_LIMIT: Duration = Duration::from_secs(300);
 /// A variable of the firmware.
 const EFI_LIMIT: Duration = Duration::from_secs(30);
 /// Some small files while the machine runs: so long PID 1 does nothing else, and the gateway's watchdog must not bite.
 const KEEP_LIMIT: Duration = Duration::from_secs(25);
+
+/// Phases without which the settings on the disk are not known.
+const CONFIG_PARTITION: &str = "config partition";
+const MACHINE_SETTINGS: &str = "machine settings";
+const SEED: &str = "seed";
 
 /// What the phases work on and leave behind.
 #[derive(Debug)]
@@ -59,6 +70,10 @@ pub(crate) struct Boot {
     pub(crate) failed: Vec<&'static str>,
     /// What is for the journal, once there is one.
     pub(crate) notes: Vec<String>,
+    /// Settings on the disk that are not those in use, because nobody could read them.
+    pub(crate) unread: Unread,
+    /// What was told from outside, and is to be applied to them once they are read.
+    held_seed: Option<seed::Told>,
     /// Has work done in children.
     entries: Box<dyn Entries>,
 }
@@ -72,7 +87,9 @@ impl Default for Boot {
             took: Vec::new(),
             failed: Vec::new(),
             notes: Vec::new(),
-            entries: Box::new(OwnEntries),
+            unread: Unread::default(),
+            held_seed: None,
+            entries: Box::new(OwnEntries::default()),
         }
     }
 }
@@ -126,11 +143,9 @@ pub(crate) const PHASES: &[Phase] = &[
     in_child("drivers", DRIVERS_LIMIT, |boot, limit| {
         in_child::run(boot, in_child::DRIVERS, &Value::Null, limit)
     }),
-    in_child("config partition", CONFIG_LIMIT, |boot, limit| {
-        in_child::run(boot, in_child::CONFIG, &Value::Null, limit)
-    }),
-    in_child("machine settings", FILES_LIMIT, load_machine),
-    in_child("seed", SEED_LIMIT, apply_seed),
+    in_child(CONFIG_PARTITION, CONFIG_LIMIT, mount_config),
+    in_child(MACHINE_SETTINGS, FILES_LIMIT, load_machine),
+    in_child(SEED, SEED_LIMIT, apply_seed),
     here("host name", |boot| set_hostname(boot, &boot.machine.hostname.clone())),
     here("time zone", set_zone),
     here("network settings", plan_network),
@@ -162,10 +177,21 @@ pub(crate) fn run(phases: &[Phase], boot: &mut Boot) {
 }
 
 impl Boot {
+    /// One whose children are recorded.
+    #[cfg(test)]
+    pub(crate) fn with(entries: Box<dyn Entries>) -> Self {
+        Self { entries, ..Self::default() }
+    }
+
     /// Tells the operator of a problem.
     pub(crate) fn say(&mut self, problem: String) {
         sys::say(&problem);
         self.state.problems.push(problem);
+    }
+
+    /// The settings on the disk are not known, because of this phase.
+    fn miss(&mut self, phase: &'static str, why: &anyhow::Error) {
+        self.unread.missed(phase, &format!("{why:#}"), sys::since_boot());
     }
 }
 
@@ -199,9 +225,23 @@ fn protect_processes(_boot: &mut Boot) -> Result<()> {
     hidden.and(last_to_go).and(bounded)
 }
 
+fn mount_config(boot: &mut Boot, limit: Duration) -> Result<()> {
+    let mounted = in_child::run(boot, in_child::CONFIG, &Value::Null, limit);
+    // Where it cannot be mounted nothing can be written over. Who was given up may have mounted it yet.
+    mounted.inspect_err(|error| {
+        if children::may_be_done(error) {
+            boot.miss(CONFIG_PARTITION, error);
+        }
+    })
+}
+
 fn load_machine(boot: &mut Boot, limit: Duration) -> Result<()> {
-    let (machine, problem): in_child::Read =
-        in_child::run(boot, in_child::MACHINE, &Value::Null, limit)?;
+    if boot.unread.any() {
+        // Once it was waited for the disk: that is said.
+        return Ok(());
+    }
+    let read: Result<in_child::Read> = in_child::run(boot, in_child::MACHINE, &Value::Null, limit);
+    let (machine, problem) = read.inspect_err(|error| boot.miss(MACHINE_SETTINGS, error))?;
     boot.machine = machine.unwrap_or_default();
     match problem {
         Some(problem) => Err(anyhow!(problem)),
@@ -218,8 +258,18 @@ fn apply_seed(boot: &mut Boot, limit: Duration) -> Result<()> {
     if !told.from.is_empty() {
         boot.notes.push(format!("seed: {}", told.from.join(", ")));
     }
+    if boot.unread.any() {
+        // Applied to others, it would take their password's place.
+        boot.held_seed = Some(told);
+        return Ok(());
+    }
     let found = in_child::Found { told, machine: boot.machine.clone() };
-    let seeded: in_child::Seeded = in_child::run(boot, in_child::SEED, &found, FILES_LIMIT)?;
+    let seeded: Result<in_child::Seeded> = in_child::run(boot, in_child::SEED, &found, FILES_LIMIT);
+    let seeded = seeded.inspect_err(|error| {
+        // What it has done, and does yet, is not known.
+        boot.miss(SEED, error);
+        boot.held_seed = Some(found.told);
+    })?;
     if let Some(machine) = seeded.machine {
         boot.machine = machine;
     }
@@ -229,11 +279,12 @@ fn apply_seed(boot: &mut Boot, limit: Duration) -> Result<()> {
     }
 }
 
-/// Keeps the machine's settings on the config partition.
+/// Keeps the machine's settings on the config partition, but never over others that nobody has read.
 ///
 /// # Errors
 /// They may not be kept: it takes nothing, or not in time.
 pub(crate) fn keep_settings(boot: &mut Boot, settings: &Machine) -> Result<()> {
+    boot.unread.allows_change().map_err(|why| anyhow!(why))?;
     in_child::run(boot, in_child::KEEP_SETTINGS, settings, KEEP_LIMIT)
 }
 

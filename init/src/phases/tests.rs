@@ -122,3 +122,175 @@ fn a_seed_that_is_not_found_in_time_is_a_problem_and_no_end() {
     assert_eq!(boot.state.problems, ["seed: looking for one: was given up after 60 s"]);
     assert_eq!(asked.borrow()[0].0, ["find-seed"]);
 }
+
+/// Goal: an operator's settings survive a disk that stood still while the machine booted. Method: children that
+/// are given up, and what is asked of them afterwards.
+#[test]
+fn settings_that_were_not_read_in_time_are_not_written_over() {
+    let no_time = || Err(ChildError::TooLong(FILES_LIMIT));
+    let phases = ["config partition", "machine settings"];
+    let phases = || PHASES.iter().filter(|phase| phases.contains(&phase.name));
+    let mounted = || Ok(br#"{"Ok":null}"#.to_vec());
+    for (answers, asked_for, failed) in [
+        (vec![mounted(), no_time()], 2, "machine settings"),
+        // It is not waited for the same disk once more.
+        (vec![no_time()], 1, "config partition"),
+    ] {
+        let (mut boot, asked) = boot(answers);
+        phases().for_each(|phase| run(std::slice::from_ref(phase), &mut boot));
+        assert_eq!(asked.borrow().len(), asked_for);
+        assert_eq!(boot.failed, [failed]);
+        assert_eq!(boot.machine, Machine::default(), "for want of others");
+        assert!(boot.unread.problem().unwrap().contains("was given up after 300 s"));
+        let why = keep_settings(&mut boot, &Machine::default()).unwrap_err().to_string();
+        assert!(why.contains("nothing is to be written over them"), "{why}");
+        assert_eq!(asked.borrow().len(), asked_for, "nobody is sent to write");
+    }
+}
+
+#[test]
+fn a_partition_that_says_it_cannot_be_mounted_is_as_one_without_settings() {
+    let answers: Vec<Result<Vec<u8>, ChildError>> =
+        [r#"{"Err":"foreign"}"#, r#"{"Ok":[null,null]}"#, r#"{"Ok":null}"#]
+            .map(|said| Ok(said.as_bytes().to_vec()))
+            .into();
+    let (mut boot, _) = boot(answers);
+    run(&[in_child("config", CONFIG_LIMIT, mount_config)], &mut boot);
+    run(&[in_child("settings", FILES_LIMIT, load_machine)], &mut boot);
+    assert_eq!(boot.state.problems, ["config: foreign"]);
+    keep_settings(&mut boot, &Machine::default()).unwrap();
+}
+
+#[test]
+fn settings_that_are_read_late_are_used_and_what_was_said_is_said_no_more() {
+    let settings = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
+    let problem = "machine settings: damaged, so those before them are used".to_owned();
+    let late = in_child::Late { machine: settings.clone(), problems: vec![problem.clone()] };
+    let late = || Ok(serde_json::to_vec(&Ok::<_, String>(&late)).unwrap());
+    let (mut boot, asked) = boot(vec![
+        Err(ChildError::TooLong(FILES_LIMIT)),
+        Ok(Vec::new()),
+        late(),
+        late(),
+        Ok(br#"{"Ok":null}"#.to_vec()),
+    ]);
+    boot.state.problems.push("seed: VLAN".to_owned());
+    run(&[in_child(MACHINE_SETTINGS, FILES_LIMIT, load_machine)], &mut boot);
+    // One that says nothing, and one that breaks off.
+    for code in [Some(0), None] {
+        let begun = begin_reading(&mut boot).unwrap();
+        assert!(take_in(&mut boot, begun, code).is_err());
+        assert!(boot.unread.any() && boot.failed == [MACHINE_SETTINGS]);
+    }
+    let begun = begin_reading(&mut boot).unwrap();
+    assert_eq!(take_in(&mut boot, begun, Some(0)).unwrap(), settings);
+    assert_eq!(asked.borrow()[1].0, ["phase", "late-settings"]);
+    assert_eq!(boot.state.problems, ["seed: VLAN".to_owned(), problem]);
+    assert!(boot.failed.is_empty() && !boot.unread.any());
+    keep_settings(&mut boot, &settings).unwrap();
+}
+
+#[test]
+fn where_there_are_no_settings_those_of_a_first_boot_are_found_late() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("UTC"), b"TZif2").unwrap();
+    let path = folder.path().join("machine.toml");
+    let find = || in_child::late_in(&path, folder.path(), None, |_| unreachable!());
+    assert_eq!((find().machine, find().problems.len()), (Machine::default(), 0));
+    let settings = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
+    settings.store(&path).unwrap();
+    assert_eq!((find().machine, find().problems.len()), (settings.clone(), 0));
+    fs::write(&path, "damaged").unwrap();
+    let late = find();
+    assert_eq!(late.machine, settings);
+    assert!(late.problems[0].starts_with("machine settings: damaged"), "{:?}", late.problems);
+}
+
+fn told(hostname: &str) -> seed::Told {
+    let text = format!("[machine]\nhostname = \"{hostname}\"\n");
+    seed::Told { text, digest: hostname.to_owned(), ..seed::Told::default() }
+}
+
+/// Goal: the seed of a boot that could not read the settings is neither lost nor applied to others. Method: a
+/// disk that stands still before the seed is applied, and while it is.
+#[test]
+fn a_seed_waits_until_the_settings_are_known() {
+    let no_time = || Err(ChildError::TooLong(FILES_LIMIT));
+    let found = || Ok(serde_json::to_vec(&told("seeded")).unwrap());
+    let phases = [MACHINE_SETTINGS, SEED].map(|name| {
+        let position = PHASES.iter().position(|phase| phase.name == name).unwrap();
+        &PHASES[position]
+    });
+    let before = Machine { hostname: "before".to_owned(), ..Machine::default() };
+    let read = serde_json::to_vec(&Ok::<_, String>((Some(&before), None::<String>))).unwrap();
+    for (answers, entries, in_use, failed) in [
+        (vec![no_time(), found()], 2, Machine::default(), MACHINE_SETTINGS),
+        (vec![Ok(read), found(), no_time()], 3, before.clone(), SEED),
+    ] {
+        let (mut boot, asked) = boot(answers);
+        phases.iter().for_each(|phase| run(std::slice::from_ref(phase), &mut boot));
+        assert_eq!(asked.borrow().len(), entries, "nobody applies it to other settings");
+        assert_eq!((&boot.machine, boot.failed.as_slice()), (&in_use, [failed].as_slice()));
+        assert!(keep_settings(&mut boot, &in_use).is_err(), "after {failed}");
+        let seeded = Machine { hostname: "seeded".to_owned(), ..Machine::default() };
+        let late = in_child::Late { machine: seeded.clone(), problems: Vec::new() };
+        let late = serde_json::to_vec(&Ok::<_, String>(late)).unwrap();
+        let (entries, asked) = Recorder::new(vec![Ok(Vec::new()), Ok(late)]);
+        boot.entries = entries;
+        // The first one breaks off.
+        let begun = begin_reading(&mut boot).unwrap();
+        assert!(take_in(&mut boot, begun, None).is_err());
+        let begun = begin_reading(&mut boot).unwrap();
+        assert_eq!(take_in(&mut boot, begun, Some(0)).unwrap(), seeded);
+        for (_, input, _) in asked.borrow().iter() {
+            assert_eq!(serde_json::from_str::<seed::Told>(input).unwrap(), told("seeded"));
+        }
+        assert!(boot.failed.is_empty() && boot.state.problems.is_empty(), "{:?}", boot.failed);
+    }
+}
+
+#[test]
+fn a_seed_that_comes_late_replaces_nothing_that_is_newer_and_no_password() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("UTC"), b"TZif2").unwrap();
+    let path = folder.path().join("machine.toml");
+    let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+    let find = |seed: Option<seed::Told>| {
+        let apply = |found| in_child::seed_in(found, folder.path(), folder.path(), me);
+        let late = in_child::late_in(&path, folder.path(), seed, apply);
+        assert!(late.problems.is_empty(), "{:?}", late.problems);
+        late.machine
+    };
+    let password_hash = Some(gateway_api::Secret::new(format!("$6$saltstring${}", "x".repeat(86))));
+    let named = |hostname: &str| Machine {
+        hostname: hostname.to_owned(),
+        password_hash: password_hash.clone(),
+        ..Machine::default()
+    };
+    named("before").store(&path).unwrap();
+    assert_eq!(find(Some(told("seeded"))), named("seeded"), "with the password on the disk");
+    assert_eq!(find(None), named("seeded"), "it is on the disk");
+    named("newer").store(&path).unwrap();
+    assert_eq!(find(Some(told("seeded"))), named("newer"), "the same seed again");
+}
+
+/// Goal: no older write of the settings comes after a newer one. Method: writers that are given up and live on.
+#[test]
+fn no_settings_are_written_while_an_earlier_writer_has_not_ended() {
+    let done = || Ok(br#"{"Ok":null}"#.to_vec());
+    let settings = Machine::default();
+    let answers = vec![Err(ChildError::TooLong(KEEP_LIMIT)), done(), done()];
+    let (entries, asked, ended) = Recorder::with_lingering(answers);
+    let mut boot = Boot::with(entries);
+    assert!(keep_settings(&mut boot, &settings).is_err());
+    for _ in 0..3 {
+        let why = keep_settings(&mut boot, &settings).unwrap_err();
+        assert_eq!(why.to_string(), "an earlier attempt has not ended yet");
+        assert!(!children::may_be_done(&why), "it has not begun");
+    }
+    assert!(begin_reading(&mut boot).is_err(), "reading may write, too");
+    assert_eq!(asked.borrow().len(), 1, "none has begun");
+    assert_eq!(read_note(&mut boot).unwrap(), None, "another file");
+    ended.set(true);
+    keep_settings(&mut boot, &settings).unwrap();
+}

@@ -87,11 +87,16 @@ impl Running {
 
     /// Uses other settings; with `confirm_seconds` they are on trial for so long.
     fn change(&mut self, settings: Machine, confirm_seconds: u16) -> Result<(), String> {
+        self.boot.unread.allows_change()?;
         let before = self.boot.machine.clone();
         let settings = Machine { password_hash: before.password_hash.clone(), ..settings };
         settings.check(Path::new(time::ZONES)).map_err(|error| error.to_string())?;
         if confirm_seconds == 0 {
-            self.keep(&settings)?;
+            self.keep(&settings).map_err(|error| {
+                // Then those in use have to be written once more.
+                self.unkept.refused(&error, sys::since_boot());
+                format!("{error:#}")
+            })?;
             self.unkept.kept();
         } else {
             let until = sys::since_boot() + Duration::from_secs(u64::from(confirm_seconds));
@@ -122,7 +127,7 @@ impl Running {
     }
 
     /// Makes the running machine what the settings say. All of it is tried, whatever fails.
-    fn apply(&mut self, settings: Machine) -> Result<(), String> {
+    pub(super) fn apply(&mut self, settings: Machine) -> Result<(), String> {
         let before = std::mem::replace(&mut self.boot.machine, settings);
         self.trial.changed();
         let mut failed = Vec::new();
@@ -165,15 +170,15 @@ impl Running {
     }
 
     /// Has settings written to the disk.
-    fn keep(&mut self, settings: &Machine) -> Result<(), String> {
+    fn keep(&mut self, settings: &Machine) -> Result<()> {
         phases::keep_settings(&mut self.boot, settings)
-            .map_err(|error| format!("the settings cannot be kept on the system disk: {error:#}"))
+            .context("the settings cannot be kept on the system disk")
     }
 
     /// Keeps the settings in use, now or as soon as that is possible.
     fn keep_those_in_use(&mut self) -> Result<(), String> {
         let settings = self.boot.machine.clone();
-        let kept = self.keep(&settings);
+        let kept = self.keep(&settings).map_err(|error| format!("{error:#}"));
         match &kept {
             Ok(()) => self.unkept.kept(),
             Err(why) => {
@@ -204,6 +209,8 @@ impl Running {
         if !password::is_hash(hash.expose()) {
             return Err("this is no hash of a password".to_owned());
         }
+        // A first one would be another's: the operator's is on the disk.
+        self.boot.unread.allows_change()?;
         // Settings on trial must not be kept by it.
         self.trial.none_waits()?;
         self.boot.machine.password_hash = Some(hash);

@@ -182,7 +182,8 @@ impl Running {
             | State::Waiting { .. }
             | State::GivenUp => Gateway::Runs,
         };
-        Task { policy: self.boot.machine.cache_disks, gateway }
+        let policy = self.boot.unread.cache_disks(self.boot.machine.cache_disks);
+        Task { policy, gateway }
     }
 
     fn follow_report(&mut self, now: Duration) {

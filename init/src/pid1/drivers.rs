@@ -1,6 +1,8 @@
 //! Drivers of hardware that comes while the machine runs. A driver looks for its devices while it is loaded,
-//! and may not come back: children load them, one at a time.
+//! and may not come back: children load them, one at a time. What comes together is loaded together; if that is
+//! given up, each is loaded by itself, so that the one that hangs keeps no other one from its device.
 use std::{
+    collections::VecDeque,
     os::unix::process::CommandExt,
     process::{Command, Stdio},
     time::Duration,
@@ -27,8 +29,19 @@ const ALIAS_BYTES_MAX: usize = 1024;
 pub(super) struct Drivers {
     /// Modaliases of hardware that has come.
     wanted: Vec<String>,
-    /// The child at work, and when it is given up.
-    child: Option<(i32, Duration)>,
+    /// Those of a child that was given up, each to be loaded by itself, and once.
+    alone: VecDeque<String>,
+    /// The child at work.
+    child: Option<Child>,
+}
+
+#[derive(Debug)]
+struct Child {
+    pid: i32,
+    /// When it is given up.
+    until: Duration,
+    /// What it loads drivers for.
+    aliases: Vec<String>,
 }
 
 impl Drivers {
@@ -46,30 +59,39 @@ impl Drivers {
 
     /// A child has ended; whether it was this one.
     pub(super) fn ended(&mut self, pid: i32) -> bool {
-        let ours = self.child.is_some_and(|(child, _)| child == pid);
-        if ours {
-            self.child = None;
-        }
-        ours
+        self.child.take_if(|child| child.pid == pid).is_some()
     }
 
     /// What to load now; nothing while a child is at work. One that takes too long is given up: the others
     /// do not wait for it, and if not even a signal ends it, it ends some day or never.
     fn due(&mut self, now: Duration) -> Vec<String> {
-        if let Some((pid, until)) = self.child {
-            if now < until {
-                return Vec::new();
-            }
-            self.child = None;
-            sys::say(&format!("loading drivers took more than {} s", LIMIT.as_secs()));
-            // It may have ended in this moment.
-            let _gone = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        if self.child.as_ref().is_some_and(|child| now < child.until) {
+            return Vec::new();
+        }
+        if let Some(child) = self.child.take() {
+            self.give_up(child);
+        }
+        // What has just come does not wait for what may hang once more.
+        if self.wanted.is_empty() {
+            return self.alone.pop_front().into_iter().collect();
         }
         std::mem::take(&mut self.wanted)
     }
 
-    fn began(&mut self, pid: i32, now: Duration) {
-        self.child = Some((pid, now + LIMIT));
+    /// Ends a child. One of several drivers kept the others waiting: nobody knows which.
+    fn give_up(&mut self, child: Child) {
+        let (names, seconds) = (child.aliases.join(" "), LIMIT.as_secs());
+        sys::say(&format!("loading drivers took more than {seconds} s: {names:.200}"));
+        // It may have ended in this moment.
+        let _gone = killpg(Pid::from_raw(child.pid), Signal::SIGKILL);
+        if child.aliases.len() > 1 {
+            let room = ALIASES_MAX.saturating_sub(self.alone.len());
+            self.alone.extend(child.aliases.into_iter().take(room));
+        }
+    }
+
+    fn began(&mut self, pid: i32, now: Duration, aliases: Vec<String>) {
+        self.child = Some(Child { pid, until: now + LIMIT, aliases });
     }
 }
 
@@ -81,7 +103,7 @@ impl Running {
             return;
         }
         match load(&aliases) {
-            Ok(pid) => self.drivers.began(pid, now),
+            Ok(pid) => self.drivers.began(pid, now, aliases),
             Err(error) => tracing::error!("{error:#}"),
         }
     }
@@ -100,25 +122,55 @@ fn load(aliases: &[String]) -> Result<i32> {
 mod tests {
     use super::*;
 
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// Begins what is due at that moment, as a child with a number above the kernel's limit of pids.
+    fn begin(drivers: &mut Drivers, seconds: u64) -> Vec<String> {
+        let due = drivers.due(at(seconds));
+        if !due.is_empty() {
+            drivers.began(pid(seconds), at(seconds), due.clone());
+        }
+        due
+    }
+
+    fn pid(seconds: u64) -> i32 {
+        5_000_000 + i32::try_from(seconds).unwrap()
+    }
+
     #[test]
     fn a_driver_that_hangs_is_given_up_and_the_next_ones_are_loaded() {
-        let at = Duration::from_secs;
         let mut drivers = Drivers::default();
         for alias in ["pci:a", "pci:b", "pci:a"] {
             drivers.want(alias);
         }
-        assert_eq!(drivers.due(at(0)), ["pci:a", "pci:b"], "those that came together, at once");
-        // No process group has this number: it is above the kernel's limit of pids.
-        drivers.began(5_000_000, at(0));
+        assert_eq!(begin(&mut drivers, 0), ["pci:a", "pci:b"], "those that came together, at once");
         drivers.want("pci:c");
-        assert!(drivers.due(at(119)).is_empty(), "one child at a time");
-        assert_eq!(drivers.due(at(120)), ["pci:c"]);
-        drivers.began(5_000_001, at(120));
-        assert!(!drivers.ended(5_000_000), "nobody waits for it");
+        assert!(begin(&mut drivers, 119).is_empty(), "one child at a time");
+        assert_eq!(begin(&mut drivers, 120), ["pci:c"]);
+        assert!(!drivers.ended(pid(0)), "nobody waits for it");
         drivers.want("pci:d");
-        assert!(drivers.ended(5_000_001));
-        assert_eq!(drivers.due(at(121)), ["pci:d"]);
-        assert!(drivers.due(at(122)).is_empty());
+        assert!(drivers.ended(pid(120)));
+        assert_eq!(begin(&mut drivers, 121), ["pci:d"]);
+    }
+
+    #[test]
+    fn what_came_together_with_a_driver_that_hangs_is_loaded_by_itself() {
+        let mut drivers = Drivers::default();
+        for alias in ["pci:hangs", "pci:a", "pci:b"] {
+            drivers.want(alias);
+        }
+        assert_eq!(begin(&mut drivers, 0).len(), 3);
+        assert_eq!(begin(&mut drivers, 120), ["pci:hangs"], "nobody knows which one it was");
+        drivers.want("pci:new");
+        assert_eq!(begin(&mut drivers, 240), ["pci:new"], "what has just come goes first");
+        assert!(drivers.ended(pid(240)));
+        assert_eq!(begin(&mut drivers, 241), ["pci:a"]);
+        assert!(drivers.ended(pid(241)));
+        assert_eq!(begin(&mut drivers, 242), ["pci:b"]);
+        assert!(drivers.ended(pid(242)));
+        assert!(begin(&mut drivers, 10_000).is_empty(), "what hangs is not tried for ever");
     }
 
     #[test]
@@ -128,6 +180,13 @@ mod tests {
             drivers.want(&format!("pci:{device}"));
         }
         drivers.want(&"x".repeat(2000));
-        assert_eq!(drivers.due(Duration::ZERO).len(), ALIASES_MAX);
+        // One batch after the other that hangs.
+        for round in 0..3 {
+            assert_eq!(begin(&mut drivers, 120 * round).len(), ALIASES_MAX);
+            (0..1000).for_each(|device| drivers.want(&format!("pci:{round}:{device}")));
+        }
+        drivers.wanted.clear();
+        assert_eq!(begin(&mut drivers, 1000).len(), 1);
+        assert!(drivers.alone.len() < ALIASES_MAX);
     }
 }

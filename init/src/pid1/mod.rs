@@ -5,6 +5,7 @@
 mod changes;
 mod disks;
 mod drivers;
+mod late_settings;
 mod log_ins;
 mod update;
 
@@ -32,7 +33,9 @@ use nix::{
     unistd::Pid,
 };
 
-use self::{disks::Disks, drivers::Drivers, log_ins::LogIns, update::Update};
+use self::{
+    disks::Disks, drivers::Drivers, late_settings::Reading, log_ins::LogIns, update::Update,
+};
 use crate::{
     control::Control,
     log,
@@ -105,6 +108,8 @@ struct Running {
     log_ins: LogIns,
     /// Settings in use that are not on the disk.
     unkept: Unkept,
+    /// Who reads settings that are on the disk and not in use.
+    reading: Reading,
 }
 
 impl Running {
@@ -144,6 +149,7 @@ impl Running {
             trial: Trial::none(),
             log_ins: LogIns::default(),
             unkept: Unkept::default(),
+            reading: Reading::default(),
         })
     }
 
@@ -209,6 +215,7 @@ impl Running {
             self.act(service, action);
         }
         self.follow_trial(now);
+        self.follow_unread(now);
         self.follow_unkept(now);
         self.follow_drivers(now);
         self.follow_disks(now);
@@ -312,6 +319,7 @@ impl Running {
             } else if !self.drivers.ended(pid.as_raw())
                 && !self.disks.ended(pid.as_raw(), code)
                 && !self.update_ended(pid.as_raw(), code)
+                && !self.reading_ended(pid.as_raw(), code)
             {
                 // What is left are errands that answer by themselves.
                 let _other = self.log_ins.ended(pid.as_raw(), code);
@@ -410,6 +418,7 @@ impl Running {
         let mut state = self.boot.state.clone();
         state.update = self.update.state();
         state.trial_until = self.trial.until().map(|until| until.as_secs());
+        state.problems.extend(self.boot.unread.problem());
         state.problems.extend(self.unkept.problem());
         let now = sys::since_boot();
         let troubles = Service::ALL.iter().filter_map(|s| self.services[s].trouble(s.name(), now));

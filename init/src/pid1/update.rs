@@ -80,6 +80,22 @@ impl Update {
         self.note = Some(note);
     }
 
+    /// Whoever wrote another version has ended: what it has noted counts, and is mended where it had no time to.
+    fn written(&mut self, boot: &mut Boot) {
+        self.errand = None;
+        let noted = match phases::read_note(boot) {
+            Ok(note) => note,
+            Err(error) => return tracing::error!("{error:#}"),
+        };
+        self.note = noted.clone();
+        let ended = noted.clone().map(Note::when_nobody_writes);
+        if ended != noted
+            && let Some(note) = ended
+        {
+            self.keep_note(boot, note);
+        }
+    }
+
     /// For the console.
     pub(super) fn state(&self) -> UpdateState {
         UpdateState {
@@ -130,11 +146,7 @@ impl Running {
     /// A child ended; whether it was one of these.
     pub(super) fn update_ended(&mut self, pid: i32, code: Option<i32>) -> bool {
         if self.update.errand == Some(pid) {
-            self.update.errand = None;
-            match phases::read_note(&mut self.boot) {
-                Ok(note) => self.update.note = note,
-                Err(error) => tracing::error!("{error:#}"),
-            }
+            self.update.written(&mut self.boot);
             return true;
         }
         if self.update.keeping != Some(pid) {
@@ -182,4 +194,41 @@ fn keep() -> Result<i32> {
     service::unblock_signals(&mut command);
     let child = command.spawn().context("telling the boot loaders")?;
     Ok(i32::try_from(child.id())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{children::record::Recorder, slot::Slot};
+
+    /// Goal: the console does not say for ever that a version is being written. Method: notes as an errand leaves
+    /// them that has told all, and one that was killed.
+    #[test]
+    fn what_an_errand_that_was_killed_has_noted_is_mended() {
+        let standing = |slot, version: &str| Standing { slot, version: version.parse().unwrap() };
+        let note = |stage| Note {
+            from: standing(Slot::A, "1.3.0"),
+            to: standing(Slot::B, "1.4.0"),
+            stage,
+            why: None,
+            gateway_ran: true,
+        };
+        for (left, stage, entries) in
+            [(Stage::Writing, Stage::Broken, 2), (Stage::Ready, Stage::Ready, 1)]
+        {
+            let left = serde_json::to_vec(&Ok::<_, String>(note(left))).unwrap();
+            let (entries_of, asked) = Recorder::new(vec![Ok(left), Ok(br#"{"Ok":null}"#.to_vec())]);
+            let mut update = Update {
+                running: None,
+                note: None,
+                health: Health::Over,
+                keeping: None,
+                errand: Some(77),
+                console_asked: false,
+            };
+            update.written(&mut Boot::with(entries_of));
+            assert_eq!(update.note.unwrap().stage, stage);
+            assert_eq!((update.errand, asked.borrow().len()), (None, entries));
+        }
+    }
 }

@@ -111,10 +111,13 @@ impl Note {
                 (Stage::Writing | Stage::Ready | Stage::Started | Stage::Broken, false) => {
                     Stage::Kept
                 }
-                // Somebody went back to it.
-                (Stage::Failed | Stage::Kept, _) => self.stage,
+                // Somebody has chosen it in the boot loader's menu: it did come up, after all.
+                (Stage::Failed, true) => Stage::Started,
+                (Stage::Failed | Stage::Kept, false) | (Stage::Kept, true) => Stage::Kept,
             };
-            return Self { stage, ..self };
+            // What an earlier attempt failed for is no reason for what comes later.
+            let why = self.why.filter(|_| stage != Stage::Kept);
+            return Self { stage, why, ..self };
         }
         match self.stage {
             Stage::Writing => {
@@ -125,6 +128,17 @@ impl Note {
             Stage::Started => failed(self, "it ended before it was found healthy"),
             Stage::Kept => failed(self, "it could not be started again"),
             Stage::Broken | Stage::Failed => self,
+        }
+    }
+
+    /// What it becomes when whoever wrote has ended, perhaps without a word: killed by its alarm, for instance.
+    pub(crate) fn when_nobody_writes(self) -> Self {
+        match self.stage {
+            Stage::Writing => {
+                let why = Some("writing it broke off".to_owned());
+                Self { stage: Stage::Broken, why, ..self }
+            }
+            Stage::Broken | Stage::Ready | Stage::Started | Stage::Kept | Stage::Failed => self,
         }
     }
 
@@ -194,13 +208,30 @@ mod tests {
             (Kept, old, false, Failed, "could not be started again"),
             (Failed, old, false, Failed, ""),
             (Broken, old, false, Broken, ""),
+            // Chosen by hand.
+            (Failed, new, false, Kept, ""),
+            (Failed, new, true, Started, ""),
         ] {
             let after = note(stage).at_boot(running, on_trial);
             assert_eq!(after.stage, becomes, "{stage:?} {running:?} {on_trial}");
             assert!(after.why.unwrap_or_default().contains(why), "{stage:?}");
         }
         let known = Note { why: Some("the gateway is not ready".to_owned()), ..note(Started) };
-        assert!(known.at_boot(old, false).in_words().contains("(the gateway is not ready)"));
+        let failed = known.clone().at_boot(old, false);
+        assert!(failed.in_words().contains("(the gateway is not ready)"));
+        let later = known.at_boot(new, false).at_boot(old, false);
+        assert!(later.in_words().contains("(it could not be started again)"), "{later:?}");
+    }
+
+    #[test]
+    fn an_update_that_nobody_writes_any_more_is_broken() {
+        use Stage::{Broken, Failed, Kept, Ready, Started, Writing};
+        for stage in [Broken, Ready, Started, Kept, Failed] {
+            assert_eq!(note(stage).when_nobody_writes(), note(stage));
+        }
+        let broken = note(Writing).when_nobody_writes();
+        assert_eq!(broken.stage, Broken);
+        assert!(broken.in_words().ends_with("was not written as a whole: writing it broke off"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::{
     seed::Seed,
     shutdown::Ending,
     unkept::{self, Unkept},
+    unread::Unread,
 };
 
 /// A gateway that crashes in a loop, in the supervisor's words.
@@ -112,6 +113,19 @@ fn a_first_password_that_cannot_be_kept_lets_in_all_the_same_and_says_so() {
     operator.view.machine.problems.extend(unkept.problem());
     operator.types("x");
     operator.sees_golden("front-unkept");
+}
+
+#[test]
+fn settings_that_are_not_read_are_said_and_no_first_password_is_taken() {
+    let mut operator = Operator::new();
+    operator.view.password_set = Ok(false);
+    let mut unread = Unread::default();
+    unread.missed("machine settings", "was given up after 300 s", operator.view.now);
+    operator.view.machine.problems.extend(unread.problem());
+    operator.sees_golden("front-unread");
+    operator.types("\ncorrect horse\ncorrect horse\n\n");
+    operator.finished(unread.allows_change().map(|()| Finished::LoggedIn));
+    operator.sees_golden("first-password-unread");
 }
 
 #[test]

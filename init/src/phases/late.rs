@@ -1,0 +1,41 @@
+//! The machine's settings, read when the system disk answers after all: a child asks for them, and PID 1 does
+//! not wait for it. A seed comes after them, as at a boot. Nothing can be changed in between (`unread.rs`), so
+//! it is applied over nothing newer.
+use anyhow::{Context, Result, bail};
+
+use super::{
+    Boot,
+    in_child::{self, LATE, Late},
+};
+use crate::{children::Begun, machine::Machine, sys};
+
+/// Has a child read the settings on the disk, and apply the seed that could not be applied to them.
+///
+/// # Errors
+/// It cannot be started.
+pub(crate) fn begin_reading(boot: &mut Boot) -> Result<Begun> {
+    let seed = boot.held_seed.clone();
+    in_child::begin(boot, LATE, &seed)
+}
+
+/// Takes in what the child has read, which has ended with `code`. The settings are known then, to be used by
+/// whoever asked for them, and what was said of the boot is true no more.
+///
+/// # Errors
+/// They could not be read.
+pub(crate) fn take_in(boot: &mut Boot, begun: Begun, code: Option<i32>) -> Result<Machine> {
+    let said = begun.said().context("its outcome")?;
+    if code != Some(0) {
+        bail!("reading them broke off");
+    }
+    let late: Late = in_child::outcome(&said)?;
+    boot.held_seed = None;
+    if let Some(cause) = boot.unread.read() {
+        let said = format!("{}: {}", cause.phase, cause.why);
+        boot.state.problems.retain(|problem| *problem != said);
+        boot.failed.retain(|phase| *phase != cause.phase);
+    }
+    sys::say("the settings on the system disk are read, and used");
+    late.problems.into_iter().for_each(|problem| boot.say(problem));
+    Ok(late.machine)
+}

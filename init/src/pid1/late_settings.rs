@@ -1,0 +1,109 @@
+//! Settings that could not be read at the boot: a child asks for them again and again, one at a time, and what it
+//! finds is used like a change. It is not waited for: while the system disk stands still, it does.
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+
+use super::Running;
+use crate::{children::Begun, phases, sys};
+
+/// As at the boot, for a partition to be mended and mounted, and for some small files.
+const LIMIT: Duration = Duration::from_secs(420);
+
+/// The child that reads.
+#[derive(Debug, Default)]
+pub(super) struct Reading(Option<Child>);
+
+#[derive(Debug)]
+struct Child {
+    begun: Begun,
+    /// When it is given up; none once it was. Another one begins only when it has ended.
+    until: Option<Duration>,
+}
+
+impl Reading {
+    fn began(&mut self, begun: Begun, now: Duration) {
+        self.0 = Some(Child { begun, until: Some(now + LIMIT) });
+    }
+
+    /// Whether another one can begin.
+    fn is_over(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// A child has ended; if it was this one, what it was.
+    fn ended(&mut self, pid: i32) -> Option<Begun> {
+        Some(self.0.take_if(|child| child.begun.pid() == pid)?.begun)
+    }
+
+    /// Kills what takes too long. One that waits for the disk dies when that answers.
+    fn give_up(&mut self, now: Duration) {
+        if let Some(child) = &mut self.0
+            && child.until.take_if(|until| *until <= now).is_some()
+        {
+            // It may have ended in this moment.
+            let _gone = killpg(Pid::from_raw(child.begun.pid()), Signal::SIGKILL);
+        }
+    }
+}
+
+impl Running {
+    /// Has the settings on the disk read, if they are not known.
+    pub(super) fn follow_unread(&mut self, now: Duration) {
+        self.reading.give_up(now);
+        if !self.reading.is_over() || !self.boot.unread.is_due(now) {
+            return;
+        }
+        match phases::begin_reading(&mut self.boot) {
+            Ok(begun) => self.reading.began(begun, now),
+            Err(error) => self.boot.unread.missed_again(format!("{error:#}"), now),
+        }
+    }
+
+    /// A child has ended; whether it was the one that reads.
+    pub(super) fn reading_ended(&mut self, pid: i32, code: Option<i32>) -> bool {
+        let Some(begun) = self.reading.ended(pid) else { return false };
+        if let Err(error) = self.use_late(begun, code) {
+            tracing::error!("the settings on the system disk: {error:#}");
+        }
+        true
+    }
+
+    /// Uses settings that were read late.
+    fn use_late(&mut self, begun: Begun, code: Option<i32>) -> Result<()> {
+        let now = sys::since_boot();
+        let settings = phases::take_in(&mut self.boot, begun, code)
+            .inspect_err(|error| self.boot.unread.missed_again(format!("{error:#}"), now))?;
+        // They say, too, which blank disks are used.
+        self.disks.look_at(now);
+        self.apply(settings).map_err(anyhow::Error::msg).context("using them")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{children::record::Recorder, phases::Boot};
+
+    #[test]
+    fn a_reader_that_hangs_is_given_up_and_the_next_one_waits_for_its_end() {
+        let at = Duration::from_secs;
+        let (entries, _) = Recorder::new(vec![Ok(Vec::new())]);
+        let begun = phases::begin_reading(&mut Boot::with(entries)).unwrap();
+        let mut reading = Reading::default();
+        assert!(reading.is_over());
+        // No process group has the number of the one that is recorded.
+        reading.began(begun, at(100));
+        for now in [100, 519, 520, 10_000] {
+            reading.give_up(at(now));
+            assert!(!reading.is_over(), "at {now}: it may read and write still");
+        }
+        assert!(reading.ended(5_000_001).is_none(), "another child");
+        assert!(reading.ended(5_000_000).is_some());
+        assert!(reading.is_over());
+    }
+}
