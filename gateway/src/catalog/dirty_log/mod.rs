@@ -443,10 +443,11 @@ impl DirtyLog {
             self.is_broken = true;
             return Err(io_error(&error).to_string());
         }
-        // Without its name the file does not count, and the one before must not be missing anything.
-        if !self.file.path.ends_with(BEGUN) {
-            self.set_mark();
+        // Without its name the file does not count: the one before stays, and must not be missing anything.
+        if self.file.path.ends_with(BEGUN) {
+            return Ok(());
         }
+        self.set_mark();
         if self.again.is_empty() && !self.older.is_empty() {
             self.whole_bytes = self.file.tail;
             self.forget_older().map_err(|error| error.to_string())?;

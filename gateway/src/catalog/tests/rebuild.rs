@@ -81,9 +81,13 @@ impl Fixture {
         self.catalog.commit_write(ino, commit).await.unwrap();
     }
 
-    /// A tree with every kind of thing that can wait for S3, beside what does not.
     async fn tree() -> Self {
-        let f = Self::new().await;
+        Self::new().await.with_tree().await
+    }
+
+    /// Makes a tree with every kind of thing that can wait for S3, beside what does not.
+    async fn with_tree(self) -> Self {
+        let f = self;
         let root = f.share.root;
         for name in ["kept", "moved", "over", "gone", "mode"] {
             let ino = f.file(root, name).await;

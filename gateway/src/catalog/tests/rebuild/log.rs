@@ -103,15 +103,20 @@ async fn what_the_log_lost_is_told_again() {
     assert_eq!(f.waiting().await, before);
 }
 
-/// The catalog has something that no batch tells, for as long as the test takes. Answers of which inode.
-async fn something_untold(f: &Fixture) -> Ino {
+/// A tree, what waits in it, and something in its catalog that no batch tells until anybody writes; of which inode.
+async fn with_something_untold() -> (Fixture, Vec<Waiting>, Ino) {
+    let f = Fixture::new().await;
+    // From the beginning: the writer's thread remembers until when it waits.
     f.catalog.inner.writer.with_log(|log| log.settle_after(Duration::from_secs(3600)));
+    let f = f.with_tree().await;
+    let waiting = f.waiting().await;
     let ino = f.catalog.child(f.share.root, "mode").await.unwrap().unwrap().ino;
     let soon = f.catalog.write_soon(move |txn| {
         Ok(txn.db.execute("UPDATE inode SET atime = 7 WHERE ino = ?1", [ino.0])?)
     });
     assert_eq!(soon.await.unwrap(), 1);
-    ino
+    assert!(f.catalog.inner.writer.with_log(|log| log.settles_in().is_some()));
+    (f, waiting, ino)
 }
 
 /// Goal: a kill before a commit, and another one while the next start tells everything anew, are no damage. Method: the
@@ -119,16 +124,15 @@ async fn something_untold(f: &Fixture) -> Ino {
 /// file of the log is not there yet.
 #[tokio::test]
 async fn a_log_that_was_being_made_anew_leaves_the_one_before_as_good() {
-    let f = Fixture::tree().await;
-    something_untold(&f).await;
-    let before = f.waiting().await;
+    let (f, before, _) = with_something_untold().await;
     let catalog = Saved::of(&f, false);
     let mark = fs::read(f.dir.path().join(MARK)).unwrap();
     f.catalog.remove(f.share.root, "mode", RemoveKind::NotDirectory, stamp(9)).await.unwrap();
     // It is set after the commit.
     fs::write(f.dir.path().join(MARK), &mark).unwrap();
-    let log = Saved::of(&f, true);
+    let (log, first) = (Saved::of(&f, true), log_of(f.dir.path()));
     let f = f.kill_and(|dir| catalog.put(dir)).await;
+    assert_ne!(log_of(f.dir.path()).file_name(), first.file_name(), "it is told anew");
     assert_eq!((f.catalog.rebuilt(), f.waiting().await), (None, before.clone()));
     let harm = |dir: &Path| {
         fs::remove_file(log_of(dir)).unwrap();
@@ -145,8 +149,7 @@ async fn a_log_that_was_being_made_anew_leaves_the_one_before_as_good() {
 /// not be committed.
 #[tokio::test]
 async fn a_log_that_is_made_anew_after_a_failure_leaves_the_one_before_as_good() {
-    let f = Fixture::tree().await;
-    let ino = something_untold(&f).await;
+    let (f, _, ino) = with_something_untold().await;
     // SQLite finds out at COMMIT, when the log tells of it.
     let orphan = "CREATE TEMP TABLE whole (id INTEGER PRIMARY KEY);
         CREATE TEMP TABLE part (of REFERENCES whole DEFERRABLE INITIALLY DEFERRED);
