@@ -22,7 +22,7 @@ pub(crate) fn all(world: &World, tree: &Tree) -> Result<(), String> {
     if !broken.is_empty() {
         return Err(format!("the catalog breaks its rules: {broken:?}"));
     }
-    let uploads = world.s3.uploads_in_progress(BUCKET);
+    let uploads = world.uploads_left();
     if uploads > 0 {
         return Err(format!("{uploads} multipart uploads are left"));
     }

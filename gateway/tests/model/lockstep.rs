@@ -567,6 +567,8 @@ impl Pair {
             Fault::ShortBody => "GetObject",
             _ => OPERATIONS[usize::from(operation) % OPERATIONS.len()],
         };
+        self.world.has_unheard_beginnings |= operation == "CreateMultipartUpload"
+            && matches!(fault, Fault::FailsAfter | Fault::BreaksAfter);
         let rule = action.operation(operation).key_prefix(if operation.starts_with("List") {
             ""
         } else {

@@ -232,7 +232,7 @@ impl Both {
         if !broken.is_empty() {
             return Err(format!("the catalog breaks its rules: {broken:?}"));
         }
-        if world.s3.uploads_in_progress(BUCKET) > 0 {
+        if world.uploads_left() > 0 {
             return Err("a multipart upload is left".to_owned());
         }
         let after = objects(world);

@@ -105,6 +105,8 @@ pub(crate) struct World {
     /// The cache disk besides the primary. Every other start of a gateway finds it released.
     second: Option<SimDisk>,
     crashes: u64,
+    /// Whether S3 may begin uploads in parts, and not say so.
+    pub(crate) has_unheard_beginnings: bool,
     starts: AtomicU64,
 }
 
@@ -158,6 +160,7 @@ impl World {
             second,
             gateway: None,
             crashes: 0,
+            has_unheard_beginnings: false,
             starts: 0.into(),
         };
         world.gateway = Some(world.start());
@@ -392,6 +395,17 @@ impl World {
         let gateway = self.gateway_mut();
         gateway.options.jobs_max = jobs;
         gateway.wake();
+    }
+
+    /// Uploads in parts that nobody will complete. Of one that was begun while the gateway was cut off, or whose
+    /// beginning was not answered, S3 alone knows (semantics.md, "One file is one object"): it goes with its age.
+    pub(crate) fn uploads_left(&self) -> u64 {
+        if self.crashes > 0 || self.has_unheard_beginnings {
+            let Gateway { share, catalog, .. } = self.gateway();
+            let all = Timestamp::from_nanos(i64::MAX);
+            self.run(gateway::upload::sweep(share, catalog, all)).unwrap();
+        }
+        self.s3.uploads_in_progress(BUCKET) as u64
     }
 
     fn requests(&self) -> u64 {
