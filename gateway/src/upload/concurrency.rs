@@ -2,7 +2,7 @@
 //!
 //! A hill climb over the rate at which jobs end. In the beginning the number doubles as long as that brings more, as
 //! a TCP connection begins (RFC 5681 §3.1): thousands of small files are gone before a climb by small steps
-//! has come far. From there on, while another step up brings more, it goes on; when a
+//! has come far. Of small files some go at once in any case. From there on, while another step up brings more, it goes on; when a
 //! step has brought less, it goes back; a store that puts requests off is given a quarter less at
 //! once. Small files need many at once because each waits for a round trip; large ones soon fill the
 //! link, and more of them would only wait for each other.
@@ -21,6 +21,9 @@ const DOUBLING_EPOCH: Duration = Duration::from_millis(10);
 /// Measurements in a row without more after which it does not double any more: the first are short, and what else
 /// goes on shows in them.
 const MISSES: u32 = 3;
+/// So many small jobs at once burden nobody: up to there the number doubles whatever that brings. While clients make
+/// files, they keep the catalog's writer busy; more uploads bring nothing until they are done, and much then.
+const SMALL_AT_ONCE: usize = 32;
 /// A change of the rate by less than one part in so many is noise.
 const NOISE: u64 = 10;
 /// Measurements without news after which a step up is tried.
@@ -116,6 +119,11 @@ impl Concurrency {
             (self.rate, self.step) = (None, Step::Stay);
             return;
         }
+        let is_small = self.work < 2 * JOB_BYTES * self.jobs;
+        if self.doubling && is_small && self.limit < SMALL_AT_ONCE {
+            (self.rate, self.step, self.limit) = (Some(rate), Step::Up, 2 * self.limit);
+            return;
+        }
         let before = self.rate.replace(rate);
         let noise = before.unwrap_or(0) / NOISE;
         let is_more = before.is_none_or(|before| rate > before + noise);
@@ -191,6 +199,29 @@ mod tests {
         let way = (4096, Duration::from_millis(20), GIGABIT);
         let seen = climb(&mut concurrency, 2, way, usize::MAX);
         assert!(seen[1..].iter().all(|limit| *limit >= 48), "{seen:?}");
+    }
+
+    /// Goal: small files are sent many at once as soon as those who make them are done. Method: for a while jobs end at
+    /// the same rate however many there are.
+    #[test]
+    fn small_files_that_wait_with_the_clients_for_the_writer_do_not_stay_few() {
+        for bytes in [0, 4096, 60 << 10] {
+            let mut concurrency = Concurrency::default();
+            for job in 1..=200_u64 {
+                let limit = concurrency.limit(64);
+                let ended = Ended { bytes, throttled: false };
+                concurrency.ended(Duration::from_micros(job * 2500), ended, limit, 64);
+            }
+            assert!(concurrency.limit(64) >= 24, "{bytes} bytes: {}", concurrency.limit(64));
+            assert!(concurrency.limit(16) == 16, "but no more than may go");
+        }
+        let mut concurrency = Concurrency::default();
+        for job in 1..=200_u64 {
+            let limit = concurrency.limit(64);
+            let ended = Ended { bytes: 1 << 20, throttled: false };
+            concurrency.ended(Duration::from_micros(job * 2500), ended, limit, 64);
+        }
+        assert!(concurrency.limit(64) <= 16, "large ones: {}", concurrency.limit(64));
     }
 
     #[test]
