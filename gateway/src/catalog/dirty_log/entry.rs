@@ -141,13 +141,6 @@ pub(in crate::catalog) struct Op {
     pub(in crate::catalog) is_moved: bool,
 }
 
-impl Op {
-    /// Whether it is a directory's rename.
-    pub(super) fn is_move(&self) -> bool {
-        self.kind == 2
-    }
-}
-
 impl Record {
     /// Whether bytes of it are here alone.
     pub(in crate::catalog) fn has_bytes(&self) -> bool {

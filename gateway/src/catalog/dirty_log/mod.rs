@@ -171,8 +171,9 @@ impl DirtyLog {
         });
         // In a log that is told anew no batch has the number of one before, which may be of a transaction that was never
         // committed: cut off before the new file is there, a start would take the catalog for one that has that.
-        let unused = told.map_or(0, Told::last);
-        let seq = if good.is_some() { number(db)? } else { number(db)?.max(unused) };
+        let marked = mark::read(cache).map_err(|error| io_error(&error))?;
+        let used = told.map_or(0, Told::highest).max(marked);
+        let seq = if good.is_some() { number(db)? } else { number(db)?.max(used) };
         let last = last_file(cache).map_err(|error| io_error(&error))?;
         let (generation, file) = match good {
             Some(told) => (last, LogFile::resume(cache.join(file_name(last)), told.tail)),
@@ -494,7 +495,10 @@ impl DirtyLog {
     fn begin_next(&mut self) -> io::Result<()> {
         self.file.sync()?;
         let generation = self.generation + 1;
-        let next = LogFile::create(self.cache.join(file_name(generation)))?;
+        let path = self.cache.join(file_name(generation));
+        // An attempt that failed may have left it; there is nothing in it.
+        file::remove(std::slice::from_ref(&path))?;
+        let next = LogFile::create(path)?;
         let before = std::mem::replace(&mut self.file, next);
         self.older.push(before.path.clone());
         self.generation = generation;
@@ -535,7 +539,11 @@ pub(super) fn is_untold(db: &Connection) -> Result<bool, CatalogError> {
     Ok(said.query_row([], |row| row.get(0)).optional()?.unwrap_or(false))
 }
 
-fn say_untold(db: &Connection, is_untold: bool) -> Result<(), CatalogError> {
+/// Notes whether it has.
+///
+/// # Errors
+/// Of the database.
+pub(super) fn say_untold(db: &Connection, is_untold: bool) -> Result<(), CatalogError> {
     db.prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES ('untold', ?1)")?
         .execute([is_untold])?;
     Ok(())

@@ -91,6 +91,8 @@ impl DirtyLog {
                 Some(known) if known.generation < self.generation => {}
                 Some(_) | None => continue,
             }
+            // Before it is told: one that cannot be told now is told with a later batch.
+            self.telling.push(key);
             match key {
                 Key::Ino(ino) => self.tell_inode(db, batch, ino)?,
                 Key::Op(op) => self.tell_op(db, batch, op)?,

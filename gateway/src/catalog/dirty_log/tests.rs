@@ -153,13 +153,43 @@ fn only_files_of_the_log_are_taken_for_such() {
     }
 }
 
+/// An empty catalog.
+fn database(dir: &Path) -> Connection {
+    let mut db = Connection::open(dir.join("catalog.db")).unwrap();
+    schema::migrate(&mut db).unwrap();
+    db
+}
+
+/// Goal: a disk that was full for a moment does not stop the log for good. Method: the next file is there, empty.
+#[test]
+fn a_file_that_an_attempt_has_left_does_not_stop_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = database(dir.path());
+    let mut log = DirtyLog::open(dir.path(), &db, None).unwrap();
+    std::fs::write(dir.path().join(file_name(log.generation + 1)), b"").unwrap();
+    log.begin_next().unwrap();
+    log.tell_whose(&db, 0).unwrap();
+    let told = Told::read(dir.path()).unwrap().unwrap();
+    assert_eq!((told.damaged, told.last()), (0, number(&db).unwrap()));
+}
+
+/// Goal: where catalog and log are gone and the mark is left, it does not belie the new ones.
+#[test]
+fn a_log_that_begins_anew_begins_above_the_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    Mark::open(dir.path()).unwrap().set(1000).unwrap();
+    let db = database(dir.path());
+    drop(DirtyLog::open(dir.path(), &db, None).unwrap());
+    assert!(number(&db).unwrap() > 1000);
+    assert_eq!(Told::read(dir.path()).unwrap().unwrap().damaged, 0);
+}
+
 /// Goal: a start that is cut off while the log is told anew finds the old file, which lacks nothing that it should have.
 /// Method: the steps of telling it anew, one by one.
 #[test]
 fn a_file_that_is_begun_anew_is_not_counted_on_before_it_has_its_name() {
     let dir = tempfile::tempdir().unwrap();
-    let mut db = Connection::open(dir.path().join("catalog.db")).unwrap();
-    schema::migrate(&mut db).unwrap();
+    let db = database(dir.path());
     let mut log = DirtyLog::open(dir.path(), &db, None).unwrap();
     let (marked, committed) = (mark::read(dir.path()).unwrap(), number(&db).unwrap());
     assert_eq!(marked, committed);

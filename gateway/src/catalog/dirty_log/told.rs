@@ -74,10 +74,11 @@ pub(in crate::catalog) struct Told {
     pending: Option<(u64, Batch)>,
     /// The last batch that counts.
     pub(in crate::catalog) seq: u64,
+    /// The highest number that a batch has had, whatever became of it.
+    highest: u64,
     /// One that is known to have been committed.
     marked: u64,
-    /// It is to be told anew: the catalog has more, since a power cut has taken the log's end; or less, since it was made
-    /// anew.
+    /// It is to be told anew: the catalog has more, since a power cut has taken the log's end, or says so.
     pub(super) is_stale: bool,
     /// The log's files, by number.
     pub(super) generations: Vec<u64>,
@@ -117,6 +118,11 @@ impl Told {
         Ok((told.last() > 0 || told.damaged > 0).then_some(told))
     }
 
+    /// The highest number that a batch in the files has, whether it counts or not.
+    pub(super) fn highest(&self) -> u64 {
+        self.highest
+    }
+
     /// The number of the last batch, whether its transaction was committed or not.
     pub(super) fn last(&self) -> u64 {
         self.pending.as_ref().map_or(self.seq, |(_, batch)| batch.seq)
@@ -128,8 +134,10 @@ impl Told {
         if batch.entries.iter().any(is_anew) {
             let (cache, generations) =
                 (std::mem::take(&mut self.cache), std::mem::take(&mut self.generations));
-            *self = Self { cache, generations, marked: self.marked, ..Self::default() };
+            let (marked, highest) = (self.marked, self.highest);
+            *self = Self { cache, generations, marked, highest, ..Self::default() };
         }
+        self.highest = self.highest.max(batch.seq);
         let last = self.last();
         if last > 0 && batch.seq != last && batch.seq != last + 1 {
             // Batches are missing between.
@@ -146,13 +154,6 @@ impl Told {
         if let Some((generation, batch)) = self.pending.take() {
             self.apply(generation, batch);
         }
-    }
-
-    /// Renames of directories do not count any more: a catalog that is made anew has none.
-    pub(in crate::catalog) fn give_up_moves(&mut self) {
-        let told = self.ops.len();
-        self.ops.retain(|_, undone| !undone.op.is_move());
-        self.is_stale |= self.ops.len() < told;
     }
 
     /// How a catalog stands to the log that has the transactions of all batches up to number `committed`, and, if it

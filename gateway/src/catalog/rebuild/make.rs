@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 use super::{Move, Rebuilt};
 use crate::{
     catalog::{
-        dirty_log::{Record, Told, Upload},
+        dirty_log::{self, Record, Told, Upload},
         error::CatalogError,
         inode, schema,
     },
@@ -50,6 +50,10 @@ pub(super) fn database(path: &Path, told: &Told) -> Result<Rebuilt, CatalogError
     directories(&rows, told)?;
     // They have their numbers; what is published gets others.
     operations(&rows, told, &mut rebuilt)?;
+    if !rebuilt.moves.is_empty() {
+        // The log, which tells of these, is to be told anew, also by a start after one that is cut off.
+        dirty_log::say_untold(&rows, true)?;
+    }
     for dirty in told.dirty.values() {
         let record = &dirty.record;
         insert(&rows, record)?;

@@ -97,7 +97,6 @@ pub(super) fn open(
     let new = cache.join(NEW_FILE);
     remove_database(&new)?;
     let mut rebuilt = make::database(&new, told)?;
-    told.give_up_moves();
     rebuilt.why = why;
     rebuilt.aside = put_aside(cache).map_err(|error| disk(&error))?;
     let path = cache.join(CATALOG_FILE);

@@ -196,8 +196,7 @@ async fn a_lost_catalog_is_made_anew_with_all_that_waits() {
     assert_eq!(f.waiting().await, []);
 }
 
-/// Goal: a catalog that is lost while directories are being renamed is made anew, says which, and is good from then on;
-/// also when the first start after that is cut off.
+/// Goal: a catalog that is lost while directories are being renamed is made anew, says which, and is good from then on.
 #[tokio::test]
 async fn renames_of_directories_under_way_are_told_and_given_up() {
     let f = Fixture::tree().await;
