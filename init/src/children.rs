@@ -44,13 +44,21 @@ pub(crate) enum ChildError {
     Failed { status: ExitStatus, words: String },
     #[error("cannot be waited for: {0}")]
     Wait(io::Error),
+    /// In its own words.
+    #[error("{0}")]
+    MayBeDone(String),
 }
 
-/// Whether a child that failed may have done what it was to do all the same, or does it yet: it has not said
-/// that it did not.
+/// Whether a child that failed may have done what it was to do all the same, or does it yet: it says so, or has
+/// not said that it did not.
 pub(crate) fn may_be_done(error: &anyhow::Error) -> bool {
     match error.downcast_ref() {
-        Some(ChildError::TooLong(_) | ChildError::Failed { .. } | ChildError::Wait(_)) => true,
+        Some(
+            ChildError::TooLong(_)
+            | ChildError::Failed { .. }
+            | ChildError::Wait(_)
+            | ChildError::MayBeDone(_),
+        ) => true,
         Some(ChildError::Start(_)) | None => false,
     }
 }

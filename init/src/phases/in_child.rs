@@ -1,5 +1,6 @@
 //! What a child of PID 1 does, because it can hang: it is given what it has to know as JSON on its standard
-//! input, and PID 1 hears of the outcome as one JSON document, `{"Ok": …}` or `{"Err": "why"}`.
+//! input, and PID 1 hears of the outcome as one JSON document, `{"Ok": …}`, `{"Err": "why"}`, or
+//! `{"MayBeDone": "why"}`.
 use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, chown},
@@ -7,13 +8,13 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{Boot, MACHINE_FILE};
 use crate::{
-    children::Begun,
+    children::{Begun, ChildError},
     disks, journald,
     machine::Machine,
     modules::Modules,
@@ -108,13 +109,38 @@ pub(super) fn begin(boot: &mut Boot, phase: &str, input: &impl Serialize) -> Res
     Ok(boot.entries.begin(&["phase", phase], &input)?)
 }
 
+/// What came of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Outcome<T> {
+    Ok(T),
+    /// Nothing; why.
+    Err(String),
+    /// Perhaps what was to come: a file has its name, and nobody knows whether for good; why.
+    MayBeDone(String),
+}
+
+impl<T> From<Result<T>> for Outcome<T> {
+    fn from(done: Result<T>) -> Self {
+        match done {
+            Ok(value) => Self::Ok(value),
+            Err(error) if error.downcast_ref().is_some_and(sys::may_be_replaced) => {
+                Self::MayBeDone(format!("{error:#}"))
+            }
+            Err(error) => Self::Err(format!("{error:#}")),
+        }
+    }
+}
+
 /// What a child says in the end.
 ///
 /// # Errors
-/// It has failed, or has said nothing.
+/// It has failed, with [`ChildError::MayBeDone`] where it says so, or has said nothing.
 pub(super) fn outcome<T: DeserializeOwned>(said: &[u8]) -> Result<T> {
-    let outcome: Result<T, String> = serde_json::from_slice(said).context("its outcome")?;
-    outcome.map_err(|why| anyhow!(why))
+    match serde_json::from_slice(said).context("its outcome")? {
+        Outcome::Ok(value) => Ok(value),
+        Outcome::Err(why) => bail!(why),
+        Outcome::MayBeDone(why) => bail!(ChildError::MayBeDone(why)),
+    }
 }
 
 /// Does something, as a child of PID 1, and prints its outcome.
@@ -144,7 +170,7 @@ pub(crate) fn print_phase(name: &str) -> Result<()> {
         KEEP_NOTE => nothing(input().and_then(|note: Note| note.store(Path::new(NOTE)))),
         _ => bail!("there is no phase {name}"),
     };
-    let outcome = outcome.map_err(|error| format!("{error:#}"));
+    let outcome = Outcome::from(outcome);
     Ok(io::stdout().write_all(&serde_json::to_vec(&outcome)?)?)
 }
 
