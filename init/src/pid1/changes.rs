@@ -175,28 +175,31 @@ impl Running {
             .context("the settings cannot be kept on the system disk")
     }
 
-    /// Keeps the settings in use, now or as soon as that is possible.
+    /// Keeps settings that are newly in use, now or as soon as that is possible.
     fn keep_those_in_use(&mut self) -> Result<(), String> {
-        let settings = self.boot.machine.clone();
-        let kept = self.keep(&settings).map_err(|error| format!("{error:#}"));
-        match &kept {
-            Ok(()) => self.unkept.kept(),
-            Err(why) => {
-                if self.unkept.problem().is_none() {
-                    tracing::error!("settings are in use that are not kept: {why}");
-                }
-                self.unkept.not_kept(why.clone(), sys::since_boot());
+        self.write_those_in_use().inspect_err(|why| {
+            if self.unkept.problem().is_none() {
+                tracing::error!("settings are in use that are not kept: {why}");
             }
-        }
-        kept
+            self.unkept.not_kept(why.clone(), sys::since_boot());
+        })
+    }
+
+    fn write_those_in_use(&mut self) -> Result<(), String> {
+        let settings = self.boot.machine.clone();
+        self.keep(&settings).map_err(|error| format!("{error:#}"))?;
+        self.unkept.kept();
+        Ok(())
     }
 
     /// Tries again to keep what could not be kept.
     pub(super) fn follow_unkept(&mut self, now: Duration) {
         // Settings on trial are not to be kept, and with them nothing else is until their trial ends.
-        if self.unkept.is_due(now) && self.trial.none_waits().is_ok() {
-            // Why not, is noted and shown.
-            let _noted = self.keep_those_in_use();
+        if self.unkept.is_due(now)
+            && self.trial.none_waits().is_ok()
+            && let Err(why) = self.write_those_in_use()
+        {
+            self.unkept.not_kept_again(why, sys::since_boot());
         }
     }
 
