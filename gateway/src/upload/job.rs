@@ -17,7 +17,8 @@ use crate::{
     budget::MemoryBudget,
     cache::CacheStore,
     catalog::{
-        Catalog, CatalogError, DeleteJob, EarlyJob, Finish, Job, Made, OpId, Published, SyncJob,
+        Catalog, CatalogError, DeleteJob, EarlyJob, Finish, Inode, Job, Made, OpId, Published,
+        SyncJob,
     },
     clock::Clock,
     essential::{self, Step},
@@ -186,7 +187,7 @@ impl Tools {
                 let end = self.catalog.finish(job.op, done).await?;
                 failpoint::passed(Point::UploadAfterFinish);
                 if end == Finish::Clean {
-                    self.may_leave(job.inode.ino).await;
+                    self.may_leave(&job.inode).await;
                 }
                 tracing::debug!(key = %job.key, version, ?end, "published");
                 Ok(())
@@ -214,7 +215,11 @@ impl Tools {
     }
 
     /// Lets the cache know that the file's bytes may leave it.
-    async fn may_leave(&self, ino: Ino) {
+    async fn may_leave(&self, inode: &Inode) {
+        let ino = inode.ino;
+        if !inode.goes_in_parts() && self.cache.note_known_clean(ino, inode.size) {
+            return;
+        }
         match self.catalog.ranges(ino).await {
             Ok(ranges) => self.cache.note_clean(ino, &ranges),
             // Whoever uses the file next makes it known, or the next start does.
