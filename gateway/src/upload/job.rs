@@ -8,6 +8,7 @@ use super::{
     concurrency::Ended,
     early::{self, GoneAhead},
     landed::Earlier,
+    places::Held,
     plan::SINGLE_PUT_BYTES_MAX,
     publish::{Outcome, Sent, look, publish},
     still::{Bursts, Taken, Turn, still},
@@ -93,6 +94,8 @@ pub(super) struct Tools {
     pub(super) is_turn: bool,
     /// What was read of the job's file in its turn; whoever sends it takes it.
     pub(super) taken: Arc<Mutex<Option<Taken>>>,
+    /// The job's place among those that send, until S3 has what it sends.
+    pub(super) place: Held,
 }
 
 impl Tools {
@@ -179,6 +182,7 @@ impl Tools {
     async fn sync(&self, job: SyncJob) -> Result<(), JobError> {
         match publish(self, &job).await? {
             Outcome::Published(Sent { object, is_whole, upload }) => {
+                self.place.leave();
                 self.share.health.answered(Right::Write);
                 self.only(&job, upload).await?;
                 let (now, version) = (self.clock.now(), job.inode.version);
@@ -193,6 +197,7 @@ impl Tools {
                 Ok(())
             }
             Outcome::Earlier(Earlier { object, version, size, upload }) => {
+                self.place.leave();
                 self.share.health.answered(Right::Write);
                 self.only(&job, upload).await?;
                 let (now, made) = (self.clock.now(), (version, size));
@@ -265,6 +270,7 @@ impl Tools {
             self.kept(&job.key);
         }
         failpoint::passed(Point::UploadAfterDelete);
+        self.place.leave();
         self.share.health.answered(Right::Delete);
         Ok(self.catalog.finish_delete(job.op).await?)
     }
