@@ -289,6 +289,9 @@ impl Uploader {
             return Ok(SLEEP_MAX);
         }
         let due = self.inner.catalog.next_due().await?;
+        if due.is_none() && running.places.taken() == 0 {
+            running.concurrency.nothing_left();
+        }
         Ok(due.map_or(SLEEP_MAX, |due| until(now, due).max(BUSY_PAUSE)))
     }
 
@@ -327,6 +330,9 @@ impl Uploader {
             place: Held::default(),
         };
         let claimed = Arc::clone(&tools.claimed);
+        if running.places.taken() == 0 {
+            running.concurrency.begins(running.begun.elapsed());
+        }
         let place = running.places.take(places_max);
         let task = running.tasks.spawn(async move {
             let place = match place {
