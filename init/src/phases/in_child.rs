@@ -1,5 +1,6 @@
 //! What a child of PID 1 does, because it can hang: it is given what it has to know as JSON on its standard
-//! input, and PID 1 hears of the outcome as one JSON document, `{"Ok": …}` or `{"Err": "why"}`.
+//! input, and PID 1 hears of the outcome as one JSON document, `{"Ok": …}`, `{"Err": "why"}`, or
+//! `{"Unreadable": "why"}`.
 use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, chown},
@@ -7,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ use super::{Boot, MACHINE_FILE};
 use crate::{
     children::Begun,
     disks, journald,
-    machine::Machine,
+    machine::{Machine, Unreadable},
     modules::Modules,
     mounts, reserve, seed, service, sys, time,
     update::{NOTE, Note},
@@ -108,13 +109,36 @@ pub(super) fn begin(boot: &mut Boot, phase: &str, input: &impl Serialize) -> Res
     Ok(boot.entries.begin(&["phase", phase], &input)?)
 }
 
+/// What came of it.
+#[derive(Debug, Serialize, Deserialize)]
+enum Outcome<T> {
+    Ok(T),
+    /// Nothing; why.
+    Err(String),
+    /// The disk does not give the settings that are on it; why.
+    Unreadable(String),
+}
+
+impl<T> From<Result<T>> for Outcome<T> {
+    fn from(done: Result<T>) -> Self {
+        match done {
+            Ok(value) => Self::Ok(value),
+            Err(error) if error.is::<Unreadable>() => Self::Unreadable(format!("{error:#}")),
+            Err(error) => Self::Err(format!("{error:#}")),
+        }
+    }
+}
+
 /// What a child says in the end.
 ///
 /// # Errors
-/// It has failed, or has said nothing.
+/// It has failed, with [`Unreadable`] where that is why, or has said nothing.
 pub(super) fn outcome<T: DeserializeOwned>(said: &[u8]) -> Result<T> {
-    let outcome: Result<T, String> = serde_json::from_slice(said).context("its outcome")?;
-    outcome.map_err(|why| anyhow!(why))
+    match serde_json::from_slice(said).context("its outcome")? {
+        Outcome::Ok(value) => Ok(value),
+        Outcome::Err(why) => bail!(why),
+        Outcome::Unreadable(why) => bail!(Unreadable(why)),
+    }
 }
 
 /// Does something, as a child of PID 1, and prints its outcome.
@@ -133,7 +157,9 @@ pub(crate) fn print_phase(name: &str) -> Result<()> {
             Ok(Value::Null)
         }
         CONFIG => nothing(mount_config()),
-        MACHINE => value(Machine::load(Path::new(MACHINE_FILE), Path::new(time::ZONES))),
+        MACHINE => Machine::load(Path::new(MACHINE_FILE), Path::new(time::ZONES))
+            .map_err(anyhow::Error::from)
+            .and_then(value),
         LATE => input().and_then(read_late).and_then(value),
         SEED => input().and_then(|found| value(apply_seed(found))),
         JOURNAL => nothing(journald::prepare()),
@@ -144,7 +170,7 @@ pub(crate) fn print_phase(name: &str) -> Result<()> {
         KEEP_NOTE => nothing(input().and_then(|note: Note| note.store(Path::new(NOTE)))),
         _ => bail!("there is no phase {name}"),
     };
-    let outcome = outcome.map_err(|error| format!("{error:#}"));
+    let outcome = Outcome::from(outcome);
     Ok(io::stdout().write_all(&serde_json::to_vec(&outcome)?)?)
 }
 
@@ -193,20 +219,23 @@ fn read_late(told: Option<seed::Told>) -> Result<Late> {
         mounted?;
         bail!("{} is not mounted", disks::CONFIG);
     }
-    let mut late = late_in(Path::new(MACHINE_FILE), Path::new(time::ZONES), told, apply_seed);
+    let mut late = late_in(Path::new(MACHINE_FILE), Path::new(time::ZONES), told, apply_seed)?;
     late.problems.extend(mounted.err().map(|error| format!("config partition: {error:#}")));
     Ok(late)
 }
 
 /// The settings as they are found, the defaults where there are none, as at the first boot; after `apply` has
 /// applied a seed to them.
+///
+/// # Errors
+/// They cannot be read.
 pub(super) fn late_in(
     path: &Path,
     zones: &Path,
     told: Option<seed::Told>,
     apply: impl FnOnce(Found) -> Seeded,
-) -> Late {
-    let (machine, problem) = Machine::load(path, zones);
+) -> Result<Late, Unreadable> {
+    let (machine, problem) = Machine::load(path, zones)?;
     let problem = problem.map(|problem| format!("machine settings: {problem}"));
     let mut late =
         Late { machine: machine.unwrap_or_default(), problems: problem.into_iter().collect() };
@@ -215,7 +244,7 @@ pub(super) fn late_in(
         late.machine = seeded.machine.unwrap_or(late.machine);
         late.problems.extend(seeded.problem.map(|problem| format!("seed: {problem}")));
     }
-    late
+    Ok(late)
 }
 
 fn apply_seed(found: Found) -> Seeded {

@@ -148,6 +148,38 @@ fn settings_that_were_not_read_in_time_are_not_written_over() {
     }
 }
 
+/// Goal: settings that the disk does not give are not taken for none. Method: a child that says so at the boot and late,
+/// and then has read them.
+#[test]
+fn settings_that_cannot_be_read_are_asked_for_until_they_are() {
+    let lost = || Ok(br#"{"Unreadable":"/config/machine.toml: I/O error"}"#.to_vec());
+    let settings = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
+    let late = in_child::Late { machine: settings.clone(), problems: Vec::new() };
+    let late = serde_json::to_vec(&Ok::<_, String>(late)).unwrap();
+    let (mut boot, asked) = boot(vec![lost(), lost(), Ok(late)]);
+    run(&[in_child(MACHINE_SETTINGS, FILES_LIMIT, load_machine)], &mut boot);
+    assert_eq!(boot.state.problems, ["machine settings: /config/machine.toml: I/O error"]);
+    for _ in 0..2 {
+        assert!(boot.unread.problem().unwrap().contains("I/O error"));
+        assert!(keep_settings(&mut boot, &Machine::default()).is_err());
+        let begun = begin_reading(&mut boot).unwrap();
+        let read = take_in(&mut boot, begun, Some(0));
+        assert_eq!(read.is_ok(), !boot.unread.any());
+    }
+    assert!(!boot.unread.any() && boot.state.problems.is_empty());
+    assert_eq!(asked.borrow().len(), 3, "nobody is sent to write");
+}
+
+#[test]
+fn late_reading_says_that_settings_cannot_be_read_and_applies_no_seed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("machine.toml");
+    // Reading a folder fails neither because it is not there nor because of what it holds.
+    fs::create_dir(&path).unwrap();
+    let told = Some(seed::Told::default());
+    assert!(in_child::late_in(&path, folder.path(), told, |_| unreachable!()).is_err());
+}
+
 #[test]
 fn a_partition_that_says_it_cannot_be_mounted_is_as_one_without_settings() {
     let answers: Vec<Result<Vec<u8>, ChildError>> =
@@ -195,7 +227,7 @@ fn where_there_are_no_settings_those_of_a_first_boot_are_found_late() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("UTC"), b"TZif2").unwrap();
     let path = folder.path().join("machine.toml");
-    let find = || in_child::late_in(&path, folder.path(), None, |_| unreachable!());
+    let find = || in_child::late_in(&path, folder.path(), None, |_| unreachable!()).unwrap();
     assert_eq!((find().machine, find().problems.len()), (Machine::default(), 0));
     let settings = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
     settings.store(&path).unwrap();
@@ -257,7 +289,7 @@ fn a_seed_that_comes_late_replaces_nothing_that_is_newer_and_no_password() {
     let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
     let find = |seed: Option<seed::Told>| {
         let apply = |found| in_child::seed_in(found, folder.path(), folder.path(), me);
-        let late = in_child::late_in(&path, folder.path(), seed, apply);
+        let late = in_child::late_in(&path, folder.path(), seed, apply).unwrap();
         assert!(late.problems.is_empty(), "{:?}", late.problems);
         late.machine
     };
