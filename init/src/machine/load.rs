@@ -2,7 +2,10 @@
 //!
 //! A file that is damaged or missing is one thing: what it held is known to be gone. One that the disk does not give is
 //! another: the disk may give it tomorrow.
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use super::{Machine, last_good};
 
@@ -27,7 +30,7 @@ impl Machine {
     /// takes its place, if there is one; the second value says so.
     ///
     /// # Errors
-    /// It cannot be known what the settings are: nothing was touched.
+    /// It is not known what the settings are: nothing was touched.
     pub(crate) fn load(
         path: &Path,
         zones: &Path,
@@ -59,6 +62,22 @@ impl Machine {
         let words = format!("{word}, so those before them are used: look whether they are right");
         Ok((Some(last), Some(format!("{words}.{kept} {problem}"))))
     }
+
+    /// As [`Self::load`]; what cannot be read is given up and kept aside.
+    pub(crate) fn load_or_give_up(path: &Path, zones: &Path) -> (Option<Self>, Option<String>) {
+        if let Ok(loaded) = Self::load(path, zones) {
+            return loaded;
+        }
+        let files = [path, &last_good(path)].map(|file| (file.to_owned(), held_in(file, zones)));
+        let lost = files.into_iter().filter(|(_, held)| matches!(held, Held::Unreadable(_)));
+        let mut problems: Vec<String> = lost.map(|(file, held)| set_aside(&file, held).1).collect();
+        // The disk may give again what it did not give before. One that it keeps as well is given up all the same.
+        let (machine, problem) = Self::load(path, zones).unwrap_or_default();
+        problems.extend(problem);
+        let words =
+            "given up, because they could not be read: look through them, and set them again";
+        (machine, Some(format!("{words}. {}", problems.join("; "))))
+    }
 }
 
 fn held_in(path: &Path, zones: &Path) -> Held {
@@ -75,14 +94,14 @@ fn held_in(path: &Path, zones: &Path) -> Held {
 /// Keeps a file aside that holds no settings. Whether another one may take its place, and what is to be said of it:
 /// one that may be whole is never written over.
 fn set_aside(path: &Path, held: Held) -> (bool, String) {
-    let (extension, error, may_be_whole) = match held {
+    let (ending, error, may_be_whole) = match held {
         Held::Settings(_) | Held::Nothing => {
             return (true, format!("{} is missing", path.display()));
         }
-        Held::Damaged(error) => ("toml.broken", error, false),
-        Held::Unreadable(error) => ("toml.unreadable", error, true),
+        Held::Damaged(error) => ("broken", error, false),
+        Held::Unreadable(error) => ("unreadable", error, true),
     };
-    let aside = path.with_extension(extension);
+    let aside = PathBuf::from(format!("{}.{ending}", path.display()));
     match fs::rename(path, &aside) {
         Ok(()) => (true, format!("{error} (kept as {})", aside.display())),
         Err(why) => (!may_be_whole, format!("{error} (could not be kept aside: {why})")),
@@ -94,7 +113,7 @@ mod tests {
     use super::*;
 
     /// A folder with the time zones, the name of the settings, and settings of this name in the last good file.
-    fn disk(last: Option<&str>) -> (tempfile::TempDir, std::path::PathBuf) {
+    fn disk(last: Option<&str>) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("UTC"), b"TZif2").unwrap();
         let path = folder.path().join("machine.toml");
@@ -165,6 +184,32 @@ mod tests {
         assert!(says.iter().all(|words| problem.contains(words)), "{problem}");
         assert!(path.with_extension("toml.unreadable").is_dir());
         assert_eq!(Machine::load(&path, folder.path()), Ok((Some(named("gate7")), None)));
+    }
+
+    #[test]
+    fn settings_that_are_given_up_are_kept_aside_and_only_if_they_cannot_be_read() {
+        let (folder, path) = disk(None);
+        let last = last_good(&path);
+        lose(&path);
+        lose(&last);
+        let (loaded, problem) = Machine::load_or_give_up(&path, folder.path());
+        assert_eq!(loaded, None);
+        let problem = problem.unwrap();
+        let says = ["given up", "machine.toml.unreadable)", "machine.toml.last.unreadable)"];
+        assert!(says.iter().all(|words| problem.contains(words)), "{problem}");
+        assert!(path.with_extension("toml.unreadable").is_dir());
+        assert!(path.with_extension("toml.last.unreadable").is_dir());
+        assert_eq!(Machine::load(&path, folder.path()), Ok((None, None)), "as on a new appliance");
+        named("gate7").store(&path).unwrap();
+        let kept = (Some(named("gate7")), None);
+        assert_eq!(Machine::load_or_give_up(&path, folder.path()), kept, "read in the end");
+        // One that cannot be moved is given up as well.
+        fs::remove_dir(path.with_extension("toml.unreadable")).unwrap();
+        fs::write(path.with_extension("toml.unreadable"), "of an earlier time").unwrap();
+        fs::remove_file(&last).unwrap();
+        lose(&path);
+        let (loaded, problem) = Machine::load_or_give_up(&path, folder.path());
+        assert!(loaded.is_none() && problem.unwrap().contains("could not be kept aside"));
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) const DRIVERS: &str = "drivers";
 pub(super) const CONFIG: &str = "config-partition";
 /// Reads the machine's settings: [`Read`].
 pub(super) const MACHINE: &str = "machine-settings";
-/// Reads them when the system disk answers after all, and applies a seed if it is told one: [`Late`].
+/// Reads them when the system disk answers after all, and applies a seed if it is told one: [`Asked`], [`Late`].
 pub(super) const LATE: &str = "late-settings";
 /// Applies a seed: [`Found`], [`Seeded`].
 pub(super) const SEED: &str = "seed";
@@ -51,6 +51,15 @@ const NO_RESERVE: &str = "the system disk is full: its partition for settings ha
 
 /// The machine's settings as they were found; the second is what was wrong with them.
 pub(super) type Read = (Option<Machine>, Option<String>);
+
+/// What a late reading has to know.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Asked {
+    /// The seed that is to be applied.
+    pub(super) told: Option<seed::Told>,
+    /// Whether an operator has given up what cannot be read.
+    pub(super) given_up: bool,
+}
 
 /// What the boot would have found, had the system disk answered.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -213,13 +222,13 @@ fn mount_config() -> Result<()> {
     reserve::hold(Path::new(disks::CONFIG)).context(NO_RESERVE)
 }
 
-fn read_late(told: Option<seed::Told>) -> Result<Late> {
+fn read_late(asked: Asked) -> Result<Late> {
     let mounted = mount_config();
     if !mounts::is_mounted(disks::CONFIG) {
         mounted?;
         bail!("{} is not mounted", disks::CONFIG);
     }
-    let mut late = late_in(Path::new(MACHINE_FILE), Path::new(time::ZONES), told, apply_seed)?;
+    let mut late = late_in(Path::new(MACHINE_FILE), Path::new(time::ZONES), asked, apply_seed)?;
     late.problems.extend(mounted.err().map(|error| format!("config partition: {error:#}")));
     Ok(late)
 }
@@ -232,14 +241,18 @@ fn read_late(told: Option<seed::Told>) -> Result<Late> {
 pub(super) fn late_in(
     path: &Path,
     zones: &Path,
-    told: Option<seed::Told>,
+    asked: Asked,
     apply: impl FnOnce(Found) -> Seeded,
 ) -> Result<Late, Unreadable> {
-    let (machine, problem) = Machine::load(path, zones)?;
+    let (machine, problem) = if asked.given_up {
+        Machine::load_or_give_up(path, zones)
+    } else {
+        Machine::load(path, zones)?
+    };
     let problem = problem.map(|problem| format!("machine settings: {problem}"));
     let mut late =
         Late { machine: machine.unwrap_or_default(), problems: problem.into_iter().collect() };
-    if let Some(told) = told {
+    if let Some(told) = asked.told {
         let seeded = apply(Found { told, machine: late.machine.clone() });
         late.machine = seeded.machine.unwrap_or(late.machine);
         late.problems.extend(seeded.problem.map(|problem| format!("seed: {problem}")));

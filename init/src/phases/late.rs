@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{
     Boot,
-    in_child::{self, LATE, Late},
+    in_child::{self, Asked, LATE, Late},
 };
 use crate::{children::Begun, machine::Machine, sys};
 
@@ -14,8 +14,9 @@ use crate::{children::Begun, machine::Machine, sys};
 /// # Errors
 /// It cannot be started.
 pub(crate) fn begin_reading(boot: &mut Boot) -> Result<Begun> {
-    let seed = boot.held_seed.clone();
-    in_child::begin(boot, LATE, &seed)
+    let told = boot.held_seed.clone();
+    let asked = Asked { told, given_up: boot.unread.is_given_up() };
+    in_child::begin(boot, LATE, &asked)
 }
 
 /// Takes in what the child has read, which has ended with `code`. The settings are known then, to be used by

@@ -191,7 +191,7 @@ impl Boot {
 
     /// The settings on the disk are not known, because of this phase.
     fn miss(&mut self, phase: &'static str, why: &anyhow::Error) {
-        self.unread.missed(phase, &format!("{why:#}"), sys::since_boot());
+        self.unread.missed(phase, why.into(), sys::since_boot());
     }
 }
 

@@ -171,13 +171,40 @@ fn settings_that_cannot_be_read_are_asked_for_until_they_are() {
 }
 
 #[test]
-fn late_reading_says_that_settings_cannot_be_read_and_applies_no_seed() {
+fn late_reading_waits_for_settings_that_cannot_be_read_until_they_are_given_up() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("machine.toml");
     // Reading a folder fails neither because it is not there nor because of what it holds.
     fs::create_dir(&path).unwrap();
-    let told = Some(seed::Told::default());
-    assert!(in_child::late_in(&path, folder.path(), told, |_| unreachable!()).is_err());
+    let late = |given_up, apply: fn(in_child::Found) -> in_child::Seeded| {
+        let asked = in_child::Asked { told: Some(told("seeded")), given_up };
+        in_child::late_in(&path, folder.path(), asked, apply)
+    };
+    assert!(late(false, |_| unreachable!()).is_err());
+    assert!(path.is_dir());
+    // An operator gives them up.
+    let late = late(true, |found| in_child::Seeded {
+        machine: Some(Machine { hostname: found.told.digest, ..found.machine }),
+        problem: None,
+    });
+    let late = late.unwrap();
+    assert_eq!(late.machine, Machine { hostname: "seeded".to_owned(), ..Machine::default() });
+    assert!(late.problems[0].starts_with("machine settings: given up"), "{:?}", late.problems);
+    assert!(!path.exists() && folder.path().join("machine.toml.unreadable").is_dir());
+}
+
+#[test]
+fn the_child_that_reads_late_hears_that_settings_were_given_up() {
+    let lost = || Ok(br#"{"Unreadable":"/config/machine.toml: I/O error"}"#.to_vec());
+    let (mut boot, asked) = boot(vec![lost(), Ok(Vec::new()), Ok(Vec::new())]);
+    run(&[in_child(MACHINE_SETTINGS, FILES_LIMIT, load_machine)], &mut boot);
+    begin_reading(&mut boot).unwrap();
+    boot.unread.give_up(Duration::ZERO).unwrap();
+    begin_reading(&mut boot).unwrap();
+    let asked = asked.borrow();
+    let heard = [&asked[1].1, &asked[2].1]
+        .map(|input| serde_json::from_str::<in_child::Asked>(input).unwrap().given_up);
+    assert_eq!(heard, [false, true]);
 }
 
 #[test]
@@ -227,7 +254,10 @@ fn where_there_are_no_settings_those_of_a_first_boot_are_found_late() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("UTC"), b"TZif2").unwrap();
     let path = folder.path().join("machine.toml");
-    let find = || in_child::late_in(&path, folder.path(), None, |_| unreachable!()).unwrap();
+    let find = || {
+        let asked = in_child::Asked::default();
+        in_child::late_in(&path, folder.path(), asked, |_| unreachable!()).unwrap()
+    };
     assert_eq!((find().machine, find().problems.len()), (Machine::default(), 0));
     let settings = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
     settings.store(&path).unwrap();
@@ -275,7 +305,8 @@ fn a_seed_waits_until_the_settings_are_known() {
         let begun = begin_reading(&mut boot).unwrap();
         assert_eq!(take_in(&mut boot, begun, Some(0)).unwrap(), seeded);
         for (_, input, _) in asked.borrow().iter() {
-            assert_eq!(serde_json::from_str::<seed::Told>(input).unwrap(), told("seeded"));
+            let asked: in_child::Asked = serde_json::from_str(input).unwrap();
+            assert_eq!((asked.told, asked.given_up), (Some(told("seeded")), false));
         }
         assert!(boot.failed.is_empty() && boot.state.problems.is_empty(), "{:?}", boot.failed);
     }
@@ -289,7 +320,8 @@ fn a_seed_that_comes_late_replaces_nothing_that_is_newer_and_no_password() {
     let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
     let find = |seed: Option<seed::Told>| {
         let apply = |found| in_child::seed_in(found, folder.path(), folder.path(), me);
-        let late = in_child::late_in(&path, folder.path(), seed, apply).unwrap();
+        let asked = in_child::Asked { told: seed, given_up: false };
+        let late = in_child::late_in(&path, folder.path(), asked, apply).unwrap();
         assert!(late.problems.is_empty(), "{:?}", late.problems);
         late.machine
     };
