@@ -9,10 +9,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Boot, MACHINE_FILE};
+use super::{Boot, CONFIG_PARTITION, MACHINE_FILE, MACHINE_SETTINGS};
 use crate::{
     children::Begun,
     disks, journald,
@@ -59,14 +60,29 @@ pub(super) struct Asked {
     pub(super) told: Option<seed::Told>,
     /// Whether an operator has given up what cannot be read.
     pub(super) given_up: bool,
+    /// The settings in use, which stay where there are none.
+    pub(super) machine: Machine,
 }
 
 /// What the boot would have found, had the system disk answered.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Late {
     pub(super) machine: Machine,
-    /// What is to be said of it, in words.
-    pub(super) problems: Vec<String>,
+    /// What the boot would have failed in.
+    pub(super) failed: Vec<Failed>,
+}
+
+/// A phase of the boot, and why it has failed.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Failed {
+    pub(super) phase: String,
+    pub(super) why: String,
+}
+
+impl Failed {
+    pub(super) fn new(phase: &str, why: impl std::fmt::Display) -> Self {
+        Self { phase: phase.to_owned(), why: format!("{why:#}") }
+    }
 }
 
 /// A seed, and the settings in use.
@@ -209,7 +225,7 @@ fn load_drivers() {
 fn mount_config() -> Result<()> {
     // Whoever was given up while he mounted it may have done so all the same.
     if !mounts::is_mounted(disks::CONFIG) {
-        disks::mount_config(&mut Modules::open())?;
+        disks::mount_config(&mut Modules::open()).map_err(of_disk)?;
     }
     let (uid, gid) = service::user("gateway")?;
     if !Path::new(service::GATEWAY_STATE).exists() {
@@ -222,42 +238,62 @@ fn mount_config() -> Result<()> {
     reserve::hold(Path::new(disks::CONFIG)).context(NO_RESERVE)
 }
 
-fn read_late(asked: Asked) -> Result<Late> {
-    let mounted = mount_config();
-    if !mounts::is_mounted(disks::CONFIG) {
-        mounted?;
-        bail!("{} is not mounted", disks::CONFIG);
+/// An error of the disk itself is told apart from what is wrong with what is on it: a storage that has failed over gives
+/// everything again.
+pub(super) fn of_disk(error: anyhow::Error) -> anyhow::Error {
+    /// As the kernel's block layer has them for what a disk answers, and for one that is gone.
+    const OF_DISK: [Errno; 6] = [
+        Errno::EIO,
+        Errno::ENXIO,
+        Errno::ETIMEDOUT,
+        Errno::EREMOTEIO,
+        Errno::ENOLINK,
+        Errno::ENODATA,
+    ];
+    let errno = |cause: &(dyn std::error::Error + 'static)| {
+        let of_io = cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        cause.downcast_ref::<Errno>().copied().or(of_io.map(Errno::from_raw))
+    };
+    if error.chain().filter_map(errno).any(|errno| OF_DISK.contains(&errno)) {
+        return Unreadable(format!("{error:#}")).into();
     }
-    let mut late = late_in(Path::new(MACHINE_FILE), Path::new(time::ZONES), asked, apply_seed)?;
-    late.problems.extend(mounted.err().map(|error| format!("config partition: {error:#}")));
-    Ok(late)
+    error
 }
 
-/// The settings as they are found, the defaults where there are none, as at the first boot; after `apply` has
-/// applied a seed to them.
+fn read_late(asked: Asked) -> Result<Late> {
+    let mounted = mount_config();
+    late_in(Path::new(MACHINE_FILE), Path::new(time::ZONES), mounted, asked, apply_seed)
+}
+
+/// What a boot would have found: the settings as they are read, those in use where there are none; after `apply` has
+/// applied a seed to them. A partition that was not `mounted` because of what is on it is as one without settings.
 ///
 /// # Errors
 /// They cannot be read.
 pub(super) fn late_in(
     path: &Path,
     zones: &Path,
+    mounted: Result<()>,
     asked: Asked,
     apply: impl FnOnce(Found) -> Seeded,
-) -> Result<Late, Unreadable> {
-    let (machine, problem) = if asked.given_up {
-        Machine::load_or_give_up(path, zones)
-    } else {
-        Machine::load(path, zones)?
-    };
-    let problem = problem.map(|problem| format!("machine settings: {problem}"));
-    let mut late =
-        Late { machine: machine.unwrap_or_default(), problems: problem.into_iter().collect() };
-    if let Some(told) = asked.told {
-        let seeded = apply(Found { told, machine: late.machine.clone() });
-        late.machine = seeded.machine.unwrap_or(late.machine);
-        late.problems.extend(seeded.problem.map(|problem| format!("seed: {problem}")));
+) -> Result<Late> {
+    let Asked { told, given_up, machine: in_use } = asked;
+    let mut failed = Vec::new();
+    match mounted {
+        Err(error) if error.is::<Unreadable>() && !given_up => return Err(error),
+        Err(error) => failed.push(Failed::new(CONFIG_PARTITION, error)),
+        Ok(()) => {}
     }
-    Ok(late)
+    let (machine, problem) =
+        if given_up { Machine::load_or_give_up(path, zones) } else { Machine::load(path, zones)? };
+    failed.extend(problem.map(|problem| Failed::new(MACHINE_SETTINGS, problem)));
+    let mut machine = machine.unwrap_or(in_use);
+    if let Some(told) = told {
+        let seeded = apply(Found { told, machine: machine.clone() });
+        machine = seeded.machine.unwrap_or(machine);
+        failed.extend(seeded.problem.map(|problem| Failed::new(super::SEED, problem)));
+    }
+    Ok(Late { machine, failed })
 }
 
 fn apply_seed(found: Found) -> Seeded {

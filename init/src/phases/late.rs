@@ -4,10 +4,13 @@
 use anyhow::{Context, Result, bail};
 
 use super::{
-    Boot,
-    in_child::{self, Asked, LATE, Late},
+    Boot, CONFIG_PARTITION, MACHINE_SETTINGS, SEED,
+    in_child::{self, Asked, Failed, LATE, Late},
 };
 use crate::{children::Begun, machine::Machine, sys};
+
+/// The phases that are made up for.
+const NEEDED: [&str; 3] = [CONFIG_PARTITION, MACHINE_SETTINGS, SEED];
 
 /// Has a child read the settings on the disk, and apply the seed that could not be applied to them.
 ///
@@ -15,7 +18,8 @@ use crate::{children::Begun, machine::Machine, sys};
 /// It cannot be started.
 pub(crate) fn begin_reading(boot: &mut Boot) -> Result<Begun> {
     let told = boot.held_seed.clone();
-    let asked = Asked { told, given_up: boot.unread.is_given_up() };
+    let given_up = boot.unread.is_given_up();
+    let asked = Asked { told, given_up, machine: boot.machine.clone() };
     in_child::begin(boot, LATE, &asked)
 }
 
@@ -36,7 +40,11 @@ pub(crate) fn take_in(boot: &mut Boot, begun: Begun, code: Option<i32>) -> Resul
         boot.state.problems.retain(|problem| *problem != said);
         boot.failed.retain(|phase| *phase != cause.phase);
     }
-    sys::say("the settings on the system disk are read, and used");
-    late.problems.into_iter().for_each(|problem| boot.say(problem));
+    sys::say("what there is of settings on the system disk is read, and used");
+    // As at a boot.
+    for Failed { phase, why } in late.failed {
+        boot.failed.extend(NEEDED.iter().find(|needed| **needed == phase));
+        boot.say(format!("{phase}: {why}"));
+    }
     Ok(late.machine)
 }

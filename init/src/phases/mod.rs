@@ -27,7 +27,7 @@ use crate::{
     cgroup,
     children::{self, Entries, OwnEntries},
     kernel_settings,
-    machine::Machine,
+    machine::{Machine, Unreadable},
     mounts,
     observed::{self, MachineState, NetworkPlan},
     seed, service,
@@ -227,9 +227,10 @@ fn protect_processes(_boot: &mut Boot) -> Result<()> {
 
 fn mount_config(boot: &mut Boot, limit: Duration) -> Result<()> {
     let mounted = in_child::run(boot, in_child::CONFIG, &Value::Null, limit);
-    // Where it cannot be mounted nothing can be written over. Who was given up may have mounted it yet.
+    // Where what is on it cannot be mounted nothing can be written over. Who was given up may have mounted it yet, and
+    // a disk that gives errors may give the settings later.
     mounted.inspect_err(|error| {
-        if children::may_be_done(error) {
+        if children::may_be_done(error) || error.is::<Unreadable>() {
             boot.miss(CONFIG_PARTITION, error);
         }
     })

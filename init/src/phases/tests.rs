@@ -154,7 +154,7 @@ fn settings_that_were_not_read_in_time_are_not_written_over() {
 fn settings_that_cannot_be_read_are_asked_for_until_they_are() {
     let lost = || Ok(br#"{"Unreadable":"/config/machine.toml: I/O error"}"#.to_vec());
     let settings = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
-    let late = in_child::Late { machine: settings.clone(), problems: Vec::new() };
+    let late = in_child::Late { machine: settings.clone(), failed: Vec::new() };
     let late = serde_json::to_vec(&Ok::<_, String>(late)).unwrap();
     let (mut boot, asked) = boot(vec![lost(), lost(), Ok(late)]);
     run(&[in_child(MACHINE_SETTINGS, FILES_LIMIT, load_machine)], &mut boot);
@@ -177,8 +177,8 @@ fn late_reading_waits_for_settings_that_cannot_be_read_until_they_are_given_up()
     // Reading a folder fails neither because it is not there nor because of what it holds.
     fs::create_dir(&path).unwrap();
     let late = |given_up, apply: fn(in_child::Found) -> in_child::Seeded| {
-        let asked = in_child::Asked { told: Some(told("seeded")), given_up };
-        in_child::late_in(&path, folder.path(), asked, apply)
+        let asked = in_child::Asked { told: Some(told("seeded")), given_up, ..Default::default() };
+        in_child::late_in(&path, folder.path(), Ok(()), asked, apply)
     };
     assert!(late(false, |_| unreachable!()).is_err());
     assert!(path.is_dir());
@@ -189,7 +189,8 @@ fn late_reading_waits_for_settings_that_cannot_be_read_until_they_are_given_up()
     });
     let late = late.unwrap();
     assert_eq!(late.machine, Machine { hostname: "seeded".to_owned(), ..Machine::default() });
-    assert!(late.problems[0].starts_with("machine settings: given up"), "{:?}", late.problems);
+    assert!(late.failed[0].why.starts_with("given up"), "{:?}", late.failed);
+    assert_eq!(late.failed[0].phase, MACHINE_SETTINGS);
     assert!(!path.exists() && folder.path().join("machine.toml.unreadable").is_dir());
 }
 
@@ -220,11 +221,50 @@ fn a_partition_that_says_it_cannot_be_mounted_is_as_one_without_settings() {
     keep_settings(&mut boot, &Machine::default()).unwrap();
 }
 
+/// Goal: who starts with a disk that stands still ends where he would have ended with one that answers at once. Method:
+/// the same answers of the config partition, at the boot and late.
+#[test]
+fn what_a_partition_says_late_is_as_what_it_says_at_the_boot() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("machine.toml");
+    let in_use = Machine { hostname: "in-use".to_owned(), ..Machine::default() };
+    let late = |said: anyhow::Error, given_up| {
+        let asked = in_child::Asked { told: None, given_up, machine: in_use.clone() };
+        in_child::late_in(&path, folder.path(), Err(said), asked, |_| unreachable!())
+    };
+    let found = late(anyhow!("foreign"), false).unwrap();
+    let why = in_child::Failed::new(CONFIG_PARTITION, "foreign");
+    assert_eq!((found.machine, found.failed), (in_use.clone(), vec![why]), "it goes on");
+    let unreadable = || anyhow::Error::from(Unreadable("I/O error".to_owned()));
+    assert!(late(unreadable(), false).is_err(), "it may be read yet");
+    assert_eq!(late(unreadable(), true).unwrap().failed[0].why, "I/O error", "but nobody waits");
+    for (said, is_missed) in [("Err", false), ("Unreadable", true)] {
+        let (mut boot, _) = boot(vec![Ok(format!(r#"{{"{said}":"why"}}"#).into_bytes())]);
+        run(&[in_child(CONFIG_PARTITION, CONFIG_LIMIT, mount_config)], &mut boot);
+        assert_eq!(boot.unread.any(), is_missed, "{said}");
+        assert_eq!(boot.failed, [CONFIG_PARTITION]);
+    }
+}
+
+#[test]
+fn an_error_of_the_disk_is_told_from_one_of_what_is_on_it() {
+    use nix::errno::Errno;
+    let is_of_disk = |error: anyhow::Error| {
+        in_child::of_disk(error.context("mounting /dev/sda3")).is::<Unreadable>()
+    };
+    assert!(is_of_disk(Errno::EIO.into()));
+    assert!(is_of_disk(std::io::Error::from_raw_os_error(libc::EIO).into()));
+    assert!(!is_of_disk(Errno::EUCLEAN.into()) && !is_of_disk(Errno::EINVAL.into()));
+    assert!(!is_of_disk(anyhow!("/dev/sda3 holds Foreign instead of our settings")));
+    let said = in_child::of_disk(anyhow::Error::from(Errno::EIO).context("mounting /dev/sda3"));
+    assert!(format!("{said:#}").contains("mounting /dev/sda3: EIO"), "{said:#}");
+}
+
 #[test]
 fn settings_that_are_read_late_are_used_and_what_was_said_is_said_no_more() {
     let settings = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
-    let problem = "machine settings: damaged, so those before them are used".to_owned();
-    let late = in_child::Late { machine: settings.clone(), problems: vec![problem.clone()] };
+    let failed = vec![in_child::Failed::new(SEED, "no room")];
+    let late = in_child::Late { machine: settings.clone(), failed };
     let late = || Ok(serde_json::to_vec(&Ok::<_, String>(&late)).unwrap());
     let (mut boot, asked) = boot(vec![
         Err(ChildError::TooLong(FILES_LIMIT)),
@@ -244,8 +284,8 @@ fn settings_that_are_read_late_are_used_and_what_was_said_is_said_no_more() {
     let begun = begin_reading(&mut boot).unwrap();
     assert_eq!(take_in(&mut boot, begun, Some(0)).unwrap(), settings);
     assert_eq!(asked.borrow()[1].0, ["phase", "late-settings"]);
-    assert_eq!(boot.state.problems, ["seed: VLAN".to_owned(), problem]);
-    assert!(boot.failed.is_empty() && !boot.unread.any());
+    assert_eq!(boot.state.problems, ["seed: VLAN", "seed: no room"]);
+    assert_eq!((boot.failed.as_slice(), boot.unread.any()), (&[SEED][..], false));
     keep_settings(&mut boot, &settings).unwrap();
 }
 
@@ -256,16 +296,16 @@ fn where_there_are_no_settings_those_of_a_first_boot_are_found_late() {
     let path = folder.path().join("machine.toml");
     let find = || {
         let asked = in_child::Asked::default();
-        in_child::late_in(&path, folder.path(), asked, |_| unreachable!()).unwrap()
+        in_child::late_in(&path, folder.path(), Ok(()), asked, |_| unreachable!()).unwrap()
     };
-    assert_eq!((find().machine, find().problems.len()), (Machine::default(), 0));
+    assert_eq!((find().machine, find().failed.len()), (Machine::default(), 0));
     let settings = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
     settings.store(&path).unwrap();
-    assert_eq!((find().machine, find().problems.len()), (settings.clone(), 0));
+    assert_eq!((find().machine, find().failed.len()), (settings.clone(), 0));
     fs::write(&path, "damaged").unwrap();
     let late = find();
     assert_eq!(late.machine, settings);
-    assert!(late.problems[0].starts_with("machine settings: damaged"), "{:?}", late.problems);
+    assert!(late.failed[0].why.starts_with("damaged"), "{:?}", late.failed);
 }
 
 fn told(hostname: &str) -> seed::Told {
@@ -295,7 +335,7 @@ fn a_seed_waits_until_the_settings_are_known() {
         assert_eq!((&boot.machine, boot.failed.as_slice()), (&in_use, [failed].as_slice()));
         assert!(keep_settings(&mut boot, &in_use).is_err(), "after {failed}");
         let seeded = Machine { hostname: "seeded".to_owned(), ..Machine::default() };
-        let late = in_child::Late { machine: seeded.clone(), problems: Vec::new() };
+        let late = in_child::Late { machine: seeded.clone(), failed: Vec::new() };
         let late = serde_json::to_vec(&Ok::<_, String>(late)).unwrap();
         let (entries, asked) = Recorder::new(vec![Ok(Vec::new()), Ok(late)]);
         boot.entries = entries;
@@ -320,9 +360,9 @@ fn a_seed_that_comes_late_replaces_nothing_that_is_newer_and_no_password() {
     let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
     let find = |seed: Option<seed::Told>| {
         let apply = |found| in_child::seed_in(found, folder.path(), folder.path(), me);
-        let asked = in_child::Asked { told: seed, given_up: false };
-        let late = in_child::late_in(&path, folder.path(), asked, apply).unwrap();
-        assert!(late.problems.is_empty(), "{:?}", late.problems);
+        let asked = in_child::Asked { told: seed, ..Default::default() };
+        let late = in_child::late_in(&path, folder.path(), Ok(()), asked, apply).unwrap();
+        assert!(late.failed.is_empty(), "{:?}", late.failed);
         late.machine
     };
     let password_hash = Some(gateway_api::Secret::new(format!("$6$saltstring${}", "x".repeat(86))));
