@@ -3,7 +3,7 @@
 //! `{"Unreadable": "why"}`.
 use std::{
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, chown},
+    os::unix::fs::{DirBuilderExt, MetadataExt, chown},
     path::Path,
     time::Duration,
 };
@@ -70,6 +70,8 @@ pub(super) struct Late {
     pub(super) machine: Machine,
     /// What the boot would have failed in.
     pub(super) failed: Vec<Failed>,
+    /// Whether the gateway's part of a seed was written.
+    pub(super) gateway: bool,
 }
 
 /// A phase of the boot, and why it has failed.
@@ -97,6 +99,9 @@ pub(super) struct Found {
 pub(super) struct Seeded {
     pub(super) machine: Option<Machine>,
     pub(super) problem: Option<String>,
+    /// Whether its part for the gateway was written, whatever became of the rest.
+    #[serde(default)]
+    pub(super) gateway: bool,
 }
 
 /// Waits for nobody: while an earlier child that does the same lingers, none begins. It would come after this
@@ -287,25 +292,30 @@ pub(super) fn late_in(
     let (machine, problem) =
         if given_up { Machine::load_or_give_up(path, zones) } else { Machine::load(path, zones)? };
     failed.extend(problem.map(|problem| Failed::new(MACHINE_SETTINGS, problem)));
-    let mut machine = machine.unwrap_or(in_use);
+    let (mut machine, mut gateway) = (machine.unwrap_or(in_use), false);
     if let Some(told) = told {
         let seeded = apply(Found { told, machine: machine.clone() });
+        gateway = seeded.gateway;
         machine = seeded.machine.unwrap_or(machine);
         failed.extend(seeded.problem.map(|problem| Failed::new(super::SEED, problem)));
     }
-    Ok(Late { machine, failed })
+    Ok(Late { machine, failed, gateway })
 }
 
 fn apply_seed(found: Found) -> Seeded {
     match service::user("gateway") {
         Ok(gateway) => seed_in(found, Path::new(disks::CONFIG), Path::new(time::ZONES), gateway),
-        Err(error) => Seeded { machine: None, problem: Some(format!("{error:#}")) },
+        Err(error) => Seeded { problem: Some(format!("{error:#}")), ..Seeded::default() },
     }
 }
 
 pub(super) fn seed_in(found: Found, config: &Path, zones: &Path, gateway: (u32, u32)) -> Seeded {
     let Found { told, machine } = found;
     let file = config.join(Path::new(MACHINE_FILE).file_name().expect("it names a file"));
+    let part = Path::new(seed::GATEWAY_SEED).file_name().expect("it names a file");
+    // Each that is written is another file, also where it says the same: who has read it may have read it before that.
+    let for_gateway = || std::fs::metadata(config.join(part)).map(|file| file.ino()).ok();
+    let before = for_gateway();
     let mut seeded = Seeded::default();
     // Noted as applied only after everything in it is: a power cut in between repeats it.
     let done = seed::apply(&told, config, zones, gateway, |of_seed| {
@@ -316,5 +326,6 @@ pub(super) fn seed_in(found: Found, config: &Path, zones: &Path, gateway: (u32, 
         kept
     });
     seeded.problem = done.err().map(|error| format!("{error:#}"));
+    seeded.gateway = for_gateway() != before;
     seeded
 }

@@ -12,6 +12,15 @@ use crate::{children::Begun, machine::Machine, sys};
 /// The phases that are made up for.
 const NEEDED: [&str; 3] = [CONFIG_PARTITION, MACHINE_SETTINGS, SEED];
 
+/// What is known late.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// The settings.
+    pub(crate) machine: Machine,
+    /// Whether the gateway has another part of a seed: one that runs does not know of it.
+    pub(crate) gateway: bool,
+}
+
 /// Has a child read the settings on the disk, and apply the seed that could not be applied to them.
 ///
 /// # Errors
@@ -28,9 +37,10 @@ pub(crate) fn begin_reading(boot: &mut Boot) -> Result<Begun> {
 ///
 /// # Errors
 /// They could not be read.
-pub(crate) fn take_in(boot: &mut Boot, begun: Begun, code: Option<i32>) -> Result<Machine> {
+pub(crate) fn take_in(boot: &mut Boot, begun: Begun, code: Option<i32>) -> Result<Known> {
     let said = begun.said().context("its outcome")?;
     if code != Some(0) {
+        boot.perhaps_seeded |= boot.held_seed.is_some();
         bail!("reading them broke off");
     }
     let late: Late = in_child::outcome(&said)?;
@@ -46,5 +56,6 @@ pub(crate) fn take_in(boot: &mut Boot, begun: Begun, code: Option<i32>) -> Resul
         boot.failed.extend(NEEDED.iter().find(|needed| **needed == phase));
         boot.say(format!("{phase}: {why}"));
     }
-    Ok(late.machine)
+    let gateway = late.gateway || std::mem::take(&mut boot.perhaps_seeded);
+    Ok(Known { machine: late.machine, gateway })
 }

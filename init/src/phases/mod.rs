@@ -74,6 +74,8 @@ pub(crate) struct Boot {
     pub(crate) unread: Unread,
     /// What was told from outside, and is to be applied to them once they are read.
     held_seed: Option<seed::Told>,
+    /// Whether a child broke off that may have written the gateway's part of it.
+    perhaps_seeded: bool,
     /// Has work done in children.
     entries: Box<dyn Entries>,
 }
@@ -89,6 +91,7 @@ impl Default for Boot {
             notes: Vec::new(),
             unread: Unread::default(),
             held_seed: None,
+            perhaps_seeded: false,
             entries: Box::new(OwnEntries::default()),
         }
     }

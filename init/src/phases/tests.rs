@@ -89,6 +89,7 @@ fn a_seed_s_settings_are_used_whether_or_not_they_could_be_kept() {
     let seeded = in_child::Seeded {
         machine: Some(Machine { hostname: "seeded".to_owned(), ..Machine::default() }),
         problem: Some("no room".to_owned()),
+        gateway: false,
     };
     let answers = vec![
         Ok(serde_json::to_vec(&told).unwrap()),
@@ -154,7 +155,7 @@ fn settings_that_were_not_read_in_time_are_not_written_over() {
 fn settings_that_cannot_be_read_are_asked_for_until_they_are() {
     let lost = || Ok(br#"{"Unreadable":"/config/machine.toml: I/O error"}"#.to_vec());
     let settings = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
-    let late = in_child::Late { machine: settings.clone(), failed: Vec::new() };
+    let late = in_child::Late { machine: settings.clone(), ..Default::default() };
     let late = serde_json::to_vec(&Ok::<_, String>(late)).unwrap();
     let (mut boot, asked) = boot(vec![lost(), lost(), Ok(late)]);
     run(&[in_child(MACHINE_SETTINGS, FILES_LIMIT, load_machine)], &mut boot);
@@ -185,7 +186,7 @@ fn late_reading_waits_for_settings_that_cannot_be_read_until_they_are_given_up()
     // An operator gives them up.
     let late = late(true, |found| in_child::Seeded {
         machine: Some(Machine { hostname: found.told.digest, ..found.machine }),
-        problem: None,
+        ..Default::default()
     });
     let late = late.unwrap();
     assert_eq!(late.machine, Machine { hostname: "seeded".to_owned(), ..Machine::default() });
@@ -264,7 +265,7 @@ fn an_error_of_the_disk_is_told_from_one_of_what_is_on_it() {
 fn settings_that_are_read_late_are_used_and_what_was_said_is_said_no_more() {
     let settings = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
     let failed = vec![in_child::Failed::new(SEED, "no room")];
-    let late = in_child::Late { machine: settings.clone(), failed };
+    let late = in_child::Late { machine: settings.clone(), failed, gateway: true };
     let late = || Ok(serde_json::to_vec(&Ok::<_, String>(&late)).unwrap());
     let (mut boot, asked) = boot(vec![
         Err(ChildError::TooLong(FILES_LIMIT)),
@@ -282,7 +283,7 @@ fn settings_that_are_read_late_are_used_and_what_was_said_is_said_no_more() {
         assert!(boot.unread.any() && boot.failed == [MACHINE_SETTINGS]);
     }
     let begun = begin_reading(&mut boot).unwrap();
-    assert_eq!(take_in(&mut boot, begun, Some(0)).unwrap(), settings);
+    assert_eq!(take_in(&mut boot, begun, Some(0)).unwrap().machine, settings);
     assert_eq!(asked.borrow()[1].0, ["phase", "late-settings"]);
     assert_eq!(boot.state.problems, ["seed: VLAN", "seed: no room"]);
     assert_eq!((boot.failed.as_slice(), boot.unread.any()), (&[SEED][..], false));
@@ -335,7 +336,7 @@ fn a_seed_waits_until_the_settings_are_known() {
         assert_eq!((&boot.machine, boot.failed.as_slice()), (&in_use, [failed].as_slice()));
         assert!(keep_settings(&mut boot, &in_use).is_err(), "after {failed}");
         let seeded = Machine { hostname: "seeded".to_owned(), ..Machine::default() };
-        let late = in_child::Late { machine: seeded.clone(), failed: Vec::new() };
+        let late = in_child::Late { machine: seeded.clone(), ..Default::default() };
         let late = serde_json::to_vec(&Ok::<_, String>(late)).unwrap();
         let (entries, asked) = Recorder::new(vec![Ok(Vec::new()), Ok(late)]);
         boot.entries = entries;
@@ -343,7 +344,7 @@ fn a_seed_waits_until_the_settings_are_known() {
         let begun = begin_reading(&mut boot).unwrap();
         assert!(take_in(&mut boot, begun, None).is_err());
         let begun = begin_reading(&mut boot).unwrap();
-        assert_eq!(take_in(&mut boot, begun, Some(0)).unwrap(), seeded);
+        assert_eq!(take_in(&mut boot, begun, Some(0)).unwrap().machine, seeded);
         for (_, input, _) in asked.borrow().iter() {
             let asked: in_child::Asked = serde_json::from_str(input).unwrap();
             assert_eq!((asked.told, asked.given_up), (Some(told("seeded")), false));
@@ -376,6 +377,53 @@ fn a_seed_that_comes_late_replaces_nothing_that_is_newer_and_no_password() {
     assert_eq!(find(None), named("seeded"), "it is on the disk");
     named("newer").store(&path).unwrap();
     assert_eq!(find(Some(told("seeded"))), named("newer"), "the same seed again");
+}
+
+/// Goal: a gateway that has started without a part of the seed is told of it, and no other one. Method: seeds with such a
+/// part and without, whose other part can be kept or not.
+#[test]
+fn a_seed_for_the_gateway_that_comes_late_is_told_once_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("UTC"), b"TZif2").unwrap();
+    let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+    let late = |text: &str| {
+        let told =
+            seed::Told { text: text.to_owned(), digest: text.to_owned(), ..Default::default() };
+        let asked = in_child::Asked { told: Some(told), ..Default::default() };
+        let path = folder.path().join("machine.toml");
+        let apply = |found| in_child::seed_in(found, folder.path(), folder.path(), me);
+        let late = in_child::late_in(&path, folder.path(), Ok(()), asked, apply).unwrap();
+        (late.gateway, late.failed.len())
+    };
+    let both = "[machine]\nhostname = \"gate7\"\n[gateway]\nversion = 1\n";
+    assert_eq!(late("[machine]\nhostname = \"gate7\"\n"), (false, 0), "of no concern to it");
+    assert_eq!(late(both), (true, 0));
+    assert_eq!(late(both), (false, 0), "applied already");
+    // An attempt that was given up may have written it after the gateway had read the one before.
+    fs::remove_file(folder.path().join("seed-applied")).unwrap();
+    assert_eq!(late(both), (true, 0), "the same, but written now");
+    fs::create_dir(folder.path().join("machine.new")).unwrap();
+    assert_eq!(late(&both.replace('7', "8")), (true, 1), "though the machine's part is not kept");
+    let said = in_child::Late { gateway: true, ..Default::default() };
+    let said = serde_json::to_vec(&Ok::<_, String>(said)).unwrap();
+    let none = serde_json::to_vec(&Ok::<_, String>(in_child::Late::default())).unwrap();
+    let broke_off = || Ok(Vec::new());
+    let answers = vec![Ok(said), broke_off(), Ok(none.clone()), broke_off(), Ok(none)];
+    let (mut boot, _) = boot(answers);
+    let mut takes = |code| {
+        let begun = begin_reading(&mut boot).unwrap();
+        let known = take_in(&mut boot, begun, code).ok();
+        boot.held_seed = Some(told("seeded"));
+        known.map(|known| known.gateway)
+    };
+    assert_eq!((takes(Some(0)), takes(None)), (Some(true), None));
+    assert_eq!(takes(Some(0)), Some(true), "one that broke off may have written it");
+    boot.held_seed = None;
+    let mut takes = |code| {
+        let begun = begin_reading(&mut boot).unwrap();
+        take_in(&mut boot, begun, code).ok().map(|known| known.gateway)
+    };
+    assert_eq!((takes(None), takes(Some(0))), (None, Some(false)), "without a seed nobody has");
 }
 
 /// Goal: no older write of the settings comes after a newer one. Method: writers that are given up and live on.
