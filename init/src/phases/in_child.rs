@@ -72,6 +72,8 @@ pub(super) struct Late {
     pub(super) failed: Vec<Failed>,
     /// Whether the gateway's part of a seed was written.
     pub(super) gateway: bool,
+    /// What is noted of the last update.
+    pub(super) note: Option<Note>,
 }
 
 /// A phase of the boot, and why it has failed.
@@ -292,6 +294,11 @@ pub(super) fn late_in(
     let (machine, problem) =
         if given_up { Machine::load_or_give_up(path, zones) } else { Machine::load(path, zones)? };
     failed.extend(problem.map(|problem| Failed::new(MACHINE_SETTINGS, problem)));
+    let note = path.with_file_name(Path::new(NOTE).file_name().expect("it names a file"));
+    let note = Note::load(&note).unwrap_or_else(|error| {
+        failed.push(Failed::new("update", error));
+        None
+    });
     let (mut machine, mut gateway) = (machine.unwrap_or(in_use), false);
     if let Some(told) = told {
         let seeded = apply(Found { told, machine: machine.clone() });
@@ -299,7 +306,7 @@ pub(super) fn late_in(
         machine = seeded.machine.unwrap_or(machine);
         failed.extend(seeded.problem.map(|problem| Failed::new(super::SEED, problem)));
     }
-    Ok(Late { machine, failed, gateway })
+    Ok(Late { machine, failed, gateway, note })
 }
 
 fn apply_seed(found: Found) -> Seeded {

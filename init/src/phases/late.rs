@@ -7,7 +7,7 @@ use super::{
     Boot, CONFIG_PARTITION, MACHINE_SETTINGS, SEED,
     in_child::{self, Asked, Failed, LATE, Late},
 };
-use crate::{children::Begun, machine::Machine, sys};
+use crate::{children::Begun, machine::Machine, sys, update::Note};
 
 /// The phases that are made up for.
 const NEEDED: [&str; 3] = [CONFIG_PARTITION, MACHINE_SETTINGS, SEED];
@@ -19,6 +19,8 @@ pub(crate) struct Known {
     pub(crate) machine: Machine,
     /// Whether the gateway has another part of a seed: one that runs does not know of it.
     pub(crate) gateway: bool,
+    /// What is noted of the last update.
+    pub(crate) note: Option<Note>,
 }
 
 /// Has a child read the settings on the disk, and apply the seed that could not be applied to them.
@@ -57,5 +59,5 @@ pub(crate) fn take_in(boot: &mut Boot, begun: Begun, code: Option<i32>) -> Resul
         boot.say(format!("{phase}: {why}"));
     }
     let gateway = late.gateway || std::mem::take(&mut boot.perhaps_seeded);
-    Ok(Known { machine: late.machine, gateway })
+    Ok(Known { machine: late.machine, gateway, note: late.note })
 }

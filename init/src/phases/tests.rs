@@ -265,7 +265,7 @@ fn an_error_of_the_disk_is_told_from_one_of_what_is_on_it() {
 fn settings_that_are_read_late_are_used_and_what_was_said_is_said_no_more() {
     let settings = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
     let failed = vec![in_child::Failed::new(SEED, "no room")];
-    let late = in_child::Late { machine: settings.clone(), failed, gateway: true };
+    let late = in_child::Late { machine: settings.clone(), failed, gateway: true, note: None };
     let late = || Ok(serde_json::to_vec(&Ok::<_, String>(&late)).unwrap());
     let (mut boot, asked) = boot(vec![
         Err(ChildError::TooLong(FILES_LIMIT)),
@@ -377,6 +377,36 @@ fn a_seed_that_comes_late_replaces_nothing_that_is_newer_and_no_password() {
     assert_eq!(find(None), named("seeded"), "it is on the disk");
     named("newer").store(&path).unwrap();
     assert_eq!(find(Some(told("seeded"))), named("newer"), "the same seed again");
+}
+
+#[test]
+fn what_is_noted_of_an_update_is_read_with_the_settings_that_are_read_late() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("machine.toml");
+    let late = || {
+        let asked = in_child::Asked::default();
+        in_child::late_in(&path, folder.path(), Ok(()), asked, |_| unreachable!()).unwrap()
+    };
+    let (none, failed) = (late().note, late().failed);
+    assert_eq!((none, failed), (None, Vec::new()), "there was no update");
+    let standing =
+        |slot, version: &str| crate::update::Standing { slot, version: version.parse().unwrap() };
+    let note = Note {
+        from: standing(crate::slot::Slot::A, "1.3.0"),
+        to: standing(crate::slot::Slot::B, "1.4.0"),
+        stage: crate::update::Stage::Ready,
+        why: None,
+        gateway_ran: true,
+    };
+    let file = folder.path().join("update.json");
+    note.store(&file).unwrap();
+    let said = serde_json::to_vec(&Ok::<_, String>(late())).unwrap();
+    let (mut boot, _) = boot(vec![Ok(said)]);
+    let begun = begin_reading(&mut boot).unwrap();
+    assert_eq!(take_in(&mut boot, begun, Some(0)).unwrap().note, Some(note));
+    fs::write(&file, "{").unwrap();
+    let late = late();
+    assert_eq!((late.note, late.failed[0].phase.as_str()), (None, "update"), "no reason to stop");
 }
 
 /// Goal: a gateway that has started without a part of the seed is told of it, and no other one. Method: seeds with such a

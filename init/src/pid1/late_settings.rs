@@ -84,6 +84,9 @@ impl Running {
             let action = self.supervised(Service::Gateway).stop(now);
             self.act(Service::Gateway, action);
         }
+        if self.ending.is_none() {
+            self.update.noted_late(&mut self.boot, known.note);
+        }
         // They say, too, which blank disks are used.
         self.disks.look_at(now);
         self.apply(known.machine).map_err(anyhow::Error::msg).context("using them")
