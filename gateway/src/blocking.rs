@@ -4,9 +4,12 @@
 //! ([`here`]); else on the blocking pool. To hand it over wakes two threads, which costs more than the
 //! work. What waits for a disk as a matter of course is done here only where nobody is kept waiting by that
 //! ([`Patience::Sync`]).
-use std::cell::Cell;
+use std::{cell::Cell, future::poll_fn, pin::pin};
 
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::{
+    runtime::Handle,
+    task::{JoinError, spawn_blocking},
+};
 
 /// What a thread may wait for at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,11 +56,35 @@ pub async fn short<T: Send + 'static>(
     if HERE.get() >= Patience::Moment { Ok(work()) } else { spawn_blocking(work).await }
 }
 
+/// The same for work that waits for the disk as a matter of course.
+///
+/// # Errors
+/// As [`short`].
+pub async fn long<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    if may_sync() { Ok(work()) } else { spawn_blocking(work).await }
+}
+
+/// Does all of `work` on one thread of the blocking pool, where it may wait for the disk: it is handed over once,
+/// however often it looks and reads. It must not wait for anybody who needs such a thread to go on.
+///
+/// # Errors
+/// As [`short`].
+pub async fn together<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, JoinError> {
+    let runtime = Handle::current();
+    let here = move || {
+        let mut work = pin!(work);
+        runtime.block_on(poll_fn(|cx| here(Patience::Sync, || work.as_mut().poll(cx))))
+    };
+    spawn_blocking(here).await
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
-        future::poll_fn,
-        pin::pin,
         task::Poll,
         thread::{self, ThreadId},
     };
@@ -71,6 +98,18 @@ mod tests {
             Poll::Ready(done) => done.unwrap(),
             Poll::Pending => work.await.unwrap(),
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_done_together_is_done_on_one_thread() {
+        let threads = together(async {
+            let own = thread::current().id();
+            let after = long(|| thread::current().id()).await.unwrap();
+            [own, after, short(|| thread::current().id()).await.unwrap()]
+        });
+        let threads = threads.await.unwrap();
+        assert_ne!(threads[0], thread::current().id());
+        assert_eq!(threads, [threads[0]; 3]);
     }
 
     #[tokio::test]

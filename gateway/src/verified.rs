@@ -11,7 +11,7 @@ use gateway_api::status::HealthEventKind;
 
 use crate::{
     cache::{CacheError, CacheStore},
-    catalog::{Catalog, CatalogError},
+    catalog::{Catalog, CatalogError, SumsNow},
     essential::{self, Step},
     ids::Ino,
     share::ShareHealth,
@@ -60,34 +60,63 @@ pub async fn read(
     Ok(Found { bytes: bytes.slice(within(range.start)..within(range.end)), damaged })
 }
 
-/// Reads `range` of a file that is to be uploaded. Call with the inode's exclusive lock held and nothing
-/// uncommitted.
-///
-/// # Errors
-/// [`CacheError::Damaged`] for bytes that are not what was written, which an event says; of the
-/// catalog and the cache.
-pub async fn read_locked<E: From<CatalogError> + From<CacheError>>(
-    catalog: &Catalog,
-    cache: &CacheStore,
-    health: &ShareHealth,
-    ino: Ino,
-    range: Range<u64>,
-) -> Result<Bytes, E> {
-    if range.is_empty() {
-        return Ok(Bytes::new());
+/// A file that is to be uploaded, of which nothing is uncommitted: its inode's exclusive lock is held.
+#[derive(Clone, Copy, Debug)]
+pub struct Locked<'a> {
+    /// What knows its sums.
+    pub catalog: &'a Catalog,
+    /// What has its bytes.
+    pub cache: &'a CacheStore,
+    /// Where damage is told.
+    pub health: &'a ShareHealth,
+    /// The file.
+    pub ino: Ino,
+}
+
+impl Locked<'_> {
+    /// Reads `range`, which must be here.
+    ///
+    /// # Errors
+    /// [`CacheError::Damaged`] for bytes that are not what was written, which an event says; of the
+    /// catalog and the cache.
+    pub async fn read<E>(self, range: Range<u64>) -> Result<Bytes, E>
+    where
+        E: From<CatalogError> + From<CacheError>,
+    {
+        let size = self.catalog.inode(self.ino).await?.size;
+        let known = self.catalog.sums_now(self.ino, range.clone()).await?;
+        self.read_known(range, size, known).await
     }
-    let size = catalog.inode(ino).await?.size;
-    let now = catalog.sums_now(ino, range.clone()).await?;
-    let found = read(cache, ino, range, size, now.sums).await?;
-    let Some(first) = found.damaged.first() else { return Ok(found.bytes) };
-    if now.unsure {
-        // A write was under way when the gateway was cut off: old bytes or new ones, both are right.
-        catalog.forget_sums(ino, found.damaged).await?;
-        return Ok(found.bytes);
+
+    /// The same of a file of `size` bytes, of which `known` was read since it was locked.
+    ///
+    /// # Errors
+    /// As [`Locked::read`].
+    pub async fn read_known<E>(
+        self,
+        range: Range<u64>,
+        size: u64,
+        known: SumsNow,
+    ) -> Result<Bytes, E>
+    where
+        E: From<CatalogError> + From<CacheError>,
+    {
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let Self { catalog, cache, health, ino } = self;
+        let found = read(cache, ino, range, size, known.sums).await?;
+        let Some(first) = found.damaged.first() else { return Ok(found.bytes) };
+        if known.unsure {
+            // A write was under way when the gateway was cut off: old bytes or new ones, both are right.
+            catalog.forget_sums(ino, found.damaged).await?;
+            return Ok(found.bytes);
+        }
+        let (first, count) = (*first, found.damaged.len());
+        let words = lost(&catalog.path(ino).await?, &found.damaged);
+        health.event(HealthEventKind::CacheDamaged, words);
+        Err(CacheError::Damaged { ino, first, count }.into())
     }
-    let (first, count) = (*first, found.damaged.len());
-    health.event(HealthEventKind::CacheDamaged, lost(&catalog.path(ino).await?, &found.damaged));
-    Err(CacheError::Damaged { ino, first, count }.into())
 }
 
 /// What the operator is told of damage to bytes that S3 does not have.

@@ -63,6 +63,8 @@ pub(crate) enum Request {
         /// Whether it is to be the first one: refused if another is set already.
         first: bool,
     },
+    /// Give up the settings that the system disk does not give, and begin as a new appliance.
+    GiveUpSettings,
     /// How chrony keeps the clock. Answered with [`Answer::Text`].
     Clock {
         /// Whether it is to set the clock right at once first.
@@ -233,6 +235,7 @@ mod tests {
             Request::Revert,
             Request::LogIn { password: Secret::new("a \"quoted\" word") },
             Request::SetPassword { hash: Secret::new("$6$salt$hash"), first: true },
+            Request::GiveUpSettings,
             Request::Clock { step: true },
             Request::ReadVolume,
             Request::ReadUrl { url: "https://a/b?c=d&e".to_owned() },

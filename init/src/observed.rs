@@ -50,6 +50,8 @@ pub(crate) struct MachineState {
     pub(crate) missing_disks: Vec<String>,
     /// What went wrong at the boot and was worked around.
     pub(crate) problems: Vec<String>,
+    /// Why the settings on the system disk cannot be read, if an operator may give them up.
+    pub(crate) settings_unreadable: Option<String>,
     /// Services that are not as they should be, in words.
     pub(crate) services: Vec<String>,
     /// When settings that nobody confirms are taken back, in seconds since boot; none if none wait.

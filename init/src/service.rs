@@ -143,9 +143,6 @@ impl Service {
                 let mut command =
                     with_arguments(INIT, &["exec-gateway", "serve", "--state", GATEWAY_STATE]);
                 command.args(Report::gateway_arguments(further));
-                if Path::new(seed::GATEWAY_SEED).exists() {
-                    command.args(["--settings", seed::GATEWAY_SEED]);
-                }
                 command.args(["--admin", gateway_api::admin::ADMIN_SOCKET]);
                 command
             }
@@ -211,6 +208,7 @@ pub(crate) fn group(name: &str) -> Result<u32> {
 /// Becomes the gateway: binds its ports while that is allowed, hands them over, and runs it as its
 /// own user. Returns only on failure.
 pub(crate) fn exec_gateway(arguments: &[&str]) -> Result<()> {
+    let arguments = with_seed(arguments, seed::GATEWAY_SEED);
     let nfs = listen(NFS_PORT)?;
     let portmap = listen(PORTMAP_PORT)?;
     let udp = UdpSocket::bind(("::", PORTMAP_PORT))
@@ -227,6 +225,16 @@ pub(crate) fn exec_gateway(arguments: &[&str]) -> Result<()> {
         .env("WATCHDOG_PID", std::process::id().to_string())
         .exec();
     Err(error).context(GATEWAY)
+}
+
+/// The gateway's arguments with those that name its part of the seed, if there is one. It is looked for by the process
+/// that becomes the gateway: on a disk that stands still PID 1 would wait for ever.
+fn with_seed<'a>(arguments: &[&'a str], seed: &'a str) -> Vec<&'a str> {
+    let mut arguments = arguments.to_vec();
+    if Path::new(seed).exists() {
+        arguments.extend(["--settings", seed]);
+    }
+    arguments
 }
 
 fn listen(port: u16) -> Result<TcpListener> {
@@ -309,6 +317,22 @@ mod tests {
         for service in Service::ALL.into_iter().filter(|service| *service != Service::Network) {
             assert_eq!(service.stop_signal(Ending::PowerOff), Signal::SIGTERM, "{service:?}");
         }
+    }
+
+    /// Goal: PID 1 does not look at the system disk to start the gateway. Method: what it says is the same whatever is
+    /// there, and what is there is found by the process that becomes the gateway.
+    #[test]
+    fn the_gateway_s_part_of_the_seed_is_found_by_the_process_that_becomes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let seed = folder.path().join("gateway-seed.toml");
+        let arguments = || with_seed(&["serve", "--state", "/s"], seed.to_str().unwrap());
+        assert_eq!(arguments(), ["serve", "--state", "/s"]);
+        std::fs::write(&seed, "version = 1").unwrap();
+        assert_eq!(arguments()[3..], ["--settings", seed.to_str().unwrap()]);
+        let said = Service::Gateway.command(&[]);
+        let said: Vec<_> = said.get_args().map(|word| word.to_string_lossy()).collect();
+        assert!(said.starts_with(&["exec-gateway".into(), "serve".into()]), "{said:?}");
+        assert!(!said.contains(&"--settings".into()), "{said:?}");
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Default for CacheSettings {
         Self {
             upload_delay_ms: 2000,
             upload_latest_ms: 300_000,
-            uploads_max: 64,
+            uploads_max: 128,
             early_upload_bytes: 1 << 30,
             orphaned_upload_days: 7,
         }
@@ -373,8 +373,8 @@ impl Settings {
         }
         let refuse = |field: &str, problem: String| Err(SettingsError::field(field, problem));
         self.s3.check()?;
-        if !(1..=64).contains(&self.cache.uploads_max) {
-            return refuse("cache.uploads_max", "must be 1 to 64".to_owned());
+        if !(1..=256).contains(&self.cache.uploads_max) {
+            return refuse("cache.uploads_max", "must be 1 to 256".to_owned());
         }
         if self.cache.upload_delay_ms > 3_600_000 {
             return refuse(

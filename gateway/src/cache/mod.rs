@@ -230,7 +230,7 @@ impl CacheStore {
             }
         }
         let found = self
-            .blocking(ino, "read", move |inner| {
+            .long(ino, "read", move |inner| {
                 let Some(open) = inner.existing(ino)? else { return Ok(None) };
                 let read = open.file.read_at(&mut buffer, range.start)?;
                 Ok((read == count).then_some(buffer))
@@ -444,6 +444,13 @@ impl CacheStore {
         }
     }
 
+    /// The same for a file of `size` bytes of which the parts are known, so that nobody needs to look up what is here;
+    /// `false`, and perhaps only some of it noted, for another one.
+    pub fn note_known_clean(&self, ino: Ino, size: u64) -> bool {
+        let mut recency = self.recency_of(ino).recency();
+        evict::parts(ino, &(0..size)).all(|(part, _)| recency.is_known_clean(part))
+    }
+
     /// Notes that other files are pinned from now on.
     pub fn note_pins(&self) {
         self.disks().iter().for_each(|disk| disk.recency().pins_changed());
@@ -463,6 +470,16 @@ impl CacheStore {
     {
         let inner = Arc::clone(&self.inner);
         told(ino, action, blocking::short(move || act(&inner)).await)
+    }
+
+    /// The same where whoever asks may wait for the disk himself.
+    async fn long<T, F>(&self, ino: Ino, action: &'static str, act: F) -> Result<T, CacheError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Inner) -> io::Result<T> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.inner);
+        told(ino, action, blocking::long(move || act(&inner)).await)
     }
 
     async fn blocking<T, F>(&self, ino: Ino, action: &'static str, act: F) -> Result<T, CacheError>

@@ -186,11 +186,7 @@ impl Recency {
     /// S3 has the file of the part, which is here and has `bytes`: it may leave. If it is not known it was not
     /// used for long, and comes before all that are. `false` when there is no place for it.
     pub(super) fn is_clean(&mut self, part: Part, bytes: u32) -> bool {
-        if let Some(&at) = self.places.get(&part) {
-            match self.nodes[at as usize].segment {
-                Segment::Aside(Stays::Dirty) | Segment::Left => self.put_back(at),
-                Segment::Aside(Stays::Pinned) | Segment::Trial | Segment::Kept => {}
-            }
+        if self.is_known_clean(part) {
             return true;
         }
         if self.places.len() >= PARTS_MAX {
@@ -199,6 +195,16 @@ impl Recency {
         }
         let at = self.make(part, bytes);
         self.put_oldest(at, self.nodes[at as usize]);
+        true
+    }
+
+    /// The same, if the part is known; else `false`.
+    pub(super) fn is_known_clean(&mut self, part: Part) -> bool {
+        let Some(&at) = self.places.get(&part) else { return false };
+        match self.nodes[at as usize].segment {
+            Segment::Aside(Stays::Dirty) | Segment::Left => self.put_back(at),
+            Segment::Aside(Stays::Pinned) | Segment::Trial | Segment::Kept => {}
+        }
         true
     }
 

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     Catalog, changed,
-    due::{Due, due_rows, others_at, sync_of},
+    due::{Due, due_ops, of_op, others_at, sync_of},
     early,
     error::CatalogError,
     flush, inode,
@@ -122,13 +122,15 @@ fn claim_due(txn: &mut Txn<'_>, now: Timestamp, limit: usize) -> Result<Vec<Job>
     let mut jobs = early::claim(txn, limit)?;
     // Those that are decided otherwise are not out.
     txn.state.claims.note_release();
-    for due in due_rows(txn, now, limit)? {
+    for op in due_ops(txn, now, limit)? {
         if jobs.len() >= limit {
             break;
         }
-        if txn.state.claims.has(due.op) {
+        if txn.state.claims.has(op) {
             continue;
         }
+        // One that came before may have put it off, or folded it into another.
+        let Some(due) = of_op(txn.db, op)?.filter(|due| due.not_before <= now) else { continue };
         match decide(txn, &due, now) {
             Ok(Decision::Claim(job, keys)) => jobs.push(hand_out(txn, &due, job, keys, now)?),
             Ok(Decision::Still(ino)) => jobs.push(turn::give(txn, &due, ino)?),

@@ -50,6 +50,7 @@ mod sums;
 mod swapped;
 #[cfg(test)]
 mod tests;
+mod to_send;
 mod turn;
 mod types;
 mod unsent;
@@ -92,6 +93,7 @@ pub use rebuild::{Move, Rebuilt, can_rebuild, note_damage};
 pub use rows::Since;
 pub use share::RootAttr;
 pub use sums::{ForRead, SumsNow};
+pub use to_send::ToSend;
 pub use types::{
     AttrChange, DeleteJob, DurableBytes, EarlyJob, Expected, Finish, HeadAttr, Inode, Job,
     ListDefaults, ListedEntry, ListedKind, ListedPage, ListingToken, Merged, MultipartState,

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Rows of a directory move looked at in one step.
-const STEP_ROWS: usize = 500;
+const STEP_ROWS: usize = 200;
 /// How long a walk that has come to its end leaves the copies alone before it looks again, in
 /// milliseconds.
 const LOOK_MILLIS: u64 = 1000;

@@ -197,6 +197,22 @@ pub struct SumsNow {
     pub unsure: bool,
 }
 
+/// The sums of the blocks of `range` of a file of `size` bytes.
+pub(super) fn now(
+    db: &Connection,
+    ino: Ino,
+    size: u64,
+    range: &Range<u64>,
+) -> Result<SumsNow, CatalogError> {
+    let blocks = blocks(&(range.start.min(size)..range.end.min(size)));
+    let found = chunks_of(&blocks).map(|at| Ok((at, Arc::new(chunk(db, ino, at)?))));
+    let found = found.collect::<Result<Vec<_>, CatalogError>>()?;
+    let unsure = db
+        .prepare_cached("SELECT unsure AND dirty FROM inode WHERE ino = ?1")?
+        .query_row([ino.0], |row| row.get(0))?;
+    Ok(SumsNow { sums: pick(&found, blocks), unsure })
+}
+
 fn pick(chunks: &[(u64, Arc<Chunk>)], blocks: Range<u64>) -> BlockSums {
     let of = |block: u64| {
         let (_, sums) = chunks.iter().find(|(chunk, _)| *chunk == block / CHUNK_BLOCKS)?;
@@ -252,17 +268,7 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::Gone`].
     pub async fn sums_now(&self, ino: Ino, range: Range<u64>) -> Result<SumsNow, CatalogError> {
-        self.read(move |db| {
-            let inode = inode::get(db, ino)?;
-            let blocks = blocks(&(range.start.min(inode.size)..range.end.min(inode.size)));
-            let found = chunks_of(&blocks).map(|at| Ok((at, Arc::new(chunk(db, ino, at)?))));
-            let found = found.collect::<Result<Vec<_>, CatalogError>>()?;
-            let unsure = db
-                .prepare_cached("SELECT unsure AND dirty FROM inode WHERE ino = ?1")?
-                .query_row([ino.0], |row| row.get(0))?;
-            Ok(SumsNow { sums: pick(&found, blocks), unsure })
-        })
-        .await
+        self.read(move |db| now(db, ino, inode::get(db, ino)?.size, &range)).await
     }
 
     /// Forgets the sums of `damaged` blocks and keeps their bytes: after a crash they may be those of a

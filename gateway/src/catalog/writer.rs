@@ -93,7 +93,7 @@ pub(super) type ShareKey = (ShareId, String);
 /// A job that is out.
 #[derive(Clone, Debug)]
 struct Claim {
-    keys: Vec<ShareKey>,
+    keys: Vec<Arc<ShareKey>>,
     /// What it uploads, if it does.
     ino: Option<Ino>,
     /// The sequence's value when it was claimed.
@@ -105,11 +105,12 @@ struct Claim {
 /// Ranges that are told apart of what changes while a file is sent.
 const CHANGED_RANGES_MAX: usize = 256;
 
-/// Jobs handed out and not yet answered. In memory: a restart hands them out again.
+/// Jobs handed out and not yet answered. In memory: a restart hands them out again. Each transaction keeps a clone, to
+/// go back to where it is not committed: what they hold is shared.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Claims {
-    by_op: HashMap<OpId, Claim>,
-    busy: HashSet<ShareKey>,
+    by_op: HashMap<OpId, Arc<Claim>>,
+    busy: HashSet<Arc<ShareKey>>,
     /// Whether any was given back since this was last asked.
     released: bool,
 }
@@ -118,14 +119,15 @@ impl Claims {
     /// Claims `op`, which works on `keys` (I7) and uploads `ino`.
     /// `since` is the sequence's value.
     pub(super) fn claim(&mut self, op: OpId, keys: Vec<ShareKey>, ino: Option<Ino>, since: u64) {
+        let keys: Vec<_> = keys.into_iter().map(Arc::new).collect();
         self.busy.extend(keys.iter().cloned());
-        self.by_op.insert(op, Claim { keys, ino, since, changed: None });
+        self.by_op.insert(op, Arc::new(Claim { keys, ino, since, changed: None }));
     }
 
     /// From here on what changes of the claimed file is noted.
     pub(super) fn follow(&mut self, op: OpId) {
         if let Some(claim) = self.by_op.get_mut(&op) {
-            claim.changed = Some(RangeSet::new());
+            Arc::make_mut(claim).changed = Some(RangeSet::new());
         }
     }
 
@@ -136,8 +138,10 @@ impl Claims {
 
     /// Bytes of `ino` change.
     pub(super) fn note_change(&mut self, ino: Ino, range: &Range<u64>) {
-        let claims = self.by_op.values_mut().filter(|claim| claim.ino == Some(ino));
-        for changed in claims.filter_map(|claim| claim.changed.as_mut()) {
+        let is_followed =
+            |claim: &&mut Arc<Claim>| claim.ino == Some(ino) && claim.changed.is_some();
+        let claims = self.by_op.values_mut().filter(is_followed);
+        for changed in claims.filter_map(|claim| Arc::make_mut(claim).changed.as_mut()) {
             changed.insert(range.clone());
             if changed.len() > CHANGED_RANGES_MAX {
                 let hull = changed.iter().reduce(|all, next| all.start..next.end);
@@ -154,8 +158,9 @@ impl Claims {
     /// The job works on this key as well.
     pub(super) fn also(&mut self, op: OpId, key: ShareKey) {
         if let Some(claim) = self.by_op.get_mut(&op) {
-            self.busy.insert(key.clone());
-            claim.keys.push(key);
+            let key = Arc::new(key);
+            self.busy.insert(Arc::clone(&key));
+            Arc::make_mut(claim).keys.push(key);
         }
     }
 
@@ -171,7 +176,7 @@ impl Claims {
 
     /// The share of a job that is out.
     pub(super) fn share_of(&self, op: OpId) -> Option<ShareId> {
-        self.by_op.get(&op).and_then(|claim| claim.keys.first()).map(|(share, _)| *share)
+        self.by_op.get(&op).and_then(|claim| claim.keys.first()).map(|key| key.0)
     }
 
     /// Whether a job works on `key`.
@@ -186,8 +191,10 @@ impl Claims {
 
     /// Gives the job's keys back.
     pub(super) fn release(&mut self, op: OpId) {
-        for key in self.by_op.remove(&op).into_iter().flat_map(|claim| claim.keys) {
-            self.busy.remove(&key);
+        if let Some(claim) = self.by_op.remove(&op) {
+            for key in &claim.keys {
+                self.busy.remove(key);
+            }
         }
         self.released = true;
     }
@@ -195,9 +202,9 @@ impl Claims {
     /// The job has done with this key.
     pub(super) fn no_longer(&mut self, op: OpId, key: &ShareKey) {
         if let Some(claim) = self.by_op.get_mut(&op)
-            && let Some(at) = claim.keys.iter().position(|known| known == key)
+            && let Some(at) = claim.keys.iter().position(|known| **known == *key)
         {
-            claim.keys.swap_remove(at);
+            Arc::make_mut(claim).keys.swap_remove(at);
             self.busy.remove(key);
         }
     }

@@ -1,21 +1,22 @@
 //! The bytes of one request: from the cache what is here; from the object, without keeping it, what is only
 //! there. A file that is being uploaded takes no room on the cache disk: it may be full of what waits.
-use std::ops::Range;
+use std::{io, ops::Range, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 
 use super::{
     job::{JobError, Tools},
-    multipart::frozen,
     publish::{is_condition, source},
 };
 use crate::{
-    catalog::{EarlyJob, SyncJob},
+    blocking,
+    cache::CacheError,
+    catalog::{EarlyJob, SyncJob, ToSend},
     fetch::FetchError,
     ids::Ino,
     object::ETag,
     store::{StoreError, StoreErrorKind},
-    verified,
+    verified::Locked,
 };
 
 /// With more gaps than this, what lies between them is brought along.
@@ -31,11 +32,11 @@ pub(super) async fn bytes(
     let missing = if source(job).is_some() && !job.inode.content_dirty {
         vec![range.clone()]
     } else {
-        tools.catalog.ranges(job.inode.ino).await?.missing(range.clone())
+        match frozen(tools, job, range.clone()).await? {
+            Here::All(bytes) => return Ok(bytes),
+            Here::Not(missing) => missing,
+        }
     };
-    if missing.is_empty() {
-        return frozen(tools, job, range).await;
-    }
     let Some((object, etag)) = source(job) else { return Err(JobError::Incomplete) };
     if missing == [range.clone()] {
         let got = tools.share.store.get(object, range, etag).await;
@@ -53,13 +54,47 @@ pub(super) async fn bytes(
         body[at(gap.start)..at(gap.end)].copy_from_slice(&got);
     }
     for here in between(&range, &missing) {
-        let read = frozen(tools, job, here.clone()).await?;
-        body[at(here.start)..at(here.end)].copy_from_slice(&read);
+        match frozen(tools, job, here.clone()).await? {
+            Here::All(read) => body[at(here.start)..at(here.end)].copy_from_slice(&read),
+            // It has left the cache, and is fetched as well the next time.
+            Here::Not(_) => return Err(JobError::Superseded),
+        }
     }
     if !tools.catalog.is_current(job.op, job.inode.version).await? {
         return Err(JobError::Superseded);
     }
     Ok(body.freeze())
+}
+
+/// What the cache has of a range.
+enum Here {
+    /// All of it.
+    All(Bytes),
+    /// Not this.
+    Not(Vec<Range<u64>>),
+}
+
+/// Bytes `range` of the file, provably of the claimed version, if the cache has them: the inode's lock is held
+/// exclusively while the version is compared and the bytes are read, and a writer raises the version before it
+/// changes a byte (I3).
+async fn frozen(tools: &Tools, job: &SyncJob, range: Range<u64>) -> Result<Here, JobError> {
+    let (op, ino, version) = (job.op, job.inode.ino, job.inode.version);
+    let _held = tools.locks.exclusive(ino).await;
+    let Tools { share, catalog, cache, .. } = tools;
+    let (share, catalog, cache) = (Arc::clone(share), catalog.clone(), cache.clone());
+    let read = async move {
+        let found = catalog.to_send((op, version), ino, range.clone()).await?;
+        let ToSend { size, missing, known } = found.ok_or(JobError::Superseded)?;
+        if !missing.is_empty() {
+            return Ok(Here::Not(missing));
+        }
+        let file = Locked { catalog: &catalog, cache: &cache, health: &share.health, ino };
+        file.read_known(range, size, known).await.map(Here::All)
+    };
+    blocking::together(read).await.unwrap_or_else(|_| {
+        let source = io::Error::other("the thread that reads it panicked");
+        Err(CacheError::Disk { ino, action: "read", source }.into())
+    })
 }
 
 /// Bytes that only S3 has of a file, as they are in the object of this tag.
@@ -108,7 +143,7 @@ pub(super) async fn locked(
     let missing = ranges.missing(range.clone());
     let read = async |range| {
         let (catalog, cache, health) = (&tools.catalog, &tools.cache, &tools.share.health);
-        verified::read_locked::<JobError>(catalog, cache, health, ino, range).await
+        Locked { catalog, cache, health, ino }.read::<JobError>(range).await
     };
     if missing.is_empty() {
         return read(range).await.map(Some);

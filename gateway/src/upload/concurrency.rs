@@ -16,14 +16,16 @@ const LEAST: usize = 2;
 const JOB_BYTES: u64 = 64 << 10;
 /// Shortest time for one measurement.
 const EPOCH: Duration = Duration::from_millis(500);
-/// The same while the number doubles, in which each place has been filled twice as well: by then it shows.
+/// The same while the number doubles, in which each place has been filled twice as well: by then it shows. As long as
+/// it doubles in any case, once is enough.
 const DOUBLING_EPOCH: Duration = Duration::from_millis(10);
 /// Measurements in a row without more after which it does not double any more: the first are short, and what else
 /// goes on shows in them.
 const MISSES: u32 = 3;
-/// So many small jobs at once burden nobody: up to there the number doubles whatever that brings. While clients make
-/// files, they keep the catalog's writer busy; more uploads bring nothing until they are done, and much then.
-const SMALL_AT_ONCE: usize = 32;
+/// So many small jobs at once burden nobody, unless the store says so: up to there the number doubles whatever that
+/// brings, and it does not go below. While clients make files, they keep the catalog's writer busy; more uploads bring
+/// nothing until they are done, and much then.
+const SMALL_AT_ONCE: usize = 64;
 /// A change of the rate by less than one part in so many is noise.
 const NOISE: u64 = 10;
 /// Measurements without news after which a step up is tried.
@@ -52,8 +54,10 @@ pub(super) struct Concurrency {
     rate: Option<u64>,
     step: Step,
     quiet: u32,
-    /// Nothing is known yet but that more has brought more.
+    /// Nothing is known yet but that more has brought more; so again when nothing was left to do.
     doubling: bool,
+    /// The store has put requests off since then.
+    burdened: bool,
     /// Measurements while it doubles that have not shown more, in a row.
     misses: u32,
 }
@@ -78,6 +82,7 @@ impl Default for Concurrency {
             step: Step::Stay,
             quiet: 0,
             doubling: true,
+            burdened: false,
             misses: 0,
         }
     }
@@ -89,6 +94,18 @@ impl Concurrency {
         self.limit.min(most)
     }
 
+    /// A job begins at `now` while no other is under way: what was measured of the time before ends with it.
+    pub(super) fn begins(&mut self, now: Duration) {
+        if self.jobs == 0 {
+            self.begun = now;
+        }
+    }
+
+    /// Nothing is left to do. What comes next may be of another kind, and the store may have other things to do then.
+    pub(super) fn nothing_left(&mut self) {
+        *self = Self { limit: self.limit, ..Self::default() };
+    }
+
     /// A job has ended at `now`, a time that only grows, when `under_way` were going on with it.
     pub(super) fn ended(&mut self, now: Duration, job: Ended, under_way: usize, most: usize) {
         self.jobs += 1;
@@ -96,7 +113,11 @@ impl Concurrency {
         self.full |= under_way >= self.limit(most);
         self.throttled |= job.throttled;
         let took = now.saturating_sub(self.begun);
-        let (epoch, turns) = if self.doubling { (DOUBLING_EPOCH, 2) } else { (EPOCH, 1) };
+        let (epoch, turns) = match self.doubling {
+            true if self.doubles_in_any_case() => (DOUBLING_EPOCH, 1),
+            true => (DOUBLING_EPOCH, 2),
+            false => (EPOCH, 1),
+        };
         if took < epoch || self.jobs < turns * self.limit(most) as u64 {
             return;
         }
@@ -108,10 +129,20 @@ impl Concurrency {
         (self.begun, self.jobs, self.work, self.full, self.throttled) = (now, 0, 0, false, false);
     }
 
+    /// Whether the jobs of this measurement are small, and few.
+    fn doubles_in_any_case(&self) -> bool {
+        self.doubling && self.is_small() && self.limit < SMALL_AT_ONCE
+    }
+
+    fn is_small(&self) -> bool {
+        self.work < 2 * JOB_BYTES * self.jobs
+    }
+
     fn decide(&mut self, rate: u64) {
         if self.throttled {
             self.limit -= self.limit / 4;
             (self.rate, self.step, self.quiet, self.doubling) = (None, Step::Down, 0, false);
+            self.burdened = true;
             return;
         }
         if !self.full {
@@ -119,8 +150,7 @@ impl Concurrency {
             (self.rate, self.step) = (None, Step::Stay);
             return;
         }
-        let is_small = self.work < 2 * JOB_BYTES * self.jobs;
-        if self.doubling && is_small && self.limit < SMALL_AT_ONCE {
+        if self.doubles_in_any_case() {
             (self.rate, self.step, self.limit) = (Some(rate), Step::Up, 2 * self.limit);
             return;
         }
@@ -143,12 +173,18 @@ impl Concurrency {
             Step::Stay | Step::Down => Step::Stay,
         };
         self.quiet = if self.step == Step::Stay { self.quiet + 1 } else { 0 };
+        let was_doubling = self.doubling;
         self.doubling &= self.step == Step::Up;
-        let by = if self.doubling { self.limit } else { (self.limit / 4).max(1) };
+        let quarter = (self.limit / 4).max(1);
         match self.step {
-            Step::Up => self.limit += by,
-            Step::Down => self.limit -= by.min(self.limit),
+            Step::Up if self.doubling => self.limit *= 2,
+            Step::Up => self.limit += quarter,
+            Step::Down if was_doubling => self.limit /= 2,
+            Step::Down => self.limit -= quarter.min(self.limit),
             Step::Stay => {}
+        }
+        if self.is_small() && !self.burdened {
+            self.limit = self.limit.max(SMALL_AT_ONCE);
         }
     }
 }
@@ -212,7 +248,7 @@ mod tests {
                 let ended = Ended { bytes, throttled: false };
                 concurrency.ended(Duration::from_micros(job * 2500), ended, limit, 64);
             }
-            assert!(concurrency.limit(64) >= 24, "{bytes} bytes: {}", concurrency.limit(64));
+            assert!(concurrency.limit(64) >= 48, "{bytes} bytes: {}", concurrency.limit(64));
             assert!(concurrency.limit(16) == 16, "but no more than may go");
         }
         let mut concurrency = Concurrency::default();
@@ -222,6 +258,25 @@ mod tests {
             concurrency.ended(Duration::from_micros(job * 2500), ended, limit, 64);
         }
         assert!(concurrency.limit(64) <= 16, "large ones: {}", concurrency.limit(64));
+    }
+
+    #[test]
+    fn the_number_doubles_again_when_nothing_was_left() {
+        let mut concurrency = Concurrency::default();
+        let end = |concurrency: &mut Concurrency, from: u64, jobs: u64| {
+            concurrency.begins(Duration::from_millis(from));
+            for job in 1..=jobs {
+                let limit = concurrency.limit(256);
+                // As many more as there are places, to begin with; none more than that later.
+                let micros =
+                    from * 1000 + job * if from == 0 { 2500 } else { 20_000 / limit as u64 };
+                concurrency.ended(Duration::from_micros(micros), Ended::default(), limit, 256);
+            }
+            concurrency.limit(256)
+        };
+        assert_eq!(end(&mut concurrency, 0, 1000), 64, "more bring nothing");
+        concurrency.nothing_left();
+        assert!(end(&mut concurrency, 60_000, 1000) >= 128, "{concurrency:?}");
     }
 
     #[test]

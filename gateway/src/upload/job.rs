@@ -8,6 +8,7 @@ use super::{
     concurrency::Ended,
     early::{self, GoneAhead},
     landed::Earlier,
+    places::Held,
     plan::SINGLE_PUT_BYTES_MAX,
     publish::{Outcome, Sent, look, publish},
     still::{Bursts, Taken, Turn, still},
@@ -17,7 +18,8 @@ use crate::{
     budget::MemoryBudget,
     cache::CacheStore,
     catalog::{
-        Catalog, CatalogError, DeleteJob, EarlyJob, Finish, Job, Made, OpId, Published, SyncJob,
+        Catalog, CatalogError, DeleteJob, EarlyJob, Finish, Inode, Job, Made, OpId, Published,
+        SyncJob,
     },
     clock::Clock,
     essential::{self, Step},
@@ -92,6 +94,8 @@ pub(super) struct Tools {
     pub(super) is_turn: bool,
     /// What was read of the job's file in its turn; whoever sends it takes it.
     pub(super) taken: Arc<Mutex<Option<Taken>>>,
+    /// The job's place among those that send, until S3 has what it sends.
+    pub(super) place: Held,
 }
 
 impl Tools {
@@ -178,6 +182,7 @@ impl Tools {
     async fn sync(&self, job: SyncJob) -> Result<(), JobError> {
         match publish(self, &job).await? {
             Outcome::Published(Sent { object, is_whole, upload }) => {
+                self.place.leave();
                 self.share.health.answered(Right::Write);
                 self.only(&job, upload).await?;
                 let (now, version) = (self.clock.now(), job.inode.version);
@@ -186,12 +191,13 @@ impl Tools {
                 let end = self.catalog.finish(job.op, done).await?;
                 failpoint::passed(Point::UploadAfterFinish);
                 if end == Finish::Clean {
-                    self.may_leave(job.inode.ino).await;
+                    self.may_leave(&job.inode).await;
                 }
                 tracing::debug!(key = %job.key, version, ?end, "published");
                 Ok(())
             }
             Outcome::Earlier(Earlier { object, version, size, upload }) => {
+                self.place.leave();
                 self.share.health.answered(Right::Write);
                 self.only(&job, upload).await?;
                 let (now, made) = (self.clock.now(), (version, size));
@@ -214,7 +220,11 @@ impl Tools {
     }
 
     /// Lets the cache know that the file's bytes may leave it.
-    async fn may_leave(&self, ino: Ino) {
+    async fn may_leave(&self, inode: &Inode) {
+        let ino = inode.ino;
+        if !inode.goes_in_parts() && self.cache.note_known_clean(ino, inode.size) {
+            return;
+        }
         match self.catalog.ranges(ino).await {
             Ok(ranges) => self.cache.note_clean(ino, &ranges),
             // Whoever uses the file next makes it known, or the next start does.
@@ -260,6 +270,7 @@ impl Tools {
             self.kept(&job.key);
         }
         failpoint::passed(Point::UploadAfterDelete);
+        self.place.leave();
         self.share.health.answered(Right::Delete);
         Ok(self.catalog.finish_delete(job.op).await?)
     }

@@ -22,27 +22,10 @@ use crate::{
     object::{ObjectKey, Stored},
     share::metadata,
     store::{Expect, PutOptions, StoreError, StoreErrorKind, StoreOp, UploadedPart},
-    verified,
 };
 
 /// Parts of one file under way at once, if there is memory for them.
 const PARTS_AT_ONCE: usize = 8;
-
-/// Bytes of the file, provably of the claimed version: the inode's lock is held exclusively while
-/// the version is compared and the bytes are read, and a writer raises the version before it changes
-/// a byte (I3).
-pub(super) async fn frozen(
-    tools: &Tools,
-    job: &SyncJob,
-    range: Range<u64>,
-) -> Result<Bytes, JobError> {
-    let _held = tools.locks.exclusive(job.inode.ino).await;
-    if !tools.catalog.is_current(job.op, job.inode.version).await? {
-        return Err(JobError::Superseded);
-    }
-    let health = &tools.share.health;
-    verified::read_locked(&tools.catalog, &tools.cache, health, job.inode.ino, range).await
-}
 
 /// Sends the file in parts and completes the upload: of what was read in the file's turn, whatever becomes of the file
 /// meanwhile, or if it has not changed (I4).

@@ -1,8 +1,9 @@
 //! The places of uploads that go on at once, and the jobs that wait for one.
 //!
 //! Handing out jobs waits for a sync of the catalog, and so do those that hand out what the ended ones have left free.
-//! A few jobs more are handed out than there are places, then: as many as ended while that was waited for the last
-//! time. Each begins where another ends.
+//! More jobs are handed out than there are places, then: twice as many as ended while that was waited for the last
+//! time, so that it need not be waited for again before half of them have begun. Each begins where another has been
+//! done by S3, and does not wait until the catalog has noted that.
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -27,6 +28,33 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Place(Option<Places>);
 
+/// A place that its job may leave before it ends. Cloning gives another handle.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Held(Arc<Mutex<HeldState>>);
+
+#[derive(Debug, Default)]
+struct HeldState {
+    place: Option<Place>,
+    /// How many jobs had a place when this one was left.
+    under_way: usize,
+}
+
+impl Held {
+    /// Holds `place`.
+    pub(super) fn take(&self, place: Place) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).place = Some(place);
+    }
+
+    /// The next has it, if it was not left before; how many jobs had one then.
+    pub(super) fn leave(&self) -> usize {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = held.place.take() {
+            held.under_way = place.0.as_ref().map_or(0, Places::under_way);
+        }
+        held.under_way
+    }
+}
+
 impl Places {
     /// A place for a job that begins, if there are not `most` with one already; else where to wait for the place of
     /// the next that ends. Who does not wait any more drops that.
@@ -46,9 +74,15 @@ impl Places {
         self.lock().under_way
     }
 
-    /// How many jobs that had a place have ended so far.
+    /// How many jobs have left their places so far.
     pub(super) fn ended(&self) -> u64 {
         self.lock().ended
+    }
+
+    /// How many jobs have a place or wait for one.
+    pub(super) fn taken(&self) -> usize {
+        let state = self.lock();
+        state.under_way + state.waiting.iter().filter(|waits| !waits.is_closed()).count()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -98,6 +132,24 @@ mod tests {
         assert_eq!((places.ended(), places.under_way()), (3, 1));
         drop(fourth);
         assert_eq!((places.ended(), places.under_way()), (4, 0));
+    }
+
+    #[test]
+    fn a_place_that_is_left_before_its_job_ends_is_the_next_one_s() {
+        let places = Places::default();
+        let (held, other) = (Held::default(), Held::default());
+        held.take(places.take(2).unwrap());
+        other.take(places.take(2).unwrap());
+        let (mut next, gone) = (places.take(2).unwrap_err(), places.take(2).unwrap_err());
+        assert_eq!(places.taken(), 4);
+        drop(gone);
+        assert_eq!(places.taken(), 3, "who does not wait any more takes none");
+        assert_eq!(held.leave(), 2);
+        held.take(next.try_recv().expect("its job is not over, and another one has the place"));
+        assert_eq!((places.taken(), places.ended()), (2, 1));
+        // What is told at a job's end is what it was when the place was left.
+        assert_eq!((other.leave(), held.leave(), other.leave()), (2, 1, 2));
+        assert_eq!((places.taken(), places.ended()), (0, 3));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::{
     concurrency::{Concurrency, Ended},
     early::GoneAhead,
     job::Tools,
-    places::Places,
+    places::{Held, Places},
     still::Bursts,
 };
 use crate::{
@@ -249,7 +249,7 @@ impl Uploader {
     async fn claim(&self, running: &mut Running) -> Result<Duration, CatalogError> {
         let options = self.options();
         let jobs_max = running.concurrency.limit(options.jobs_max);
-        let room = (jobs_max + running.ahead).saturating_sub(running.tasks.len());
+        let room = (jobs_max + running.ahead).saturating_sub(running.places.taken());
         let now = self.inner.clock.now();
         let before = std::mem::replace(&mut running.latest, now);
         if now < before {
@@ -270,26 +270,28 @@ impl Uploader {
             let mut left = self.inner.stranded.lock().unwrap_or_else(PoisonError::into_inner);
             left.retain(|op| !stranded.contains(op));
         }
-        if room > 0 {
-            let ended = running.places.ended();
-            let jobs = self.inner.catalog.claim_jobs(now, room).await?;
-            let meanwhile = usize::try_from(running.places.ended() - ended).unwrap_or(usize::MAX);
-            running.ahead = meanwhile.min(jobs_max);
-            for job in jobs {
-                let op = job.op();
-                if let Err(error) = self.start(job, jobs_max, &options, running).await {
-                    tracing::error!(
-                        op = op.0,
-                        "a job that cannot be done was not put off: {error}"
-                    );
-                    self.strand(op);
-                }
+        // Half of those that were handed out ahead still wait for a place.
+        if room <= running.ahead / 2 {
+            return Ok(SLEEP_MAX);
+        }
+        let ended = running.places.ended();
+        let jobs = self.inner.catalog.claim_jobs(now, room).await?;
+        let meanwhile = usize::try_from(running.places.ended() - ended).unwrap_or(usize::MAX);
+        running.ahead = meanwhile.saturating_mul(2).min(jobs_max);
+        for job in jobs {
+            let op = job.op();
+            if let Err(error) = self.start(job, jobs_max, &options, running).await {
+                tracing::error!(op = op.0, "a job that cannot be done was not put off: {error}");
+                self.strand(op);
             }
         }
-        if running.tasks.len() >= jobs_max + running.ahead {
+        if running.places.taken() >= jobs_max + running.ahead {
             return Ok(SLEEP_MAX);
         }
         let due = self.inner.catalog.next_due().await?;
+        if due.is_none() && running.places.taken() == 0 {
+            running.concurrency.nothing_left();
+        }
         Ok(due.map_or(SLEEP_MAX, |due| until(now, due).max(BUSY_PAUSE)))
     }
 
@@ -325,10 +327,13 @@ impl Uploader {
             bursts: self.inner.bursts.get().cloned(),
             stranded: Arc::clone(&self.inner.stranded),
             claimed: Arc::new(AtomicU64::new(job.op().0)),
+            place: Held::default(),
         };
         let claimed = Arc::clone(&tools.claimed);
-        let places = running.places.clone();
-        let place = places.take(places_max);
+        if running.places.taken() == 0 {
+            running.concurrency.begins(running.begun.elapsed());
+        }
+        let place = running.places.take(places_max);
         let task = running.tasks.spawn(async move {
             let place = match place {
                 Ok(place) => place,
@@ -340,10 +345,9 @@ impl Uploader {
                     }
                 },
             };
+            tools.place.take(place);
             let ended = tools.run(job).await;
-            let under_way = places.under_way();
-            drop(place);
-            Some((ended, under_way))
+            Some((ended, tools.place.leave()))
         });
         running.claimed.insert(task.id(), claimed);
         Ok(())
@@ -412,6 +416,33 @@ mod tests {
             uploader.claim(&mut running).await.unwrap();
             assert_eq!(running.tasks.len(), places);
         }
+    }
+
+    /// Goal: handing out waits for a sync of the catalog, so it is not done for each job that ends. Method: places for
+    /// as many as there are in the beginning, and as many ahead; of those that wait, some begin.
+    #[tokio::test]
+    async fn nothing_is_handed_out_while_half_of_those_ahead_wait_for_a_place() {
+        let (fixture, uploader, mut running) = after(Ended::default()).await;
+        while let Some(ended) = running.tasks.join_next_with_id().await {
+            uploader.ended(&mut running, ended).await;
+        }
+        let jobs_max = running.concurrency.limit(JOBS_MAX);
+        running.ahead = jobs_max;
+        let places = running.places.clone();
+        let mut held: Vec<_> = (0..jobs_max).map(|_| places.take(jobs_max).unwrap()).collect();
+        let mut waiting: Vec<_> =
+            (0..jobs_max).map(|_| places.take(jobs_max).unwrap_err()).collect();
+        fixture.empty("next").await;
+        for _ in 0..jobs_max / 2 {
+            let began = uploader.claim(&mut running).await.unwrap();
+            assert_eq!((running.tasks.len(), began), (0, SLEEP_MAX), "{} wait", waiting.len());
+            held.remove(0);
+            held.push(waiting.remove(0).try_recv().unwrap());
+        }
+        held.remove(0);
+        held.push(waiting.remove(0).try_recv().unwrap());
+        uploader.claim(&mut running).await.unwrap();
+        assert_eq!(running.tasks.len(), 1);
     }
 
     #[test]

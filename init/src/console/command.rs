@@ -19,6 +19,8 @@ pub(super) enum Command {
         /// Whether it is to be the first one: nobody has logged in.
         first: bool,
     },
+    /// Give up the settings that the system disk does not give.
+    GiveUpSettings,
     /// Use these machine settings.
     Change {
         settings: Box<Machine>,
@@ -185,6 +187,7 @@ impl Command {
         match self {
             Self::LogIn(_) => ("Log in", "Checking the password"),
             Self::SetPassword { .. } => ("Set the password", "Setting the password"),
+            Self::GiveUpSettings => ("Settings that cannot be read", "Giving them up"),
             Self::Change { .. } => ("Machine settings", "Applying the settings"),
             Self::Confirm => ("Keep the settings", "Keeping the settings"),
             Self::Revert => ("Take the settings back", "Going back to the settings before"),

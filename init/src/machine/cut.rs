@@ -20,7 +20,7 @@ fn named(hostname: &str) -> Machine {
 
 /// What a boot reads in a folder.
 fn booted(config: &Path, zones: &Path) -> (Option<String>, Option<String>) {
-    let (machine, problem) = Machine::load(&config.join("machine.toml"), zones);
+    let (machine, problem) = Machine::load(&config.join("machine.toml"), zones).unwrap();
     (machine.map(|machine| machine.hostname), problem)
 }
 

@@ -4,16 +4,18 @@
 //! network's addresses.
 #[cfg(test)]
 mod cut;
+mod load;
 mod network;
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use gateway_api::Secret;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::load::Unreadable;
 pub(crate) use self::network::is_domain;
 pub(crate) use self::network::{
     Adapter, Ipv4, Ipv6, MTU_BYTES_MIN, Network, NetworkError, VLAN_MAX, Vlan,
@@ -151,42 +153,6 @@ impl Machine {
         from_dhcp.filter(|_| self.hostname_from_dhcp).unwrap_or(&self.hostname)
     }
 
-    /// Reads `path`. A broken file is kept aside, and the last good one counts and takes its place, if
-    /// there is one; the second value says so.
-    pub(crate) fn load(path: &Path, zones: &Path) -> (Option<Self>, Option<String>) {
-        let problem = match fs::read(path) {
-            Ok(bytes) => match Self::parse_bytes(&bytes, zones) {
-                Ok(machine) => return (Some(machine), None),
-                Err(error) => {
-                    let aside = path.with_extension("toml.broken");
-                    match fs::rename(path, &aside) {
-                        Ok(()) => format!("{error} (kept as {})", aside.display()),
-                        Err(why) => format!("{error} (could not be kept aside: {why})"),
-                    }
-                }
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if !last_good(path).exists() {
-                    return (None, None);
-                }
-                format!("{} is missing", path.display())
-            }
-            Err(error) => format!("{}: {error}", path.display()),
-        };
-        let last = fs::read(last_good(path)).ok();
-        let Some(last) = last.and_then(|bytes| Self::parse_bytes(&bytes, zones).ok()) else {
-            let words = "damaged, so the defaults are used: set them again";
-            return (None, Some(format!("{words}. {problem}")));
-        };
-        let kept = match last.store(path) {
-            Ok(()) => String::new(),
-            Err(why) => format!(" They cannot be kept: {why}."),
-        };
-        // What matters first: a long reason is cut on the front page.
-        let words = "damaged, so those before them are used: look whether they are right";
-        (Some(last), Some(format!("{words}.{kept} {problem}")))
-    }
-
     /// Writes the settings; durable when it returns. There is a reserve for it (`reserve.rs`). That their copy
     /// is not kept is only said: they are what the next boot reads.
     ///
@@ -232,6 +198,8 @@ pub(crate) fn is_hostname(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn zones() -> tempfile::TempDir {
@@ -248,24 +216,28 @@ mod tests {
         let path = zones.path().join("machine.toml");
         let machine = Machine { timezone: "Asia/Seoul".to_owned(), ..Machine::default() };
         machine.store(&path).unwrap();
-        assert_eq!(Machine::load(&path, zones.path()), (Some(machine.clone()), None));
+        assert_eq!(Machine::load(&path, zones.path()).unwrap(), (Some(machine.clone()), None));
         fs::write(&path, "version = \"one\"").unwrap();
-        let (loaded, problem) = Machine::load(&path, zones.path());
+        let (loaded, problem) = Machine::load(&path, zones.path()).unwrap();
         assert_eq!(loaded.as_ref(), Some(&machine), "the last good one counts");
         assert!(problem.unwrap().contains("machine.toml.broken"));
         assert!(zones.path().join("machine.toml.broken").exists());
-        let again = Machine::load(&path, zones.path());
+        let again = Machine::load(&path, zones.path()).unwrap();
         assert_eq!(again, (Some(machine.clone()), None), "it has taken the broken one's place");
         fs::remove_file(&path).unwrap();
-        let (loaded, problem) = Machine::load(&path, zones.path());
+        let (loaded, problem) = Machine::load(&path, zones.path()).unwrap();
         assert_eq!(loaded, Some(machine));
         assert!(problem.unwrap().contains("is missing"));
         fs::remove_file(zones.path().join("machine.toml.last")).unwrap();
         fs::write(&path, "version = \"one\"").unwrap();
-        let (loaded, problem) = Machine::load(&path, zones.path());
+        let (loaded, problem) = Machine::load(&path, zones.path()).unwrap();
         assert_eq!(loaded, None);
         assert!(problem.unwrap().contains("the defaults are used"));
-        assert_eq!(Machine::load(&path, zones.path()), (None, None), "as at the first boot");
+        assert_eq!(
+            Machine::load(&path, zones.path()).unwrap(),
+            (None, None),
+            "as at the first boot"
+        );
     }
 
     #[test]
@@ -279,7 +251,7 @@ mod tests {
             let mut damaged = whole.clone();
             damaged[at] = 0xff;
             fs::write(&path, &damaged).unwrap();
-            let (loaded, problem) = Machine::load(&path, zones.path());
+            let (loaded, problem) = Machine::load(&path, zones.path()).unwrap();
             assert_eq!(loaded.as_ref(), Some(&machine), "byte {at}");
             let problem = problem.unwrap();
             let says = ["those before them are used", "UTF-8", "machine.toml.broken"];
@@ -297,7 +269,7 @@ mod tests {
         fs::create_dir_all(last_good(&path).join("folder")).unwrap();
         let machine = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
         machine.store(&path).unwrap();
-        assert_eq!(Machine::load(&path, zones.path()), (Some(machine), None));
+        assert_eq!(Machine::load(&path, zones.path()).unwrap(), (Some(machine), None));
         assert!(Machine::default().store(zones.path()).is_err(), "those that are not there");
     }
 

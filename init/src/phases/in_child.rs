@@ -1,22 +1,23 @@
 //! What a child of PID 1 does, because it can hang: it is given what it has to know as JSON on its standard
-//! input, and PID 1 hears of the outcome as one JSON document, `{"Ok": …}`, `{"Err": "why"}`, or
-//! `{"MayBeDone": "why"}`.
+//! input, and PID 1 hears of the outcome as one JSON document, `{"Ok": …}`, `{"Err": "why"}`,
+//! `{"MayBeDone": "why"}`, or `{"Unreadable": "why"}`.
 use std::{
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, chown},
+    os::unix::fs::{DirBuilderExt, MetadataExt, chown},
     path::Path,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Boot, MACHINE_FILE};
+use super::{Boot, CONFIG_PARTITION, MACHINE_FILE, MACHINE_SETTINGS};
 use crate::{
     children::{Begun, ChildError},
     disks, journald,
-    machine::Machine,
+    machine::{Machine, Unreadable},
     modules::Modules,
     mounts, reserve, seed, service, sys, time,
     update::{NOTE, Note},
@@ -30,7 +31,7 @@ pub(super) const DRIVERS: &str = "drivers";
 pub(super) const CONFIG: &str = "config-partition";
 /// Reads the machine's settings: [`Read`].
 pub(super) const MACHINE: &str = "machine-settings";
-/// Reads them when the system disk answers after all, and applies a seed if it is told one: [`Late`].
+/// Reads them when the system disk answers after all, and applies a seed if it is told one: [`Asked`], [`Late`].
 pub(super) const LATE: &str = "late-settings";
 /// Applies a seed: [`Found`], [`Seeded`].
 pub(super) const SEED: &str = "seed";
@@ -52,12 +53,40 @@ const NO_RESERVE: &str = "the system disk is full: its partition for settings ha
 /// The machine's settings as they were found; the second is what was wrong with them.
 pub(super) type Read = (Option<Machine>, Option<String>);
 
+/// What a late reading has to know.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Asked {
+    /// The seed that is to be applied.
+    pub(super) told: Option<seed::Told>,
+    /// Whether an operator has given up what cannot be read.
+    pub(super) given_up: bool,
+    /// The settings in use, which stay where there are none.
+    pub(super) machine: Machine,
+}
+
 /// What the boot would have found, had the system disk answered.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Late {
     pub(super) machine: Machine,
-    /// What is to be said of it, in words.
-    pub(super) problems: Vec<String>,
+    /// What the boot would have failed in.
+    pub(super) failed: Vec<Failed>,
+    /// Whether the gateway's part of a seed was written.
+    pub(super) gateway: bool,
+    /// What is noted of the last update.
+    pub(super) note: Option<Note>,
+}
+
+/// A phase of the boot, and why it has failed.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Failed {
+    pub(super) phase: String,
+    pub(super) why: String,
+}
+
+impl Failed {
+    pub(super) fn new(phase: &str, why: impl std::fmt::Display) -> Self {
+        Self { phase: phase.to_owned(), why: format!("{why:#}") }
+    }
 }
 
 /// A seed, and the settings in use.
@@ -72,6 +101,9 @@ pub(super) struct Found {
 pub(super) struct Seeded {
     pub(super) machine: Option<Machine>,
     pub(super) problem: Option<String>,
+    /// Whether its part for the gateway was written, whatever became of the rest.
+    #[serde(default)]
+    pub(super) gateway: bool,
 }
 
 /// Waits for nobody: while an earlier child that does the same lingers, none begins. It would come after this
@@ -117,6 +149,8 @@ pub(super) enum Outcome<T> {
     Err(String),
     /// Perhaps what was to come: a file has its name, and nobody knows whether for good; why.
     MayBeDone(String),
+    /// The disk does not give the settings that are on it; why.
+    Unreadable(String),
 }
 
 impl<T> From<Result<T>> for Outcome<T> {
@@ -126,6 +160,7 @@ impl<T> From<Result<T>> for Outcome<T> {
             Err(error) if error.downcast_ref().is_some_and(sys::may_be_replaced) => {
                 Self::MayBeDone(format!("{error:#}"))
             }
+            Err(error) if error.is::<Unreadable>() => Self::Unreadable(format!("{error:#}")),
             Err(error) => Self::Err(format!("{error:#}")),
         }
     }
@@ -134,12 +169,13 @@ impl<T> From<Result<T>> for Outcome<T> {
 /// What a child says in the end.
 ///
 /// # Errors
-/// It has failed, with [`ChildError::MayBeDone`] where it says so, or has said nothing.
+/// It has failed, with [`ChildError::MayBeDone`] or [`Unreadable`] where it says so, or has said nothing.
 pub(super) fn outcome<T: DeserializeOwned>(said: &[u8]) -> Result<T> {
     match serde_json::from_slice(said).context("its outcome")? {
         Outcome::Ok(value) => Ok(value),
         Outcome::Err(why) => bail!(why),
         Outcome::MayBeDone(why) => bail!(ChildError::MayBeDone(why)),
+        Outcome::Unreadable(why) => bail!(Unreadable(why)),
     }
 }
 
@@ -159,7 +195,9 @@ pub(crate) fn print_phase(name: &str) -> Result<()> {
             Ok(Value::Null)
         }
         CONFIG => nothing(mount_config()),
-        MACHINE => value(Machine::load(Path::new(MACHINE_FILE), Path::new(time::ZONES))),
+        MACHINE => Machine::load(Path::new(MACHINE_FILE), Path::new(time::ZONES))
+            .map_err(anyhow::Error::from)
+            .and_then(value),
         LATE => input().and_then(read_late).and_then(value),
         SEED => input().and_then(|found| value(apply_seed(found))),
         JOURNAL => nothing(journald::prepare()),
@@ -200,7 +238,7 @@ fn load_drivers() {
 fn mount_config() -> Result<()> {
     // Whoever was given up while he mounted it may have done so all the same.
     if !mounts::is_mounted(disks::CONFIG) {
-        disks::mount_config(&mut Modules::open())?;
+        disks::mount_config(&mut Modules::open()).map_err(of_disk)?;
     }
     let (uid, gid) = service::user("gateway")?;
     if !Path::new(service::GATEWAY_STATE).exists() {
@@ -213,47 +251,84 @@ fn mount_config() -> Result<()> {
     reserve::hold(Path::new(disks::CONFIG)).context(NO_RESERVE)
 }
 
-fn read_late(told: Option<seed::Told>) -> Result<Late> {
-    let mounted = mount_config();
-    if !mounts::is_mounted(disks::CONFIG) {
-        mounted?;
-        bail!("{} is not mounted", disks::CONFIG);
+/// An error of the disk itself is told apart from what is wrong with what is on it: a storage that has failed over gives
+/// everything again.
+pub(super) fn of_disk(error: anyhow::Error) -> anyhow::Error {
+    /// As the kernel's block layer has them for what a disk answers, and for one that is gone.
+    const OF_DISK: [Errno; 6] = [
+        Errno::EIO,
+        Errno::ENXIO,
+        Errno::ETIMEDOUT,
+        Errno::EREMOTEIO,
+        Errno::ENOLINK,
+        Errno::ENODATA,
+    ];
+    let errno = |cause: &(dyn std::error::Error + 'static)| {
+        let of_io = cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        cause.downcast_ref::<Errno>().copied().or(of_io.map(Errno::from_raw))
+    };
+    if error.chain().filter_map(errno).any(|errno| OF_DISK.contains(&errno)) {
+        return Unreadable(format!("{error:#}")).into();
     }
-    let mut late = late_in(Path::new(MACHINE_FILE), Path::new(time::ZONES), told, apply_seed);
-    late.problems.extend(mounted.err().map(|error| format!("config partition: {error:#}")));
-    Ok(late)
+    error
 }
 
-/// The settings as they are found, the defaults where there are none, as at the first boot; after `apply` has
-/// applied a seed to them.
+fn read_late(asked: Asked) -> Result<Late> {
+    let mounted = mount_config();
+    late_in(Path::new(MACHINE_FILE), Path::new(time::ZONES), mounted, asked, apply_seed)
+}
+
+/// What a boot would have found: the settings as they are read, those in use where there are none; after `apply` has
+/// applied a seed to them. A partition that was not `mounted` because of what is on it is as one without settings.
+///
+/// # Errors
+/// They cannot be read.
 pub(super) fn late_in(
     path: &Path,
     zones: &Path,
-    told: Option<seed::Told>,
+    mounted: Result<()>,
+    asked: Asked,
     apply: impl FnOnce(Found) -> Seeded,
-) -> Late {
-    let (machine, problem) = Machine::load(path, zones);
-    let problem = problem.map(|problem| format!("machine settings: {problem}"));
-    let mut late =
-        Late { machine: machine.unwrap_or_default(), problems: problem.into_iter().collect() };
-    if let Some(told) = told {
-        let seeded = apply(Found { told, machine: late.machine.clone() });
-        late.machine = seeded.machine.unwrap_or(late.machine);
-        late.problems.extend(seeded.problem.map(|problem| format!("seed: {problem}")));
+) -> Result<Late> {
+    let Asked { told, given_up, machine: in_use } = asked;
+    let mut failed = Vec::new();
+    match mounted {
+        Err(error) if error.is::<Unreadable>() && !given_up => return Err(error),
+        Err(error) => failed.push(Failed::new(CONFIG_PARTITION, error)),
+        Ok(()) => {}
     }
-    late
+    let (machine, problem) =
+        if given_up { Machine::load_or_give_up(path, zones) } else { Machine::load(path, zones)? };
+    failed.extend(problem.map(|problem| Failed::new(MACHINE_SETTINGS, problem)));
+    let note = path.with_file_name(Path::new(NOTE).file_name().expect("it names a file"));
+    let note = Note::load(&note).unwrap_or_else(|error| {
+        failed.push(Failed::new("update", error));
+        None
+    });
+    let (mut machine, mut gateway) = (machine.unwrap_or(in_use), false);
+    if let Some(told) = told {
+        let seeded = apply(Found { told, machine: machine.clone() });
+        gateway = seeded.gateway;
+        machine = seeded.machine.unwrap_or(machine);
+        failed.extend(seeded.problem.map(|problem| Failed::new(super::SEED, problem)));
+    }
+    Ok(Late { machine, failed, gateway, note })
 }
 
 fn apply_seed(found: Found) -> Seeded {
     match service::user("gateway") {
         Ok(gateway) => seed_in(found, Path::new(disks::CONFIG), Path::new(time::ZONES), gateway),
-        Err(error) => Seeded { machine: None, problem: Some(format!("{error:#}")) },
+        Err(error) => Seeded { problem: Some(format!("{error:#}")), ..Seeded::default() },
     }
 }
 
 pub(super) fn seed_in(found: Found, config: &Path, zones: &Path, gateway: (u32, u32)) -> Seeded {
     let Found { told, machine } = found;
     let file = config.join(Path::new(MACHINE_FILE).file_name().expect("it names a file"));
+    let part = Path::new(seed::GATEWAY_SEED).file_name().expect("it names a file");
+    // Each that is written is another file, also where it says the same: who has read it may have read it before that.
+    let for_gateway = || std::fs::metadata(config.join(part)).map(|file| file.ino()).ok();
+    let before = for_gateway();
     let mut seeded = Seeded::default();
     // Noted as applied only after everything in it is: a power cut in between repeats it.
     let done = seed::apply(&told, config, zones, gateway, |of_seed| {
@@ -264,5 +339,6 @@ pub(super) fn seed_in(found: Found, config: &Path, zones: &Path, gateway: (u32, 
         kept
     });
     seeded.problem = done.err().map(|error| format!("{error:#}"));
+    seeded.gateway = for_gateway() != before;
     seeded
 }

@@ -27,7 +27,7 @@ use crate::{
     cgroup,
     children::{self, Entries, OwnEntries},
     kernel_settings,
-    machine::Machine,
+    machine::{Machine, Unreadable},
     mounts,
     observed::{self, MachineState, NetworkPlan},
     seed, service,
@@ -74,6 +74,8 @@ pub(crate) struct Boot {
     pub(crate) unread: Unread,
     /// What was told from outside, and is to be applied to them once they are read.
     held_seed: Option<seed::Told>,
+    /// Whether a child broke off that may have written the gateway's part of it.
+    perhaps_seeded: bool,
     /// Has work done in children.
     entries: Box<dyn Entries>,
 }
@@ -89,6 +91,7 @@ impl Default for Boot {
             notes: Vec::new(),
             unread: Unread::default(),
             held_seed: None,
+            perhaps_seeded: false,
             entries: Box::new(OwnEntries::default()),
         }
     }
@@ -191,7 +194,7 @@ impl Boot {
 
     /// The settings on the disk are not known, because of this phase.
     fn miss(&mut self, phase: &'static str, why: &anyhow::Error) {
-        self.unread.missed(phase, &format!("{why:#}"), sys::since_boot());
+        self.unread.missed(phase, why.into(), sys::since_boot());
     }
 }
 
@@ -227,9 +230,10 @@ fn protect_processes(_boot: &mut Boot) -> Result<()> {
 
 fn mount_config(boot: &mut Boot, limit: Duration) -> Result<()> {
     let mounted = in_child::run(boot, in_child::CONFIG, &Value::Null, limit);
-    // Where it cannot be mounted nothing can be written over. Who was given up may have mounted it yet.
+    // Where what is on it cannot be mounted nothing can be written over. Who was given up may have mounted it yet, and
+    // a disk that gives errors may give the settings later.
     mounted.inspect_err(|error| {
-        if children::may_be_done(error) {
+        if children::may_be_done(error) || error.is::<Unreadable>() {
             boot.miss(CONFIG_PARTITION, error);
         }
     })

@@ -89,6 +89,7 @@ fn a_seed_s_settings_are_used_whether_or_not_they_could_be_kept() {
     let seeded = in_child::Seeded {
         machine: Some(Machine { hostname: "seeded".to_owned(), ..Machine::default() }),
         problem: Some("no room".to_owned()),
+        gateway: false,
     };
     let answers = vec![
         Ok(serde_json::to_vec(&told).unwrap()),
@@ -148,6 +149,66 @@ fn settings_that_were_not_read_in_time_are_not_written_over() {
     }
 }
 
+/// Goal: settings that the disk does not give are not taken for none. Method: a child that says so at the boot and late,
+/// and then has read them.
+#[test]
+fn settings_that_cannot_be_read_are_asked_for_until_they_are() {
+    let lost = || Ok(br#"{"Unreadable":"/config/machine.toml: I/O error"}"#.to_vec());
+    let settings = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
+    let late = in_child::Late { machine: settings.clone(), ..Default::default() };
+    let late = serde_json::to_vec(&Ok::<_, String>(late)).unwrap();
+    let (mut boot, asked) = boot(vec![lost(), lost(), Ok(late)]);
+    run(&[in_child(MACHINE_SETTINGS, FILES_LIMIT, load_machine)], &mut boot);
+    assert_eq!(boot.state.problems, ["machine settings: /config/machine.toml: I/O error"]);
+    for _ in 0..2 {
+        assert!(boot.unread.problem().unwrap().contains("I/O error"));
+        assert!(keep_settings(&mut boot, &Machine::default()).is_err());
+        let begun = begin_reading(&mut boot).unwrap();
+        let read = take_in(&mut boot, begun, Some(0));
+        assert_eq!(read.is_ok(), !boot.unread.any());
+    }
+    assert!(!boot.unread.any() && boot.state.problems.is_empty());
+    assert_eq!(asked.borrow().len(), 3, "nobody is sent to write");
+}
+
+#[test]
+fn late_reading_waits_for_settings_that_cannot_be_read_until_they_are_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("machine.toml");
+    // Reading a folder fails neither because it is not there nor because of what it holds.
+    fs::create_dir(&path).unwrap();
+    let late = |given_up, apply: fn(in_child::Found) -> in_child::Seeded| {
+        let asked = in_child::Asked { told: Some(told("seeded")), given_up, ..Default::default() };
+        in_child::late_in(&path, folder.path(), Ok(()), asked, apply)
+    };
+    assert!(late(false, |_| unreachable!()).is_err());
+    assert!(path.is_dir());
+    // An operator gives them up.
+    let late = late(true, |found| in_child::Seeded {
+        machine: Some(Machine { hostname: found.told.digest, ..found.machine }),
+        ..Default::default()
+    });
+    let late = late.unwrap();
+    assert_eq!(late.machine, Machine { hostname: "seeded".to_owned(), ..Machine::default() });
+    assert!(late.failed[0].why.starts_with("given up"), "{:?}", late.failed);
+    assert_eq!(late.failed[0].phase, MACHINE_SETTINGS);
+    assert!(!path.exists() && folder.path().join("machine.toml.unreadable").is_dir());
+}
+
+#[test]
+fn the_child_that_reads_late_hears_that_settings_were_given_up() {
+    let lost = || Ok(br#"{"Unreadable":"/config/machine.toml: I/O error"}"#.to_vec());
+    let (mut boot, asked) = boot(vec![lost(), Ok(Vec::new()), Ok(Vec::new())]);
+    run(&[in_child(MACHINE_SETTINGS, FILES_LIMIT, load_machine)], &mut boot);
+    begin_reading(&mut boot).unwrap();
+    boot.unread.give_up(Duration::ZERO).unwrap();
+    begin_reading(&mut boot).unwrap();
+    let asked = asked.borrow();
+    let heard = [&asked[1].1, &asked[2].1]
+        .map(|input| serde_json::from_str::<in_child::Asked>(input).unwrap().given_up);
+    assert_eq!(heard, [false, true]);
+}
+
 #[test]
 fn a_partition_that_says_it_cannot_be_mounted_is_as_one_without_settings() {
     let answers: Vec<Result<Vec<u8>, ChildError>> =
@@ -161,11 +222,50 @@ fn a_partition_that_says_it_cannot_be_mounted_is_as_one_without_settings() {
     keep_settings(&mut boot, &Machine::default()).unwrap();
 }
 
+/// Goal: who starts with a disk that stands still ends where he would have ended with one that answers at once. Method:
+/// the same answers of the config partition, at the boot and late.
+#[test]
+fn what_a_partition_says_late_is_as_what_it_says_at_the_boot() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("machine.toml");
+    let in_use = Machine { hostname: "in-use".to_owned(), ..Machine::default() };
+    let late = |said: anyhow::Error, given_up| {
+        let asked = in_child::Asked { told: None, given_up, machine: in_use.clone() };
+        in_child::late_in(&path, folder.path(), Err(said), asked, |_| unreachable!())
+    };
+    let found = late(anyhow!("foreign"), false).unwrap();
+    let why = in_child::Failed::new(CONFIG_PARTITION, "foreign");
+    assert_eq!((found.machine, found.failed), (in_use.clone(), vec![why]), "it goes on");
+    let unreadable = || anyhow::Error::from(Unreadable("I/O error".to_owned()));
+    assert!(late(unreadable(), false).is_err(), "it may be read yet");
+    assert_eq!(late(unreadable(), true).unwrap().failed[0].why, "I/O error", "but nobody waits");
+    for (said, is_missed) in [("Err", false), ("Unreadable", true)] {
+        let (mut boot, _) = boot(vec![Ok(format!(r#"{{"{said}":"why"}}"#).into_bytes())]);
+        run(&[in_child(CONFIG_PARTITION, CONFIG_LIMIT, mount_config)], &mut boot);
+        assert_eq!(boot.unread.any(), is_missed, "{said}");
+        assert_eq!(boot.failed, [CONFIG_PARTITION]);
+    }
+}
+
+#[test]
+fn an_error_of_the_disk_is_told_from_one_of_what_is_on_it() {
+    use nix::errno::Errno;
+    let is_of_disk = |error: anyhow::Error| {
+        in_child::of_disk(error.context("mounting /dev/sda3")).is::<Unreadable>()
+    };
+    assert!(is_of_disk(Errno::EIO.into()));
+    assert!(is_of_disk(std::io::Error::from_raw_os_error(libc::EIO).into()));
+    assert!(!is_of_disk(Errno::EUCLEAN.into()) && !is_of_disk(Errno::EINVAL.into()));
+    assert!(!is_of_disk(anyhow!("/dev/sda3 holds Foreign instead of our settings")));
+    let said = in_child::of_disk(anyhow::Error::from(Errno::EIO).context("mounting /dev/sda3"));
+    assert!(format!("{said:#}").contains("mounting /dev/sda3: EIO"), "{said:#}");
+}
+
 #[test]
 fn settings_that_are_read_late_are_used_and_what_was_said_is_said_no_more() {
     let settings = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
-    let problem = "machine settings: damaged, so those before them are used".to_owned();
-    let late = in_child::Late { machine: settings.clone(), problems: vec![problem.clone()] };
+    let failed = vec![in_child::Failed::new(SEED, "no room")];
+    let late = in_child::Late { machine: settings.clone(), failed, gateway: true, note: None };
     let late = || Ok(serde_json::to_vec(&Ok::<_, String>(&late)).unwrap());
     let (mut boot, asked) = boot(vec![
         Err(ChildError::TooLong(FILES_LIMIT)),
@@ -183,10 +283,10 @@ fn settings_that_are_read_late_are_used_and_what_was_said_is_said_no_more() {
         assert!(boot.unread.any() && boot.failed == [MACHINE_SETTINGS]);
     }
     let begun = begin_reading(&mut boot).unwrap();
-    assert_eq!(take_in(&mut boot, begun, Some(0)).unwrap(), settings);
+    assert_eq!(take_in(&mut boot, begun, Some(0)).unwrap().machine, settings);
     assert_eq!(asked.borrow()[1].0, ["phase", "late-settings"]);
-    assert_eq!(boot.state.problems, ["seed: VLAN".to_owned(), problem]);
-    assert!(boot.failed.is_empty() && !boot.unread.any());
+    assert_eq!(boot.state.problems, ["seed: VLAN", "seed: no room"]);
+    assert_eq!((boot.failed.as_slice(), boot.unread.any()), (&[SEED][..], false));
     keep_settings(&mut boot, &settings).unwrap();
 }
 
@@ -195,15 +295,18 @@ fn where_there_are_no_settings_those_of_a_first_boot_are_found_late() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("UTC"), b"TZif2").unwrap();
     let path = folder.path().join("machine.toml");
-    let find = || in_child::late_in(&path, folder.path(), None, |_| unreachable!());
-    assert_eq!((find().machine, find().problems.len()), (Machine::default(), 0));
+    let find = || {
+        let asked = in_child::Asked::default();
+        in_child::late_in(&path, folder.path(), Ok(()), asked, |_| unreachable!()).unwrap()
+    };
+    assert_eq!((find().machine, find().failed.len()), (Machine::default(), 0));
     let settings = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
     settings.store(&path).unwrap();
-    assert_eq!((find().machine, find().problems.len()), (settings.clone(), 0));
+    assert_eq!((find().machine, find().failed.len()), (settings.clone(), 0));
     fs::write(&path, "damaged").unwrap();
     let late = find();
     assert_eq!(late.machine, settings);
-    assert!(late.problems[0].starts_with("machine settings: damaged"), "{:?}", late.problems);
+    assert!(late.failed[0].why.starts_with("damaged"), "{:?}", late.failed);
 }
 
 fn told(hostname: &str) -> seed::Told {
@@ -233,7 +336,7 @@ fn a_seed_waits_until_the_settings_are_known() {
         assert_eq!((&boot.machine, boot.failed.as_slice()), (&in_use, [failed].as_slice()));
         assert!(keep_settings(&mut boot, &in_use).is_err(), "after {failed}");
         let seeded = Machine { hostname: "seeded".to_owned(), ..Machine::default() };
-        let late = in_child::Late { machine: seeded.clone(), problems: Vec::new() };
+        let late = in_child::Late { machine: seeded.clone(), ..Default::default() };
         let late = serde_json::to_vec(&Ok::<_, String>(late)).unwrap();
         let (entries, asked) = Recorder::new(vec![Ok(Vec::new()), Ok(late)]);
         boot.entries = entries;
@@ -241,9 +344,10 @@ fn a_seed_waits_until_the_settings_are_known() {
         let begun = begin_reading(&mut boot).unwrap();
         assert!(take_in(&mut boot, begun, None).is_err());
         let begun = begin_reading(&mut boot).unwrap();
-        assert_eq!(take_in(&mut boot, begun, Some(0)).unwrap(), seeded);
+        assert_eq!(take_in(&mut boot, begun, Some(0)).unwrap().machine, seeded);
         for (_, input, _) in asked.borrow().iter() {
-            assert_eq!(serde_json::from_str::<seed::Told>(input).unwrap(), told("seeded"));
+            let asked: in_child::Asked = serde_json::from_str(input).unwrap();
+            assert_eq!((asked.told, asked.given_up), (Some(told("seeded")), false));
         }
         assert!(boot.failed.is_empty() && boot.state.problems.is_empty(), "{:?}", boot.failed);
     }
@@ -257,8 +361,9 @@ fn a_seed_that_comes_late_replaces_nothing_that_is_newer_and_no_password() {
     let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
     let find = |seed: Option<seed::Told>| {
         let apply = |found| in_child::seed_in(found, folder.path(), folder.path(), me);
-        let late = in_child::late_in(&path, folder.path(), seed, apply);
-        assert!(late.problems.is_empty(), "{:?}", late.problems);
+        let asked = in_child::Asked { told: seed, ..Default::default() };
+        let late = in_child::late_in(&path, folder.path(), Ok(()), asked, apply).unwrap();
+        assert!(late.failed.is_empty(), "{:?}", late.failed);
         late.machine
     };
     let password_hash = Some(gateway_api::Secret::new(format!("$6$saltstring${}", "x".repeat(86))));
@@ -272,6 +377,83 @@ fn a_seed_that_comes_late_replaces_nothing_that_is_newer_and_no_password() {
     assert_eq!(find(None), named("seeded"), "it is on the disk");
     named("newer").store(&path).unwrap();
     assert_eq!(find(Some(told("seeded"))), named("newer"), "the same seed again");
+}
+
+#[test]
+fn what_is_noted_of_an_update_is_read_with_the_settings_that_are_read_late() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("machine.toml");
+    let late = || {
+        let asked = in_child::Asked::default();
+        in_child::late_in(&path, folder.path(), Ok(()), asked, |_| unreachable!()).unwrap()
+    };
+    let (none, failed) = (late().note, late().failed);
+    assert_eq!((none, failed), (None, Vec::new()), "there was no update");
+    let standing =
+        |slot, version: &str| crate::update::Standing { slot, version: version.parse().unwrap() };
+    let note = Note {
+        from: standing(crate::slot::Slot::A, "1.3.0"),
+        to: standing(crate::slot::Slot::B, "1.4.0"),
+        stage: crate::update::Stage::Ready,
+        why: None,
+        gateway_ran: true,
+    };
+    let file = folder.path().join("update.json");
+    note.store(&file).unwrap();
+    let said = serde_json::to_vec(&Ok::<_, String>(late())).unwrap();
+    let (mut boot, _) = boot(vec![Ok(said)]);
+    let begun = begin_reading(&mut boot).unwrap();
+    assert_eq!(take_in(&mut boot, begun, Some(0)).unwrap().note, Some(note));
+    fs::write(&file, "{").unwrap();
+    let late = late();
+    assert_eq!((late.note, late.failed[0].phase.as_str()), (None, "update"), "no reason to stop");
+}
+
+/// Goal: a gateway that has started without a part of the seed is told of it, and no other one. Method: seeds with such a
+/// part and without, whose other part can be kept or not.
+#[test]
+fn a_seed_for_the_gateway_that_comes_late_is_told_once_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("UTC"), b"TZif2").unwrap();
+    let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+    let late = |text: &str| {
+        let told =
+            seed::Told { text: text.to_owned(), digest: text.to_owned(), ..Default::default() };
+        let asked = in_child::Asked { told: Some(told), ..Default::default() };
+        let path = folder.path().join("machine.toml");
+        let apply = |found| in_child::seed_in(found, folder.path(), folder.path(), me);
+        let late = in_child::late_in(&path, folder.path(), Ok(()), asked, apply).unwrap();
+        (late.gateway, late.failed.len())
+    };
+    let both = "[machine]\nhostname = \"gate7\"\n[gateway]\nversion = 1\n";
+    assert_eq!(late("[machine]\nhostname = \"gate7\"\n"), (false, 0), "of no concern to it");
+    assert_eq!(late(both), (true, 0));
+    assert_eq!(late(both), (false, 0), "applied already");
+    // An attempt that was given up may have written it after the gateway had read the one before.
+    fs::remove_file(folder.path().join("seed-applied")).unwrap();
+    assert_eq!(late(both), (true, 0), "the same, but written now");
+    fs::create_dir(folder.path().join("machine.new")).unwrap();
+    assert_eq!(late(&both.replace('7', "8")), (true, 1), "though the machine's part is not kept");
+    let said = in_child::Late { gateway: true, ..Default::default() };
+    let said = serde_json::to_vec(&Ok::<_, String>(said)).unwrap();
+    let none = serde_json::to_vec(&Ok::<_, String>(in_child::Late::default())).unwrap();
+    let broke_off = || Ok(Vec::new());
+    let answers = vec![Ok(said), broke_off(), Ok(none.clone()), broke_off(), Ok(none)];
+    let (mut boot, _) = boot(answers);
+    let mut takes = |code| {
+        let begun = begin_reading(&mut boot).unwrap();
+        let known = take_in(&mut boot, begun, code).ok();
+        boot.held_seed = Some(told("seeded"));
+        known.map(|known| known.gateway)
+    };
+    assert_eq!((takes(Some(0)), takes(None)), (Some(true), None));
+    assert_eq!(takes(Some(0)), Some(true), "one that broke off may have written it");
+    boot.held_seed = None;
+    let mut takes = |code| {
+        let begun = begin_reading(&mut boot).unwrap();
+        take_in(&mut boot, begun, code).ok().map(|known| known.gateway)
+    };
+    assert_eq!((takes(None), takes(Some(0))), (None, Some(false)), "without a seed nobody has");
 }
 
 /// Goal: no older write of the settings comes after a newer one. Method: writers that are given up and live on.

@@ -9,7 +9,7 @@ use nix::{
 };
 
 use super::Running;
-use crate::{children::Begun, phases, sys};
+use crate::{children::Begun, phases, service::Service, sys, unread::Why};
 
 /// As at the boot, for a partition to be mended and mounted, and for some small files.
 const LIMIT: Duration = Duration::from_secs(420);
@@ -60,7 +60,7 @@ impl Running {
         }
         match phases::begin_reading(&mut self.boot) {
             Ok(begun) => self.reading.began(begun, now),
-            Err(error) => self.boot.unread.missed_again(format!("{error:#}"), now),
+            Err(error) => self.boot.unread.missed_again(Why::from(&error), now),
         }
     }
 
@@ -76,11 +76,20 @@ impl Running {
     /// Uses settings that were read late.
     fn use_late(&mut self, begun: Begun, code: Option<i32>) -> Result<()> {
         let now = sys::since_boot();
-        let settings = phases::take_in(&mut self.boot, begun, code)
-            .inspect_err(|error| self.boot.unread.missed_again(format!("{error:#}"), now))?;
+        let known = phases::take_in(&mut self.boot, begun, code)
+            .inspect_err(|error| self.boot.unread.missed_again(error.into(), now))?;
+        if known.gateway {
+            tracing::info!("the gateway ends because it has a new seed");
+            // It commits first. The look at the disks starts it again, or for the first time.
+            let action = self.supervised(Service::Gateway).stop(now);
+            self.act(Service::Gateway, action);
+        }
+        if self.ending.is_none() {
+            self.update.noted_late(&mut self.boot, known.note);
+        }
         // They say, too, which blank disks are used.
         self.disks.look_at(now);
-        self.apply(settings).map_err(anyhow::Error::msg).context("using them")
+        self.apply(known.machine).map_err(anyhow::Error::msg).context("using them")
     }
 }
 

@@ -420,6 +420,7 @@ impl Running {
         state.update = self.update.state();
         state.trial_until = self.trial.until().map(|until| until.as_secs());
         state.problems.extend(self.boot.unread.problem());
+        state.settings_unreadable = self.boot.unread.can_be_given_up().map(str::to_owned);
         state.problems.extend(self.unkept.problem());
         let now = sys::since_boot();
         let troubles = Service::ALL.iter().filter_map(|s| self.services[s].trouble(s.name(), now));

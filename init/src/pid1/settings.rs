@@ -134,9 +134,12 @@ mod tests {
     use std::{cell::Cell, fs, rc::Rc};
 
     use super::*;
-    use crate::children::{
-        ChildError,
-        record::{Asked, Recorder},
+    use crate::{
+        children::{
+            ChildError,
+            record::{Asked, Recorder},
+        },
+        unread::Why,
     };
 
     const LIMIT: Duration = Duration::from_secs(25);
@@ -227,7 +230,8 @@ mod tests {
     #[test]
     fn while_the_settings_on_the_disk_are_not_read_nothing_is_changed() {
         let mut machine = Machinery::new(Vec::new());
-        machine.boot.unread.missed("machine settings", "was given up after 300 s", Duration::ZERO);
+        let why = Why::Silence("was given up after 300 s".to_owned());
+        machine.boot.unread.missed("machine settings", why, Duration::ZERO);
         for trial in [None, Some(LIMIT)] {
             let why = machine.change("gate7", trial).unwrap_err();
             assert!(why.contains("nothing is to be written over them"), "{why}");

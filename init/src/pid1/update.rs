@@ -50,27 +50,40 @@ impl Update {
             boot.say(format!("update: {error:#}"));
             None
         });
-        let after = before.clone().zip(running.ok()).map(|(note, is)| note.at_boot(is, on_trial));
         let mut update = Self {
             running: running.ok(),
-            note: before.clone(),
+            note: None,
             health,
             keeping: None,
             errand: None,
             console_asked: false,
         };
-        if let Some(after) = after
-            && before.as_ref() != Some(&after)
-        {
-            if matches!(after.stage, Stage::Failed | Stage::Broken) {
-                boot.say(after.in_words());
-            }
-            update.keep_note(boot, after);
-        }
+        update.take_in(boot, before, on_trial);
         if on_trial {
             sys::say("this version is on trial");
         }
         update
+    }
+
+    /// What is noted is known, and what becomes of it by this boot is noted.
+    fn take_in(&mut self, boot: &mut Boot, noted: Option<Note>, on_trial: bool) {
+        self.note = noted.clone();
+        let Some((before, running)) = noted.zip(self.running) else { return };
+        let after = before.clone().at_boot(running, on_trial);
+        if after != before {
+            if matches!(after.stage, Stage::Failed | Stage::Broken) {
+                boot.say(after.in_words());
+            }
+            self.keep_note(boot, after);
+        }
+    }
+
+    /// What was noted could not be read at the boot, and is known now. A trial may be over by then.
+    pub(super) fn noted_late(&mut self, boot: &mut Boot, noted: Option<Note>) {
+        // Whoever has written another version meanwhile has noted that one, and what he notes is read when he ends.
+        if self.errand.is_none() && self.note.is_none() {
+            self.take_in(boot, noted, self.health.is_on());
+        }
     }
 
     fn keep_note(&mut self, boot: &mut Boot, note: Note) {
@@ -201,31 +214,66 @@ mod tests {
     use super::*;
     use crate::{children::record::Recorder, slot::Slot};
 
-    /// Goal: the console does not say for ever that a version is being written. Method: notes as an errand leaves
-    /// them that has told all, and one that was killed.
-    #[test]
-    fn what_an_errand_that_was_killed_has_noted_is_mended() {
-        let standing = |slot, version: &str| Standing { slot, version: version.parse().unwrap() };
-        let note = |stage| Note {
+    fn standing(slot: Slot, version: &str) -> Standing {
+        Standing { slot, version: version.parse().unwrap() }
+    }
+
+    fn note(stage: Stage) -> Note {
+        Note {
             from: standing(Slot::A, "1.3.0"),
             to: standing(Slot::B, "1.4.0"),
             stage,
             why: None,
             gateway_ran: true,
-        };
+        }
+    }
+
+    fn update(running: Option<Standing>, health: Health, errand: Option<i32>) -> Update {
+        Update { running, note: None, health, keeping: None, errand, console_asked: false }
+    }
+
+    /// Goal: what becomes of an update is known, though what is noted of it was read late. Method: a version that was
+    /// ready, and the trial as it may stand by then.
+    #[test]
+    fn what_is_noted_of_an_update_is_attended_to_when_it_is_read_late() {
+        let (old, new) = (note(Stage::Ready).from, note(Stage::Ready).to);
+        for (running, health, becomes) in [
+            (new, Health::begin(), Stage::Started),
+            (new, Health::Over, Stage::Kept),
+            (old, Health::Over, Stage::Failed),
+        ] {
+            let (entries, asked) = Recorder::new(vec![Ok(br#"{"Ok":null}"#.to_vec())]);
+            let mut boot = Boot::with(entries);
+            let mut update = update(Some(running), health, None);
+            update.noted_late(&mut boot, Some(note(Stage::Ready)));
+            assert_eq!(update.note.unwrap().stage, becomes);
+            assert_eq!(boot.state.problems.len(), usize::from(becomes == Stage::Failed));
+            let asked = asked.borrow();
+            let kept: Note = serde_json::from_str(&asked[0].1).unwrap();
+            assert_eq!((kept.stage, asked[0].0[1].as_str()), (becomes, "keep-update-note"));
+        }
+        // Another one is being written, or was.
+        let (entries, _) = Recorder::new(Vec::new());
+        let mut boot = Boot::with(entries);
+        let mut writing = update(Some(old), Health::Over, Some(77));
+        writing.noted_late(&mut boot, Some(note(Stage::Writing)));
+        assert_eq!(writing.note, None);
+        let mut written = update(Some(old), Health::Over, None);
+        written.note = Some(note(Stage::Ready));
+        written.noted_late(&mut boot, Some(note(Stage::Writing)));
+        assert_eq!(written.note, Some(note(Stage::Ready)));
+    }
+
+    /// Goal: the console does not say for ever that a version is being written. Method: notes as an errand leaves
+    /// them that has told all, and one that was killed.
+    #[test]
+    fn what_an_errand_that_was_killed_has_noted_is_mended() {
         for (left, stage, entries) in
             [(Stage::Writing, Stage::Broken, 2), (Stage::Ready, Stage::Ready, 1)]
         {
             let left = serde_json::to_vec(&Ok::<_, String>(note(left))).unwrap();
             let (entries_of, asked) = Recorder::new(vec![Ok(left), Ok(br#"{"Ok":null}"#.to_vec())]);
-            let mut update = Update {
-                running: None,
-                note: None,
-                health: Health::Over,
-                keeping: None,
-                errand: Some(77),
-                console_asked: false,
-            };
+            let mut update = update(None, Health::Over, Some(77));
             update.written(&mut Boot::with(entries_of));
             assert_eq!(update.note.unwrap().stage, stage);
             assert_eq!((update.errand, asked.borrow().len()), (None, entries));

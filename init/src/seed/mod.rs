@@ -10,7 +10,7 @@ mod volumes;
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     os::unix::fs::chown,
     path::{Path, PathBuf},
 };
@@ -150,9 +150,7 @@ pub(crate) fn apply(
     keep: impl FnOnce(Machine) -> Result<()>,
 ) -> Result<()> {
     let applied = config.join(APPLIED);
-    // Part of a seed is better than none, but must not replace what the whole one has set.
-    let known = |last: String| last == told.digest || told.incomplete;
-    if told.text.is_empty() || fs::read_to_string(&applied).is_ok_and(known) {
+    if told.text.is_empty() || is_applied(told, &applied)? {
         return Ok(());
     }
     let seed = Seed::parse(&told.text, zones)?;
@@ -169,6 +167,32 @@ pub(crate) fn apply(
     }
     reserve::replace_file(&applied, told.digest.as_bytes(), 0o600)
         .with_context(|| applied.display().to_string())
+}
+
+/// Whether it was applied, by the note of the last one that was.
+///
+/// # Errors
+/// There is a note that cannot be read. What an operator has set since then must not be lost, so it counts as applied
+/// from then on, too: else no other one would ever be.
+fn is_applied(told: &Told, note: &Path) -> Result<bool> {
+    let last = match fs::read(note) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        // Part of a seed is better than none, but must not replace what the whole one has set.
+        _ if told.incomplete => return Ok(true),
+        read => read,
+    };
+    let why = match last {
+        Ok(last) => return Ok(last == told.digest.as_bytes()),
+        Err(why) => format!("{}: {why}", note.display()),
+    };
+    const WORDS: &str = "not applied, because it cannot be read whether it was before";
+    match reserve::replace_file(note, told.digest.as_bytes(), 0o600) {
+        Ok(()) => bail!(
+            "{WORDS}; from now on it counts as applied: if it was not, change it once more, or set on the \
+             console what it says. {why}"
+        ),
+        Err(error) => bail!("{WORDS}: set on the console what it says. {why}; noting it: {error}"),
+    }
 }
 
 #[cfg(test)]
@@ -282,6 +306,40 @@ mod tests {
         assert_eq!(apply(&half), None);
         assert_eq!(apply(&Told::default()), None, "a seed that was taken away");
         assert_eq!(apply(&seed(TEXT)), None, "and the same one again");
+    }
+
+    #[test]
+    fn a_seed_of_which_it_cannot_be_read_whether_it_was_applied_replaces_nothing() {
+        let (zones, config) = (zones(), tempfile::tempdir().unwrap());
+        let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+        let apply = |told: &Told| {
+            let mut kept = None;
+            let keep = |machine: Machine| {
+                kept = Some(machine.hostname);
+                Ok(())
+            };
+            let done = apply(told, config.path(), zones.path(), me, keep);
+            done.map(|()| kept).map_err(|error| format!("{error:#}"))
+        };
+        let note = config.path().join("seed-applied");
+        // Reading it fails, and not because it is not there.
+        let lose = || std::os::unix::fs::symlink(&note, &note).unwrap();
+        lose();
+        let half = Told { incomplete: true, ..seed("[machine]\nhostname = \"half\"") };
+        assert_eq!(apply(&half), Ok(None));
+        let why = apply(&seed(TEXT)).unwrap_err();
+        assert!(why.contains("not applied") && why.contains("change it once more"), "{why}");
+        assert!(!config.path().join("gateway-seed.toml").exists(), "nor the gateway's part");
+        assert_eq!(apply(&seed(TEXT)), Ok(None), "nor at the next boot");
+        let changed = seed(&TEXT.replace("\"tidegate\"", "\"other\""));
+        assert_eq!(apply(&changed), Ok(Some("other".to_owned())), "there is a way on");
+        // A disk that takes nothing either: it is tried again at the next boot.
+        fs::remove_file(&note).unwrap();
+        fs::create_dir(&note).unwrap();
+        for _ in 0..2 {
+            let why = apply(&changed).unwrap_err();
+            assert!(why.contains("not applied") && why.contains("noting it"), "{why}");
+        }
     }
 
     #[test]

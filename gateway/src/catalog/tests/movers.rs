@@ -315,7 +315,7 @@ async fn a_renamed_directory_is_walked_in_steps_that_survive_crashes() {
     f.rename((root, "d"), (root, "e")).await;
     assert_eq!(f.catalog.pending(None).await.unwrap().pending_moves, 1);
     f.file(dir, "new").await;
-    for _ in 0..3 {
+    for _ in 0..7 {
         assert!(!f.claim().await.is_empty());
         f = f.crash().await;
     }

@@ -63,6 +63,7 @@ impl Fixture {
             bursts: None,
             stranded: Arc::default(),
             claimed: Arc::default(),
+            place: Held::default(),
         };
         Self { _dir: dir, tools, faults, root: row.root }
     }

@@ -2,7 +2,7 @@
 use gateway_api::status::HealthEventKind;
 
 use super::*;
-use crate::verified;
+use crate::verified::Locked;
 
 const BLOCK: usize = 4096;
 
@@ -84,7 +84,8 @@ async fn damaged_bytes_are_never_uploaded() {
     let health = crate::share::ShareHealth::new("s".parse().unwrap(), f.events.clone());
     let cache = &f.shared.cache;
     let _held = f.shared.locks.exclusive(file).await;
-    let read = || verified::read_locked::<FsError>(&f.catalog, cache, &health, file, 0..40_000);
+    let locked = Locked { catalog: &f.catalog, cache, health: &health, ino: file };
+    let read = || locked.read::<FsError>(0..40_000);
     assert_eq!(read().await.unwrap(), body);
     f.flip(file, 39_999);
     assert_eq!(read().await.unwrap_err(), FsError::Io);

@@ -10,6 +10,9 @@ pub(in crate::console) fn page() -> Page {
     let text = Text::live(Box::new(status::summary)).with_enter(
         |view| {
             let word = match view.password_set {
+                Ok(false) if view.machine.settings_unreadable.is_some() => {
+                    "if the settings are lost"
+                }
                 Ok(false) => "set the password",
                 Ok(true) | Err(_) => "log in",
             };

@@ -16,7 +16,7 @@ use crate::{
     seed::Seed,
     shutdown::Ending,
     unkept::{self, Unkept},
-    unread::Unread,
+    unread::{self, Unread, Why},
 };
 
 /// A gateway that crashes in a loop, in the supervisor's words.
@@ -120,12 +120,36 @@ fn settings_that_are_not_read_are_said_and_no_first_password_is_taken() {
     let mut operator = Operator::new();
     operator.view.password_set = Ok(false);
     let mut unread = Unread::default();
-    unread.missed("machine settings", "was given up after 300 s", operator.view.now);
+    let why = Why::Silence("was given up after 300 s".to_owned());
+    unread.missed("machine settings", why, operator.view.now);
     operator.view.machine.problems.extend(unread.problem());
     operator.sees_golden("front-unread");
     operator.types("\ncorrect horse\ncorrect horse\n\n");
     operator.finished(unread.allows_change().map(|()| Finished::LoggedIn));
     operator.sees_golden("first-password-unread");
+}
+
+#[test]
+fn who_has_lost_the_settings_goes_on_without_them_after_a_question() {
+    let mut operator = Operator::new();
+    operator.view.password_set = Ok(false);
+    let mut unread = Unread::default();
+    let why = "/config/machine.toml: Input/output error (os error 5)".to_owned();
+    unread.missed("machine settings", Why::Unreadable(why), operator.view.now);
+    operator.view.machine.problems.extend(unread.problem());
+    operator.view.machine.settings_unreadable = unread.can_be_given_up().map(str::to_owned);
+    operator.sees_golden("front-unreadable");
+    operator.types("\n");
+    operator.sees_golden("settings-unreadable");
+    operator.types("\n");
+    assert_eq!(operator.asked, None, "Enter means no");
+    operator.types("\ny");
+    assert_eq!(operator.command(), Command::GiveUpSettings);
+    operator.finished(Ok(Finished::Said(vec![unread::GIVEN_UP.to_owned()])));
+    operator.sees_golden("settings-given-up");
+    operator.view.machine.settings_unreadable = None;
+    operator.types("x\n");
+    assert!(operator.sees().contains("Set the console's password"), "{}", operator.sees());
 }
 
 #[test]

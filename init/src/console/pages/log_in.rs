@@ -6,6 +6,7 @@ use crate::{
         form::{Problem, Values, form, secret},
         grid::{Line, paragraph},
         page::{Page, Step},
+        question::question,
         view::View,
     },
     password::{BYTES_MAX, BYTES_MIN},
@@ -19,6 +20,7 @@ const AGAIN: &str = "The same again";
 pub(in crate::console) fn page(view: &View) -> Page {
     match &view.password_set {
         Ok(true) => log_in(),
+        Ok(false) if view.machine.settings_unreadable.is_some() => lost(),
         Ok(false) => first(),
         Err(why) => refused("Log in", &format!("Nobody can log in at the moment: {why}.")),
     }
@@ -34,6 +36,27 @@ fn log_in() -> Page {
         Ok(Step::Do(Command::LogIn(password)))
     })
     .forgetting_secrets()
+}
+
+/// Whoever stands here may give up settings that nobody can read, as he may set the first password of an appliance.
+fn lost() -> Page {
+    let shows = |view: &View| {
+        let why = view.machine.settings_unreadable.as_deref().unwrap_or("they are read now");
+        let mut lines = paragraph(&format!(
+            "The system disk does not give the settings that are on it: {why}. They are asked for every \
+             half minute, and used as soon as they can be read: if the disk or its storage can be mended, \
+             do that first."
+        ));
+        lines.push(Line::empty());
+        lines.extend(paragraph(
+            "If they are lost, this appliance can go on as a new one. The network, the password and what \
+             else is set of the machine have to be set again; S3 target and shares are not among it. What \
+             cannot be read is kept aside on the disk, and used no more.",
+        ));
+        lines
+    };
+    let ask = "Give up these settings?";
+    question("Settings that cannot be read", Box::new(shows), ask, Command::GiveUpSettings)
 }
 
 fn first() -> Page {

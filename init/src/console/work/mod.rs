@@ -40,6 +40,7 @@ use crate::{
     machine::Machine,
     password,
     shutdown::Ending,
+    unread,
 };
 
 /// How often everything is looked at.
@@ -161,6 +162,10 @@ fn run(command: Command, report: &dyn Fn(StepReport)) -> Result<Finished, String
                 Answer::Text { text } => Ok(Finished::SetFor(text)),
                 other => Err(format!("PID 1 answers {other:?}")),
             }
+        }
+        Command::GiveUpSettings => {
+            done(&Request::GiveUpSettings)?;
+            Ok(said(unread::GIVEN_UP))
         }
         Command::Change { settings, revision, on_trial } => change(settings, revision, on_trial),
         Command::Confirm => {
