@@ -11,10 +11,12 @@ use std::{
         unix::process::CommandExt,
     },
     process::{Child, Command, ExitStatus, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
 use nix::{
+    errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
@@ -32,6 +34,8 @@ const BYTES_MAX: usize = 8 << 20;
 const READS_MAX: usize = 64;
 /// Time to die of SIGKILL: longer only while the child waits for a disk.
 const KILL_TIME: Duration = Duration::from_secs(2);
+/// From one look whether it has died to the next, where nothing tells.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why there is no outcome.
 #[derive(Debug, thiserror::Error)]
@@ -44,13 +48,21 @@ pub(crate) enum ChildError {
     Failed { status: ExitStatus, words: String },
     #[error("cannot be waited for: {0}")]
     Wait(io::Error),
+    /// In its own words.
+    #[error("{0}")]
+    MayBeDone(String),
 }
 
-/// Whether a child that failed may have done what it was to do all the same, or does it yet: it has not said
-/// that it did not.
+/// Whether a child that failed may have done what it was to do all the same, or does it yet: it says so, or has
+/// not said that it did not.
 pub(crate) fn may_be_done(error: &anyhow::Error) -> bool {
     match error.downcast_ref() {
-        Some(ChildError::TooLong(_) | ChildError::Failed { .. } | ChildError::Wait(_)) => true,
+        Some(
+            ChildError::TooLong(_)
+            | ChildError::Failed { .. }
+            | ChildError::Wait(_)
+            | ChildError::MayBeDone(_),
+        ) => true,
         Some(ChildError::Start(_)) | None => false,
     }
 }
@@ -104,7 +116,16 @@ pub(crate) trait Entries: std::fmt::Debug {
 #[derive(Debug, Default)]
 pub(crate) struct OwnEntries {
     /// Children that were given up: their entries, and by what their end is known.
-    given_up: Vec<(Vec<String>, OwnedFd)>,
+    given_up: Vec<(Vec<String>, End)>,
+}
+
+/// By what it is known whether a child that was given up has ended.
+#[derive(Debug)]
+enum End {
+    /// That of [`pidfd`].
+    Descriptor(OwnedFd),
+    /// Its process group, where there is no descriptor: no other one has this number while any process is in it.
+    Group(Pid),
 }
 
 impl Entries for OwnEntries {
@@ -126,7 +147,7 @@ impl Entries for OwnEntries {
     }
 
     fn lingers(&mut self, entry: &[&str]) -> bool {
-        self.given_up.retain(|(_, end)| !has_ended(end));
+        self.given_up.retain(|(_, end)| !end.has_come());
         self.given_up.iter().any(|(given_up, _)| given_up == entry)
     }
 }
@@ -160,7 +181,7 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Vec<u8>, Chi
 #[derive(Debug)]
 struct Failed {
     error: ChildError,
-    left: Option<OwnedFd>,
+    left: Option<End>,
 }
 
 impl From<ChildError> for Failed {
@@ -177,21 +198,29 @@ fn run_with(command: &mut Command, input: &[u8], limit: Duration) -> Result<Vec<
     let input = if input.is_empty() { Stdio::null() } else { in_memory(input)?.into() };
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(ChildError::Start)?;
-    let outcome = follow(&mut child, limit);
-    let (status, said, words) = match outcome {
-        Ok(Some(ended)) => ended,
-        Ok(None) => {
-            return Err(Failed { error: ChildError::TooLong(limit), left: kill(&mut child) });
+    let end = pidfd(child.id());
+    attend(&mut child, end, limit)
+}
+
+/// Hears a child out. One whose end is not to be known, because there is no descriptor left, is ended at once.
+fn attend(child: &mut Child, end: io::Result<OwnedFd>, limit: Duration) -> Result<Vec<u8>, Failed> {
+    let (end, outcome) = match end {
+        Ok(end) => {
+            let outcome = follow(child, &end, limit);
+            (Some(end), outcome)
         }
-        Err(error) => {
-            return Err(Failed { error: ChildError::Wait(error), left: kill(&mut child) });
-        }
+        Err(error) => (None, Err(error)),
     };
-    if !status.success() {
-        let words = String::from_utf8_lossy(&words).trim().to_owned();
-        return Err(ChildError::Failed { status, words }.into());
-    }
-    Ok(said)
+    let error = match outcome {
+        Ok(Some((status, said, _))) if status.success() => return Ok(said),
+        Ok(Some((status, _, words))) => {
+            let words = String::from_utf8_lossy(&words).trim().to_owned();
+            return Err(ChildError::Failed { status, words }.into());
+        }
+        Ok(None) => ChildError::TooLong(limit),
+        Err(error) => ChildError::Wait(error),
+    };
+    Err(Failed { error, left: kill(child, end) })
 }
 
 /// A file that is nowhere but in memory: unlike a pipe, it takes everything at once.
@@ -208,9 +237,8 @@ fn in_memory(bytes: &[u8]) -> Result<File, ChildError> {
 type Ended = (ExitStatus, Vec<u8>, Vec<u8>);
 
 /// Takes in what the child says until it ends; `None` after `limit`.
-fn follow(child: &mut Child, limit: Duration) -> io::Result<Option<Ended>> {
+fn follow(child: &mut Child, end: &OwnedFd, limit: Duration) -> io::Result<Option<Ended>> {
     let deadline = Instant::now() + limit;
-    let end = pidfd(child.id())?;
     let mut said = Pipe::new(child.stdout.take().map(OwnedFd::from))?;
     let mut words = Pipe::new(child.stderr.take().map(OwnedFd::from))?;
     loop {
@@ -253,27 +281,37 @@ fn timeout(left: Duration) -> PollTimeout {
 
 /// Kills the child and all that it started, and waits a moment for its end. Where that does not come: by what
 /// it will be known.
-fn kill(child: &mut Child) -> Option<OwnedFd> {
-    if let Ok(pid) = i32::try_from(child.id()) {
-        // It may have ended in this moment.
-        let _gone = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-    }
-    let end = pidfd(child.id()).ok();
+fn kill(child: &mut Child, end: Option<OwnedFd>) -> Option<End> {
+    let group = Pid::from_raw(child.id().cast_signed());
+    // It may have ended in this moment.
+    let _gone = killpg(group, Signal::SIGKILL);
     if let Some(end) = &end {
         let mut polled = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
         let _interrupted = poll(&mut polled, timeout(KILL_TIME));
+    } else {
+        let until = Instant::now() + KILL_TIME;
+        while matches!(child.try_wait(), Ok(None)) && Instant::now() < until {
+            thread::sleep(LOOK_PAUSE);
+        }
     }
     // One that has ended is reaped here, one that waits for a disk by PID 1 later.
     match child.try_wait() {
-        Ok(None) => end,
+        Ok(None) => Some(end.map_or(End::Group(group), End::Descriptor)),
         Ok(Some(_)) | Err(_) => None,
     }
 }
 
-/// Whether a process has ended, also when it was reaped and its number is another one's.
-fn has_ended(end: &OwnedFd) -> bool {
-    let mut polled = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
-    poll(&mut polled, PollTimeout::ZERO) == Ok(1)
+impl End {
+    /// Whether it has come, also when the process was reaped and its number is another one's.
+    fn has_come(&self) -> bool {
+        match self {
+            Self::Descriptor(end) => {
+                let mut polled = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+                poll(&mut polled, PollTimeout::ZERO) == Ok(1)
+            }
+            Self::Group(group) => killpg(*group, None) == Err(Errno::ESRCH),
+        }
+    }
 }
 
 /// One end of a pipe, and what came out of it.
@@ -444,14 +482,39 @@ mod tests {
     /// Goal: what not even a signal ends is known until it ends. Method: a process that nobody has killed yet.
     #[test]
     fn a_child_that_was_given_up_lingers_until_it_ends() {
-        let mut left = sh("exec sleep 1000").process_group(0).spawn().unwrap();
-        let entry = vec!["phase".to_owned(), "keep-settings".to_owned()];
-        let mut entries = OwnEntries { given_up: vec![(entry, pidfd(left.id()).unwrap())] };
-        assert!(entries.lingers(&["phase", "keep-settings"]));
-        assert!(!entries.lingers(&["phase", "seed"]), "another one");
-        assert!(kill(&mut left).is_none(), "it has ended");
-        assert!(!entries.lingers(&["phase", "keep-settings"]));
-        assert!(entries.given_up.is_empty());
+        for has_descriptor in [true, false] {
+            let mut left = sh("exec sleep 1000").process_group(0).spawn().unwrap();
+            let entry = vec!["phase".to_owned(), "keep-settings".to_owned()];
+            let end = if has_descriptor {
+                End::Descriptor(pidfd(left.id()).unwrap())
+            } else {
+                End::Group(Pid::from_raw(left.id().cast_signed()))
+            };
+            let mut entries = OwnEntries { given_up: vec![(entry, end)] };
+            assert!(entries.lingers(&["phase", "keep-settings"]));
+            assert!(!entries.lingers(&["phase", "seed"]), "another one");
+            let end = pidfd(left.id()).ok();
+            assert!(kill(&mut left, end).is_none(), "it has ended");
+            assert!(!entries.lingers(&["phase", "keep-settings"]));
+            assert!(entries.given_up.is_empty());
+        }
+    }
+
+    /// Goal: without a descriptor, no child is left that nobody knows of. Method: one that would sleep for long, and
+    /// what the kernel says to a process with too many files.
+    #[test]
+    fn a_child_whose_end_would_not_be_heard_is_ended_and_has_failed() {
+        let mut command = sh("exec sleep 1000");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn().unwrap();
+        let none = Err(io::Error::from(Errno::EMFILE));
+        let failed = attend(&mut child, none, LONG).unwrap_err();
+        let reaped = child.try_wait().unwrap();
+        // Before anything is judged: a test that fails leaves no sleeper behind.
+        child.kill().unwrap();
+        assert!(reaped.is_some(), "it is reaped");
+        assert!(matches!(failed.error, ChildError::Wait(_)), "{}", failed.error);
+        assert!(failed.left.is_none(), "it has ended");
     }
 
     #[test]

@@ -305,6 +305,8 @@ fn next(answers: &mut impl BufRead) -> io::Result<Answer> {
 mod tests {
     use std::thread;
 
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
     use super::*;
 
     /// What a shell script does as a tool with this input: its lines, and how it ended.
@@ -358,8 +360,12 @@ mod tests {
         assert_eq!(download("printf all").bytes().unwrap(), b"all");
         let why = download("printf part; echo 'gateway: it broke off' >&2; exit 1").bytes();
         assert_eq!(why.unwrap_err().to_string(), "it broke off");
-        // One that nobody reads any more is ended.
-        drop(download("sleep 1000"));
+        // One that nobody reads any more is ended. It is one process, as the gateway's program is.
+        let mut unread = download("exec sleep 1000");
+        let pipe = unread.stream().unwrap();
+        drop(unread);
+        let mut polled = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut polled, PollTimeout::ZERO), Ok(1), "nobody holds its other end");
     }
 
     #[test]

@@ -27,11 +27,11 @@ const BROKEN: &str = "broken";
 /// partition is full.
 ///
 /// # Errors
-/// As there: if there is no room, then none in the reserve either.
+/// As there, with [`sys::may_be_replaced`]: if there is no room, then none in the reserve either.
 pub(crate) fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     match sys::replace_file(path, content, mode) {
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+        Err(error) if lacks_room(&error) => {
             give_up(folder)?;
             if let Err(error) = sys::replace_file(path, content, mode) {
                 // It was not enough, or it was not there.
@@ -59,7 +59,7 @@ pub(crate) fn hold(folder: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
     }
     match sys::allocate(&path, BYTES) {
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+        Err(error) if lacks_room(&error) => {
             make_room(folder, error, || sys::allocate(&path, BYTES))
         }
         done => done,
@@ -85,7 +85,7 @@ fn make_room(
     mut work: impl FnMut() -> io::Result<()>,
 ) -> io::Result<()> {
     for path in dispensable(folder) {
-        if error.kind() != io::ErrorKind::StorageFull {
+        if !lacks_room(&error) {
             return Err(error);
         }
         fs::remove_file(&path)?;
@@ -97,6 +97,12 @@ fn make_room(
         }
     }
     Err(error)
+}
+
+/// Whether it is for want of room that nothing was done. A file that has its name already is not written once
+/// more: a second failure would not tell of that.
+fn lacks_room(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::StorageFull && !sys::may_be_replaced(error)
 }
 
 /// What can be done without, in the order in which it goes: settings that could not be read, then the
@@ -210,6 +216,18 @@ mod tests {
         small_disk::grow(BYTES + 8192);
         partition.replace().unwrap();
         assert_eq!(partition.names(), ["machine.toml", "reserve", "system.journal"]);
+    }
+
+    #[test]
+    fn settings_that_have_their_name_when_the_disk_fails_may_be_kept() {
+        let partition = Partition::new(&[]);
+        small_disk::fail_to_sync(partition.0.path());
+        assert!(sys::may_be_replaced(&partition.replace().unwrap_err()));
+        small_disk::fill(partition.0.path());
+        // The first one has no old one whose room it could have.
+        let new = partition.0.path().join("machine.toml.last");
+        let why = replace_file(&new, SETTINGS, 0o600).unwrap_err();
+        assert!(!sys::may_be_replaced(&why) && !new.exists(), "{why}");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! For tests: a folder that has only so much room, as a full partition has.
+//! For tests: a folder that has only so much room, as a full partition has; and one whose disk fails when its
+//! names are to be made durable.
 //!
 //! The calls of `sys.rs` that take room ask here. Files count with their lengths, in all folders below.
 use std::{
@@ -9,6 +10,7 @@ use std::{
 
 thread_local! {
     static DISK: RefCell<Option<(PathBuf, u64)>> = const { RefCell::new(None) };
+    static FAILS: RefCell<Option<PathBuf>> = const { RefCell::new(None) };
 }
 
 /// From now on, `folder` has room for what is in it and no more, on this thread.
@@ -31,6 +33,17 @@ pub(crate) fn ask(path: &Path, bytes: u64) -> io::Result<()> {
         }
         Ok(())
     })
+}
+
+/// From now on, the names in `folder` cannot be made durable, on this thread.
+pub(crate) fn fail_to_sync(folder: &Path) {
+    FAILS.set(Some(folder.to_owned()));
+}
+
+/// The names in a folder are about to be made durable.
+pub(crate) fn ask_to_sync(folder: &Path) -> io::Result<()> {
+    let fails = FAILS.with_borrow(|fails| fails.as_deref() == Some(folder));
+    if fails { Err(io::Error::other("the disk fails")) } else { Ok(()) }
 }
 
 fn used(folder: &Path) -> u64 {

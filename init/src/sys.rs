@@ -33,13 +33,27 @@ pub(crate) fn say(text: &str) {
     }
 }
 
+/// A file has its name, and nobody knows whether for good.
+#[derive(Debug, thiserror::Error)]
+#[error("syncing its folder: {0}")]
+struct NameNotSynced(io::Error);
+
 /// Replaces `path` as a whole; durable when it returns. What was written of a file that could not be
 /// written to its end is removed: the disk may be full.
+///
+/// # Errors
+/// The file is the one before. Only where [`may_be_replaced`] says so it may be the new one all the same.
 pub(crate) fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let temporary = path.with_extension("new");
     write(&temporary, content, mode).inspect_err(|_| remove_part(&temporary))?;
     rename(&temporary, path)?;
-    path.parent().map_or(Ok(()), sync_folder)
+    let named = path.parent().map_or(Ok(()), sync_folder);
+    named.map_err(|error| io::Error::new(error.kind(), NameNotSynced(error)))
+}
+
+/// Whether a file that was not replaced may be so all the same: it has its name, which could not be made durable.
+pub(crate) fn may_be_replaced(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|why| why.is::<NameNotSynced>())
 }
 
 /// Writes a file; durable when it returns, but for its name.
@@ -95,6 +109,8 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Makes the names in a folder durable.
 pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    small_disk::ask_to_sync(path)?;
     File::open(path)?.sync_all()?;
     #[cfg(test)]
     power_cut::note(|| Operation::SyncFolder { path: path.to_owned() });
@@ -156,6 +172,18 @@ mod tests {
         replace_file(&path, b"two", 0o600).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert!(!dir.path().join("file.new").exists());
+    }
+
+    #[test]
+    fn a_file_that_has_its_name_when_the_disk_fails_may_be_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file.toml");
+        let why = replace_file(&dir.path().join("absent/file.toml"), b"one", 0o600).unwrap_err();
+        assert!(!may_be_replaced(&why), "it was not written");
+        small_disk::fail_to_sync(dir.path());
+        let why = replace_file(&path, b"one", 0o600).unwrap_err();
+        assert!(may_be_replaced(&why) && fs::read(&path).unwrap() == b"one");
+        assert!(why.to_string().starts_with("syncing its folder: "), "{why}");
     }
 
     #[test]

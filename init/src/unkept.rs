@@ -26,9 +26,16 @@ impl Unkept {
         self.0 = None;
     }
 
-    /// It is not; why.
+    /// Others than before are in use, and are not kept; why.
     pub(crate) fn not_kept(&mut self, why: String, now: Duration) {
         self.0 = Some((Instead::Earlier(why), now + RETRY_INTERVAL));
+    }
+
+    /// They were written again, in vain; why. What is on the disk instead is what it was.
+    pub(crate) fn not_kept_again(&mut self, why: String, now: Duration) {
+        if let Some((Instead::Earlier(said) | Instead::PerhapsRefused(said), at)) = &mut self.0 {
+            (*said, *at) = (why, now + RETRY_INTERVAL);
+        }
     }
 
     /// Other settings were refused because they could not be kept; why. Where that is not sure, they may be on
@@ -83,7 +90,8 @@ mod tests {
         unkept.not_kept("no room".to_owned(), at(10));
         assert!(unkept.problem().unwrap().ends_with("lost at a restart: no room"));
         assert!(!unkept.is_due(at(39)) && unkept.is_due(at(40)));
-        unkept.not_kept("no disk".to_owned(), at(40));
+        unkept.not_kept_again("no disk".to_owned(), at(40));
+        assert!(unkept.problem().unwrap().ends_with("lost at a restart: no disk"));
         assert!(!unkept.is_due(at(69)) && unkept.is_due(at(70)), "not all the time");
         unkept.kept();
         assert_eq!((unkept.problem(), unkept.is_due(at(1000))), (None, false));
@@ -102,7 +110,21 @@ mod tests {
         assert!(unkept.problem().unwrap().ends_with("not kept: was given up after 25 s"));
         assert!(unkept.problem().unwrap().contains("may be on the system disk all the same"));
         assert!(!unkept.is_due(at(39)) && unkept.is_due(at(40)));
+        for (round, why) in (1..).zip(["was given up after 25 s", "no earlier one has ended"]) {
+            let now = at(30 * round + 10);
+            unkept.not_kept_again(why.to_owned(), now);
+            let said = unkept.problem().unwrap();
+            assert!(
+                said.contains("may be on the system disk all the same"),
+                "until they are: {said}"
+            );
+            assert!(said.ends_with(why) && !unkept.is_due(now) && unkept.is_due(now + at(30)));
+        }
+        // A password is set meanwhile, and cannot be kept either.
+        unkept.not_kept("no room".to_owned(), at(80));
+        assert!(unkept.problem().unwrap().ends_with("lost at a restart: no room"));
         unkept.kept();
+        unkept.not_kept_again("no room".to_owned(), at(110));
         assert_eq!((unkept.problem(), unkept.is_due(at(1000))), (None, false));
         // What is worse is said, and tried again as late.
         unkept.not_kept("no room".to_owned(), at(10));

@@ -157,7 +157,8 @@ impl Machine {
     /// is not kept is only said: they are what the next boot reads.
     ///
     /// # Errors
-    /// The partition does not take them: those before them are there.
+    /// The partition does not take them: those before them are there, or, where [`sys::may_be_replaced`] says so,
+    /// perhaps these.
     pub(crate) fn store(&self, path: &Path) -> io::Result<()> {
         let text = toml::to_string(self).map_err(io::Error::other)?;
         reserve::replace_file(path, text.as_bytes(), 0o600)?;

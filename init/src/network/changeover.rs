@@ -89,7 +89,8 @@ impl Change<'_> {
         let gives_nothing = match self.dhcp.get(&link.name) {
             // It has not been asked for long. Who refuses a lease from before is there, and may give another.
             None | Some(Dhcp::Asking | Dhcp::Refused) => false,
-            Some(Dhcp::Silent) => true,
+            // Who offers an address and does not acknowledge it gives none either.
+            Some(Dhcp::Silent | Dhcp::Unacknowledged) => true,
             Some(Dhcp::Declined(_) | Dhcp::Failed(_)) => others.iter().any(leads_out),
         };
         !self.on_trial && has_no_lease && gives_nothing
@@ -180,6 +181,7 @@ mod tests {
         let (has_old, has_new, has_lease) =
             (has("10.7.0.5/24"), has("10.7.0.6/24"), has("10.7.0.50/24"));
         let (nobody, heard) = (free(&[]), BTreeMap::new());
+        let offered = BTreeMap::from([("eth0".to_owned(), Dhcp::Unacknowledged)]);
         let (free_new, free_lease) = (free(&["10.7.0.6"]), free(&["10.7.0.50"]));
         let plain = Change {
             wanted: &new,
@@ -201,6 +203,7 @@ mod tests {
             (to_dhcp, &old, "no lease yet"),
             (Change { on_trial: true, dhcp: &silent(), ..to_dhcp }, &old, "it may be taken back"),
             (Change { dhcp: &silent(), ..to_dhcp }, &dhcp, "confirmed, and no server answers"),
+            (Change { dhcp: &offered, ..to_dhcp }, &dhcp, "confirmed, and offered in vain"),
             (Change { leases: &lease, ..to_dhcp }, &old, "a lease, asked for"),
             (
                 Change { leases: &lease, dhcp: &silent(), ..to_dhcp },

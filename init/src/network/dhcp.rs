@@ -37,6 +37,8 @@ pub(super) enum News {
     Asking,
     /// Nobody answers; it goes on asking.
     Silence,
+    /// A server offers an address, and does not answer whoever takes it; it goes on asking.
+    Unacknowledged,
     /// It has a lease, for the first time or again.
     Granted(Box<Lease>),
     /// The lease it had is refused: somebody else may have the address.
@@ -111,7 +113,12 @@ impl Asked {
                 DhcpV4State::Selecting | DhcpV4State::Renewing | DhcpV4State::Rebinding => {
                     match timeout(ANSWER_TIME, client.run()).await {
                         Ok(next) => next.map_err(failed)?,
-                        Err(_elapsed) => return Ok(()),
+                        Err(_elapsed) => {
+                            if state == DhcpV4State::Selecting {
+                                self.say(words, News::Unacknowledged).await;
+                            }
+                            return Ok(());
+                        }
                     }
                 }
                 DhcpV4State::InitReboot => {

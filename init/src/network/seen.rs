@@ -17,6 +17,8 @@ use crate::{
 pub(super) enum Dhcp {
     Asking,
     Silent,
+    /// A server has offered an address, and no more.
+    Unacknowledged,
     Refused,
     /// Another machine has the address that the server gave.
     Declined(String),
@@ -137,7 +139,11 @@ impl Known<'_> {
                 "no DHCP server answers on {name}: connect it to a network that has one, or set a \
                  static address"
             )),
-            (Some(Dhcp::Silent), Some(lease)) => Some(format!(
+            (Some(Dhcp::Unacknowledged), None) => Some(format!(
+                "a DHCP server offers {name} an address and does not acknowledge it: look at that server, or \
+                 set a static address"
+            )),
+            (Some(Dhcp::Silent | Dhcp::Unacknowledged), Some(lease)) => Some(format!(
                 "the DHCP server {} does not renew the lease of {name}: the address is kept until \
                  the lease ends",
                 lease.server

@@ -140,6 +140,7 @@ impl Service {
         let state = match word.news {
             News::Asking => Some(Dhcp::Asking),
             News::Silence => Some(Dhcp::Silent),
+            News::Unacknowledged => Some(Dhcp::Unacknowledged),
             News::Failed(why) => {
                 tracing::warn!("DHCP on {adapter}: {why}");
                 Some(Dhcp::Failed(why))

@@ -1,6 +1,6 @@
 //! What a child of PID 1 does, because it can hang: it is given what it has to know as JSON on its standard
-//! input, and PID 1 hears of the outcome as one JSON document, `{"Ok": …}`, `{"Err": "why"}`, or
-//! `{"Unreadable": "why"}`.
+//! input, and PID 1 hears of the outcome as one JSON document, `{"Ok": …}`, `{"Err": "why"}`,
+//! `{"MayBeDone": "why"}`, or `{"Unreadable": "why"}`.
 use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, chown},
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::{Boot, CONFIG_PARTITION, MACHINE_FILE, MACHINE_SETTINGS};
 use crate::{
-    children::Begun,
+    children::{Begun, ChildError},
     disks, journald,
     machine::{Machine, Unreadable},
     modules::Modules,
@@ -143,10 +143,12 @@ pub(super) fn begin(boot: &mut Boot, phase: &str, input: &impl Serialize) -> Res
 
 /// What came of it.
 #[derive(Debug, Serialize, Deserialize)]
-enum Outcome<T> {
+pub(super) enum Outcome<T> {
     Ok(T),
     /// Nothing; why.
     Err(String),
+    /// Perhaps what was to come: a file has its name, and nobody knows whether for good; why.
+    MayBeDone(String),
     /// The disk does not give the settings that are on it; why.
     Unreadable(String),
 }
@@ -155,6 +157,9 @@ impl<T> From<Result<T>> for Outcome<T> {
     fn from(done: Result<T>) -> Self {
         match done {
             Ok(value) => Self::Ok(value),
+            Err(error) if error.downcast_ref().is_some_and(sys::may_be_replaced) => {
+                Self::MayBeDone(format!("{error:#}"))
+            }
             Err(error) if error.is::<Unreadable>() => Self::Unreadable(format!("{error:#}")),
             Err(error) => Self::Err(format!("{error:#}")),
         }
@@ -164,11 +169,12 @@ impl<T> From<Result<T>> for Outcome<T> {
 /// What a child says in the end.
 ///
 /// # Errors
-/// It has failed, with [`Unreadable`] where that is why, or has said nothing.
+/// It has failed, with [`ChildError::MayBeDone`] or [`Unreadable`] where it says so, or has said nothing.
 pub(super) fn outcome<T: DeserializeOwned>(said: &[u8]) -> Result<T> {
     match serde_json::from_slice(said).context("its outcome")? {
         Outcome::Ok(value) => Ok(value),
         Outcome::Err(why) => bail!(why),
+        Outcome::MayBeDone(why) => bail!(ChildError::MayBeDone(why)),
         Outcome::Unreadable(why) => bail!(Unreadable(why)),
     }
 }

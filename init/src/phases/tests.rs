@@ -476,3 +476,23 @@ fn no_settings_are_written_while_an_earlier_writer_has_not_ended() {
     ended.set(true);
     keep_settings(&mut boot, &settings).unwrap();
 }
+
+/// Goal: settings that are refused and on the disk all the same are written over by those in use. Method: a disk that
+/// fails once the file has its name, and what PID 1 makes of what its child says.
+#[test]
+fn settings_that_have_their_name_when_the_disk_fails_may_be_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
+    let said = |path: &str| {
+        let kept = settings.store(&folder.path().join(path)).map_err(anyhow::Error::from);
+        Ok(serde_json::to_vec(&in_child::Outcome::from(kept)).unwrap())
+    };
+    let not_written = said("absent/machine.toml");
+    crate::small_disk::fail_to_sync(folder.path());
+    let (mut boot, _) = boot(vec![not_written, said("machine.toml")]);
+    let why = keep_settings(&mut boot, &settings).unwrap_err();
+    assert!(!children::may_be_done(&why), "{why:#}");
+    let why = keep_settings(&mut boot, &settings).unwrap_err();
+    assert_eq!(why.to_string(), "syncing its folder: the disk fails");
+    assert!(children::may_be_done(&why) && folder.path().join("machine.toml").exists());
+}

@@ -5,17 +5,16 @@ use anyhow::{Context, Result};
 use gateway_api::Secret;
 use nix::sys::signal::Signal;
 
-use super::Running;
+use super::{Running, settings::Wanted};
 use crate::{
     control::{Answer, Request},
     errand::{self, Errand},
     machine::Machine,
     observed::{self, NetworkState},
-    password, phases,
+    phases,
     service::Service,
     sys, time,
     trial::Outcome,
-    unkept,
 };
 
 impl Running {
@@ -48,8 +47,9 @@ impl Running {
                 Answer::Settings { settings, revision: self.trial.revision(), password_set }
             }
             Request::Change { settings, revision, confirm_seconds } => {
-                let allowed = self.trial.allows(revision);
-                Answer::of(allowed.and_then(|()| self.change(*settings, confirm_seconds)))
+                let trial = Duration::from_secs(u64::from(confirm_seconds));
+                let trial = Some(trial).filter(|time| !time.is_zero());
+                Answer::of(self.change(Wanted { settings: *settings, revision, trial }))
             }
             Request::Confirm => {
                 let outcome = self.trial.confirm();
@@ -60,7 +60,8 @@ impl Running {
                 Answer::of(outcome.and_then(|outcome| self.end_trial(outcome)))
             }
             Request::LogIn { password } => return self.log_in(password, stream),
-            Request::SetPassword { hash, first } => match self.set_password(hash, first) {
+            Request::SetPassword { hash, first } => match self.settings().set_password(hash, first)
+            {
                 Ok(None) => Answer::Done,
                 Ok(Some(text)) => Answer::Text { text },
                 Err(why) => Answer::Refused { why },
@@ -86,23 +87,9 @@ impl Running {
         answer.write(&stream).context("answering the console")
     }
 
-    /// Uses other settings; with `confirm_seconds` they are on trial for so long.
-    fn change(&mut self, settings: Machine, confirm_seconds: u16) -> Result<(), String> {
-        self.boot.unread.allows_change()?;
-        let before = self.boot.machine.clone();
-        let settings = Machine { password_hash: before.password_hash.clone(), ..settings };
-        settings.check(Path::new(time::ZONES)).map_err(|error| error.to_string())?;
-        if confirm_seconds == 0 {
-            self.keep(&settings).map_err(|error| {
-                // Then those in use have to be written once more.
-                self.unkept.refused(&error, sys::since_boot());
-                format!("{error:#}")
-            })?;
-            self.unkept.kept();
-        } else {
-            let until = sys::since_boot() + Duration::from_secs(u64::from(confirm_seconds));
-            self.trial.begin(before, until)?;
-        }
+    /// Uses other settings.
+    fn change(&mut self, wanted: Wanted) -> Result<(), String> {
+        let settings = self.settings().take(wanted, Path::new(time::ZONES))?;
         self.apply(settings)
     }
 
@@ -117,7 +104,7 @@ impl Running {
     fn end_trial(&mut self, outcome: Outcome) -> Result<(), String> {
         match outcome {
             Outcome::Keep => {
-                let kept = self.keep_those_in_use().map_err(|why| {
+                let kept = self.settings().keep_those_in_use().map_err(|why| {
                     format!("the settings are in use until the next restart only: {why}")
                 });
                 // What the network had before is not needed any more.
@@ -168,55 +155,6 @@ impl Running {
         }
         tracing::info!("the host name is {wanted}");
         phases::set_hostname(&mut self.boot, &wanted)
-    }
-
-    /// Has settings written to the disk.
-    fn keep(&mut self, settings: &Machine) -> Result<()> {
-        phases::keep_settings(&mut self.boot, settings)
-            .context("the settings cannot be kept on the system disk")
-    }
-
-    /// Keeps the settings in use, now or as soon as that is possible.
-    fn keep_those_in_use(&mut self) -> Result<(), String> {
-        let settings = self.boot.machine.clone();
-        let kept = self.keep(&settings).map_err(|error| format!("{error:#}"));
-        match &kept {
-            Ok(()) => self.unkept.kept(),
-            Err(why) => {
-                if self.unkept.problem().is_none() {
-                    tracing::error!("settings are in use that are not kept: {why}");
-                }
-                self.unkept.not_kept(why.clone(), sys::since_boot());
-            }
-        }
-        kept
-    }
-
-    /// Tries again to keep what could not be kept.
-    pub(super) fn follow_unkept(&mut self, now: Duration) {
-        // Settings on trial are not to be kept, and with them nothing else is until their trial ends.
-        if self.unkept.is_due(now) && self.trial.none_waits().is_ok() {
-            // Why not, is noted and shown.
-            let _noted = self.keep_those_in_use();
-        }
-    }
-
-    /// Sets the console's password. It holds at once, whatever becomes of it on the disk: the console is
-    /// where a disk that takes nothing is looked into. Answers what is to be said of one that is not kept.
-    fn set_password(&mut self, hash: Secret, first: bool) -> Result<Option<String>, String> {
-        if first && self.boot.machine.password_hash.is_some() {
-            return Err("a password is set already: log in with it".to_owned());
-        }
-        if !password::is_hash(hash.expose()) {
-            return Err("this is no hash of a password".to_owned());
-        }
-        // A first one would be another's: the operator's is on the disk.
-        self.boot.unread.allows_change()?;
-        // Settings on trial must not be kept by it.
-        self.trial.none_waits()?;
-        self.boot.machine.password_hash = Some(hash);
-        tracing::info!("the console has another password");
-        Ok(self.keep_those_in_use().err().map(|why| unkept::of_password(&why)))
     }
 
     fn log_in(&mut self, password: Secret, stream: UnixStream) -> Result<()> {

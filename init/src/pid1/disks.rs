@@ -2,7 +2,8 @@
 //! that they report.
 //!
 //! A look is due when disks come, go or change, when the gateway has started or ended, when the policy
-//! changes, and from time to time: not everything that happens to a disk is told. PID 1 waits for none of it.
+//! changes, and from time to time: not everything that happens to a disk is told. PID 1 waits for none of it. While
+//! one that was given up hangs, because a disk does not answer, none begins: it would wait for the same disk.
 use std::{
     os::unix::{net::UnixStream, process::CommandExt},
     process::{Command, Stdio},
@@ -11,6 +12,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use nix::{
+    errno::Errno,
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
@@ -59,7 +61,7 @@ pub(super) struct Disks {
 #[derive(Debug)]
 struct Work {
     pid: i32,
-    /// When it is given up; none once it was.
+    /// When it is given up; none once it was. It hangs then while there is any process of its group.
     until: Option<Duration>,
 }
 
@@ -96,8 +98,9 @@ impl Disks {
     /// A child has ended; whether it was one of these.
     pub(super) fn ended(&mut self, pid: i32, code: Option<i32>) -> bool {
         let Some(at) = self.works.iter().position(|work| work.pid == pid) else { return false };
-        let work = self.works.swap_remove(at);
-        if work.until.is_some() {
+        // What one that was given up had started may hang still.
+        if self.works[at].until.is_some() {
+            self.works.swap_remove(at);
             self.reported = true;
             // An order that is refused ends with a code, too, and has left its report.
             self.failed = code.is_none().then(|| "looking at the disks broke off".to_owned());
@@ -113,12 +116,13 @@ impl Disks {
 
     /// Gives up what takes too long. One that waits for a disk for ever ends some day, or never.
     fn give_up(&mut self, now: Duration) {
+        let is_there = |work: &Work| killpg(Pid::from_raw(work.pid), None) != Err(Errno::ESRCH);
+        self.works.retain(|work| work.until.is_some() || is_there(work));
         for work in &mut self.works {
             if work.until.is_some_and(|until| until < now) {
                 work.until = None;
                 self.reported = true;
-                self.failed =
-                    Some(format!("looking at the disks took more than {} s", LIMIT.as_secs()));
+                self.failed = Some(too_long());
                 // It may have ended in this moment.
                 let _gone = killpg(Pid::from_raw(work.pid), Signal::SIGKILL);
             }
@@ -129,6 +133,26 @@ impl Disks {
     fn are_busy(&self) -> bool {
         self.works.iter().any(|work| work.until.is_some())
     }
+
+    /// Whether anything that was given up has not ended.
+    fn hang(&self) -> bool {
+        self.works.iter().any(|work| work.until.is_none())
+    }
+
+    /// Whether to look now. What hangs waits for a disk, as the next one would.
+    fn is_due(&self, now: Duration) -> bool {
+        self.due.is_some_and(|due| due <= now) && !self.hang()
+    }
+
+    /// What is to be said of works that came to no good end: once, and of one that hangs each time.
+    fn trouble(&mut self) -> Option<String> {
+        let failed = self.failed.take();
+        if self.hang() { Some(too_long()) } else { failed }
+    }
+}
+
+fn too_long() -> String {
+    format!("looking at the disks took more than {} s", LIMIT.as_secs())
 }
 
 impl Running {
@@ -141,7 +165,7 @@ impl Running {
         if std::mem::take(&mut self.disks.reported) {
             self.follow_report(now);
         }
-        if self.disks.due.is_some_and(|due| due <= now) {
+        if self.disks.is_due(now) {
             self.look_at_disks(now);
         }
     }
@@ -188,13 +212,14 @@ impl Running {
 
     fn follow_report(&mut self, now: Duration) {
         let mut report: Report = observed::read(disks::REPORT);
+        let mut trouble = self.disks.trouble();
         if report.primary.is_none() && report.problem.is_empty() {
             // There is no report: none has come to its end.
-            report.problem = self.disks.failed.take().unwrap_or_else(|| LOOKED_FOR.to_owned());
+            report.problem = trouble.take().unwrap_or_else(|| LOOKED_FOR.to_owned());
         }
         let state = &mut self.boot.state;
         let mut warnings = report.warnings.clone();
-        warnings.extend(self.disks.failed.take());
+        warnings.extend(trouble);
         for warning in warnings.iter().filter(|warning| !state.cache_warnings.contains(warning)) {
             tracing::warn!("cache disks: {warning}");
         }
@@ -321,5 +346,34 @@ mod tests {
         assert!(!disks.are_busy(), "the others do not wait for it");
         assert!(disks.failed.as_ref().unwrap().contains("more than 300 s"));
         assert!(disks.ended(5_000_000, None) && disks.failed.is_some());
+    }
+
+    /// Goal: looks do not pile up on a disk that does not answer. Method: two children in one group that nobody has
+    /// reaped, in place of what not even a signal ends.
+    #[test]
+    fn while_a_work_hangs_no_look_begins_and_that_is_said() {
+        let at = Duration::from_secs;
+        let sleep = |group: i32| Command::new("sleep").arg("1000").process_group(group).spawn();
+        let mut look = sleep(0).unwrap();
+        let pid = look.id().cast_signed();
+        let mut started = sleep(pid).unwrap();
+        let mut disks = Disks::due(at(302));
+        disks.add(look.id(), at(0)).unwrap();
+        let hangs = |disks: &mut Disks, now| {
+            disks.give_up(at(now));
+            assert!(!disks.are_busy() && !disks.is_due(at(now)), "at {now}");
+            assert!(disks.trouble().unwrap().contains("took more than 300 s"), "at {now}");
+        };
+        [301, 302, 600].into_iter().for_each(|now| hangs(&mut disks, now));
+        // An order comes to its end meanwhile.
+        disks.add(5_000_001, at(610)).unwrap();
+        assert!(disks.ended(5_000_001, Some(0)));
+        hangs(&mut disks, 620);
+        look.wait().unwrap();
+        assert!(disks.ended(pid, None));
+        hangs(&mut disks, 630);
+        started.wait().unwrap();
+        disks.give_up(at(640));
+        assert!(disks.is_due(at(640)) && disks.trouble().is_none());
     }
 }

@@ -19,6 +19,8 @@ use crate::{service, sys};
 
 /// A controller that probes each of its ports in turn.
 const LIMIT: Duration = Duration::from_secs(120);
+/// Until it is tried again to start a child: there may be no memory for it in this moment.
+const PAUSE: Duration = Duration::from_secs(10);
 /// Most devices whose drivers wait to be loaded, and longest of their aliases: together far below what a
 /// program can be started with.
 const ALIASES_MAX: usize = 256;
@@ -33,6 +35,8 @@ pub(super) struct Drivers {
     alone: VecDeque<String>,
     /// The child at work.
     child: Option<Child>,
+    /// No child begins before this time.
+    not_before: Duration,
 }
 
 #[derive(Debug)]
@@ -62,8 +66,8 @@ impl Drivers {
         self.child.take_if(|child| child.pid == pid).is_some()
     }
 
-    /// What to load now; nothing while a child is at work. One that takes too long is given up: the others
-    /// do not wait for it, and if not even a signal ends it, it ends some day or never.
+    /// What to load now; nothing while a child is at work. It waits on until a child has begun. One that takes too
+    /// long is given up: the others do not wait for it, and if not even a signal ends it, it ends some day or never.
     fn due(&mut self, now: Duration) -> Vec<String> {
         if self.child.as_ref().is_some_and(|child| now < child.until) {
             return Vec::new();
@@ -71,11 +75,14 @@ impl Drivers {
         if let Some(child) = self.child.take() {
             self.give_up(child);
         }
+        if now < self.not_before {
+            return Vec::new();
+        }
         // What has just come does not wait for what may hang once more.
         if self.wanted.is_empty() {
-            return self.alone.pop_front().into_iter().collect();
+            return self.alone.front().cloned().into_iter().collect();
         }
-        std::mem::take(&mut self.wanted)
+        self.wanted.clone()
     }
 
     /// Ends a child. One of several drivers kept the others waiting: nobody knows which.
@@ -90,8 +97,19 @@ impl Drivers {
         }
     }
 
-    fn began(&mut self, pid: i32, now: Duration, aliases: Vec<String>) {
+    /// A child has begun to load what was due.
+    fn began(&mut self, pid: i32, now: Duration) {
+        let aliases = if self.wanted.is_empty() {
+            self.alone.pop_front().into_iter().collect()
+        } else {
+            std::mem::take(&mut self.wanted)
+        };
         self.child = Some(Child { pid, until: now + LIMIT, aliases });
+    }
+
+    /// None could be started.
+    fn not_begun(&mut self, now: Duration) {
+        self.not_before = now + PAUSE;
     }
 }
 
@@ -103,8 +121,11 @@ impl Running {
             return;
         }
         match load(&aliases) {
-            Ok(pid) => self.drivers.began(pid, now, aliases),
-            Err(error) => tracing::error!("{error:#}"),
+            Ok(pid) => self.drivers.began(pid, now),
+            Err(error) => {
+                tracing::error!("{error:#}");
+                self.drivers.not_begun(now);
+            }
         }
     }
 }
@@ -130,7 +151,7 @@ mod tests {
     fn begin(drivers: &mut Drivers, seconds: u64) -> Vec<String> {
         let due = drivers.due(at(seconds));
         if !due.is_empty() {
-            drivers.began(pid(seconds), at(seconds), due.clone());
+            drivers.began(pid(seconds), at(seconds));
         }
         due
     }
@@ -171,6 +192,28 @@ mod tests {
         assert_eq!(begin(&mut drivers, 242), ["pci:b"]);
         assert!(drivers.ended(pid(242)));
         assert!(begin(&mut drivers, 10_000).is_empty(), "what hangs is not tried for ever");
+    }
+
+    #[test]
+    fn drivers_whose_child_cannot_be_started_are_loaded_with_the_next_ones() {
+        let mut drivers = Drivers::default();
+        drivers.want("pci:a");
+        drivers.want("pci:b");
+        assert_eq!(drivers.due(at(0)), ["pci:a", "pci:b"]);
+        drivers.not_begun(at(0));
+        drivers.want("pci:c");
+        assert!(begin(&mut drivers, 9).is_empty(), "not all the time");
+        assert_eq!(begin(&mut drivers, 10), ["pci:a", "pci:b", "pci:c"]);
+        // And of those that are loaded each by itself, none is left out either.
+        for now in [130, 140] {
+            assert_eq!(drivers.due(at(now)), ["pci:a"]);
+            drivers.not_begun(at(now));
+        }
+        for (now, alias) in [(150, "pci:a"), (151, "pci:b"), (152, "pci:c")] {
+            assert_eq!(begin(&mut drivers, now), [alias]);
+            assert!(drivers.ended(pid(now)));
+        }
+        assert!(begin(&mut drivers, 10_000).is_empty());
     }
 
     #[test]

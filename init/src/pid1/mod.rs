@@ -7,6 +7,7 @@ mod disks;
 mod drivers;
 mod late_settings;
 mod log_ins;
+mod settings;
 mod update;
 
 use std::{
@@ -216,7 +217,7 @@ impl Running {
         }
         self.follow_trial(now);
         self.follow_unread(now);
-        self.follow_unkept(now);
+        self.settings().keep_again(now);
         self.follow_drivers(now);
         self.follow_disks(now);
         self.follow_update(now);

@@ -103,7 +103,11 @@ fn a_leased_address_of_another_machine_is_declined_and_another_one_taken() {
 fn leased(lab: Lab) {
     const TAKEN: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 50);
     const FREE: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 51);
-    let gives = |address| Orders { address: Some(address), seconds: [3600, 1800, 3000] };
+    let gives = |address| Orders {
+        address: Some(address),
+        seconds: [3600, 1800, 3000],
+        only_offers: false,
+    };
     lab.add_adapter(0, "10.7.0.1/24");
     run("ip", &["addr", "add", "10.7.0.50/32", "dev", "lan0"]);
     let server = DhcpServer::start(gives(TAKEN));

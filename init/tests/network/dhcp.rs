@@ -14,7 +14,7 @@ const SECOND: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 51);
 const LONG: [u32; 3] = [3600, 1800, 3000];
 
 fn gives(address: Ipv4Addr, seconds: [u32; 3]) -> Orders {
-    Orders { address: Some(address), seconds }
+    Orders { address: Some(address), seconds, only_offers: false }
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn lost(lab: Lab) {
     lab.adapter_with("eth0", "nobody to ask", |eth0| says(eth0, "no DHCP server answers on eth0"));
     let server = DhcpServer::start(gives(FIRST, [5, 2, 4]));
     lab.adapter_with("eth0", "a lease", |eth0| eth0["addresses"][0] == "10.7.0.50/24");
-    server.order(Orders { address: None, seconds: LONG });
+    server.order(Orders { address: None, ..gives(FIRST, LONG) });
     lab.adapter_with("eth0", "the end of the lease", |eth0| {
         eth0["lease_until"] == json!(null) && !eth0["addresses"].to_string().contains("10.7.0.50")
     });
@@ -201,4 +201,36 @@ fn set_as_leased(lab: Lab) {
     let asked = [Asked::Discover, Asked::Select, Asked::Discover, Asked::Select];
     lab.wait_for("another lease", || (server.asked().len() >= asked.len()).then_some(()));
     assert_eq!(server.asked(), asked);
+}
+
+#[test]
+fn a_server_that_offers_and_never_acknowledges_is_said_and_keeps_no_address_there() {
+    in_namespaces(
+        "dhcp::a_server_that_offers_and_never_acknowledges_is_said_and_keeps_no_address_there",
+        unacknowledged,
+    );
+}
+
+fn unacknowledged(lab: Lab) {
+    lab.add_adapter(0, "10.7.0.1/24");
+    let offers = Orders { only_offers: true, ..gives(FIRST, LONG) };
+    let server = DhcpServer::start(offers);
+    lab.set(&json!({ "adapter": [
+        { "name": "eth0", "ipv4": { "method": "static", "address": "10.7.0.5/24" } },
+    ]}));
+    let is_there = |eth0: &serde_json::Value| eth0["addresses"][0] == "10.7.0.5/24";
+    lab.adapter_with("eth0", "a fixed address", |eth0| is_there(eth0) && says(eth0, ""));
+    let before = server.asked().len();
+    lab.try_out(&json!({}));
+    let eth0 = lab.adapter_with("eth0", "an offer in vain", |eth0| {
+        says(eth0, "a DHCP server offers eth0 an address and does not acknowledge it")
+    });
+    assert!(is_there(&eth0), "it may be taken back: {eth0}");
+    assert!(server.asked()[before..].contains(&Asked::Select));
+    lab.set(&json!({}));
+    lab.adapter_with("eth0", "no address", |eth0| eth0["addresses"] == json!([]));
+    server.order(gives(FIRST, LONG));
+    lab.adapter_with("eth0", "a lease", |eth0| {
+        eth0["addresses"][0] == "10.7.0.50/24" && says(eth0, "")
+    });
 }

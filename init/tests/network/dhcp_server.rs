@@ -27,6 +27,8 @@ pub(crate) struct Orders {
     pub(crate) address: Option<Ipv4Addr>,
     /// Lease, T1 and T2, in seconds.
     pub(crate) seconds: [u32; 3],
+    /// Whether it only offers the address, and is silent when somebody takes it.
+    pub(crate) only_offers: bool,
 }
 
 /// What was asked, in order.
@@ -150,6 +152,9 @@ fn what_is_asked(message: &[u8]) -> Option<Asked> {
 
 fn answer(message: &[u8], what: &Asked, orders: &Orders) -> Option<Vec<u8>> {
     let address = orders.address?;
+    if orders.only_offers && *what != Asked::Discover {
+        return None;
+    }
     let wanted = match what {
         Asked::Renew => message[12..16].to_vec(),
         Asked::Discover => address.octets().to_vec(),

@@ -119,6 +119,7 @@ fn every_trouble_says_what_to_do() {
     case.says("eth0 asks DHCP");
     for (dhcp, without, with) in [
         (Dhcp::Silent, "set a static address", "kept until the lease ends"),
+        (Dhcp::Unacknowledged, "does not acknowledge it", "kept until the lease ends"),
         (Dhcp::Refused, "taken the address of eth0 back", "taken the address of eth0 back"),
         (Dhcp::Failed("Network is down".to_owned()), "Network is down", "Network is down"),
     ] {
