@@ -79,10 +79,12 @@ enum Here {
 /// changes a byte (I3).
 async fn frozen(tools: &Tools, job: &SyncJob, range: Range<u64>) -> Result<Here, JobError> {
     let (op, ino, version) = (job.op, job.inode.ino, job.inode.version);
-    let _held = tools.locks.exclusive(ino).await;
+    let held = tools.locks.exclusive(ino).await;
     let Tools { share, catalog, cache, .. } = tools;
     let (share, catalog, cache) = (Arc::clone(share), catalog.clone(), cache.clone());
     let read = async move {
+        // Until it has read, also where nobody waits for that any more.
+        let _held = held;
         let found = catalog.to_send((op, version), ino, range.clone()).await?;
         let ToSend { size, missing, known } = found.ok_or(JobError::Superseded)?;
         if !missing.is_empty() {
