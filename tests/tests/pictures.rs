@@ -23,6 +23,15 @@ const UNDER_WAY: &str = "what has begun goes on";
 /// Of what is under way, what does not end by itself.
 const OFFERED: &str = "aiting for the download";
 
+const NOTHING_YET: &str = "Nothing of this kind so far.";
+const READ: [&str; 5] = [
+    "Logs: Everything",
+    "Logs: Gateway\n",
+    "Logs: Network",
+    "Logs: Machine (PID 1)",
+    "Logs: Kernel",
+];
+
 /// Somebody at the screen with a camera.
 struct Photographer {
     machine: Machine,
@@ -39,7 +48,9 @@ impl Photographer {
             let is_drawn = page == last;
             last = page;
             let is_over = !last.contains(UNDER_WAY) || last.contains(OFFERED);
-            let is_there = is_it(&last) && is_over;
+            // The journal takes a while to be looked through; there are lines of these from every boot.
+            let is_read = !last.contains(NOTHING_YET) || !READ.iter().any(|log| last.contains(log));
+            let is_there = is_it(&last) && is_over && is_read;
             Ok((is_drawn && is_there).then(|| last.clone()))
         });
         page.with_context(|| format!("the screen shows:\n{last}"))

@@ -123,8 +123,8 @@ pub(super) enum Tool {
 /// What of the journal is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct JournalFilter {
-    /// `SYSLOG_IDENTIFIER`; everything if there is none.
-    pub(super) identifier: Option<&'static str>,
+    /// `SYSLOG_IDENTIFIER`, any of these; everything if there is none.
+    pub(super) identifiers: &'static [&'static str],
     /// Largest syslog priority (0 to 7).
     pub(super) priority: u8,
 }

@@ -398,7 +398,7 @@ fn the_journal_is_followed_while_its_end_is_watched() {
     assert_eq!(operator.app.wanted_journal(), None);
     operator.choose("Gateway: warnings and errors");
     let filter = operator.app.wanted_journal().unwrap();
-    assert_eq!((filter.identifier, filter.priority), (Some("gateway"), 4));
+    assert_eq!((filter.identifiers, filter.priority), (&["gateway"][..], 4));
     assert!(operator.sees().contains("Nothing of this kind so far."), "{}", operator.sees());
     for n in 0..60 {
         operator.app.line(format!("Nov 23 18:00:{n:02} tidegate gateway[99]: line {n}"));

@@ -19,20 +19,21 @@ pub(super) fn page() -> Page {
 
 fn entries(_: &View) -> Vec<Entry> {
     vec![
-        log("Everything", None, ALL),
-        log("Warnings and errors", None, WARNINGS),
-        log("Gateway", Some("gateway"), ALL),
-        log("Gateway: warnings and errors", Some("gateway"), WARNINGS),
-        log("Network", Some("network"), ALL),
-        log("Clock (chronyd)", Some("chronyd"), ALL),
-        log("Machine (PID 1)", Some("init"), ALL),
-        log("Kernel", Some("kernel"), ALL),
+        log("Everything", &[], ALL),
+        log("Warnings and errors", &[], WARNINGS),
+        log("Gateway", &["gateway"], ALL),
+        log("Gateway: warnings and errors", &["gateway"], WARNINGS),
+        log("Network", &["network"], ALL),
+        log("Clock (chronyd)", &["chronyd"], ALL),
+        // What it says on the screen too goes by way of the kernel, under the product's name.
+        log("Machine (PID 1)", &["init", "tidegate"], ALL),
+        log("Kernel", &["kernel"], ALL),
     ]
 }
 
-fn log(label: &'static str, identifier: Option<&'static str>, priority: u8) -> Entry {
+fn log(label: &'static str, identifiers: &'static [&'static str], priority: u8) -> Entry {
     entry(label, move |_| Page {
         title: format!("Logs: {label}"),
-        kind: Kind::Text(Text::journal(JournalFilter { identifier, priority })),
+        kind: Kind::Text(Text::journal(JournalFilter { identifiers, priority })),
     })
 }

@@ -68,9 +68,7 @@ fn arguments(filter: &JournalFilter) -> Vec<String> {
             .map(str::to_owned)
             .to_vec();
     arguments.push(format!("--priority={}", filter.priority));
-    if let Some(identifier) = filter.identifier {
-        arguments.push(format!("--identifier={identifier}"));
-    }
+    arguments.extend(filter.identifiers.iter().map(|name| format!("--identifier={name}")));
     arguments
 }
 
@@ -117,10 +115,13 @@ mod tests {
 
     #[test]
     fn the_filter_becomes_journalctl_s() {
-        let gateway = JournalFilter { identifier: Some("gateway"), priority: 4 };
+        let gateway = JournalFilter { identifiers: &["gateway"], priority: 4 };
         let words = arguments(&gateway).join(" ");
         assert!(words.ends_with("--priority=4 --identifier=gateway"), "{words}");
-        let all = JournalFilter { identifier: None, priority: 7 };
+        let machine = JournalFilter { identifiers: &["init", "tidegate"], priority: 7 };
+        let words = arguments(&machine).join(" ");
+        assert!(words.ends_with("--identifier=init --identifier=tidegate"), "{words}");
+        let all = JournalFilter { identifiers: &[], priority: 7 };
         assert!(!arguments(&all).join(" ").contains("--identifier"));
     }
 }
