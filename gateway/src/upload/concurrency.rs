@@ -94,7 +94,8 @@ impl Concurrency {
         self.limit.min(most)
     }
 
-    /// A job begins at `now` while no other is under way: what was measured of the time before ends with it.
+    /// A job begins at `now` while no other is under way: the time before is part of no measurement of which no job has
+    /// ended yet.
     pub(super) fn begins(&mut self, now: Duration) {
         if self.jobs == 0 {
             self.begun = now;
@@ -102,8 +103,8 @@ impl Concurrency {
     }
 
     /// Nothing is left to do. What comes next may be of another kind, and the store may have other things to do then.
-    pub(super) fn nothing_left(&mut self) {
-        *self = Self { limit: self.limit, ..Self::default() };
+    pub(super) fn nothing_left(&mut self, now: Duration) {
+        *self = Self { limit: self.limit, begun: now, ..Self::default() };
     }
 
     /// A job has ended at `now`, a time that only grows, when `under_way` were going on with it.
@@ -125,6 +126,10 @@ impl Concurrency {
         let rate = self.work.saturating_mul(1_000_000) / micros;
         self.limit = self.limit.min(most);
         self.decide(rate);
+        if self.step == Step::Up && self.limit > most {
+            // There is no further up: what the same number brings next says nothing of a step.
+            self.step = Step::Stay;
+        }
         self.limit = self.limit.clamp(LEAST.min(most), most);
         (self.begun, self.jobs, self.work, self.full, self.throttled) = (now, 0, 0, false, false);
     }
@@ -275,8 +280,22 @@ mod tests {
             concurrency.limit(256)
         };
         assert_eq!(end(&mut concurrency, 0, 1000), 64, "more bring nothing");
-        concurrency.nothing_left();
+        concurrency.nothing_left(Duration::from_secs(59));
         assert!(end(&mut concurrency, 60_000, 1000) >= 128, "{concurrency:?}");
+    }
+
+    /// Goal: where each place brings more, all are used, and stay so. Method: the rate grows with the number, up to the
+    /// most that may go at once.
+    #[test]
+    fn the_most_that_may_go_at_once_stays_where_each_brings_more() {
+        let mut concurrency = Concurrency::default();
+        let mut now = Duration::ZERO;
+        for job in 0..30_000_u64 {
+            let limit = concurrency.limit(128);
+            now += Duration::from_micros(50_000 / limit as u64);
+            concurrency.ended(now, Ended::default(), limit, 128);
+            assert!(job < 2000 || concurrency.limit(128) == 128, "after {job}: {concurrency:?}");
+        }
     }
 
     #[test]

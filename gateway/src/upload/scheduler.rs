@@ -249,6 +249,7 @@ impl Uploader {
     async fn claim(&self, running: &mut Running) -> Result<Duration, CatalogError> {
         let options = self.options();
         let jobs_max = running.concurrency.limit(options.jobs_max);
+        running.ahead = running.ahead.min(jobs_max);
         let room = (jobs_max + running.ahead).saturating_sub(running.places.taken());
         let now = self.inner.clock.now();
         let before = std::mem::replace(&mut running.latest, now);
@@ -290,7 +291,7 @@ impl Uploader {
         }
         let due = self.inner.catalog.next_due().await?;
         if due.is_none() && running.places.taken() == 0 {
-            running.concurrency.nothing_left();
+            running.concurrency.nothing_left(running.begun.elapsed());
         }
         Ok(due.map_or(SLEEP_MAX, |due| until(now, due).max(BUSY_PAUSE)))
     }
