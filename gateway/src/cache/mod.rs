@@ -444,8 +444,8 @@ impl CacheStore {
         }
     }
 
-    /// The same for a file of `size` bytes of which the parts are known, so that nobody needs to look up what is here;
-    /// `false`, and perhaps only some of it noted, for another one.
+    /// The same for a file of `size` bytes of which all parts are known to be here, so that nobody needs to look up what
+    /// is; `false`, and perhaps only some of it noted, for another one.
     pub fn note_known_clean(&self, ino: Ino, size: u64) -> bool {
         let mut recency = self.recency_of(ino).recency();
         evict::parts(ino, &(0..size)).all(|(part, _)| recency.is_known_clean(part))

@@ -189,6 +189,10 @@ impl Recency {
         if self.is_known_clean(part) {
             return true;
         }
+        if let Some(&at) = self.places.get(&part) {
+            self.put_back(at);
+            return true;
+        }
         if self.places.len() >= PARTS_MAX {
             self.dropped += 1;
             return false;
@@ -198,12 +202,14 @@ impl Recency {
         true
     }
 
-    /// The same, if the part is known; else `false`.
+    /// The same, if it is known that the part is here; else `false`.
     pub(super) fn is_known_clean(&mut self, part: Part) -> bool {
         let Some(&at) = self.places.get(&part) else { return false };
         match self.nodes[at as usize].segment {
-            Segment::Aside(Stays::Dirty) | Segment::Left => self.put_back(at),
+            Segment::Aside(Stays::Dirty) => self.put_back(at),
             Segment::Aside(Stays::Pinned) | Segment::Trial | Segment::Kept => {}
+            // It has left, and may have come back or not.
+            Segment::Left => return false,
         }
         true
     }

@@ -118,6 +118,17 @@ fn a_part_that_stays_is_looked_at_once_and_comes_first_when_it_may_leave() {
 }
 
 #[test]
+fn a_part_that_has_left_is_not_taken_for_one_that_is_here() {
+    let mut recency = Recency::default();
+    recency.used(part(1), BYTES);
+    recency.left(part(1));
+    assert!(!recency.is_known_clean(part(1)));
+    assert!(!recency.knows(part(1)) && coldest(&mut recency).is_none());
+    assert!(recency.is_clean(part(1), BYTES), "somebody has looked, and it is here");
+    assert_eq!(coldest(&mut recency), Some(part(1)));
+}
+
+#[test]
 fn what_becomes_clean_while_it_is_looked_at_is_not_overheard() {
     let mut recency = Recency::default();
     recency.used(part(1), BYTES);
