@@ -8,6 +8,7 @@ use std::{cell::Cell, future::poll_fn, pin::pin};
 
 use tokio::{
     runtime::Handle,
+    sync::Semaphore,
     task::{JoinError, spawn_blocking},
 };
 
@@ -21,6 +22,11 @@ pub enum Patience {
     /// A sync of the disk, too: whoever it serves is waiting for that and has nothing else to ask.
     Sync,
 }
+
+/// Works of [`together`] at once. Few: most of their time they are on a processor, or wait for one disk.
+const TOGETHER_MAX: usize = 64;
+
+static TURNS: Semaphore = Semaphore::const_new(TOGETHER_MAX);
 
 thread_local! {
     static HERE: Cell<Patience> = const { Cell::new(Patience::Nothing) };
@@ -67,13 +73,16 @@ pub async fn long<T: Send + 'static>(
 }
 
 /// Does all of `work` on one thread of the blocking pool, where it may wait for the disk: it is handed over once,
-/// however often it looks and reads. It must not wait for anybody who needs such a thread to go on.
+/// however often it looks and reads. Where it waits for somebody who needs such a thread to go on, as a look at the
+/// catalog waits for the looks before it, there must be more threads than may be here at once: as many go at a time as
+/// [`TOGETHER_MAX`] says, of the runtime's 512.
 ///
 /// # Errors
 /// As [`short`].
 pub async fn together<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, JoinError> {
+    let _turn = TURNS.acquire().await.expect("it is never closed");
     let runtime = Handle::current();
     let here = move || {
         let mut work = pin!(work);
