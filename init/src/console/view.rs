@@ -114,12 +114,14 @@ pub(super) fn look() -> View {
         Ok(_) => gateway_disks::list(),
         Err(why) => Err(why.clone()),
     };
+    // Before the settings: whoever sees that a trial is over sees those that are in use since.
+    let machine = observed::read(observed::MACHINE);
     let (settings, settings_revision, password_set) = match control::settings() {
         Ok((settings, revision, set)) => (Ok(settings), revision, Ok(set)),
         Err(why) => (Err(why.clone()), 0, Err(why)),
     };
     View {
-        machine: observed::read(observed::MACHINE),
+        machine,
         network: observed::read(observed::NETWORK),
         settings,
         settings_revision,
