@@ -325,9 +325,9 @@ fn apply_seed(found: Found) -> Seeded {
 pub(super) fn seed_in(found: Found, config: &Path, zones: &Path, gateway: (u32, u32)) -> Seeded {
     let Found { told, machine } = found;
     let file = config.join(Path::new(MACHINE_FILE).file_name().expect("it names a file"));
-    let part = Path::new(seed::GATEWAY_SEED).file_name().expect("it names a file");
+    let part = seed::gateway_part(config);
     // Each that is written is another file, also where it says the same: who has read it may have read it before that.
-    let for_gateway = || std::fs::metadata(config.join(part)).map(|file| file.ino()).ok();
+    let for_gateway = || std::fs::metadata(&part).map(|file| file.ino()).ok();
     let before = for_gateway();
     let mut seeded = Seeded::default();
     // Noted as applied only after everything in it is: a power cut in between repeats it.

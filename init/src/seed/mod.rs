@@ -155,8 +155,7 @@ pub(crate) fn apply(
     }
     let seed = Seed::parse(&told.text, zones)?;
     if let Some(document) = &seed.gateway {
-        let name = Path::new(GATEWAY_SEED).file_name().expect("it names a file");
-        let path: PathBuf = config.join(name);
+        let path = gateway_part(config);
         reserve::replace_file(&path, document.as_bytes(), 0o600)
             .with_context(|| path.display().to_string())?;
         chown(&path, Some(gateway.0), Some(gateway.1))
@@ -167,6 +166,11 @@ pub(crate) fn apply(
     }
     reserve::replace_file(&applied, told.digest.as_bytes(), 0o600)
         .with_context(|| applied.display().to_string())
+}
+
+/// [`GATEWAY_SEED`] in the folder `config`.
+pub(crate) fn gateway_part(config: &Path) -> PathBuf {
+    config.join(Path::new(GATEWAY_SEED).file_name().expect("it names a file"))
 }
 
 /// Whether it was applied, by the note of the last one that was.
@@ -232,18 +236,24 @@ mod tests {
         Told::new(Some(text.to_owned()), &BTreeMap::new(), zones().path())
     }
 
+    /// Applies a seed; how that ended, and the machine's settings that were kept.
+    fn applied(told: &Told, config: &Path) -> (Result<()>, Option<Machine>) {
+        let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+        let mut kept = None;
+        let keep = |machine| {
+            kept = Some(machine);
+            Ok(())
+        };
+        let done = apply(told, config, zones().path(), me, keep);
+        (done, kept)
+    }
+
     #[test]
     fn a_seed_is_applied_once_until_it_changes() {
-        let zones = zones();
         let config = tempfile::tempdir().unwrap();
-        let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
         let apply = |text: &str| {
-            let mut kept = None;
-            let keep = |machine| {
-                kept = Some(machine);
-                Ok(())
-            };
-            apply(&seed(text), config.path(), zones.path(), me, keep).unwrap();
+            let (done, kept) = applied(&seed(text), config.path());
+            done.unwrap();
             kept
         };
         assert!(apply(TEXT).is_some());
@@ -259,28 +269,16 @@ mod tests {
         let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
         let refuse = |_| Err(anyhow::anyhow!("no space"));
         assert!(apply(&seed(TEXT), config.path(), zones.path(), me, refuse).is_err());
-        let mut kept = false;
-        let keep = |_| {
-            kept = true;
-            Ok(())
-        };
-        apply(&seed(TEXT), config.path(), zones.path(), me, keep).unwrap();
-        assert!(kept);
+        let (done, kept) = applied(&seed(TEXT), config.path());
+        done.unwrap();
+        assert!(kept.is_some());
     }
 
     #[test]
     fn a_seed_wrong_for_the_gateway_alone_sets_up_the_machine() {
-        let zones = zones();
-        let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
         for (from, to, kept) in [("region", "regoin", true), ("hostname", "hostnaem", false)] {
             let config = tempfile::tempdir().unwrap();
-            let mut machine = None;
-            let keep = |of_seed| {
-                machine = Some(of_seed);
-                Ok(())
-            };
-            let told = seed(&TEXT.replace(from, to));
-            let done = apply(&told, config.path(), zones.path(), me, keep);
+            let (done, machine) = applied(&seed(&TEXT.replace(from, to)), config.path());
             assert_eq!((done.is_ok(), machine.is_some()), (kept, kept), "{from}");
             // Where the gateway finds it, and says what is wrong.
             assert_eq!(config.path().join("gateway-seed.toml").exists(), kept, "{from}");
@@ -289,16 +287,11 @@ mod tests {
 
     #[test]
     fn half_a_seed_replaces_no_other_one() {
-        let (zones, config) = (zones(), tempfile::tempdir().unwrap());
-        let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+        let config = tempfile::tempdir().unwrap();
         let apply = |told: &Told| {
-            let mut kept = None;
-            let keep = |machine: Machine| {
-                kept = Some(machine.hostname);
-                Ok(())
-            };
-            apply(told, config.path(), zones.path(), me, keep).unwrap();
-            kept
+            let (done, kept) = applied(told, config.path());
+            done.unwrap();
+            kept.map(|machine| machine.hostname)
         };
         let half = Told { incomplete: true, ..seed("[machine]\nhostname = \"half\"") };
         assert_eq!(apply(&half).as_deref(), Some("half"), "at the first boot");
@@ -310,15 +303,10 @@ mod tests {
 
     #[test]
     fn a_seed_of_which_it_cannot_be_read_whether_it_was_applied_replaces_nothing() {
-        let (zones, config) = (zones(), tempfile::tempdir().unwrap());
-        let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+        let config = tempfile::tempdir().unwrap();
         let apply = |told: &Told| {
-            let mut kept = None;
-            let keep = |machine: Machine| {
-                kept = Some(machine.hostname);
-                Ok(())
-            };
-            let done = apply(told, config.path(), zones.path(), me, keep);
+            let (done, kept) = applied(told, config.path());
+            let kept = kept.map(|machine| machine.hostname);
             done.map(|()| kept).map_err(|error| format!("{error:#}"))
         };
         let note = config.path().join("seed-applied");
