@@ -289,6 +289,18 @@ impl Overlay {
         })
     }
 
+    /// What of `taken` no commit that took it later has made durable: that one has noted its bytes, and
+    /// this one must not note them again.
+    pub fn left_of(&self, ino: Ino, taken: &Taken) -> RangeSet {
+        match self.lock().get(&ino) {
+            None => RangeSet::new(),
+            Some(pending) if pending.taken_to == taken.last_write => taken.ranges.clone(),
+            Some(pending) => {
+                taken.ranges.iter().flat_map(|range| pending.ranges.overlapping(&range)).collect()
+            }
+        }
+    }
+
     /// Whether bytes of `ino` are fenced: commits must fail until they are written again (D7).
     pub fn is_fenced(&self, ino: Ino) -> bool {
         self.lock().get(&ino).is_some_and(|pending| !pending.fenced.is_empty())

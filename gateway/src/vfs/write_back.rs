@@ -179,6 +179,9 @@ impl WriteBack {
             // Another commit that began no earlier has done it all.
             return Ok(());
         }
+        if synced.is_some() {
+            taken.ranges = overlay.left_of(ino, &taken);
+        }
         let bytes = match synced {
             // Unless bytes that were read before that sync began have been carried since: they would
             // go over what it has brought to the disk. In this turn nobody carries any.

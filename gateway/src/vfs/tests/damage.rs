@@ -229,6 +229,38 @@ async fn good_bytes_never_look_damaged_while_others_write_them() {
     assert_eq!(sums.len() as u64, u64::from(size).div_ceil(4096));
 }
 
+/// Goal: the sums that a commit has noted are not forgotten by one that began earlier and ends later.
+/// Method: a commit is left waiting for its sync until another has taken the same bytes and a new burst
+/// is open.
+#[tokio::test]
+async fn a_commit_that_was_overtaken_takes_no_sums_away() {
+    let f = Fixture::new().await;
+    let file = f.create("f").await;
+    f.write(file, 0, &[1; 100_000], Stability::FileSync).await;
+    f.write(file, 0, &[2; 10_000], Stability::Unstable).await;
+    let held = f.disk.hold_syncs();
+    let come = tokio::task::spawn_blocking(move || {
+        held.come(1);
+        held
+    });
+    let who = owner();
+    let mut overtaken = Box::pin(f.fs.commit(&who, file));
+    let held = tokio::select! {
+        biased;
+        done = &mut overtaken => panic!("its sync is held: {done:?}"),
+        held = come => held.unwrap(),
+    };
+    drop(held);
+    f.write(file, 20_000, &[3; 10_000], Stability::FileSync).await;
+    f.write(file, 60_000, &[4; 10_000], Stability::Unstable).await;
+    overtaken.await.unwrap();
+    f.fs.commit(&owner(), file).await.unwrap();
+    let sums = f.catalog.sums_now(file, 0..100_000).await.unwrap().sums;
+    assert_eq!(sums.len(), 25, "of every block");
+    f.read_at(file, 0, 100_000).await.unwrap();
+    assert_eq!(f.damage_told(), Vec::<String>::new());
+}
+
 /// A generator with a seed (SplitMix64; Steele, Lea, Flood 2014).
 struct Random(u64);
 
