@@ -8,7 +8,7 @@ use std::{
     ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
@@ -103,11 +103,25 @@ impl Pending {
     }
 }
 
+/// The files, and the last number of a write. It is given under their lock: a write that ended with a lower number
+/// than one that a commit has taken would pass for taken.
+#[derive(Debug, Default)]
+struct Files {
+    pending: HashMap<Ino, Pending>,
+    writes: u64,
+}
+
+impl Files {
+    fn number(&mut self) -> u64 {
+        self.writes += 1;
+        self.writes
+    }
+}
+
 /// All files' uncommitted writes.
 #[derive(Debug, Default)]
 pub struct Overlay {
-    files: Mutex<HashMap<Ino, Pending>>,
-    writes: AtomicU64,
+    files: Mutex<Files>,
     /// Chunks of checksums of all files.
     sum_chunks: AtomicUsize,
 }
@@ -115,31 +129,31 @@ pub struct Overlay {
 impl Overlay {
     /// What is pending for `ino`.
     pub fn get(&self, ino: Ino) -> Option<Pending> {
-        self.lock().get(&ino).cloned()
+        self.lock().pending.get(&ino).cloned()
     }
 
     /// Whether anything is pending for `ino`.
     pub fn has(&self, ino: Ino) -> bool {
-        self.lock().contains_key(&ino)
+        self.lock().pending.contains_key(&ino)
     }
 
     /// Size and modification time, where a write has changed them, and whether setuid and setgid
     /// are gone.
     pub fn attr(&self, ino: Ino) -> Option<(u64, Timestamp, bool)> {
         let files = self.lock();
-        let pending = files.get(&ino)?;
+        let pending = files.pending.get(&ino)?;
         Some((pending.size, pending.mtime?, pending.clear_set_id))
     }
 
     /// Bytes written and not committed: newer than anything that S3 has. Complete only while the
     /// inode is locked exclusively, so that no write is under way.
     pub fn ranges(&self, ino: Ino) -> RangeSet {
-        self.lock().get(&ino).map(|pending| pending.ranges.clone()).unwrap_or_default()
+        self.lock().pending.get(&ino).map(|pending| pending.ranges.clone()).unwrap_or_default()
     }
 
     /// Whether `committed` and what has been written since cover `wanted` together.
     pub fn covers(&self, ino: Ino, committed: &RangeSet, wanted: &Range<u64>) -> bool {
-        self.lock().get(&ino).is_some_and(|pending| {
+        self.lock().pending.get(&ino).is_some_and(|pending| {
             let mut present = pending.ranges.clone();
             present.extend(committed);
             present.covers(wanted)
@@ -148,21 +162,21 @@ impl Overlay {
 
     /// Bytes written and not committed, of all files.
     pub fn bytes(&self) -> u64 {
-        self.lock().values().map(|pending| pending.ranges.bytes()).sum()
+        self.lock().pending.values().map(|pending| pending.ranges.bytes()).sum()
     }
 
     /// Files with uncommitted writes.
     pub fn inos(&self) -> Vec<Ino> {
-        self.lock().keys().copied().collect()
+        self.lock().pending.keys().copied().collect()
     }
 
     /// Whether writes must be committed at once because too many files have uncommitted ones, or
     /// this one is too scattered.
     pub fn is_full(&self, ino: Ino) -> bool {
         let files = self.lock();
-        files.len() > FILES_MAX
+        files.pending.len() > FILES_MAX
             || self.sum_chunks.load(Ordering::Relaxed) > SUM_CHUNKS_ALL_MAX
-            || files.get(&ino).is_some_and(|pending| {
+            || files.pending.get(&ino).is_some_and(|pending| {
                 pending.ranges.len() > RANGES_MAX || pending.written.chunks() > SUM_CHUNKS_MAX
             })
     }
@@ -171,7 +185,7 @@ impl Overlay {
     /// disk is not what the catalog has the sums of.
     pub fn touched(&self, ino: Ino, among: &BlockSums) -> Vec<u64> {
         let files = self.lock();
-        let Some(pending) = files.get(&ino) else { return Vec::new() };
+        let Some(pending) = files.pending.get(&ino) else { return Vec::new() };
         let touched = among.iter().map(|(block, _)| *block);
         touched.filter(|block| pending.written.touches(*block)).collect()
     }
@@ -180,16 +194,16 @@ impl Overlay {
     /// file's size.
     pub fn sums(&self, ino: Ino) -> (BlockSums, Vec<u64>, u64) {
         let files = self.lock();
-        let Some(pending) = files.get(&ino) else { return (Vec::new(), Vec::new(), 0) };
+        let Some(pending) = files.pending.get(&ino) else { return (Vec::new(), Vec::new(), 0) };
         let (known, unknown) = pending.written.sums();
         (known, unknown, pending.size)
     }
 
     /// Joins the open burst, if there is one: the write of `range` may begin.
     pub fn join(&self, ino: Ino, range: &Range<u64>) -> Option<WriteBegun> {
-        let number = self.number();
         let mut files = self.lock();
-        let pending = files.get_mut(&ino).filter(|pending| pending.burst.is_some())?;
+        let number = files.number();
+        let pending = files.pending.get_mut(&ino).filter(|pending| pending.burst.is_some())?;
         pending.in_flight += 1;
         Arc::make_mut(&mut pending.written).begin(number, range);
         Some(WriteBegun { failed_syncs: pending.failed_syncs, number })
@@ -197,9 +211,9 @@ impl Overlay {
 
     /// Notes a burst that has begun; the write of `range` may begin.
     pub fn begin(&self, ino: Ino, burst: Burst, size: u64, range: &Range<u64>) -> WriteBegun {
-        let last_write = self.number();
         let mut files = self.lock();
-        let pending = files.entry(ino).or_insert_with(|| Pending {
+        let last_write = files.number();
+        let pending = files.pending.entry(ino).or_insert_with(|| Pending {
             ranges: RangeSet::new(),
             fenced: RangeSet::new(),
             size,
@@ -234,8 +248,9 @@ impl Overlay {
         now: Timestamp,
         clear_set_id: bool,
     ) -> Option<(Seen, Seen)> {
-        let number = self.number();
-        self.lock().get_mut(&ino).map(|pending| {
+        let mut files = self.lock();
+        let number = files.number();
+        files.pending.get_mut(&ino).map(|pending| {
             let before = pending.seen();
             self.change_sums(pending, |written, size| {
                 // The block of the old end has zeros that count as written.
@@ -245,7 +260,7 @@ impl Overlay {
                 written.end(begun.number, Some(known), range.end >= size);
             });
             pending.in_flight = pending.in_flight.saturating_sub(1);
-            pending.last_write = pending.last_write.max(number);
+            pending.last_write = number;
             let grown = pending.size..range.end;
             for ranges in [&mut pending.ranges, &mut pending.since_taken] {
                 ranges.insert(grown.clone());
@@ -265,18 +280,19 @@ impl Overlay {
 
     /// Notes that a write failed: the bytes may be anything until they are written again.
     pub fn write_failed(&self, ino: Ino, begun: WriteBegun, range: &Range<u64>) {
-        let number = self.number();
-        if let Some(pending) = self.lock().get_mut(&ino) {
+        let mut files = self.lock();
+        let number = files.number();
+        if let Some(pending) = files.pending.get_mut(&ino) {
             self.change_sums(pending, |written, _| written.end(begun.number, None, false));
             pending.in_flight = pending.in_flight.saturating_sub(1);
-            pending.last_write = pending.last_write.max(number);
+            pending.last_write = number;
             pending.fenced.insert(range.clone());
         }
     }
 
     /// What a commit that begins now is to make durable; `None` when nothing is pending.
     pub fn take(&self, ino: Ino) -> Option<Taken> {
-        self.lock().get_mut(&ino).map(|pending| {
+        self.lock().pending.get_mut(&ino).map(|pending| {
             pending.taken_to = pending.last_write;
             pending.since_taken = RangeSet::new();
             Taken {
@@ -292,7 +308,7 @@ impl Overlay {
     /// What of `taken` no commit that took it later has made durable: that one has noted its bytes, and
     /// this one must not note them again.
     pub fn left_of(&self, ino: Ino, taken: &Taken) -> RangeSet {
-        match self.lock().get(&ino) {
+        match self.lock().pending.get(&ino) {
             None => RangeSet::new(),
             Some(pending) if pending.taken_to == taken.last_write => taken.ranges.clone(),
             Some(pending) => {
@@ -303,14 +319,14 @@ impl Overlay {
 
     /// Whether bytes of `ino` are fenced: commits must fail until they are written again (D7).
     pub fn is_fenced(&self, ino: Ino) -> bool {
-        self.lock().get(&ino).is_some_and(|pending| !pending.fenced.is_empty())
+        self.lock().pending.get(&ino).is_some_and(|pending| !pending.fenced.is_empty())
     }
 
     /// A sync of the file failed. Nobody knows which bytes that lost, and no later sync tells: all that
     /// is written and not committed is lost unless written again. To be called before the next sync
     /// of the file begins.
     pub fn sync_failed(&self, ino: Ino) {
-        if let Some(pending) = self.lock().get_mut(&ino) {
+        if let Some(pending) = self.lock().pending.get_mut(&ino) {
             pending.failed_syncs += 1;
             pending.fenced.extend(&pending.ranges);
         }
@@ -318,7 +334,7 @@ impl Overlay {
 
     /// Whether a sync has failed since the last time that this was asked.
     pub fn is_news(&self, ino: Ino) -> bool {
-        self.lock().get_mut(&ino).is_some_and(|pending| {
+        self.lock().pending.get_mut(&ino).is_some_and(|pending| {
             std::mem::replace(&mut pending.told_syncs, pending.failed_syncs) != pending.failed_syncs
         })
     }
@@ -326,7 +342,7 @@ impl Overlay {
     /// Ends the burst if nothing was written since `taken`, and answers which: the next write begins
     /// another.
     pub fn close(&self, ino: Ino, taken: &Taken) -> Option<Burst> {
-        match self.lock().get_mut(&ino) {
+        match self.lock().pending.get_mut(&ino) {
             Some(pending) if pending.last_write == taken.last_write && pending.in_flight == 0 => {
                 pending.burst.take()
             }
@@ -336,12 +352,12 @@ impl Overlay {
 
     /// The burst that is open.
     pub fn burst(&self, ino: Ino) -> Option<Burst> {
-        self.lock().get(&ino)?.burst.clone()
+        self.lock().pending.get(&ino)?.burst.clone()
     }
 
     /// The commit that was to close `burst` failed: it is still open.
     pub fn reopen(&self, ino: Ino, burst: Burst) {
-        if let Some(pending) = self.lock().get_mut(&ino) {
+        if let Some(pending) = self.lock().pending.get_mut(&ino) {
             pending.burst.get_or_insert(burst);
         }
     }
@@ -349,12 +365,12 @@ impl Overlay {
     /// `taken` is committed: forgets what it had, and the file if nothing was written since.
     pub fn committed(&self, ino: Ino, taken: &Taken) {
         let mut files = self.lock();
-        let Some(pending) = files.get_mut(&ino) else { return };
+        let Some(pending) = files.pending.get_mut(&ino) else { return };
         if pending.last_write == taken.last_write
             && pending.in_flight == 0
             && pending.burst.is_none()
         {
-            let gone = files.remove(&ino);
+            let gone = files.pending.remove(&ino);
             self.forgot(gone.as_ref());
         } else if pending.taken_to == taken.last_write {
             // Unless another commit has taken more since: that one has all of this.
@@ -368,7 +384,9 @@ impl Overlay {
 
     /// The burst that is open is `burst` from here on; nothing happens if none is open.
     pub fn rename_burst(&self, ino: Ino, burst: Burst) {
-        if let Some(open) = self.lock().get_mut(&ino).and_then(|pending| pending.burst.as_mut()) {
+        if let Some(open) =
+            self.lock().pending.get_mut(&ino).and_then(|pending| pending.burst.as_mut())
+        {
             *open = burst;
         }
     }
@@ -376,13 +394,13 @@ impl Overlay {
     /// Files of at least `size` bytes with uncommitted writes, and how many bytes those are.
     pub fn large(&self, size: u64) -> Vec<(Ino, u64)> {
         let files = self.lock();
-        let large = files.iter().filter(|(_, pending)| pending.size >= size);
+        let large = files.pending.iter().filter(|(_, pending)| pending.size >= size);
         large.map(|(ino, pending)| (*ino, pending.ranges.bytes())).collect()
     }
 
     /// Forgets the file: it was removed.
     pub fn forget(&self, ino: Ino) {
-        let gone = self.lock().remove(&ino);
+        let gone = self.lock().pending.remove(&ino);
         self.forgot(gone.as_ref());
     }
 
@@ -398,11 +416,7 @@ impl Overlay {
         self.sum_chunks.fetch_sub(fewer, Ordering::Relaxed);
     }
 
-    fn number(&self) -> u64 {
-        self.writes.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Ino, Pending>> {
+    fn lock(&self) -> MutexGuard<'_, Files> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -456,5 +470,50 @@ mod tests {
         write(&overlay, 100..150);
         overlay.committed(INO, &taken);
         assert_eq!(overlay.large(100), [(INO, 50)]);
+    }
+
+    /// Goal: no commit passes for one of a write that ended after it had begun. Method: two writers, and a committer
+    /// that takes what there is all the time; what it has taken is all that was written.
+    #[test]
+    fn a_write_that_ends_while_a_commit_is_under_way_is_not_forgotten() {
+        const WRITES: u64 = 400_000;
+        let overlay = Overlay::default();
+        let commit = |committed: &mut RangeSet| {
+            let Some(taken) = overlay.take(INO) else { return };
+            committed.extend(&taken.ranges);
+            // A sync's time, in which the last writes end.
+            std::thread::yield_now();
+            overlay.close(INO, &taken);
+            overlay.committed(INO, &taken);
+        };
+        // As the file system has it: bursts begin and end in turns.
+        let gate = Mutex::new(());
+        let writer = |first: u64| {
+            for at in (first..2 * WRITES).step_by(2) {
+                let range = 2 * at..2 * at + 1;
+                let joined = overlay.join(INO, &range);
+                let begun = joined.unwrap_or_else(|| {
+                    let _turn = gate.lock().unwrap();
+                    let joined = overlay.join(INO, &range);
+                    joined.unwrap_or_else(|| overlay.begin(INO, Burst::Noted(1), u64::MAX, &range))
+                });
+                let sums = WrittenSums::default();
+                overlay.wrote(INO, begun, (&range, &sums), Timestamp::new(5, 0), false).unwrap();
+                if at.is_multiple_of(3) {
+                    std::thread::yield_now();
+                }
+            }
+        };
+        let mut committed = RangeSet::new();
+        std::thread::scope(|threads| {
+            let writers = [threads.spawn(|| writer(0)), threads.spawn(|| writer(1))];
+            while !writers.iter().all(|writer| writer.is_finished()) {
+                let _turn = gate.lock().unwrap();
+                commit(&mut committed);
+            }
+        });
+        commit(&mut committed);
+        assert!(!overlay.has(INO));
+        assert_eq!(committed.bytes(), 2 * WRITES, "bytes of writes are in no commit");
     }
 }
