@@ -51,6 +51,8 @@ impl Fixture {
     async fn crash_and(self, harm: impl FnOnce(&Path)) -> Self {
         let Self { catalog, share, dir } = self;
         let thread = catalog.inner.thread.lock().unwrap().take().unwrap();
+        // Else the last to close may be one that cannot write, and the write-ahead log stays.
+        catalog.inner.readers.close();
         drop(catalog);
         thread.join().unwrap();
         harm(dir.path());
