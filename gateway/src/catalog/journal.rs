@@ -259,13 +259,16 @@ pub(super) fn ino_of(db: &Connection, op: OpId) -> Result<Option<Ino>, CatalogEr
         .optional()?)
 }
 
-/// Whether the claimed publish is still of the inode's current bytes and attributes.
-pub(super) fn is_current(db: &Connection, op: OpId, version: u64) -> Result<bool, CatalogError> {
-    if essential::is_left_out(Step::CurrentCheck) {
-        return Ok(true);
-    }
-    let Some(ino) = ino_of(db, op)? else { return Ok(false) };
-    Ok(inode::find(db, ino)?.is_some_and(|inode| inode.version == version && !inode.writing))
+/// The inode of the claimed publish, if that is still of its current bytes and attributes.
+pub(super) fn current(
+    db: &Connection,
+    op: OpId,
+    version: u64,
+) -> Result<Option<Inode>, CatalogError> {
+    let Some(ino) = ino_of(db, op)? else { return Ok(None) };
+    let is_current = |inode: &Inode| inode.version == version && !inode.writing;
+    let passes = |inode: &Inode| is_current(inode) || essential::is_left_out(Step::CurrentCheck);
+    Ok(inode::find(db, ino)?.filter(passes))
 }
 
 /// Ends the claim of an operation that is not done: it may be claimed again when it is due, at its latest time, but not
@@ -292,7 +295,7 @@ impl Catalog {
     /// # Errors
     /// Of the database only.
     pub async fn is_current(&self, op: OpId, version: u64) -> Result<bool, CatalogError> {
-        self.read(move |db| is_current(db, op, version)).await
+        Ok(self.read(move |db| current(db, op, version)).await?.is_some())
     }
 
     /// A deletion (or an abort) is done. The claim ends.

@@ -1,8 +1,7 @@
 //! What an upload has to know before it reads its file, of one moment.
 use std::ops::Range;
 
-use super::{Catalog, error::CatalogError, inode, journal, range, sums, types::OpId};
-use crate::ids::Ino;
+use super::{Catalog, error::CatalogError, journal, range, sums, types::OpId};
 
 /// A file whose claimed publish is still of its current bytes.
 #[derive(Clone, Debug)]
@@ -23,15 +22,13 @@ impl Catalog {
     /// Of the database only.
     pub async fn to_send(
         &self,
-        (op, version): (OpId, u64),
-        ino: Ino,
+        op: OpId,
+        version: u64,
         range: Range<u64>,
     ) -> Result<Option<ToSend>, CatalogError> {
         self.read(move |db| {
-            if !journal::is_current(db, op, version)? {
-                return Ok(None);
-            }
-            let size = inode::get(db, ino)?.size;
+            let Some(inode) = journal::current(db, op, version)? else { return Ok(None) };
+            let (ino, size) = (inode.ino, inode.size);
             let missing = range::of(db, ino)?.missing(range.clone());
             Ok(Some(ToSend { size, missing, known: sums::now(db, ino, size, &range)? }))
         })

@@ -85,7 +85,7 @@ async fn frozen(tools: &Tools, job: &SyncJob, range: Range<u64>) -> Result<Here,
     let read = async move {
         // Until it has read, also where nobody waits for that any more.
         let _held = held;
-        let found = catalog.to_send((op, version), ino, range.clone()).await?;
+        let found = catalog.to_send(op, version, range.clone()).await?;
         let ToSend { size, missing, known } = found.ok_or(JobError::Superseded)?;
         if !missing.is_empty() {
             return Ok(Here::Not(missing));
