@@ -570,6 +570,7 @@ mod tests {
             ("version = 1\n[s3]\nendpoint = \"http://s3\"", "allow_http"),
             ("version = 1\n[s3]\nendpoint = \"s3.example\"", "https://"),
             ("version = 1\n[cache]\nuploads_max = 0", "uploads_max"),
+            ("version = 1\n[cache]\nuploads_max = 257", "uploads_max"),
             ("version = 1\n[metrics]\nlisten = \"0.0.0.0:9100\"", "client_list"),
             ("version = 1\n[[bandwidth]]\nfrom = \"25:00\"", "time of day"),
             ("version = 1\n[[bandwidth]]\nupload_bits_per_second = 8", "51200"),

@@ -41,7 +41,7 @@ pub(super) struct Ended {
 }
 
 /// The number, as far as it is known.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Concurrency {
     limit: usize,
     /// Of the measurement under way.
@@ -60,6 +60,8 @@ pub(super) struct Concurrency {
     burdened: bool,
     /// Measurements while it doubles that have not shown more, in a row.
     misses: u32,
+    /// When a job ended last.
+    ended: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +86,7 @@ impl Default for Concurrency {
             doubling: true,
             burdened: false,
             misses: 0,
+            ended: Duration::ZERO,
         }
     }
 }
@@ -95,8 +98,13 @@ impl Concurrency {
     }
 
     /// A job begins at `now` while no other is under way: the time before is part of no measurement of which no job has
-    /// ended yet.
+    /// ended yet. When nothing went on for longer than one takes, it is as if nothing had been left to do, though
+    /// something waits that is due later; but a store that has put requests off is not to be burdened anew by those
+    /// that wait to be tried again.
     pub(super) fn begins(&mut self, now: Duration) {
+        if now.saturating_sub(self.ended) > EPOCH && !self.burdened {
+            self.nothing_left(now);
+        }
         if self.jobs == 0 {
             self.begun = now;
         }
@@ -104,11 +112,12 @@ impl Concurrency {
 
     /// Nothing is left to do. What comes next may be of another kind, and the store may have other things to do then.
     pub(super) fn nothing_left(&mut self, now: Duration) {
-        *self = Self { limit: self.limit, begun: now, ..Self::default() };
+        *self = Self { limit: self.limit, begun: now, ended: self.ended, ..Self::default() };
     }
 
     /// A job has ended at `now`, a time that only grows, when `under_way` were going on with it.
     pub(super) fn ended(&mut self, now: Duration, job: Ended, under_way: usize, most: usize) {
+        self.ended = now;
         self.jobs += 1;
         self.work += job.bytes + JOB_BYTES;
         self.full |= under_way >= self.limit(most);
@@ -280,8 +289,28 @@ mod tests {
             concurrency.limit(256)
         };
         assert_eq!(end(&mut concurrency, 0, 1000), 64, "more bring nothing");
-        concurrency.nothing_left(Duration::from_secs(59));
-        assert!(end(&mut concurrency, 60_000, 1000) >= 128, "{concurrency:?}");
+        let mut later = concurrency.clone();
+        concurrency.nothing_left(Duration::from_millis(2501));
+        assert!(end(&mut concurrency, 2502, 1000) >= 128, "{concurrency:?}");
+        // The same when something waits that is due much later, and nothing has gone on for a while.
+        assert!(end(&mut later, 60_000, 1000) >= 128, "{later:?}");
+    }
+
+    #[test]
+    fn a_store_that_slows_down_is_not_given_more_because_its_jobs_wait_to_be_tried_again() {
+        let mut concurrency = Concurrency::default();
+        let mut now = Duration::ZERO;
+        for round in 0..40_u64 {
+            now += Duration::from_secs(30);
+            concurrency.begins(now);
+            let limit = concurrency.limit(64);
+            for _ in 0..2 * limit {
+                now += Duration::from_millis(20);
+                let ended = Ended { bytes: 4096, throttled: round % 4 == 0 };
+                concurrency.ended(now, ended, limit, 64);
+            }
+            assert!(concurrency.limit(64) <= FIRST, "round {round}: {concurrency:?}");
+        }
     }
 
     /// Goal: where each place brings more, all are used, and stay so. Method: the rate grows with the number, up to the

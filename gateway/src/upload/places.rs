@@ -19,12 +19,14 @@ pub(super) struct Places {
 
 #[derive(Debug, Default)]
 struct State {
+    /// How many jobs may have a place.
+    most: usize,
     waiting: VecDeque<oneshot::Sender<Place>>,
     under_way: usize,
     ended: u64,
 }
 
-/// A job's place: the next that waits has it when this is dropped, however the job ends.
+/// A job's place: the next that waits begins when this is dropped, however the job ends, if so many may.
 #[derive(Debug)]
 pub(super) struct Place(Option<Places>);
 
@@ -56,17 +58,44 @@ impl Held {
 }
 
 impl Places {
-    /// A place for a job that begins, if there are not `most` with one already; else where to wait for the place of
-    /// the next that ends. Who does not wait any more drops that.
-    pub(super) fn take(&self, most: usize) -> Result<Place, oneshot::Receiver<Place>> {
+    /// `most` jobs may have a place from here on. Where that is more, those that wait begin; where it is fewer, as many
+    /// of those under way come to their end first.
+    pub(super) fn allow(&self, most: usize) {
+        self.lock().most = most;
+        self.fill();
+    }
+
+    /// A place for a job that begins, if one is free; else where to wait for the next that becomes free. Who does not
+    /// wait any more drops that.
+    pub(super) fn take(&self) -> Result<Place, oneshot::Receiver<Place>> {
         let mut state = self.lock();
-        if state.under_way < most {
+        if state.under_way < state.most {
             state.under_way += 1;
             return Ok(Place(Some(self.clone())));
         }
         let (sender, receiver) = oneshot::channel();
         state.waiting.push_back(sender);
         Err(receiver)
+    }
+
+    /// Gives free places to those that wait.
+    fn fill(&self) {
+        loop {
+            let next = {
+                let mut state = self.lock();
+                if state.under_way >= state.most {
+                    return;
+                }
+                let Some(next) = state.waiting.pop_front() else { return };
+                state.under_way += 1;
+                next
+            };
+            if let Err(mut given_back) = next.send(Place(Some(self.clone()))) {
+                // It does not wait any more; and this is no end of a job.
+                given_back.0 = None;
+                self.lock().under_way -= 1;
+            }
+        }
     }
 
     /// How many jobs have a place.
@@ -93,23 +122,12 @@ impl Places {
 impl Drop for Place {
     fn drop(&mut self) {
         let Some(places) = self.0.take() else { return };
-        places.lock().ended += 1;
-        loop {
-            let next = {
-                let mut state = places.lock();
-                let next = state.waiting.pop_front();
-                if next.is_none() {
-                    state.under_way -= 1;
-                }
-                next
-            };
-            let Some(next) = next else { return };
-            match next.send(Place(Some(places.clone()))) {
-                Ok(()) => return,
-                // It does not wait any more; and this is no end of a job.
-                Err(mut given_back) => given_back.0 = None,
-            }
+        {
+            let mut state = places.lock();
+            state.under_way -= 1;
+            state.ended += 1;
         }
+        places.fill();
     }
 }
 
@@ -117,11 +135,17 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    fn of(most: usize) -> Places {
+        let places = Places::default();
+        places.allow(most);
+        places
+    }
+
     #[test]
     fn a_place_goes_to_the_first_that_still_waits() {
-        let places = Places::default();
-        let (one, two) = (places.take(2).unwrap(), places.take(2).unwrap());
-        let mut waiting: Vec<_> = (0..3).map(|_| places.take(2).unwrap_err()).collect();
+        let places = of(2);
+        let (one, two) = (places.take().unwrap(), places.take().unwrap());
+        let mut waiting: Vec<_> = (0..3).map(|_| places.take().unwrap_err()).collect();
         drop(waiting.remove(0));
         drop(one);
         assert_eq!(places.under_way(), 2);
@@ -136,11 +160,11 @@ mod tests {
 
     #[test]
     fn a_place_that_is_left_before_its_job_ends_is_the_next_one_s() {
-        let places = Places::default();
+        let places = of(2);
         let (held, other) = (Held::default(), Held::default());
-        held.take(places.take(2).unwrap());
-        other.take(places.take(2).unwrap());
-        let (mut next, gone) = (places.take(2).unwrap_err(), places.take(2).unwrap_err());
+        held.take(places.take().unwrap());
+        other.take(places.take().unwrap());
+        let (mut next, gone) = (places.take().unwrap_err(), places.take().unwrap_err());
         assert_eq!(places.taken(), 4);
         drop(gone);
         assert_eq!(places.taken(), 3, "who does not wait any more takes none");
@@ -154,11 +178,30 @@ mod tests {
 
     #[test]
     fn a_place_that_nobody_takes_goes_on_to_the_next() {
-        let places = Places::default();
-        let one = places.take(1).unwrap();
-        let (gone, mut next) = (places.take(1).unwrap_err(), places.take(1).unwrap_err());
+        let places = of(1);
+        let one = places.take().unwrap();
+        let (gone, mut next) = (places.take().unwrap_err(), places.take().unwrap_err());
         drop(one);
         drop(gone);
         assert!(next.try_recv().is_ok());
+    }
+
+    #[test]
+    fn where_fewer_may_go_as_many_end_first_and_where_more_may_those_that_wait_begin() {
+        let places = of(3);
+        let mut held: Vec<_> = (0..3).map(|_| places.take().unwrap()).collect();
+        let mut waiting: Vec<_> = (0..4).map(|_| places.take().unwrap_err()).collect();
+        places.allow(2);
+        held.pop();
+        assert_eq!((places.under_way(), places.taken()), (2, 6), "one more than may go has ended");
+        assert!(waiting[0].try_recv().is_err());
+        held.pop();
+        held.push(
+            waiting.remove(0).try_recv().expect("from there on one begins for each that ends"),
+        );
+        places.allow(4);
+        held.extend(waiting.drain(..2).map(|mut next| next.try_recv().expect("two more may go")));
+        assert!(waiting[0].try_recv().is_err());
+        assert_eq!((places.under_way(), places.ended()), (4, 2));
     }
 }

@@ -249,6 +249,7 @@ impl Uploader {
     async fn claim(&self, running: &mut Running) -> Result<Duration, CatalogError> {
         let options = self.options();
         let jobs_max = running.concurrency.limit(options.jobs_max);
+        running.places.allow(jobs_max);
         running.ahead = running.ahead.min(jobs_max);
         let room = (jobs_max + running.ahead).saturating_sub(running.places.taken());
         let now = self.inner.clock.now();
@@ -281,7 +282,7 @@ impl Uploader {
         running.ahead = meanwhile.saturating_mul(2).min(jobs_max);
         for job in jobs {
             let op = job.op();
-            if let Err(error) = self.start(job, jobs_max, &options, running).await {
+            if let Err(error) = self.start(job, &options, running).await {
                 tracing::error!(op = op.0, "a job that cannot be done was not put off: {error}");
                 self.strand(op);
             }
@@ -296,11 +297,10 @@ impl Uploader {
         Ok(due.map_or(SLEEP_MAX, |due| until(now, due).max(BUSY_PAUSE)))
     }
 
-    /// Starts a job, or has it wait for one of `places_max` places.
+    /// Starts a job, or has it wait for a place.
     async fn start(
         &self,
         job: Job,
-        places_max: usize,
         options: &UploaderOptions,
         running: &mut Running,
     ) -> Result<(), CatalogError> {
@@ -334,7 +334,7 @@ impl Uploader {
         if running.places.taken() == 0 {
             running.concurrency.begins(running.begun.elapsed());
         }
-        let place = running.places.take(places_max);
+        let place = running.places.take();
         let task = running.tasks.spawn(async move {
             let place = match place {
                 Ok(place) => place,
@@ -430,9 +430,9 @@ mod tests {
         let jobs_max = running.concurrency.limit(JOBS_MAX);
         running.ahead = jobs_max;
         let places = running.places.clone();
-        let mut held: Vec<_> = (0..jobs_max).map(|_| places.take(jobs_max).unwrap()).collect();
-        let mut waiting: Vec<_> =
-            (0..jobs_max).map(|_| places.take(jobs_max).unwrap_err()).collect();
+        places.allow(jobs_max);
+        let mut held: Vec<_> = (0..jobs_max).map(|_| places.take().unwrap()).collect();
+        let mut waiting: Vec<_> = (0..jobs_max).map(|_| places.take().unwrap_err()).collect();
         fixture.empty("next").await;
         for _ in 0..jobs_max / 2 {
             let began = uploader.claim(&mut running).await.unwrap();

@@ -14,6 +14,7 @@ use crate::{
         FaultStore, MemoryStore, StoreOp,
         fault::{Fault, FaultRule},
     },
+    upload::places::Places,
 };
 
 /// Four parts of an upload, and a little.
@@ -110,10 +111,15 @@ impl Fixture {
         ino
     }
 
-    async fn run(&self) -> Ended {
+    /// What is due, which is one job.
+    async fn claimed(&self) -> Job {
         let mut jobs = self.tools.catalog.claim_jobs(self.tools.clock.now(), 4).await.unwrap();
         assert_eq!(jobs.len(), 1, "{jobs:?}");
-        self.tools.run(jobs.remove(0)).await
+        jobs.remove(0)
+    }
+
+    async fn run(&self) -> Ended {
+        self.tools.run(self.claimed().await).await
     }
 }
 
@@ -156,4 +162,23 @@ async fn a_job_counts_for_the_bytes_that_the_store_took_whatever_became_of_it() 
     let slow = Fault::FailBefore(StoreErrorKind::Throttled);
     f.faults.add(FaultRule::new(slow).on(StoreOp::CompleteMultipartUpload));
     assert_eq!(f.run().await, Ended { bytes: SIZE, throttled: true });
+}
+
+/// Goal: the next upload begins when S3 has this one, and does not wait until that is noted. Method: a publish that
+/// cannot be noted, as nobody has claimed it by then.
+#[tokio::test]
+async fn a_job_leaves_its_place_when_s3_has_its_object() {
+    let f = Fixture::new().await;
+    f.empty("f").await;
+    let places = Places::default();
+    places.allow(1);
+    f.tools.place.take(places.take().unwrap());
+    let mut next = places.take().unwrap_err();
+    let job = f.claimed().await;
+    let op = job.op();
+    f.tools.catalog.free_claims(vec![op]).await.unwrap();
+    f.tools.run(job).await;
+    let failing = f.tools.catalog.failing(None, None, 9).await.unwrap();
+    assert_eq!(failing.len(), 1, "that it is in S3 was not noted");
+    assert!(next.try_recv().is_ok());
 }
