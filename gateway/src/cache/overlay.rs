@@ -3,7 +3,7 @@
 //! The file system drives it; a fetcher asks [`Overlay::ranges`] so that bytes from S3 never replace
 //! bytes written here. Bounded: the file system commits at once when [`Overlay::is_full`].
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     ops::Range,
     sync::{
@@ -61,10 +61,12 @@ pub struct Pending {
     pub failed_syncs: u64,
     /// How many of these clients have been told of.
     pub told_syncs: u64,
-    /// The last write that the latest commit has taken.
-    taken_to: u64,
-    /// Of `ranges`, what has been written since then.
-    since_taken: RangeSet,
+    /// Of `ranges`, by the number of the latest commit that had taken what there was when it was written last. Bytes of
+    /// a write that failed are in none of them: no commit makes them good.
+    by_take: BTreeMap<u64, RangeSet>,
+    /// The number of the latest, or of the first write: of the writes' numbers, so that none of an earlier burst is
+    /// higher.
+    takes: u64,
     written: Arc<Written>,
 }
 
@@ -95,15 +97,40 @@ pub struct Taken {
     pub mtime: Option<Timestamp>,
     pub clear_set_id: bool,
     last_write: u64,
+    /// Its number: it has what was written before.
+    takes: u64,
+    failed_syncs: u64,
 }
 
 impl Pending {
+    /// Notes that `range` was written.
+    fn insert(&mut self, range: &Range<u64>) {
+        self.ranges.insert(range.clone());
+        self.forget_take(range);
+        self.by_take.entry(self.takes).or_default().insert(range.clone());
+    }
+
+    /// What an earlier commit has taken of `range` is not what is there now.
+    fn forget_take(&mut self, range: &Range<u64>) {
+        self.by_take.values_mut().for_each(|written| written.remove(range.clone()));
+        self.by_take.retain(|_, written| !written.is_empty());
+    }
+
+    /// What `taken` has is durable, unless it has been written again since.
+    fn made_durable(&mut self, taken: &Taken) {
+        let later = self.by_take.split_off(&taken.takes);
+        for range in std::mem::replace(&mut self.by_take, later).values().flat_map(RangeSet::iter) {
+            self.ranges.remove(range.clone());
+            self.fenced.remove(range);
+        }
+    }
+
     fn seen(&self) -> Seen {
         Seen { size: self.size, mtime: self.mtime, clear_set_id: self.clear_set_id }
     }
 }
 
-/// The files, and the last number of a write. It is given under their lock: a write that ended with a lower number
+/// The files, and the last number of a write or of a commit. It is given under their lock: a write that ended with a lower number
 /// than one that a commit has taken would pass for taken.
 #[derive(Debug, Default)]
 struct Files {
@@ -224,8 +251,8 @@ impl Overlay {
             last_write,
             failed_syncs: 0,
             told_syncs: 0,
-            taken_to: 0,
-            since_taken: RangeSet::new(),
+            by_take: BTreeMap::new(),
+            takes: last_write,
             written: Arc::default(),
         });
         pending.burst = Some(burst);
@@ -262,10 +289,10 @@ impl Overlay {
             pending.in_flight = pending.in_flight.saturating_sub(1);
             pending.last_write = number;
             let grown = pending.size..range.end;
-            for ranges in [&mut pending.ranges, &mut pending.since_taken] {
-                ranges.insert(grown.clone());
-                ranges.insert(range.clone());
+            if !grown.is_empty() {
+                pending.insert(&grown);
             }
+            pending.insert(range);
             pending.size = pending.size.max(range.end);
             pending.mtime = Some(pending.mtime.map_or(now, |last| now.max(last.next())));
             pending.clear_set_id |= clear_set_id;
@@ -286,35 +313,63 @@ impl Overlay {
             self.change_sums(pending, |written, _| written.end(begun.number, None, false));
             pending.in_flight = pending.in_flight.saturating_sub(1);
             pending.last_write = number;
+            pending.forget_take(range);
             pending.fenced.insert(range.clone());
         }
     }
 
+    /// Notes that a write ended before it had changed a byte.
+    pub fn not_written(&self, ino: Ino, begun: WriteBegun) {
+        if let Some(pending) = self.lock().pending.get_mut(&ino) {
+            Arc::make_mut(&mut pending.written).not_begun(begun.number);
+            pending.in_flight = pending.in_flight.saturating_sub(1);
+        }
+    }
+
+    /// Everything from `size` on is about to go, and needs no commit any more: bytes that a failed write or sync has
+    /// lost keep none of the others away. Answers whether there were any of these; else nothing happens. Call with
+    /// the inode locked exclusively.
+    pub fn cut_lost(&self, ino: Ino, size: u64) -> bool {
+        let mut files = self.lock();
+        let Some(pending) = files.pending.get_mut(&ino) else { return false };
+        let gone = size..u64::MAX;
+        if pending.fenced.overlapping(&gone).is_empty() {
+            return false;
+        }
+        pending.fenced.remove(gone.clone());
+        pending.ranges.remove(gone.clone());
+        pending.forget_take(&gone);
+        pending.size = pending.size.min(size);
+        self.change_sums(pending, |written, _| written.cut(size));
+        true
+    }
+
     /// What a commit that begins now is to make durable; `None` when nothing is pending.
     pub fn take(&self, ino: Ino) -> Option<Taken> {
-        self.lock().pending.get_mut(&ino).map(|pending| {
-            pending.taken_to = pending.last_write;
-            pending.since_taken = RangeSet::new();
+        let mut files = self.lock();
+        let number = files.number();
+        files.pending.get_mut(&ino).map(|pending| {
+            if pending.by_take.contains_key(&pending.takes) {
+                pending.takes = number;
+            }
             Taken {
                 ranges: pending.ranges.clone(),
                 size: pending.size,
                 mtime: pending.mtime,
                 clear_set_id: pending.clear_set_id,
                 last_write: pending.last_write,
+                takes: pending.takes,
+                failed_syncs: pending.failed_syncs,
             }
         })
     }
 
-    /// What of `taken` no commit that took it later has made durable: that one has noted its bytes, and
-    /// this one must not note them again.
+    /// What of `taken` no other commit has made durable: that one has noted its bytes, and this one must not note them
+    /// again.
     pub fn left_of(&self, ino: Ino, taken: &Taken) -> RangeSet {
-        match self.lock().pending.get(&ino) {
-            None => RangeSet::new(),
-            Some(pending) if pending.taken_to == taken.last_write => taken.ranges.clone(),
-            Some(pending) => {
-                taken.ranges.iter().flat_map(|range| pending.ranges.overlapping(&range)).collect()
-            }
-        }
+        let files = self.lock();
+        let Some(pending) = files.pending.get(&ino) else { return RangeSet::new() };
+        taken.ranges.iter().flat_map(|range| pending.ranges.overlapping(&range)).collect()
     }
 
     /// Whether bytes of `ino` are fenced: commits must fail until they are written again (D7).
@@ -362,24 +417,25 @@ impl Overlay {
         }
     }
 
-    /// `taken` is committed: forgets what it had, and the file if nothing was written since.
-    pub fn committed(&self, ino: Ino, taken: &Taken) {
+    /// `taken` is committed: forgets what it had, and the file if nothing was written since. Answers whether a sync of
+    /// the file has failed since then.
+    pub fn committed(&self, ino: Ino, taken: &Taken) -> bool {
         let mut files = self.lock();
-        let Some(pending) = files.pending.get_mut(&ino) else { return };
+        let Some(pending) = files.pending.get_mut(&ino) else { return false };
+        let failed = pending.failed_syncs != taken.failed_syncs;
         if pending.last_write == taken.last_write
             && pending.in_flight == 0
             && pending.burst.is_none()
         {
             let gone = files.pending.remove(&ino);
             self.forgot(gone.as_ref());
-        } else if pending.taken_to == taken.last_write {
-            // Unless another commit has taken more since: that one has all of this.
-            pending.ranges = pending.since_taken.clone();
-            let before = pending.written.chunks();
-            Arc::make_mut(&mut pending.written).keep(&pending.since_taken);
-            let fewer = before - pending.written.chunks();
-            self.sum_chunks.fetch_sub(fewer, Ordering::Relaxed);
+        } else {
+            pending.made_durable(taken);
+            let mut left = pending.ranges.clone();
+            left.extend(&pending.fenced);
+            self.change_sums(pending, |written, _| written.keep(&left));
         }
+        failed
     }
 
     /// The burst that is open is `burst` from here on; nothing happens if none is open.
@@ -407,8 +463,9 @@ impl Overlay {
     fn change_sums(&self, pending: &mut Pending, change: impl FnOnce(&mut Written, u64)) {
         let before = pending.written.chunks();
         change(Arc::make_mut(&mut pending.written), pending.size);
-        let more = pending.written.chunks() - before;
-        self.sum_chunks.fetch_add(more, Ordering::Relaxed);
+        let after = pending.written.chunks();
+        self.sum_chunks.fetch_add(after.saturating_sub(before), Ordering::Relaxed);
+        self.sum_chunks.fetch_sub(before.saturating_sub(after), Ordering::Relaxed);
     }
 
     fn forgot(&self, gone: Option<&Pending>) {
@@ -451,13 +508,102 @@ mod tests {
         write(&overlay, 30..40);
         let third = overlay.take(INO).unwrap();
         overlay.committed(INO, &second);
-        assert_eq!(pending(&overlay), [(5, 40)], "the third commit has them, and is not done");
+        assert_eq!(pending(&overlay), [(20, 40)], "the third commit has the rest, and is not done");
         overlay.committed(INO, &third);
         assert_eq!(pending(&overlay), [], "the hole counts as written");
         assert!(overlay.has(INO), "its burst is open");
         overlay.close(INO, &third).unwrap();
         overlay.committed(INO, &third);
         assert!(!overlay.has(INO));
+    }
+
+    /// Goal: what one commit has made durable is neither noted again nor fenced because of one that took it as well.
+    #[test]
+    fn a_commit_that_took_the_same_bytes_has_nothing_left_and_a_failed_sync_does_not_fence_them() {
+        let overlay = Overlay::default();
+        write(&overlay, 0..10);
+        let (first, same) = (overlay.take(INO).unwrap(), overlay.take(INO).unwrap());
+        write(&overlay, 20..30);
+        let later = overlay.take(INO).unwrap();
+        assert!(!overlay.committed(INO, &first));
+        assert!(overlay.left_of(INO, &same).is_empty());
+        assert_eq!(overlay.left_of(INO, &later), [10..30].into_iter().collect());
+        overlay.sync_failed(INO);
+        write(&overlay, 10..30);
+        assert!(
+            !overlay.is_fenced(INO),
+            "of the first ten a client was told that they are durable"
+        );
+        assert!(overlay.committed(INO, &same), "a sync has failed since it was taken");
+        assert_eq!(pending(&overlay), [(10, 30)]);
+    }
+
+    /// The same where the sync fails while the other commit is past its own: only what was written anew since then is
+    /// lost.
+    #[test]
+    fn bytes_that_were_synced_before_another_sync_failed_are_not_lost() {
+        let overlay = Overlay::default();
+        write(&overlay, 0..20);
+        let taken = overlay.take(INO).unwrap();
+        write(&overlay, 5..10);
+        overlay.sync_failed(INO);
+        assert!(overlay.committed(INO, &taken));
+        write(&overlay, 5..9);
+        assert!(overlay.is_fenced(INO), "a byte that was written since is missing");
+        write(&overlay, 9..10);
+        assert!(!overlay.is_fenced(INO));
+    }
+
+    #[test]
+    fn no_commit_makes_the_bytes_of_a_failed_write_good() {
+        let overlay = Overlay::default();
+        write(&overlay, 0..20);
+        let taken = overlay.take(INO).unwrap();
+        let begun = overlay.join(INO, &(5..10)).unwrap();
+        overlay.write_failed(INO, begun, &(5..10));
+        overlay.committed(INO, &taken);
+        assert!(overlay.is_fenced(INO), "they may be anything by now");
+        assert_eq!(pending(&overlay), [(5, 10)]);
+        let begun = overlay.join(INO, &(0..5)).unwrap();
+        overlay.not_written(INO, begun);
+        let again = overlay.take(INO).unwrap();
+        assert!(overlay.close(INO, &again).is_some(), "nothing is under way");
+    }
+
+    #[test]
+    fn what_is_lost_goes_where_the_file_is_cut() {
+        let overlay = Overlay::default();
+        write(&overlay, 0..20);
+        assert!(!overlay.cut_lost(INO, 0), "nothing is lost");
+        let begun = overlay.join(INO, &(10..15)).unwrap();
+        overlay.write_failed(INO, begun, &(10..15));
+        assert!(!overlay.cut_lost(INO, 15), "not there");
+        assert!(overlay.cut_lost(INO, 12));
+        assert!(overlay.is_fenced(INO), "the bytes before it are lost still");
+        assert!(overlay.cut_lost(INO, 4));
+        assert!(!overlay.is_fenced(INO));
+        assert_eq!(pending(&overlay), [(0, 4)]);
+        assert_eq!(overlay.take(INO).unwrap().size, 4);
+    }
+
+    /// Goal: a commit that ends after the burst that it has taken takes nothing of the next one's.
+    #[test]
+    fn a_commit_of_an_earlier_burst_has_no_bytes_of_a_later_one() {
+        let overlay = Overlay::default();
+        write(&overlay, 0..10);
+        overlay.take(INO).unwrap();
+        write(&overlay, 10..20);
+        let (late, last) = (overlay.take(INO).unwrap(), overlay.take(INO).unwrap());
+        overlay.close(INO, &last).unwrap();
+        overlay.committed(INO, &last);
+        assert!(!overlay.has(INO));
+        write(&overlay, 15..30);
+        overlay.committed(INO, &late);
+        assert_eq!(
+            pending(&overlay),
+            [(0, 30)],
+            "as the file began anew, all before it counts as a hole"
+        );
     }
 
     #[test]

@@ -92,6 +92,23 @@ impl Written {
         }
     }
 
+    /// A write ends that has not changed a byte.
+    pub(super) fn not_begun(&mut self, number: u64) {
+        self.flights.retain(|flight| flight.number != number);
+    }
+
+    /// The file is about to be cut to `size`: blocks beyond are forgotten, and of the one that the end is in nobody knows.
+    pub(super) fn cut(&mut self, size: u64) {
+        let left = size.div_ceil(sums::BLOCK_BYTES);
+        self.chunks.retain(|at, _| at * CHUNK_BLOCKS < left);
+        if let Some(chunk) = self.chunks.get_mut(&(left / CHUNK_BLOCKS)) {
+            chunk.written &= (1 << (left % CHUNK_BLOCKS)) - 1;
+        }
+        if !size.is_multiple_of(sums::BLOCK_BYTES) && self.touches(left - 1) {
+            self.touch(left - 1);
+        }
+    }
+
     /// Whether a write that is under way, or has ended, is in the block.
     pub(super) fn touches(&self, block: u64) -> bool {
         let written = self.chunks.get(&(block / CHUNK_BLOCKS));
@@ -176,5 +193,22 @@ mod tests {
         written.begin(3, &(0..4096));
         written.end(3, None, false);
         assert_eq!(written.sums().1, [0], "a write that failed leaves anything");
+    }
+
+    #[test]
+    fn of_a_file_that_is_cut_what_is_left_is_known_but_for_its_end() {
+        let mut written = Written::default();
+        let far = CHUNK_BLOCKS * sums::BLOCK_BYTES;
+        write(&mut written, far - 4096, &[1; 3 * 4096], true);
+        let before = written.sums().0;
+        written.cut(far + 5000);
+        assert_eq!(written.sums(), (before[..2].to_vec(), vec![CHUNK_BLOCKS + 1]));
+        written.cut(far);
+        assert_eq!((written.sums(), written.chunks()), ((before[..1].to_vec(), vec![]), 1));
+        written.begin(9, &(0..4096));
+        written.not_begun(9);
+        assert!(!written.touches(0), "nothing has changed");
+        written.cut(0);
+        assert_eq!(written.chunks(), 0);
     }
 }

@@ -67,6 +67,14 @@ fn close(txn: &mut Txn<'_>, ino: Ino, version: u64, due: Timestamp) -> Result<()
     if closed > 0 { journal::enqueue_sync(txn, ino, due) } else { Ok(()) }
 }
 
+/// No burst of the file is open that the catalog knows of.
+pub(super) fn forget_burst(txn: &Txn<'_>, ino: Ino) -> Result<(), CatalogError> {
+    txn.db
+        .prepare_cached("UPDATE inode SET writing = 0 WHERE ino = ?1 AND writing <> 0")?
+        .execute([ino.0])?;
+    Ok(())
+}
+
 impl Catalog {
     /// Begins a burst of writes: the file is durably dirty before the first of its bytes changes
     /// (I3), and not uploaded until [`Catalog::commit_write`] closes the burst, or it has its turn
@@ -89,6 +97,18 @@ impl Catalog {
             Ok(WriteBegun { version, inode: before })
         })
         .await
+    }
+
+    /// Ends the burst that the catalog knows of, if there is one, where nobody writes the file: what began it was told
+    /// that it had failed. Its upload is due as it was before.
+    ///
+    /// # Errors
+    /// Of the database only.
+    pub async fn end_lost_burst(&self, ino: Ino) -> Result<(), CatalogError> {
+        if !self.inode(ino).await?.writing {
+            return Ok(());
+        }
+        self.write(move |txn| forget_burst(txn, ino)).await
     }
 
     /// Ends the burst of this version, in which nothing was written; a later one goes on.
@@ -141,8 +161,16 @@ impl Catalog {
                 DurableBytes::Carried(bytes) => carried::set(txn.db, ino, bytes)?,
             }
             match commit.noted {
-                // While it is held, the time that this sets is of no use yet.
-                None => mark_dirty(txn, ino, Touches::Content, commit.due)?,
+                // While it is held, the time that this sets is of no use yet. A burst that is noted nobody has any more,
+                // and one that has ended already may have been uploaded: an earlier commit was made, though it was
+                // answered with an error.
+                None => {
+                    forget_burst(txn, ino)?;
+                    mark_dirty(txn, ino, Touches::Content, commit.due)?;
+                }
+                Some(_) if !before.writing => {
+                    mark_dirty(txn, ino, Touches::Content, commit.due)?;
+                }
                 Some(version) if commit.closes => close(txn, ino, version, commit.due)?,
                 Some(_) => {}
             }

@@ -27,6 +27,7 @@ use super::{
     error::CatalogError,
     flush::{Awaited, Begun},
     held::Held,
+    inode,
     latest::Latest,
     pragmas::Synchronous,
     rows::{Changes, Rows, Touched},
@@ -414,7 +415,12 @@ impl Committer {
         };
         if std::mem::take(&mut self.state.claims.released) {
             let claims = &self.state.claims;
-            let is_clean = |ino| self.rows.get(ino).is_some_and(|row| !row.dirty);
+            // One that is gone has nothing left to do, either.
+            let find = |ino| inode::find(&self.connection, ino);
+            let is_clean = |ino| match self.rows.get(ino) {
+                Some(row) => !row.dirty,
+                None => find(ino).is_ok_and(|row| row.is_none_or(|row| !row.dirty)),
+            };
             self.state.held.keep_claims(|ino| claims.has_upload_of(ino), is_clean);
         }
         for completion in completions {

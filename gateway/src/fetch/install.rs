@@ -171,12 +171,12 @@ impl Inner {
         Ok(())
     }
 
-    /// Whether nobody has written to the file since `row` was read, or has begun to. Call with the inode's exclusive
-    /// lock held.
+    /// Whether nobody has written to the file since `row` was read, or has begun to. A burst that was open then may have been
+    /// committed since, which gives the file no other version. Call with the inode's exclusive lock held.
     async fn is_as_before(&self, row: &Inode) -> bool {
         let now = self.catalog.inode(row.ino).await;
         let is_same = now.is_ok_and(|now| now.version == row.version && now.etag == row.etag);
-        is_same && !self.cache.overlay().has(row.ino)
+        is_same && !row.writing && !self.cache.overlay().has(row.ino)
     }
 
     /// The file, if it is still that object's, and what of it is here. What was written here meanwhile, committed or

@@ -363,7 +363,10 @@ impl Control for Gateway {
             (state.shares.parts().clone(), state.shares.served())
         };
         let catalog = parts.catalog;
-        parts.write_back.flush_all().await;
+        // A commit is not to be let go of in its midst where whoever asked goes away.
+        let write_back = Arc::clone(&parts.write_back);
+        let flushed = tokio::spawn(async move { write_back.flush_all().await });
+        flushed.await.map_err(|died| ControlError::Failed(died.to_string()))?;
         finished(&catalog, parts.clock.now(), &parts.tasks, &served).await
     }
 

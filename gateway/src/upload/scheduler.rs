@@ -253,13 +253,13 @@ impl Uploader {
         running.ahead = running.ahead.min(jobs_max);
         let room = (jobs_max + running.ahead).saturating_sub(running.places.taken());
         let now = self.inner.clock.now();
-        let before = std::mem::replace(&mut running.latest, now);
-        if now < before {
+        if now < running.latest {
             tracing::warn!(
                 "the clock was set back; what waits for its upload does not wait for that"
             );
-            self.inner.catalog.clock_set_back(before, now).await?;
+            self.inner.catalog.clock_set_back(running.latest, now).await?;
         }
+        running.latest = now;
         let stranded: Vec<OpId> = {
             let stranded = self.inner.stranded.lock().unwrap_or_else(PoisonError::into_inner);
             // One whose task is not over, or that has been handed out again, has its claim by right.

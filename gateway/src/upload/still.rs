@@ -110,7 +110,16 @@ pub(super) async fn still(tools: &Tools, turn: Turn) -> Ended {
     {
         return uncommitted(tools, op, &error).await;
     }
-    let job = match tools.catalog.claim_still(op, tools.clock.now()).await {
+    let claimed = match tools.cache.overlay().has(ino) {
+        // Nobody writes it, whatever the catalog knows of a burst.
+        false => tools.catalog.end_lost_burst(ino).await,
+        true => Ok(()),
+    };
+    let claimed = match claimed {
+        Ok(()) => tools.catalog.claim_still(op, tools.clock.now()).await,
+        Err(error) => Err(error),
+    };
+    let job = match claimed {
         Ok(Some(job)) => job,
         Ok(None) => return Ended::default(),
         Err(error) => {

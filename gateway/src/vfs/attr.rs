@@ -55,23 +55,36 @@ impl Vfs {
         }
         self.row_with_attr(ino).await?;
         let _held = self.shared.locks.exclusive(ino).await;
+        if let Some(size) = set.size {
+            let row = self.row(ino).await?;
+            self.check_setattr(&row, who, &set, guard)?;
+            self.shared.cut_lost(ino, size);
+        }
         // Uncommitted writes must not come back over the attributes set here.
         self.shared.commit(ino).await?;
         let row = self.row(ino).await?;
         let before = self.wcc(&row);
-        if guard.is_some_and(|guard| guard != before.ctime) {
-            return Err(FsError::NotSync);
-        }
-        permissions::check_set(&row, who, &set)?;
-        if set.size.is_some() {
-            match row.kind {
-                FileKind::File => {}
-                FileKind::Directory => return Err(FsError::IsDirectory),
-                FileKind::Symlink => return Err(FsError::Invalid),
-            }
-        }
+        self.check_setattr(&row, who, &set, guard)?;
         let after = self.apply(cx, &row, &set).await?;
         Ok(self.change(before, &after))
+    }
+
+    fn check_setattr(
+        &self,
+        row: &Inode,
+        who: &Credentials,
+        set: &SetAttr,
+        guard: Option<Timestamp>,
+    ) -> Result<(), FsError> {
+        if guard.is_some_and(|guard| guard != self.wcc(row).ctime) {
+            return Err(FsError::NotSync);
+        }
+        permissions::check_set(row, who, set)?;
+        match row.kind {
+            FileKind::Directory if set.size.is_some() => Err(FsError::IsDirectory),
+            FileKind::Symlink if set.size.is_some() => Err(FsError::Invalid),
+            FileKind::File | FileKind::Directory | FileKind::Symlink => Ok(()),
+        }
     }
 
     /// Sets attributes that were checked. Call with the inode locked and nothing uncommitted.

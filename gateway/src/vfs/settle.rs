@@ -126,14 +126,16 @@ impl WriteBack {
         Ok(failing)
     }
 
-    /// Writes what is carried of one file to its cache file, unless other bytes have taken its place. Answers
+    /// Writes what is carried of one file to its cache file: what was `found`, or what has taken its place since. Answers
     /// which disk did not take it.
     async fn write_carried(&self, found: Carried) -> Result<Option<(DiskId, CacheError)>, FsError> {
         let _held = self.locks.exclusive(found.ino).await;
-        let before = found.seq.saturating_sub(1);
-        // It may have moved to another disk.
-        let same = |now: &Carried| now.seq == found.seq && now.bytes == found.bytes;
-        let Some(now) = self.catalog.carried(before).await?.filter(same) else { return Ok(None) };
+        // Other bytes than those found may have been lost by the same sync. And it may have moved to another disk.
+        let now = match self.catalog.carried_of(found.ino).await? {
+            Some(seq) => self.catalog.carried(seq.saturating_sub(1)).await?,
+            None => None,
+        };
+        let Some(now) = now.filter(|now| now.ino == found.ino) else { return Ok(None) };
         if self.cache.disk(now.disk).is_none() {
             return Ok(None);
         }

@@ -3,6 +3,7 @@ mod damage;
 mod data;
 mod evicting;
 mod failing_catalog;
+mod lost_bytes;
 mod metered;
 mod names_and_rights;
 mod pinning;

@@ -77,27 +77,25 @@ impl Vfs {
         let overlay = self.shared.cache.overlay();
         let begun = self.shared.begin(ino, &range).await?;
         let sums = WrittenSums::of(range.start, &data);
-        let written = async {
-            // After the burst has begun: from here on nobody's commit closes it, so this row is
-            // what is seen until a write ends.
-            let row = self.row(ino).await?;
-            self.shared.cache.write_at(ino, range.start, data).await?;
-            failpoint::passed(Point::BurstAfterWrite);
-            Ok::<_, FsError>(row)
-        };
-        match written.await {
-            Ok(row) => {
-                let clears = permissions::write_clears_set_id(&row, who);
-                let seen = overlay.wrote(ino, begun, (&range, &sums), self.tick(&row), clears);
-                let (before, after) = seen.ok_or(FsError::Stale)?;
-                Ok(Self::seen_change(&row, before, after))
-            }
+        // After the burst has begun: from here on nobody's commit closes it, so this row is what is seen
+        // until a write ends.
+        let row = match self.row(ino).await {
+            Ok(row) => row,
             Err(error) => {
-                overlay.write_failed(ino, begun, &range);
-                self.shared.verifier.rotate();
-                Err(error)
+                overlay.not_written(ino, begun);
+                return Err(error);
             }
+        };
+        if let Err(error) = self.shared.cache.write_at(ino, range.start, data).await {
+            overlay.write_failed(ino, begun, &range);
+            self.shared.verifier.rotate();
+            return Err(error.into());
         }
+        failpoint::passed(Point::BurstAfterWrite);
+        let clears = permissions::write_clears_set_id(&row, who);
+        let seen = overlay.wrote(ino, begun, (&range, &sums), self.tick(&row), clears);
+        let (before, after) = seen.ok_or(FsError::Stale)?;
+        Ok(Self::seen_change(&row, before, after))
     }
 
     /// What a write changed: nothing of what others, who may be writing too, have changed before and

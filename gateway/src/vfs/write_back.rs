@@ -161,6 +161,15 @@ impl WriteBack {
         }
     }
 
+    /// The file is about to get `size`, and bytes beyond it that a failed write or sync has lost keep nothing away any
+    /// more. Call with the inode locked exclusively, when nothing but the disk can prevent that size.
+    pub(super) fn cut_lost(&self, ino: Ino, size: u64) {
+        if self.cache.overlay().cut_lost(ino, size) {
+            // Good ones may have gone with them: should the size not come about, their clients send them again.
+            self.verifier.rotate();
+        }
+    }
+
     /// Makes everything written to the file until now durable; the quiet time before its upload begins. Call
     /// with the inode locked.
     pub(super) async fn commit(&self, ino: Ino) -> Result<(), FsError> {
@@ -199,6 +208,7 @@ impl WriteBack {
         // after it succeeded says nothing.
         self.refuse_fenced(ino)?;
         let sums = self.sums(ino, &taken).await?;
+        let disk = self.cache.disk_of(ino).await?.id();
         let closed = overlay.close(ino, &taken);
         let noted = match closed.clone().or_else(|| overlay.burst(ino)) {
             Some(Burst::Noted(version)) => Some(version),
@@ -211,7 +221,7 @@ impl WriteBack {
             clear_set_id: taken.clear_set_id,
             ranges: taken.ranges.iter().collect(),
             sums,
-            disk: self.cache.disk_of(ino).await?.id(),
+            disk,
             bytes,
             closes: closed.is_some(),
             due: due(self),
@@ -219,12 +229,16 @@ impl WriteBack {
         match self.catalog.commit_write(ino, commit).await {
             Ok(_) => {
                 failpoint::passed(Point::CommitAfterCatalog);
-                overlay.committed(ino, &taken);
+                if overlay.committed(ino, &taken) {
+                    // The sync that has failed may have lost what is carried since this commit.
+                    self.losses.note(disk);
+                }
                 self.growth.committed(ino, taken.size, taken.ranges.bytes());
                 Ok(())
             }
             Err(error) => {
-                if let Some(burst) = closed {
+                // Whether a noted one is open nobody knows: the commit may have been made. The next write begins another.
+                if let Some(burst @ Burst::Held(_)) = closed {
                     overlay.reopen(ino, burst);
                 }
                 self.verifier.rotate();
@@ -272,11 +286,12 @@ impl WriteBack {
         }
         let carried = self.catalog.carried_of(ino).await?;
         if let Err(error) = self.cache.sync(ino).await {
-            if carried.is_some() {
-                self.losses.note(disk);
-            }
             self.cache.overlay().is_news(ino);
             self.verifier.rotate();
+            // Others may have carried bytes while it went on.
+            if carried.is_some() || self.catalog.carried_of(ino).await?.is_some() {
+                self.losses.note(disk);
+            }
             return Err(error.into());
         }
         failpoint::passed(Point::CommitAfterSync);
@@ -323,7 +338,8 @@ impl WriteBack {
         // A clock that was set back must not keep what nobody commits.
         let is_over =
             |last: Timestamp| last.plus_millis(quiet) <= now || last > now.plus_millis(quiet);
-        let is_quiet = |pending: &Pending| pending.mtime.is_some_and(is_over);
+        // A burst in which nothing was written has no time, and is over.
+        let is_quiet = |pending: &Pending| pending.mtime.is_none_or(is_over);
         self.flush(is_quiet, |this| this.clock.now()).await
     }
 

@@ -91,7 +91,7 @@ async fn an_upload_at_its_latest_time_that_fails_keeps_its_pauses() {
 pub(crate) struct Appender {
     pub(crate) w: World,
     fs: Vfs,
-    file: Ino,
+    pub(crate) file: Ino,
     pub(crate) body: Vec<u8>,
     steps: u8,
 }

@@ -72,6 +72,18 @@ async fn a_large_file_that_is_written_all_over_is_uploaded_at_its_latest_time() 
     ends_well(&file).await;
 }
 
+/// Goal: a burst that the catalog has and nobody else, as its beginning was answered with an error, keeps no file from S3
+/// for longer than its latest time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_that_nobody_has_ends_with_the_file_s_turn() {
+    let mut file = Appender::to(1 << 20).await;
+    file.overwrite(5, b"new", Stability::FileSync).await;
+    file.w.catalog.begin_write(file.file, file.w.clock.now()).await.unwrap();
+    let_it_be_late(&file);
+    until_it_is_there(&file).await;
+    ends_well(&file).await;
+}
+
 /// Goal: parts that went ahead of a turn and were written again go ahead again. Method: all of them are, while the last is
 /// on its way.
 #[tokio::test(flavor = "multi_thread")]

@@ -49,6 +49,45 @@ async fn what_is_clean_or_being_uploaded_is_not_held() {
     assert!(f.catalog.hold(file).is_none(), "clean: it must become dirty durably first (I3)");
 }
 
+/// Goal: a commit that was made, though its client was told that it had failed, keeps nothing that is written later from
+/// S3. Method: the dirty log fails after the catalog has it; in between the file is uploaded.
+#[tokio::test]
+async fn what_is_committed_of_a_burst_that_has_ended_already_is_uploaded() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "f").await;
+    f.drain().await;
+    for noted_again in [true, false] {
+        let version = f.catalog.begin_write(file, at(5)).await.unwrap().version;
+        f.catalog.inner.writer.with_log(|log| log.fail());
+        f.catalog.commit_write(file, carrying(b"abc", Some(version))).await.unwrap_err();
+        assert_eq!(f.drain().await, ["put p/f over"], "it was made");
+        let noted = Some(version).filter(|_| noted_again);
+        let row = f.catalog.commit_write(file, carrying(b"abcd", noted)).await.unwrap();
+        assert!(row.dirty && !row.writing);
+        assert_eq!(f.drain().await, ["put p/f over"]);
+    }
+    f.verify().await;
+}
+
+/// The same of the beginning of a burst.
+#[tokio::test]
+async fn a_burst_that_nobody_has_ends_with_the_next_commit_and_where_nobody_writes() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "f").await;
+    for by_commit in [true, false] {
+        f.catalog.inner.writer.with_log(|log| log.fail());
+        f.catalog.begin_write(file, at(5)).await.unwrap_err();
+        assert!(f.catalog.inode(file).await.unwrap().writing, "it was made");
+        if by_commit {
+            f.catalog.commit_write(file, carrying(b"abc", None)).await.unwrap();
+        } else {
+            f.catalog.end_lost_burst(file).await.unwrap();
+        }
+        assert!(!f.catalog.inode(file).await.unwrap().writing);
+    }
+    f.verify().await;
+}
+
 #[tokio::test]
 async fn after_a_crash_nothing_is_held() {
     let f = Fixture::new().await;

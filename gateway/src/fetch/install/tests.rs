@@ -9,15 +9,18 @@ use crate::{
     budget::MemoryBudget,
     cache::{CacheStore, overlay::Burst, sim_disk::SimDisk},
     catalog::{
-        Catalog, ChangedObject, ListDefaults, ListedEntry, ListedKind, ListedPage, RootAttr,
+        Catalog, ChangedObject, DurableBytes, ListDefaults, ListedEntry, ListedKind, ListedPage,
+        RootAttr, WriteCommit,
     },
     clock::{ManualClock, Timestamp},
     fetch::Fetcher,
+    ids::DiskId,
     locks::{ExclusiveGuard, InodeLocks},
     share::{Events, Share, ShareHealth},
     store::MemoryStore,
     sums::WrittenSums,
     tasks::Tasks,
+    verified,
 };
 
 const MIB: u64 = 1 << 20;
@@ -239,6 +242,60 @@ async fn what_leaves_the_disk_meanwhile_is_written_again() {
         assert_eq!(f.here().await, std::slice::from_ref(&(0..SIZE)));
         assert_eq!(f.cache.read_at(f.ino, 0..SIZE).await.unwrap(), f.bytes);
     }
+}
+
+/// A burst that is open when the object's bytes are written may be committed before they are counted: what it has
+/// written keeps its sums, and so does the block that it makes longer.
+#[tokio::test]
+async fn what_is_committed_meanwhile_of_an_open_burst_stays_with_its_sums() {
+    let f = Fixture::new().await;
+    let now = Timestamp::from_nanos(5);
+    let begun = f.catalog.begin_write(f.ino, now).await.unwrap();
+    let behind = SIZE..SIZE + 4;
+    let burst = || Burst::Noted(begun.version);
+    let write = f.cache.overlay().begin(f.ino, burst(), SIZE, &behind);
+    f.cache.write_at(f.ino, SIZE, Bytes::from_static(b"more")).await.unwrap();
+    let end = |begun, range: &Range<u64>, known: &WrittenSums| {
+        f.cache.overlay().wrote(f.ino, begun, (range, known), now, false).unwrap();
+    };
+    end(write, &behind, &WrittenSums::of(SIZE, b"more"));
+    let new = vec![7; sums::BLOCK];
+    let (version, bytes) = (begun.version, Bytes::from(new.clone()));
+    let f = meanwhile(f, async |f| {
+        let overlay = f.cache.overlay();
+        let range = 0..sums::BLOCK_BYTES;
+        let write = overlay.join(f.ino, &range).unwrap();
+        f.cache.write_at(f.ino, 0, bytes).await.unwrap();
+        let known = WrittenSums::of(0, &new);
+        overlay.wrote(f.ino, write, (&range, &known), now, false).unwrap();
+        let taken = overlay.take(f.ino).unwrap();
+        assert!(overlay.close(f.ino, &taken).is_some());
+        let commit = WriteCommit {
+            noted: Some(version),
+            size: taken.size,
+            mtime: now,
+            clear_set_id: false,
+            ranges: taken.ranges.iter().collect(),
+            sums: known.whole,
+            disk: DiskId::PRIMARY,
+            bytes: DurableBytes::Synced(None),
+            closes: true,
+            due: now,
+        };
+        f.catalog.commit_write(f.ino, commit).await.unwrap();
+        overlay.committed(f.ino, &taken);
+    })
+    .await;
+    let size = SIZE + 4;
+    assert_eq!(f.here().await, std::slice::from_ref(&(0..size)));
+    let known = f.catalog.sums_now(f.ino, 0..size).await.unwrap().sums;
+    assert!(known.iter().any(|(block, _)| *block == 0), "what was written has its sum");
+    let found = verified::read(&f.cache, f.ino, 0..size, size, known).await.unwrap();
+    assert_eq!(found.damaged, Vec::<u64>::new());
+    assert_eq!(
+        (&found.bytes[..4], &found.bytes[found.bytes.len() - 4..]),
+        (&[7; 4][..], &b"more"[..])
+    );
 }
 
 /// Bytes that a client writes between the write and the sync are newer than the object, and have no sum of it.

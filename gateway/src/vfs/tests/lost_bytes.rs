@@ -1,0 +1,119 @@
+//! Bytes that a failed write or sync has lost: for whom, until when, and for nobody else.
+use super::*;
+use crate::cache::sim_disk::HeldSyncs;
+
+/// Waits until a sync has come to the disk, and drives `call`, which waits for it.
+async fn until_it_syncs<T: std::fmt::Debug>(
+    held: HeldSyncs,
+    call: &mut (impl Future<Output = T> + Unpin),
+) -> HeldSyncs {
+    let come = tokio::task::spawn_blocking(move || {
+        held.come(1);
+        held
+    });
+    tokio::select! {
+        biased;
+        done = call => panic!("its sync is held: {done:?}"),
+        held = come => held.unwrap(),
+    }
+}
+
+/// Goal: a client that was told that its bytes are durable need not send them again because another one's sync fails.
+/// Method: both commits have taken the first bytes; the second one's sync fails when the first is done.
+#[tokio::test]
+async fn a_failed_sync_keeps_nobody_s_durable_bytes_away() {
+    let f = Fixture::new().await;
+    let (who, file) = (owner(), f.create("f").await);
+    f.write(file, 0, &[1; 100_000], Stability::FileSync).await;
+    f.write(file, 0, &[2; 10_000], Stability::Unstable).await;
+    let mut first = Box::pin(f.fs.commit(&who, file));
+    let held = until_it_syncs(f.disk.hold_syncs(), &mut first).await;
+    f.write(file, 50_000, &[3; 10_000], Stability::Unstable).await;
+    let mut second = Box::pin(f.fs.commit(&who, file));
+    let next = f.disk.hold_syncs();
+    drop(held);
+    let next = tokio::select! {
+        biased;
+        next = until_it_syncs(next, &mut second) => next,
+        done = &mut first => panic!("the second one's sync was to come first: {done:?}"),
+    };
+    first.await.unwrap();
+    f.disk.fail_syncs(1);
+    drop(next);
+    assert_eq!(second.await.unwrap_err(), FsError::Io);
+    f.write(file, 50_000, &[3; 10_000], Stability::FileSync).await;
+    f.upload_all().await;
+    assert!(!f.catalog.inode(file).await.unwrap().dirty, "it goes to S3");
+    let f = f.power_cut(1).await;
+    assert!(f.content(file).await.starts_with(&[2; 10_000]));
+}
+
+/// Goal: carried bytes are kept where a sync of their file that began before them fails. Method: such a sync is held
+/// until they are carried.
+#[tokio::test]
+async fn bytes_that_were_carried_while_a_sync_failed_are_not_forgotten() {
+    for seed in 0..8 {
+        let f = Fixture::new().await;
+        let (who, file) = (owner(), f.create("f").await);
+        f.write(file, 0, &[1; 8000], Stability::FileSync).await;
+        f.shared.settle().await.unwrap();
+        f.write(file, 0, &[2; 100], Stability::Unstable).await;
+        let mut part = Box::pin(f.fs.commit(&who, file));
+        let held = until_it_syncs(f.disk.hold_syncs(), &mut part).await;
+        f.write(file, 0, &[3; 8000], Stability::FileSync).await;
+        assert!(f.catalog.carried_of(file).await.unwrap().is_some());
+        f.disk.fail_syncs(1);
+        drop(held);
+        assert_eq!(part.await.unwrap_err(), FsError::Io);
+        f.shared.settle().await.unwrap();
+        assert_eq!(f.catalog.carried_of(file).await.unwrap(), None);
+        let f = f.power_cut(seed).await;
+        assert_eq!(f.content(file).await, [3; 8000], "seed {seed}");
+    }
+}
+
+/// Goal: a file with bytes that a failed write has lost can be emptied and written anew, as `cp` does. Method: by SETATTR
+/// and by CREATE.
+#[tokio::test]
+async fn a_file_whose_bytes_are_lost_can_be_cut_and_written_anew() {
+    for by_create in [false, true] {
+        let f = Fixture::new().await;
+        let file = f.create("f").await;
+        f.write(file, 0, b"kept", Stability::Unstable).await;
+        f.disk.fail_writes(1);
+        let data = Bytes::from_static(b"never");
+        f.fs.write(&owner(), file, 4, data, Stability::Unstable).await.unwrap_err();
+        let to = |size| SetAttr { size: Some(size), ..SetAttr::default() };
+        let refused = f.fs.setattr(&owner(), file, to(9), None).await;
+        assert_eq!(refused.unwrap_err(), FsError::Io, "it would have the lost bytes");
+        let stranger = f.fs.setattr(&user(2000), file, to(0), None).await;
+        assert_eq!(stranger.unwrap_err(), FsError::Access);
+        assert_eq!(f.fs.commit(&owner(), file).await.unwrap_err(), FsError::Io, "as before");
+        let verifier = f.fs.verifier();
+        if by_create {
+            let how = CreateHow::Unchecked(to(0));
+            f.fs.create(&owner(), f.root(), b"f", how).await.unwrap();
+        } else {
+            f.fs.setattr(&owner(), file, to(0), None).await.unwrap();
+        }
+        assert_ne!(f.fs.verifier(), verifier, "whatever went with them is sent again");
+        f.write(file, 0, b"anew", Stability::Unstable).await;
+        f.fs.commit(&owner(), file).await.unwrap();
+        let f = f.power_cut(2).await;
+        assert_eq!(f.content(file).await, b"anew");
+    }
+}
+
+#[tokio::test]
+async fn a_burst_in_which_nothing_was_written_ends_with_the_quiet_time() {
+    let f = Fixture::new().await;
+    let file = f.create("f").await;
+    f.write(file, 0, b"x", Stability::FileSync).await;
+    f.upload_all().await;
+    let begun = f.shared.begin(file, &(0..1)).await.unwrap();
+    assert!(f.catalog.inode(file).await.unwrap().writing);
+    assert_eq!(f.shared.flush_idle().await, 0, "it is under way");
+    f.shared.cache.overlay().not_written(file, begun);
+    assert_eq!(f.shared.flush_idle().await, 1);
+    assert!(!f.catalog.inode(file).await.unwrap().writing);
+}
