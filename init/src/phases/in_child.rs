@@ -9,7 +9,6 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use nix::errno::Errno;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -238,7 +237,7 @@ fn load_drivers() {
 fn mount_config() -> Result<()> {
     // Whoever was given up while he mounted it may have done so all the same.
     if !mounts::is_mounted(disks::CONFIG) {
-        disks::mount_config(&mut Modules::open()).map_err(of_disk)?;
+        disks::mount_config(&mut Modules::open()).map_err(unless_known)?;
     }
     let (uid, gid) = service::user("gateway")?;
     if !Path::new(service::GATEWAY_STATE).exists() {
@@ -251,26 +250,13 @@ fn mount_config() -> Result<()> {
     reserve::hold(Path::new(disks::CONFIG)).context(NO_RESERVE)
 }
 
-/// An error of the disk itself is told apart from what is wrong with what is on it: a storage that has failed over gives
-/// everything again.
-pub(super) fn of_disk(error: anyhow::Error) -> anyhow::Error {
-    /// As the kernel's block layer has them for what a disk answers, and for one that is gone.
-    const OF_DISK: [Errno; 6] = [
-        Errno::EIO,
-        Errno::ENXIO,
-        Errno::ETIMEDOUT,
-        Errno::EREMOTEIO,
-        Errno::ENOLINK,
-        Errno::ENODATA,
-    ];
-    let errno = |cause: &(dyn std::error::Error + 'static)| {
-        let of_io = cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
-        cause.downcast_ref::<Errno>().copied().or(of_io.map(Errno::from_raw))
-    };
-    if error.chain().filter_map(errno).any(|errno| OF_DISK.contains(&errno)) {
-        return Unreadable(format!("{error:#}")).into();
+/// Only what is on the partition is a reason to go on without it. Every other one may pass: a storage has failed over, whoever
+/// holds the partition ends, there is memory again.
+pub(super) fn unless_known(error: anyhow::Error) -> anyhow::Error {
+    if error.is::<disks::NoSettings>() {
+        return error;
     }
-    error
+    Unreadable(format!("{error:#}")).into()
 }
 
 fn read_late(asked: Asked) -> Result<Late> {

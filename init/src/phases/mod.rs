@@ -192,6 +192,11 @@ impl Boot {
         self.state.problems.push(problem);
     }
 
+    /// Forgets children that were given up and have ended; to be called every second.
+    pub(crate) fn forget_ended(&mut self) {
+        self.entries.forget_ended();
+    }
+
     /// The settings on the disk are not known, because of this phase.
     fn miss(&mut self, phase: &'static str, why: &anyhow::Error) {
         self.unread.missed(phase, why.into(), sys::since_boot());

@@ -216,6 +216,7 @@ impl Running {
             self.act(service, action);
         }
         self.follow_trial(now);
+        self.boot.forget_ended();
         self.follow_unread(now);
         self.settings().keep_again(now);
         self.follow_drivers(now);
