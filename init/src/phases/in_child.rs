@@ -165,14 +165,20 @@ impl<T> From<Result<T>> for Outcome<T> {
     }
 }
 
+/// Why nothing has come of it, in a child's own words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Said(String);
+
 /// What a child says in the end.
 ///
 /// # Errors
-/// It has failed, with [`ChildError::MayBeDone`] or [`Unreadable`] where it says so, or has said nothing.
+/// It has failed, with [`Said`], [`ChildError::MayBeDone`], or [`Unreadable`] where it says so, or has said nothing of
+/// use.
 pub(super) fn outcome<T: DeserializeOwned>(said: &[u8]) -> Result<T> {
     match serde_json::from_slice(said).context("its outcome")? {
         Outcome::Ok(value) => Ok(value),
-        Outcome::Err(why) => bail!(why),
+        Outcome::Err(why) => bail!(Said(why)),
         Outcome::MayBeDone(why) => bail!(ChildError::MayBeDone(why)),
         Outcome::Unreadable(why) => bail!(Unreadable(why)),
     }

@@ -25,9 +25,9 @@ pub(crate) use self::{
 };
 use crate::{
     cgroup,
-    children::{self, Entries, OwnEntries},
+    children::{Entries, OwnEntries},
     kernel_settings,
-    machine::{Machine, Unreadable},
+    machine::Machine,
     mounts,
     observed::{self, MachineState, NetworkPlan},
     seed, service,
@@ -235,10 +235,10 @@ fn protect_processes(_boot: &mut Boot) -> Result<()> {
 
 fn mount_config(boot: &mut Boot, limit: Duration) -> Result<()> {
     let mounted = in_child::run(boot, in_child::CONFIG, &Value::Null, limit);
-    // Where what is on it cannot be mounted nothing can be written over. Who was given up may have mounted it yet, and
-    // a disk that gives errors may give the settings later.
+    // Whoever has not said what is on it has not said that there are no settings: he may have mounted it yet, or another
+    // one may later.
     mounted.inspect_err(|error| {
-        if children::may_be_done(error) || error.is::<Unreadable>() {
+        if !error.is::<in_child::Said>() {
             boot.miss(CONFIG_PARTITION, error);
         }
     })

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    children::{ChildError, record::Recorder},
+    children::{self, ChildError, record::Recorder},
     disks,
+    machine::Unreadable,
 };
 
 fn boot(answers: Vec<Result<Vec<u8>, ChildError>>) -> (Boot, crate::children::record::Asked) {
@@ -247,6 +248,21 @@ fn what_a_partition_says_late_is_as_what_it_says_at_the_boot() {
         run(&[in_child(CONFIG_PARTITION, CONFIG_LIMIT, mount_config)], &mut boot);
         assert_eq!(boot.unread.any(), is_missed, "{said}");
         assert_eq!(boot.failed, [CONFIG_PARTITION]);
+    }
+}
+
+/// Goal: a boot that has no memory for a child, or hears nothing of use from it, does not take the settings for none.
+/// Method: such children, and the one that says what is on the partition.
+#[test]
+fn whoever_has_not_said_what_is_on_the_partition_has_not_said_that_there_are_no_settings() {
+    let no_memory = Err(ChildError::Start(std::io::Error::from_raw_os_error(libc::ENOMEM)));
+    let said = |words: &[u8]| Ok(words.to_vec());
+    for (answer, is_missed) in
+        [(no_memory, true), (said(b""), true), (said(br#"{"Err":"foreign"}"#), false)]
+    {
+        let (mut boot, _) = boot(vec![answer]);
+        run(&[in_child(CONFIG_PARTITION, CONFIG_LIMIT, mount_config)], &mut boot);
+        assert_eq!(boot.unread.any(), is_missed, "{:?}", boot.state.problems);
     }
 }
 
