@@ -197,6 +197,23 @@ impl Boot {
         self.entries.forget_ended();
     }
 
+    /// Why the settings on the disk cannot be read, if whoever stands before the console may give them up: where a
+    /// password is known, that is not anybody.
+    pub(crate) fn lost_settings(&self) -> Option<&str> {
+        self.unread.can_be_given_up().filter(|_| self.machine.password_hash.is_none())
+    }
+
+    /// Gives them up.
+    ///
+    /// # Errors
+    /// They may not be; what to do.
+    pub(crate) fn give_up_settings(&mut self, now: Duration) -> Result<(), String> {
+        if self.unread.can_be_given_up().is_some() && self.lost_settings().is_none() {
+            return Err("a password is known: restart the appliance first".to_owned());
+        }
+        self.unread.give_up(now)
+    }
+
     /// The settings on the disk are not known, because of this phase.
     fn miss(&mut self, phase: &'static str, why: &anyhow::Error) {
         self.unread.missed(phase, why.into(), sys::since_boot());

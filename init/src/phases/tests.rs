@@ -146,7 +146,7 @@ fn settings_that_were_not_read_in_time_are_not_written_over() {
         assert_eq!(asked.borrow().len(), asked_for);
         assert_eq!(boot.failed, [failed]);
         assert_eq!(boot.machine, Machine::default(), "for want of others");
-        assert!(boot.unread.problem().unwrap().contains("was given up after 300 s"));
+        assert!(boot.unread.problem(false).unwrap().contains("was given up after 300 s"));
         let why = keep_settings(&mut boot, &Machine::default()).unwrap_err().to_string();
         assert!(why.contains("nothing is to be written over them"), "{why}");
         assert_eq!(asked.borrow().len(), asked_for, "nobody is sent to write");
@@ -165,7 +165,7 @@ fn settings_that_cannot_be_read_are_asked_for_until_they_are() {
     run(&[in_child(MACHINE_SETTINGS, FILES_LIMIT, load_machine)], &mut boot);
     assert_eq!(boot.state.problems, ["machine settings: /config/machine.toml: I/O error"]);
     for _ in 0..2 {
-        assert!(boot.unread.problem().unwrap().contains("I/O error"));
+        assert!(boot.unread.problem(false).unwrap().contains("I/O error"));
         assert!(keep_settings(&mut boot, &Machine::default()).is_err());
         let begun = begin_reading(&mut boot).unwrap();
         let read = take_in(&mut boot, begun, Some(0));
@@ -211,6 +211,22 @@ fn the_child_that_reads_late_hears_that_settings_were_given_up() {
     let heard = [&asked[1].1, &asked[2].1]
         .map(|input| serde_json::from_str::<in_child::Asked>(input).unwrap().given_up);
     assert_eq!(heard, [false, true]);
+}
+
+/// Goal: an order to give up settings comes from nobody who has not logged in where one can. Method: the same settings
+/// that cannot be read, with a password that is known and without.
+#[test]
+fn settings_are_given_up_by_nobody_while_a_password_is_known() {
+    for has_password in [true, false] {
+        let (mut boot, _) = boot(Vec::new());
+        let hash = gateway_api::Secret::new(format!("$6$saltstring${}", "x".repeat(86)));
+        boot.machine.password_hash = has_password.then_some(hash);
+        boot.miss(SEED, &Unreadable("machine.toml: I/O error".to_owned()).into());
+        assert_eq!(boot.lost_settings().is_some(), !has_password, "nor is it offered");
+        let given_up = boot.give_up_settings(Duration::ZERO);
+        assert_eq!((given_up.is_ok(), boot.unread.is_given_up()), (!has_password, !has_password));
+        assert_eq!(given_up.err().is_some_and(|why| why.contains("restart")), has_password);
+    }
 }
 
 #[test]
