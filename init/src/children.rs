@@ -108,24 +108,25 @@ pub(crate) trait Entries: std::fmt::Debug {
     /// It cannot be started.
     fn begin(&mut self, entry: &[&str], input: &[u8]) -> Result<Begun, ChildError>;
 
-    /// Whether a child with this entry was given up and has not ended: what it is at, it may do yet.
+    /// Whether a child with this entry was given up, and it or anything that it has started has not ended: what it is
+    /// at, it may do yet.
     fn lingers(&mut self, entry: &[&str]) -> bool;
+
+    /// Forgets those that have ended. To be called every second: another group may have such a number later.
+    fn forget_ended(&mut self);
 }
 
 /// The real one.
 #[derive(Debug, Default)]
 pub(crate) struct OwnEntries {
-    /// Children that were given up: their entries, and by what their end is known.
-    given_up: Vec<(Vec<String>, End)>,
+    /// Children that were given up: their entries, and their process groups. No other group has such a number while any
+    /// process is in it.
+    given_up: Vec<(Vec<String>, Pid)>,
 }
 
-/// By what it is known whether a child that was given up has ended.
-#[derive(Debug)]
-enum End {
-    /// That of [`pidfd`].
-    Descriptor(OwnedFd),
-    /// Its process group, where there is no descriptor: no other one has this number while any process is in it.
-    Group(Pid),
+/// Whether any process is in this group, at work or not reaped yet.
+pub(crate) fn is_there(group: Pid) -> bool {
+    killpg(group, None) != Err(Errno::ESRCH)
 }
 
 impl Entries for OwnEntries {
@@ -137,7 +138,7 @@ impl Entries for OwnEntries {
     ) -> Result<Vec<u8>, ChildError> {
         run_with(&mut own(entry), input, limit).map_err(|failed| {
             let entry = || entry.iter().map(|word| (*word).to_owned()).collect();
-            self.given_up.extend(failed.left.map(|end| (entry(), end)));
+            self.given_up.extend(failed.left.map(|group| (entry(), group)));
             failed.error
         })
     }
@@ -147,8 +148,12 @@ impl Entries for OwnEntries {
     }
 
     fn lingers(&mut self, entry: &[&str]) -> bool {
-        self.given_up.retain(|(_, end)| !end.has_come());
+        self.forget_ended();
         self.given_up.iter().any(|(given_up, _)| given_up == entry)
+    }
+
+    fn forget_ended(&mut self) {
+        self.given_up.retain(|(_, group)| is_there(*group));
     }
 }
 
@@ -177,11 +182,11 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Vec<u8>, Chi
     run_with(command, &[], limit).map_err(|failed| failed.error)
 }
 
-/// Why there is no outcome, and the child that is left, by what its end is known.
+/// Why there is no outcome, and the process group that is left.
 #[derive(Debug)]
 struct Failed {
     error: ChildError,
-    left: Option<End>,
+    left: Option<Pid>,
 }
 
 impl From<ChildError> for Failed {
@@ -215,7 +220,10 @@ fn attend(child: &mut Child, end: io::Result<OwnedFd>, limit: Duration) -> Resul
         Ok(Some((status, said, _))) if status.success() => return Ok(said),
         Ok(Some((status, _, words))) => {
             let words = String::from_utf8_lossy(&words).trim().to_owned();
-            return Err(ChildError::Failed { status, words }.into());
+            let group = Pid::from_raw(child.id().cast_signed());
+            // What it has started is not ended in the midst of its work: it is waited for.
+            let left = Some(group).filter(|group| is_there(*group));
+            return Err(Failed { error: ChildError::Failed { status, words }, left });
         }
         Ok(None) => ChildError::TooLong(limit),
         Err(error) => ChildError::Wait(error),
@@ -279,9 +287,9 @@ fn timeout(left: Duration) -> PollTimeout {
     PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX)
 }
 
-/// Kills the child and all that it started, and waits a moment for its end. Where that does not come: by what
-/// it will be known.
-fn kill(child: &mut Child, end: Option<OwnedFd>) -> Option<End> {
+/// Kills the child and all that it started, and waits a moment for its end. Their process group, if anything is left of
+/// it.
+fn kill(child: &mut Child, end: Option<OwnedFd>) -> Option<Pid> {
     let group = Pid::from_raw(child.id().cast_signed());
     // It may have ended in this moment.
     let _gone = killpg(group, Signal::SIGKILL);
@@ -294,24 +302,9 @@ fn kill(child: &mut Child, end: Option<OwnedFd>) -> Option<End> {
             thread::sleep(LOOK_PAUSE);
         }
     }
-    // One that has ended is reaped here, one that waits for a disk by PID 1 later.
-    match child.try_wait() {
-        Ok(None) => Some(end.map_or(End::Group(group), End::Descriptor)),
-        Ok(Some(_)) | Err(_) => None,
-    }
-}
-
-impl End {
-    /// Whether it has come, also when the process was reaped and its number is another one's.
-    fn has_come(&self) -> bool {
-        match self {
-            Self::Descriptor(end) => {
-                let mut polled = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
-                poll(&mut polled, PollTimeout::ZERO) == Ok(1)
-            }
-            Self::Group(group) => killpg(*group, None) == Err(Errno::ESRCH),
-        }
-    }
+    // One that has ended is reaped here, one that waits for a disk by PID 1 later, as all that it started.
+    let _reaped = child.try_wait();
+    Some(group).filter(|group| is_there(*group))
 }
 
 /// One end of a pipe, and what came out of it.
@@ -370,6 +363,11 @@ pub(crate) mod record {
         ended: Rc<Cell<bool>>,
     }
 
+    /// A child that was begun: one with this number, which says nothing.
+    pub(crate) fn begun(pid: i32) -> Begun {
+        Begun { pid, said: in_memory(&[]).unwrap() }
+    }
+
     impl Recorder {
         /// Answers these, one after the other.
         pub(crate) fn new(answers: Vec<Result<Vec<u8>, ChildError>>) -> (Box<Self>, Asked) {
@@ -408,6 +406,9 @@ pub(crate) mod record {
         fn lingers(&mut self, entry: &[&str]) -> bool {
             !self.ended.get() && self.given_up.iter().any(|given_up| given_up == entry)
         }
+
+        /// The test says when they have ended.
+        fn forget_ended(&mut self) {}
 
         /// It has said what the answer is, and has a number above the kernel's limit of pids.
         fn begin(&mut self, entry: &[&str], input: &[u8]) -> Result<Begun, ChildError> {
@@ -485,19 +486,42 @@ mod tests {
         for has_descriptor in [true, false] {
             let mut left = sh("exec sleep 1000").process_group(0).spawn().unwrap();
             let entry = vec!["phase".to_owned(), "keep-settings".to_owned()];
-            let end = if has_descriptor {
-                End::Descriptor(pidfd(left.id()).unwrap())
-            } else {
-                End::Group(Pid::from_raw(left.id().cast_signed()))
-            };
-            let mut entries = OwnEntries { given_up: vec![(entry, end)] };
+            let group = Pid::from_raw(left.id().cast_signed());
+            let mut entries = OwnEntries { given_up: vec![(entry, group)] };
             assert!(entries.lingers(&["phase", "keep-settings"]));
             assert!(!entries.lingers(&["phase", "seed"]), "another one");
-            let end = pidfd(left.id()).ok();
+            let end = has_descriptor.then(|| pidfd(left.id()).unwrap());
             assert!(kill(&mut left, end).is_none(), "it has ended");
-            assert!(!entries.lingers(&["phase", "keep-settings"]));
+            entries.forget_ended();
             assert!(entries.given_up.is_empty());
+            assert!(!entries.lingers(&["phase", "keep-settings"]));
         }
+    }
+
+    /// Goal: what a child has started, such as e2fsck, is waited for, too. Method: two in one group, of which the second
+    /// one has ended and nobody has reaped it, in place of what not even a signal ends.
+    #[test]
+    fn a_child_that_was_given_up_lingers_while_anything_that_it_started_does() {
+        let mut leader = sh("exec sleep 1000").process_group(0).spawn().unwrap();
+        let group = leader.id().cast_signed();
+        let mut started = sh("exec sleep 1000").process_group(group).spawn().unwrap();
+        let end = pidfd(leader.id()).ok();
+        let left = kill(&mut leader, end);
+        let entry = vec!["phase".to_owned(), "config-partition".to_owned()];
+        let mut entries = OwnEntries::default();
+        entries.given_up.extend(left.map(|left| (entry, left)));
+        let lingers = entries.lingers(&["phase", "config-partition"]);
+        // Before anything is judged: a test that fails leaves no sleeper behind.
+        started.wait().unwrap();
+        assert!(lingers, "though the child itself was reaped");
+        assert!(!entries.lingers(&["phase", "config-partition"]));
+    }
+
+    #[test]
+    fn what_a_child_that_broke_off_has_started_is_waited_for() {
+        let failed = run_with(&mut sh("sleep 1000 & kill -9 $$"), b"", LONG).unwrap_err();
+        assert!(matches!(failed.error, ChildError::Failed { .. }), "{}", failed.error);
+        killpg(failed.left.unwrap(), Signal::SIGKILL).unwrap();
     }
 
     /// Goal: without a descriptor, no child is left that nobody knows of. Method: one that would sleep for long, and

@@ -89,14 +89,16 @@ impl Unread {
         self.0.as_ref().is_some_and(|missing| missing.at <= now)
     }
 
-    /// What the operator is told meanwhile.
-    pub(crate) fn problem(&self) -> Option<String> {
+    /// What the operator is told meanwhile. Where a password is in use, nobody can give up those that are lost before a
+    /// restart, which finds none.
+    pub(crate) fn problem(&self, has_password: bool) -> Option<String> {
         let why = self.0.as_ref()?.why.words();
         Some(if self.can_be_given_up().is_some() {
+            let if_lost = if has_password { ", or restart if they are lost" } else { "" };
             // What matters first: a long reason is cut on the front page.
             format!(
                 "the settings on the system disk cannot be read, and nothing can be changed before they are: \
-                 mend the disk or its storage: {why}"
+                 mend the disk or its storage{if_lost}: {why}"
             )
         } else {
             format!(
@@ -164,20 +166,28 @@ mod tests {
     fn settings_that_are_not_read_are_said_kept_from_change_and_asked_for_again() {
         let at = Duration::from_secs;
         let mut unread = Unread::default();
-        assert_eq!((unread.any(), unread.problem(), unread.is_due(at(1000))), (false, None, false));
+        assert_eq!(
+            (unread.any(), unread.problem(false), unread.is_due(at(1000))),
+            (false, None, false)
+        );
         assert_eq!(unread.allows_change(), Ok(()));
         let silence = |words: &str| Why::Silence(words.to_owned());
         unread.missed("config partition", silence("was given up after 120 s"), at(120));
         unread.missed("machine settings", silence("of no use"), at(130));
-        assert!(unread.problem().unwrap().contains("not be read: was given up after 120 s. Mend"));
+        assert!(
+            unread.problem(false).unwrap().contains("not be read: was given up after 120 s. Mend")
+        );
         assert!(unread.allows_change().unwrap_err().contains("nothing is to be written over"));
         assert!(!unread.is_due(at(149)) && unread.is_due(at(150)));
         unread.missed_again(silence("broke off"), at(150));
-        assert!(unread.problem().unwrap().contains("broke off"));
+        assert!(unread.problem(false).unwrap().contains("broke off"));
         assert!(!unread.is_due(at(179)) && unread.is_due(at(180)), "not all the time");
         let why = "was given up after 120 s".to_owned();
         assert_eq!(unread.read(), Some(Cause { phase: "config partition", why }));
-        assert_eq!((unread.any(), unread.problem(), unread.is_due(at(1000))), (false, None, false));
+        assert_eq!(
+            (unread.any(), unread.problem(false), unread.is_due(at(1000))),
+            (false, None, false)
+        );
         assert_eq!(unread.read(), None);
     }
 
@@ -192,7 +202,11 @@ mod tests {
         assert_eq!(unread.can_be_given_up(), None);
         unread.missed_again(Why::Unreadable(words()), at(130));
         assert_eq!(unread.can_be_given_up(), Some(words().as_str()));
-        assert!(unread.problem().unwrap().contains("mend the disk or its storage: machine.toml"));
+        assert!(
+            unread.problem(false).unwrap().contains("mend the disk or its storage: machine.toml")
+        );
+        let said = unread.problem(true).unwrap();
+        assert!(said.contains("its storage, or restart if they are lost: machine.toml"), "{said}");
         unread.give_up(at(131)).unwrap();
         assert!(unread.is_given_up() && unread.is_due(at(131)), "at once");
         assert_eq!(unread.can_be_given_up(), None, "once is enough");

@@ -23,7 +23,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use nix::mount::{MsFlags, mount};
+use nix::{
+    errno::Errno,
+    mount::{MsFlags, mount},
+};
 
 pub(crate) use self::{
     order::Order,
@@ -149,8 +152,8 @@ fn probe(device: &str) -> Result<Content> {
 /// the first boot and mending it after a power cut.
 ///
 /// # Errors
-/// The partition is missing, holds something else, or cannot be mounted: what is configured then
-/// lasts until the next boot.
+/// [`NoSettings`] if it holds something else, or a damaged file system: what is configured then lasts until the next
+/// boot. Else it is missing, or cannot be mounted for a reason that may pass.
 pub(crate) fn mount_config(modules: &mut Modules) -> Result<()> {
     modules.load("ext4");
     let system = system_disk().context("stage 1 has not said which the system disk is")?;
@@ -168,12 +171,28 @@ pub(crate) fn mount_config(modules: &mut Modules) -> Result<()> {
         })?,
         Config::Made => check_config(&device),
         Config::Foreign(content) => {
-            bail!("{device} holds {content:?} instead of our settings; it was left alone")
+            let holds = format!("{device} holds {content:?} instead of our settings");
+            bail!(NoSettings(format!("{holds}; it was left alone")))
         }
     }
     drop(partition);
     mount(Some(device.as_str()), CONFIG, Some("ext4"), MOUNT_FLAGS, None::<&str>)
-        .with_context(|| format!("mounting {device} on {CONFIG}"))
+        .map_err(|errno| not_mounted(&device, errno))
+}
+
+/// The config partition is not mounted because of what is on it, and that does not change by itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct NoSettings(String);
+
+/// Why the config partition is not mounted.
+pub(crate) fn not_mounted(device: &str, errno: Errno) -> anyhow::Error {
+    let error = anyhow::Error::from(errno).context(format!("mounting {device} on {CONFIG}"));
+    // As ext4 says that it finds no file system, a damaged one (EFSCORRUPTED), or a wrong checksum (EFSBADCRC).
+    if matches!(errno, Errno::EINVAL | Errno::EUCLEAN | Errno::EBADMSG) {
+        return NoSettings(format!("{error:#}")).into();
+    }
+    error
 }
 
 /// What is on the config partition.

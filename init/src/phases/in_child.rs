@@ -9,7 +9,6 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use nix::errno::Errno;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -166,14 +165,20 @@ impl<T> From<Result<T>> for Outcome<T> {
     }
 }
 
+/// Why nothing has come of it, in a child's own words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Said(String);
+
 /// What a child says in the end.
 ///
 /// # Errors
-/// It has failed, with [`ChildError::MayBeDone`] or [`Unreadable`] where it says so, or has said nothing.
+/// It has failed, with [`Said`], [`ChildError::MayBeDone`], or [`Unreadable`] where it says so, or has said nothing of
+/// use.
 pub(super) fn outcome<T: DeserializeOwned>(said: &[u8]) -> Result<T> {
     match serde_json::from_slice(said).context("its outcome")? {
         Outcome::Ok(value) => Ok(value),
-        Outcome::Err(why) => bail!(why),
+        Outcome::Err(why) => bail!(Said(why)),
         Outcome::MayBeDone(why) => bail!(ChildError::MayBeDone(why)),
         Outcome::Unreadable(why) => bail!(Unreadable(why)),
     }
@@ -238,7 +243,7 @@ fn load_drivers() {
 fn mount_config() -> Result<()> {
     // Whoever was given up while he mounted it may have done so all the same.
     if !mounts::is_mounted(disks::CONFIG) {
-        disks::mount_config(&mut Modules::open()).map_err(of_disk)?;
+        disks::mount_config(&mut Modules::open()).map_err(unless_known)?;
     }
     let (uid, gid) = service::user("gateway")?;
     if !Path::new(service::GATEWAY_STATE).exists() {
@@ -251,26 +256,13 @@ fn mount_config() -> Result<()> {
     reserve::hold(Path::new(disks::CONFIG)).context(NO_RESERVE)
 }
 
-/// An error of the disk itself is told apart from what is wrong with what is on it: a storage that has failed over gives
-/// everything again.
-pub(super) fn of_disk(error: anyhow::Error) -> anyhow::Error {
-    /// As the kernel's block layer has them for what a disk answers, and for one that is gone.
-    const OF_DISK: [Errno; 6] = [
-        Errno::EIO,
-        Errno::ENXIO,
-        Errno::ETIMEDOUT,
-        Errno::EREMOTEIO,
-        Errno::ENOLINK,
-        Errno::ENODATA,
-    ];
-    let errno = |cause: &(dyn std::error::Error + 'static)| {
-        let of_io = cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
-        cause.downcast_ref::<Errno>().copied().or(of_io.map(Errno::from_raw))
-    };
-    if error.chain().filter_map(errno).any(|errno| OF_DISK.contains(&errno)) {
-        return Unreadable(format!("{error:#}")).into();
+/// Only what is on the partition is a reason to go on without it. Every other one may pass: a storage has failed over, whoever
+/// holds the partition ends, there is memory again.
+pub(super) fn unless_known(error: anyhow::Error) -> anyhow::Error {
+    if error.is::<disks::NoSettings>() {
+        return error;
     }
-    error
+    Unreadable(format!("{error:#}")).into()
 }
 
 fn read_late(asked: Asked) -> Result<Late> {

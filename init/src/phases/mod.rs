@@ -25,9 +25,9 @@ pub(crate) use self::{
 };
 use crate::{
     cgroup,
-    children::{self, Entries, OwnEntries},
+    children::{Entries, OwnEntries},
     kernel_settings,
-    machine::{Machine, Unreadable},
+    machine::Machine,
     mounts,
     observed::{self, MachineState, NetworkPlan},
     seed, service,
@@ -192,6 +192,28 @@ impl Boot {
         self.state.problems.push(problem);
     }
 
+    /// Forgets children that were given up and have ended; to be called every second.
+    pub(crate) fn forget_ended(&mut self) {
+        self.entries.forget_ended();
+    }
+
+    /// Why the settings on the disk cannot be read, if whoever stands before the console may give them up: where a
+    /// password is known, that is not anybody.
+    pub(crate) fn lost_settings(&self) -> Option<&str> {
+        self.unread.can_be_given_up().filter(|_| self.machine.password_hash.is_none())
+    }
+
+    /// Gives them up.
+    ///
+    /// # Errors
+    /// They may not be; what to do.
+    pub(crate) fn give_up_settings(&mut self, now: Duration) -> Result<(), String> {
+        if self.unread.can_be_given_up().is_some() && self.lost_settings().is_none() {
+            return Err("a password is known: restart the appliance first".to_owned());
+        }
+        self.unread.give_up(now)
+    }
+
     /// The settings on the disk are not known, because of this phase.
     fn miss(&mut self, phase: &'static str, why: &anyhow::Error) {
         self.unread.missed(phase, why.into(), sys::since_boot());
@@ -230,10 +252,10 @@ fn protect_processes(_boot: &mut Boot) -> Result<()> {
 
 fn mount_config(boot: &mut Boot, limit: Duration) -> Result<()> {
     let mounted = in_child::run(boot, in_child::CONFIG, &Value::Null, limit);
-    // Where what is on it cannot be mounted nothing can be written over. Who was given up may have mounted it yet, and
-    // a disk that gives errors may give the settings later.
+    // Whoever has not said what is on it has not said that there are no settings: he may have mounted it yet, or another
+    // one may later.
     mounted.inspect_err(|error| {
-        if children::may_be_done(error) || error.is::<Unreadable>() {
+        if !error.is::<in_child::Said>() {
             boot.miss(CONFIG_PARTITION, error);
         }
     })

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use super::*;
-use crate::children::{ChildError, record::Recorder};
+use crate::{
+    children::{self, ChildError, record::Recorder},
+    disks,
+    machine::Unreadable,
+};
 
 fn boot(answers: Vec<Result<Vec<u8>, ChildError>>) -> (Boot, crate::children::record::Asked) {
     let (entries, asked) = Recorder::new(answers);
@@ -142,7 +146,7 @@ fn settings_that_were_not_read_in_time_are_not_written_over() {
         assert_eq!(asked.borrow().len(), asked_for);
         assert_eq!(boot.failed, [failed]);
         assert_eq!(boot.machine, Machine::default(), "for want of others");
-        assert!(boot.unread.problem().unwrap().contains("was given up after 300 s"));
+        assert!(boot.unread.problem(false).unwrap().contains("was given up after 300 s"));
         let why = keep_settings(&mut boot, &Machine::default()).unwrap_err().to_string();
         assert!(why.contains("nothing is to be written over them"), "{why}");
         assert_eq!(asked.borrow().len(), asked_for, "nobody is sent to write");
@@ -161,7 +165,7 @@ fn settings_that_cannot_be_read_are_asked_for_until_they_are() {
     run(&[in_child(MACHINE_SETTINGS, FILES_LIMIT, load_machine)], &mut boot);
     assert_eq!(boot.state.problems, ["machine settings: /config/machine.toml: I/O error"]);
     for _ in 0..2 {
-        assert!(boot.unread.problem().unwrap().contains("I/O error"));
+        assert!(boot.unread.problem(false).unwrap().contains("I/O error"));
         assert!(keep_settings(&mut boot, &Machine::default()).is_err());
         let begun = begin_reading(&mut boot).unwrap();
         let read = take_in(&mut boot, begun, Some(0));
@@ -209,6 +213,22 @@ fn the_child_that_reads_late_hears_that_settings_were_given_up() {
     assert_eq!(heard, [false, true]);
 }
 
+/// Goal: an order to give up settings comes from nobody who has not logged in where one can. Method: the same settings
+/// that cannot be read, with a password that is known and without.
+#[test]
+fn settings_are_given_up_by_nobody_while_a_password_is_known() {
+    for has_password in [true, false] {
+        let (mut boot, _) = boot(Vec::new());
+        let hash = gateway_api::Secret::new(format!("$6$saltstring${}", "x".repeat(86)));
+        boot.machine.password_hash = has_password.then_some(hash);
+        boot.miss(SEED, &Unreadable("machine.toml: I/O error".to_owned()).into());
+        assert_eq!(boot.lost_settings().is_some(), !has_password, "nor is it offered");
+        let given_up = boot.give_up_settings(Duration::ZERO);
+        assert_eq!((given_up.is_ok(), boot.unread.is_given_up()), (!has_password, !has_password));
+        assert_eq!(given_up.err().is_some_and(|why| why.contains("restart")), has_password);
+    }
+}
+
 #[test]
 fn a_partition_that_says_it_cannot_be_mounted_is_as_one_without_settings() {
     let answers: Vec<Result<Vec<u8>, ChildError>> =
@@ -247,18 +267,53 @@ fn what_a_partition_says_late_is_as_what_it_says_at_the_boot() {
     }
 }
 
+/// Goal: a boot that has no memory for a child, or hears nothing of use from it, does not take the settings for none.
+/// Method: such children, and the one that says what is on the partition.
 #[test]
-fn an_error_of_the_disk_is_told_from_one_of_what_is_on_it() {
+fn whoever_has_not_said_what_is_on_the_partition_has_not_said_that_there_are_no_settings() {
+    let no_memory = Err(ChildError::Start(std::io::Error::from_raw_os_error(libc::ENOMEM)));
+    let said = |words: &[u8]| Ok(words.to_vec());
+    for (answer, is_missed) in
+        [(no_memory, true), (said(b""), true), (said(br#"{"Err":"foreign"}"#), false)]
+    {
+        let (mut boot, _) = boot(vec![answer]);
+        run(&[in_child(CONFIG_PARTITION, CONFIG_LIMIT, mount_config)], &mut boot);
+        assert_eq!(boot.unread.any(), is_missed, "{:?}", boot.state.problems);
+    }
+}
+
+/// Goal: a partition that is busy, away, or for which there is no memory is asked for again. Method: what mounting and
+/// reading it may say.
+#[test]
+fn only_what_is_on_the_partition_is_a_reason_to_go_on_without_it() {
     use nix::errno::Errno;
-    let is_of_disk = |error: anyhow::Error| {
-        in_child::of_disk(error.context("mounting /dev/sda3")).is::<Unreadable>()
+    let may_pass = |error: anyhow::Error| {
+        in_child::unless_known(error.context("the config partition")).is::<Unreadable>()
     };
-    assert!(is_of_disk(Errno::EIO.into()));
-    assert!(is_of_disk(std::io::Error::from_raw_os_error(libc::EIO).into()));
-    assert!(!is_of_disk(Errno::EUCLEAN.into()) && !is_of_disk(Errno::EINVAL.into()));
-    assert!(!is_of_disk(anyhow!("/dev/sda3 holds Foreign instead of our settings")));
-    let said = in_child::of_disk(anyhow::Error::from(Errno::EIO).context("mounting /dev/sda3"));
-    assert!(format!("{said:#}").contains("mounting /dev/sda3: EIO"), "{said:#}");
+    let mount_says = |errno| disks::not_mounted("/dev/sda3", errno);
+    for errno in [Errno::EINVAL, Errno::EUCLEAN, Errno::EBADMSG] {
+        assert!(!may_pass(mount_says(errno)), "{errno}");
+        assert!(may_pass(std::io::Error::from(errno).into()), "not mount has said {errno}");
+    }
+    let others = [
+        Errno::EIO,
+        Errno::ENXIO,
+        Errno::ENODEV,
+        Errno::EBUSY,
+        Errno::ENOMEM,
+        Errno::EMFILE,
+        Errno::EROFS,
+        Errno::EACCES,
+        Errno::EILSEQ,
+    ];
+    for errno in others {
+        assert!(may_pass(mount_says(errno)) && may_pass(std::io::Error::from(errno).into()));
+    }
+    assert!(may_pass(anyhow!("the system disk sda has no config partition")), "it is away");
+    let said = in_child::unless_known(mount_says(Errno::EIO));
+    assert!(format!("{said:#}").contains("mounting /dev/sda3 on /config: EIO"), "{said:#}");
+    let said = in_child::unless_known(mount_says(Errno::EUCLEAN));
+    assert!(format!("{said:#}").contains("mounting /dev/sda3 on /config: EUCLEAN"), "{said:#}");
 }
 
 #[test]

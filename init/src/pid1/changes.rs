@@ -66,7 +66,7 @@ impl Running {
                 Ok(Some(text)) => Answer::Text { text },
                 Err(why) => Answer::Refused { why },
             },
-            Request::GiveUpSettings => Answer::of(self.boot.unread.give_up(sys::since_boot())),
+            Request::GiveUpSettings => Answer::of(self.boot.give_up_settings(sys::since_boot())),
             Request::Clock { step } => {
                 return errand::send(&Errand::Clock { step }, stream).map(drop);
             }

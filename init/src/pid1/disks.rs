@@ -12,13 +12,13 @@ use std::{
 
 use anyhow::{Context, Result};
 use nix::{
-    errno::Errno,
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
 
 use super::Running;
 use crate::{
+    children,
     disks::{self, Gateway, Mounted, Order, Report, Task},
     errand::{self, Errand},
     observed, service,
@@ -116,7 +116,7 @@ impl Disks {
 
     /// Gives up what takes too long. One that waits for a disk for ever ends some day, or never.
     fn give_up(&mut self, now: Duration) {
-        let is_there = |work: &Work| killpg(Pid::from_raw(work.pid), None) != Err(Errno::ESRCH);
+        let is_there = |work: &Work| children::is_there(Pid::from_raw(work.pid));
         self.works.retain(|work| work.until.is_some() || is_there(work));
         for work in &mut self.works {
             if work.until.is_some_and(|until| until < now) {

@@ -9,40 +9,53 @@ use nix::{
 };
 
 use super::Running;
-use crate::{children::Begun, phases, service::Service, sys, unread::Why};
+use crate::{
+    children::{self, Begun},
+    phases,
+    service::Service,
+    sys,
+    unread::Why,
+};
 
 /// As at the boot, for a partition to be mended and mounted, and for some small files.
 const LIMIT: Duration = Duration::from_secs(420);
 
-/// The child that reads.
+/// The child that reads. Another one begins only when it has ended, with all that it has started, such as e2fsck.
 #[derive(Debug, Default)]
-pub(super) struct Reading(Option<Child>);
+pub(super) struct Reading {
+    child: Option<Child>,
+    /// The process group of the one that has ended.
+    left: Option<Pid>,
+}
 
 #[derive(Debug)]
 struct Child {
     begun: Begun,
-    /// When it is given up; none once it was. Another one begins only when it has ended.
+    /// When it is given up; none once it was.
     until: Option<Duration>,
 }
 
 impl Reading {
     fn began(&mut self, begun: Begun, now: Duration) {
-        self.0 = Some(Child { begun, until: Some(now + LIMIT) });
+        self.child = Some(Child { begun, until: Some(now + LIMIT) });
     }
 
-    /// Whether another one can begin.
-    fn is_over(&self) -> bool {
-        self.0.is_none()
+    /// Whether another one can begin. Asked every second: another group may have that number later.
+    fn is_over(&mut self) -> bool {
+        self.left = self.left.filter(|group| children::is_there(*group));
+        self.child.is_none() && self.left.is_none()
     }
 
     /// A child has ended; if it was this one, what it was.
     fn ended(&mut self, pid: i32) -> Option<Begun> {
-        Some(self.0.take_if(|child| child.begun.pid() == pid)?.begun)
+        let child = self.child.take_if(|child| child.begun.pid() == pid)?;
+        self.left = Some(Pid::from_raw(pid));
+        Some(child.begun)
     }
 
     /// Kills what takes too long. One that waits for the disk dies when that answers.
     fn give_up(&mut self, now: Duration) {
-        if let Some(child) = &mut self.0
+        if let Some(child) = &mut self.child
             && child.until.take_if(|until| *until <= now).is_some()
         {
             // It may have ended in this moment.
@@ -95,8 +108,13 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
+    use std::{os::unix::process::CommandExt, process::Command};
+
     use super::*;
-    use crate::{children::record::Recorder, phases::Boot};
+    use crate::{
+        children::record::{self, Recorder},
+        phases::Boot,
+    };
 
     #[test]
     fn a_reader_that_hangs_is_given_up_and_the_next_one_waits_for_its_end() {
@@ -113,6 +131,25 @@ mod tests {
         }
         assert!(reading.ended(5_000_001).is_none(), "another child");
         assert!(reading.ended(5_000_000).is_some());
+        assert!(reading.is_over());
+    }
+
+    /// Goal: none mounts the partition beside an e2fsck of the one before. Method: two children in one group that nobody
+    /// has reaped, in place of what not even a signal ends.
+    #[test]
+    fn the_next_reader_waits_for_all_that_the_one_before_has_started() {
+        let sleep = |group: i32| Command::new("sleep").arg("1000").process_group(group).spawn();
+        let mut reader = sleep(0).unwrap();
+        let pid = reader.id().cast_signed();
+        let mut started = sleep(pid).unwrap();
+        let mut reading = Reading::default();
+        reading.began(record::begun(pid), Duration::ZERO);
+        reading.give_up(LIMIT);
+        reader.wait().unwrap();
+        assert!(reading.ended(pid).is_some(), "it is heard");
+        let is_over = reading.is_over();
+        started.wait().unwrap();
+        assert!(!is_over, "what it has started may be at work");
         assert!(reading.is_over());
     }
 }

@@ -216,6 +216,7 @@ impl Running {
             self.act(service, action);
         }
         self.follow_trial(now);
+        self.boot.forget_ended();
         self.follow_unread(now);
         self.settings().keep_again(now);
         self.follow_drivers(now);
@@ -419,8 +420,9 @@ impl Running {
         let mut state = self.boot.state.clone();
         state.update = self.update.state();
         state.trial_until = self.trial.until().map(|until| until.as_secs());
-        state.problems.extend(self.boot.unread.problem());
-        state.settings_unreadable = self.boot.unread.can_be_given_up().map(str::to_owned);
+        let has_password = self.boot.machine.password_hash.is_some();
+        state.problems.extend(self.boot.unread.problem(has_password));
+        state.settings_unreadable = self.boot.lost_settings().map(str::to_owned);
         state.problems.extend(self.unkept.problem());
         let now = sys::since_boot();
         let troubles = Service::ALL.iter().filter_map(|s| self.services[s].trouble(s.name(), now));

@@ -122,7 +122,7 @@ fn settings_that_are_not_read_are_said_and_no_first_password_is_taken() {
     let mut unread = Unread::default();
     let why = Why::Silence("was given up after 300 s".to_owned());
     unread.missed("machine settings", why, operator.view.now);
-    operator.view.machine.problems.extend(unread.problem());
+    operator.view.machine.problems.extend(unread.problem(false));
     operator.sees_golden("front-unread");
     operator.types("\ncorrect horse\ncorrect horse\n\n");
     operator.finished(unread.allows_change().map(|()| Finished::LoggedIn));
@@ -136,7 +136,7 @@ fn who_has_lost_the_settings_goes_on_without_them_after_a_question() {
     let mut unread = Unread::default();
     let why = "/config/machine.toml: Input/output error (os error 5)".to_owned();
     unread.missed("machine settings", Why::Unreadable(why), operator.view.now);
-    operator.view.machine.problems.extend(unread.problem());
+    operator.view.machine.problems.extend(unread.problem(false));
     operator.view.machine.settings_unreadable = unread.can_be_given_up().map(str::to_owned);
     operator.sees_golden("front-unreadable");
     operator.types("\n");
