@@ -140,7 +140,7 @@ impl Disks {
     }
 
     /// Whether to look now. What hangs waits for a disk, as the next one would.
-    fn is_due(&self, now: Duration) -> bool {
+    pub(super) fn is_due(&self, now: Duration) -> bool {
         self.due.is_some_and(|due| due <= now) && !self.hang()
     }
 
