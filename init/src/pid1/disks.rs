@@ -70,7 +70,9 @@ struct Work {
 enum Verdict {
     /// It runs, or is to run, with the disks that it has.
     Run,
-    /// It has to end: for now, or to come back with other disks.
+    /// It has to end and come back with other disks.
+    Restart,
+    /// It has to end, and to be off until another look.
     Stop,
 }
 
@@ -163,7 +165,7 @@ impl Running {
             return;
         }
         if std::mem::take(&mut self.disks.reported) {
-            self.follow_report(now);
+            self.follow_report(observed::read(disks::REPORT), now);
         }
         if self.disks.is_due(now) {
             self.look_at_disks(now);
@@ -210,8 +212,7 @@ impl Running {
         Task { policy, gateway }
     }
 
-    fn follow_report(&mut self, now: Duration) {
-        let mut report: Report = observed::read(disks::REPORT);
+    fn follow_report(&mut self, mut report: Report, now: Duration) {
         let mut trouble = self.disks.trouble();
         if report.primary.is_none() && report.problem.is_empty() {
             // There is no report: none has come to its end.
@@ -235,10 +236,17 @@ impl Running {
         let pause = pause(&report, !state.cache_warnings.is_empty());
         self.disks.look_by(now + pause);
         let running = !matches!(self.services[&Service::Gateway].state(), State::Off);
-        match verdict(&report, running.then_some(self.disks.further.as_slice())) {
+        let running_with = running.then_some(self.disks.further.as_slice());
+        match verdict(&report, running_with, self.disks.hang()) {
             Verdict::Run => {
                 self.disks.further = report.further;
                 self.want(Service::Gateway);
+            }
+            Verdict::Restart => {
+                tracing::info!("the gateway starts again because its cache disks change");
+                self.disks.further = report.further;
+                let action = self.supervised(Service::Gateway).restart(now);
+                self.act(Service::Gateway, action);
             }
             Verdict::Stop if running => {
                 tracing::info!("the gateway ends because its cache disks change");
@@ -264,22 +272,26 @@ fn pause(report: &Report, warned: bool) -> Duration {
     }
 }
 
-/// What becomes of the gateway, which runs with these further disks if it does.
-fn verdict(report: &Report, running_with: Option<&[Mounted]>) -> Verdict {
+/// What becomes of the gateway, which runs with these further disks if it does. While a look `hangs` none comes that
+/// unmounts what the gateway lets go of, and that has it started afterwards: it runs with what is left.
+fn verdict(report: &Report, running_with: Option<&[Mounted]>, hangs: bool) -> Verdict {
     let uuids =
         |disks: &[Mounted]| -> Vec<String> { disks.iter().map(|disk| disk.uuid.clone()).collect() };
-    if report.primary.is_none() || report.gateway_must_end {
+    if report.primary.is_none() || (report.gateway_must_end && !hangs) {
         return Verdict::Stop;
     }
     match running_with {
-        Some(disks) if uuids(disks) != uuids(&report.further) => Verdict::Stop,
+        Some(disks) if uuids(disks) != uuids(&report.further) => Verdict::Restart,
         Some(_) | None => Verdict::Run,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
+    use crate::{children::record::Recorder, phases::Boot, supervisor::Action};
 
     fn mounted(uuid: &str) -> Mounted {
         Mounted { uuid: uuid.to_owned(), ..Mounted::default() }
@@ -292,16 +304,63 @@ mod tests {
             further: vec![mounted("bb")],
             ..Report::default()
         };
+        let verdict =
+            |report: &Report, with: Option<&[Mounted]>| super::verdict(report, with, false);
         assert_eq!(verdict(&report, None), Verdict::Run);
         assert_eq!(verdict(&report, Some(&[mounted("bb")])), Verdict::Run);
         for other in [vec![], vec![mounted("cc")], vec![mounted("bb"), mounted("cc")]] {
-            assert_eq!(verdict(&report, Some(&other)), Verdict::Stop, "it comes back with others");
+            assert_eq!(verdict(&report, Some(&other)), Verdict::Restart);
         }
         let lost = Report { primary: None, ..report.clone() };
         assert_eq!(verdict(&lost, Some(&[mounted("bb")])), Verdict::Stop);
         assert_eq!(verdict(&lost, None), Verdict::Stop);
         let held = Report { gateway_must_end: true, ..report };
         assert_eq!(verdict(&held, Some(&[mounted("bb")])), Verdict::Stop);
+    }
+
+    /// Goal: a disk that does not answer takes the gateway's others from nobody. Method: what was found before a look
+    /// hangs, and what an order finds meanwhile.
+    #[test]
+    fn while_a_look_hangs_the_gateway_is_not_off_for_want_of_another_one() {
+        let verdict =
+            |report: &Report, with: Option<&[Mounted]>| super::verdict(report, with, true);
+        let held = Report {
+            primary: Some(mounted("aa")),
+            further: vec![mounted("bb")],
+            gateway_must_end: true,
+            ..Report::default()
+        };
+        assert_eq!(verdict(&held, None), Verdict::Run, "it has ended for the look that hangs");
+        assert_eq!(verdict(&held, Some(&[mounted("bb")])), Verdict::Run);
+        assert_eq!(verdict(&held, Some(&[mounted("bb"), mounted("cc")])), Verdict::Restart);
+        let lost = Report { primary: None, ..held };
+        assert_eq!(verdict(&lost, Some(&[mounted("bb")])), Verdict::Stop, "it cannot serve");
+        assert_eq!(verdict(&lost, None), Verdict::Stop);
+    }
+
+    /// Goal: no look at the disks is needed for the gateway to come back with others.
+    #[test]
+    fn a_gateway_whose_disks_change_ends_in_order_and_comes_back_with_them_by_itself() {
+        let (entries, _) = Recorder::new(vec![Ok(br#"{"Ok":null}"#.to_vec())]);
+        let folder = tempfile::tempdir().unwrap();
+        let mut running = Running::with(Boot::with(entries), folder.path());
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        running.pids.insert(child.id().try_into().unwrap(), Service::Gateway);
+        let now = sys::since_boot();
+        running.supervised(Service::Gateway).started(now);
+        let report = Report {
+            primary: Some(mounted("aa")),
+            further: vec![mounted("bb")],
+            ..Report::default()
+        };
+        running.follow_report(report.clone(), now);
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
+        // It is said to run until its end is heard of.
+        running.follow_report(report, now);
+        let gateway = running.supervised(Service::Gateway);
+        gateway.ended(now, Some(0));
+        assert_eq!(gateway.tick(now), Action::Start);
+        assert_eq!(running.disks.further, [mounted("bb")]);
     }
 
     #[test]

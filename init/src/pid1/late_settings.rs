@@ -79,9 +79,9 @@ impl Running {
         let known = phases::take_in(&mut self.boot, begun, code)
             .inspect_err(|error| self.boot.unread.missed_again(error.into(), now))?;
         if known.gateway {
-            tracing::info!("the gateway ends because it has a new seed");
-            // It commits first. The look at the disks starts it again, or for the first time.
-            let action = self.supervised(Service::Gateway).stop(now);
+            tracing::info!("the gateway starts again because it has a new seed");
+            // It commits first. It does not wait for a look at the disks, of which one may hang.
+            let action = self.supervised(Service::Gateway).restart(now);
             self.act(Service::Gateway, action);
         }
         if self.ending.is_none() {
@@ -138,7 +138,7 @@ mod tests {
             assert!(!running.boot.unread.any(), "nothing keeps them from change");
             assert!(running.disks.is_due(sys::since_boot()), "they say which blank disks are used");
             let state = running.services[&Service::Gateway].state();
-            let ends = matches!(state, State::Stopping { .. });
+            let ends = matches!(state, State::Stopping { again: true, .. });
             assert_eq!(ends, gateway, "{state:?}");
             if !ends {
                 child.kill().unwrap();
