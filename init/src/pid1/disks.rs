@@ -3,7 +3,8 @@
 //!
 //! A look is due when disks come, go or change, when the gateway has started or ended, when the policy
 //! changes, and from time to time: not everything that happens to a disk is told. PID 1 waits for none of it. While
-//! one that was given up hangs, because a disk does not answer, none begins: it would wait for the same disk.
+//! one that was given up hangs, because a disk does not answer, none begins, and orders are refused: they would wait for
+//! the same disk.
 use std::{
     os::unix::{net::UnixStream, process::CommandExt},
     process::{Command, Stdio},
@@ -141,6 +142,23 @@ impl Disks {
         self.works.iter().any(|work| work.until.is_none())
     }
 
+    /// Whether an order can be carried out.
+    ///
+    /// # Errors
+    /// Words for the console: what is at work has to end first. An order would wait for what hangs, and so would whoever
+    /// gave it.
+    fn take_orders(&self) -> Result<(), String> {
+        if self.hang() {
+            let why = "a disk does not answer, and nothing can be done about the disks before it does: detach it, or \
+                       mend its storage, and try again";
+            return Err(why.to_owned());
+        }
+        if self.works.len() >= WORKS_MAX {
+            return Err("the disks are being worked on: try again in a moment".to_owned());
+        }
+        Ok(())
+    }
+
     /// Whether to look now. What hangs waits for a disk, as the next one would.
     pub(super) fn is_due(&self, now: Duration) -> bool {
         self.due.is_some_and(|due| due <= now) && !self.hang()
@@ -190,8 +208,7 @@ impl Running {
 
     /// Has a child carry out an operator's order and answer it.
     pub(super) fn order_disks(&mut self, order: Order, stream: UnixStream) -> Result<()> {
-        if self.disks.works.len() >= WORKS_MAX {
-            let why = "the disks are being worked on: try again in a moment".to_owned();
+        if let Err(why) = self.disks.take_orders() {
             return Ok(crate::control::Answer::Refused { why }.write(&stream)?);
         }
         tracing::info!("an order about the disks: {order:?}");
@@ -291,7 +308,7 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
 
     use super::*;
-    use crate::{children::record::Recorder, phases::Boot, supervisor::Action};
+    use crate::{children::record::Recorder, control::Answer, phases::Boot, supervisor::Action};
 
     fn mounted(uuid: &str) -> Mounted {
         Mounted { uuid: uuid.to_owned(), ..Mounted::default() }
@@ -424,7 +441,8 @@ mod tests {
             assert!(disks.trouble().unwrap().contains("took more than 300 s"), "at {now}");
         };
         [301, 302, 600].into_iter().for_each(|now| hangs(&mut disks, now));
-        // An order comes to its end meanwhile.
+        assert!(disks.take_orders().unwrap_err().contains("does not answer"), "it would wait");
+        // An order that was begun before comes to its end meanwhile.
         disks.add(5_000_001, at(610)).unwrap();
         assert!(disks.ended(5_000_001, Some(0)));
         hangs(&mut disks, 620);
@@ -434,5 +452,31 @@ mod tests {
         started.wait().unwrap();
         disks.give_up(at(640));
         assert!(disks.is_due(at(640)) && disks.trouble().is_none());
+        assert_eq!(disks.take_orders(), Ok(()));
+    }
+
+    /// Goal: who gives an order does not wait for a disk that does not answer. Method: a connection as the console's;
+    /// a look that nobody has reaped, and as many as are too many.
+    #[test]
+    fn an_order_that_would_wait_for_others_is_refused_at_once() {
+        let (entries, _) = Recorder::new(vec![Ok(br#"{"Ok":null}"#.to_vec())]);
+        let folder = tempfile::tempdir().unwrap();
+        let mut running = Running::with(Boot::with(entries), folder.path());
+        let refused = |running: &mut Running| {
+            let (console, pid_1) = UnixStream::pair().unwrap();
+            running.order_disks(Order::Look, pid_1).unwrap();
+            match serde_json::from_reader::<_, Answer>(console).unwrap() {
+                Answer::Refused { why } => why,
+                other => panic!("{other:?}"),
+            }
+        };
+        for pid in 5_000_000..5_000_004 {
+            running.disks.add(pid, Duration::ZERO).unwrap();
+        }
+        assert!(refused(&mut running).contains("try again in a moment"));
+        running.disks = Disks::default();
+        running.disks.works.push(Work { pid: 5_000_000, until: None });
+        assert!(refused(&mut running).contains("detach it"));
+        assert_eq!(running.disks.works.len(), 1, "nobody was sent");
     }
 }
