@@ -36,10 +36,12 @@ pub(crate) enum State {
         /// Whether it was aborted for its silence.
         aborted: bool,
     },
-    /// Was told to end, and is not started again until it is wanted again.
+    /// Was told to end.
     Stopping {
         /// When it was told, or killed.
         since: Duration,
+        /// Whether it is started again as soon as it has ended; else only when it is wanted again.
+        again: bool,
     },
     /// Starts again at.
     Waiting {
@@ -134,17 +136,37 @@ impl Supervised {
 
     /// It is not wanted any more, until [`Self::want`].
     pub(crate) fn stop(&mut self, now: Duration) -> Action {
-        match self.state {
+        match &mut self.state {
             State::Running { .. } => {
-                self.state = State::Stopping { since: now };
+                self.state = State::Stopping { since: now, again: false };
                 Action::Terminate
             }
-            State::Stopping { .. } => Action::Nothing,
+            State::Stopping { again, .. } => {
+                *again = false;
+                Action::Nothing
+            }
             State::Off | State::Waiting { .. } | State::GivenUp => {
                 self.state = State::Off;
                 self.ends = 0;
                 Action::Nothing
             }
+        }
+    }
+
+    /// There is something new for it, which it hears of when it starts: it ends in order and comes back at once. One
+    /// that is off, or is to be, stays so.
+    pub(crate) fn restart(&mut self, now: Duration) -> Action {
+        match self.state {
+            State::Running { .. } => {
+                self.state = State::Stopping { since: now, again: true };
+                Action::Terminate
+            }
+            State::Waiting { .. } | State::GivenUp => {
+                self.pause = PAUSE_MIN;
+                self.ends = 0;
+                Action::Start
+            }
+            State::Off | State::Stopping { .. } => Action::Nothing,
         }
     }
 
@@ -194,8 +216,8 @@ impl Supervised {
             self.pause = PAUSE_MIN;
             self.ends = 0;
         }
-        if let State::Stopping { .. } = self.state {
-            self.state = State::Off;
+        if let State::Stopping { again, .. } = self.state {
+            self.state = if again { State::Waiting { until: now } } else { State::Off };
             self.pause = PAUSE_MIN;
             self.ends = 0;
             return;
@@ -235,8 +257,8 @@ impl Supervised {
                 self.note_abort(now);
                 Action::Kill
             }
-            (State::Stopping { since }, _) if *since + STOP_TIME < now => {
-                self.state = State::Stopping { since: now };
+            (State::Stopping { since, again }, _) if *since + STOP_TIME < now => {
+                self.state = State::Stopping { since: now, again: *again };
                 Action::Kill
             }
             _ => Action::Nothing,
@@ -346,6 +368,34 @@ mod tests {
             service.ended(seconds(1001), code);
             assert_eq!(service.stop(seconds(1002)), Action::Nothing);
             assert_eq!(*service.state(), State::Off);
+        }
+    }
+
+    #[test]
+    fn a_service_with_something_new_comes_back_by_itself_unless_it_is_to_be_off() {
+        let mut service = Supervised::new(true, Some(seconds(60)));
+        assert_eq!(service.restart(seconds(0)), Action::Nothing, "it is off");
+        service.started(seconds(1));
+        assert_eq!(service.restart(seconds(2)), Action::Terminate);
+        assert_eq!(service.restart(seconds(3)), Action::Nothing, "it was told already");
+        assert_eq!(service.tick(seconds(33)), Action::Kill);
+        service.ended(seconds(34), None);
+        assert_eq!(service.tick(seconds(34)), Action::Start);
+        // Whichever comes first, it is to be off.
+        for order in
+            [[Supervised::stop, Supervised::restart], [Supervised::restart, Supervised::stop]]
+        {
+            service.started(seconds(40));
+            let told = order.map(|tell| tell(&mut service, seconds(41)));
+            assert_eq!(told, [Action::Terminate, Action::Nothing]);
+            service.ended(seconds(42), Some(0));
+            assert_eq!(*service.state(), State::Off);
+        }
+        // What made it wait or give up may be over.
+        for code in [1, EXIT_NEEDS_OPERATOR] {
+            service.started(seconds(50));
+            service.ended(seconds(51), Some(code));
+            assert_eq!(service.restart(seconds(51)), Action::Start);
         }
     }
 

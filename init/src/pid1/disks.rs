@@ -3,7 +3,8 @@
 //!
 //! A look is due when disks come, go or change, when the gateway has started or ended, when the policy
 //! changes, and from time to time: not everything that happens to a disk is told. PID 1 waits for none of it. While
-//! one that was given up hangs, because a disk does not answer, none begins: it would wait for the same disk.
+//! one that was given up hangs, because a disk does not answer, none begins, and orders are refused: they would wait for
+//! the same disk.
 use std::{
     os::unix::{net::UnixStream, process::CommandExt},
     process::{Command, Stdio},
@@ -70,7 +71,9 @@ struct Work {
 enum Verdict {
     /// It runs, or is to run, with the disks that it has.
     Run,
-    /// It has to end: for now, or to come back with other disks.
+    /// It has to end and come back with other disks.
+    Restart,
+    /// It has to end, and to be off until another look.
     Stop,
 }
 
@@ -139,8 +142,25 @@ impl Disks {
         self.works.iter().any(|work| work.until.is_none())
     }
 
+    /// Whether an order can be carried out.
+    ///
+    /// # Errors
+    /// Words for the console: what is at work has to end first. An order would wait for what hangs, and so would whoever
+    /// gave it.
+    fn take_orders(&self) -> Result<(), String> {
+        if self.hang() {
+            let why = "a disk does not answer, and nothing can be done about the disks before it does: detach it, or \
+                       mend its storage, and try again";
+            return Err(why.to_owned());
+        }
+        if self.works.len() >= WORKS_MAX {
+            return Err("the disks are being worked on: try again in a moment".to_owned());
+        }
+        Ok(())
+    }
+
     /// Whether to look now. What hangs waits for a disk, as the next one would.
-    fn is_due(&self, now: Duration) -> bool {
+    pub(super) fn is_due(&self, now: Duration) -> bool {
         self.due.is_some_and(|due| due <= now) && !self.hang()
     }
 
@@ -163,7 +183,7 @@ impl Running {
             return;
         }
         if std::mem::take(&mut self.disks.reported) {
-            self.follow_report(now);
+            self.follow_report(observed::read(disks::REPORT), now);
         }
         if self.disks.is_due(now) {
             self.look_at_disks(now);
@@ -188,8 +208,7 @@ impl Running {
 
     /// Has a child carry out an operator's order and answer it.
     pub(super) fn order_disks(&mut self, order: Order, stream: UnixStream) -> Result<()> {
-        if self.disks.works.len() >= WORKS_MAX {
-            let why = "the disks are being worked on: try again in a moment".to_owned();
+        if let Err(why) = self.disks.take_orders() {
             return Ok(crate::control::Answer::Refused { why }.write(&stream)?);
         }
         tracing::info!("an order about the disks: {order:?}");
@@ -210,8 +229,7 @@ impl Running {
         Task { policy, gateway }
     }
 
-    fn follow_report(&mut self, now: Duration) {
-        let mut report: Report = observed::read(disks::REPORT);
+    fn follow_report(&mut self, mut report: Report, now: Duration) {
         let mut trouble = self.disks.trouble();
         if report.primary.is_none() && report.problem.is_empty() {
             // There is no report: none has come to its end.
@@ -235,10 +253,17 @@ impl Running {
         let pause = pause(&report, !state.cache_warnings.is_empty());
         self.disks.look_by(now + pause);
         let running = !matches!(self.services[&Service::Gateway].state(), State::Off);
-        match verdict(&report, running.then_some(self.disks.further.as_slice())) {
+        let running_with = running.then_some(self.disks.further.as_slice());
+        match verdict(&report, running_with, self.disks.hang()) {
             Verdict::Run => {
                 self.disks.further = report.further;
                 self.want(Service::Gateway);
+            }
+            Verdict::Restart => {
+                tracing::info!("the gateway starts again because its cache disks change");
+                self.disks.further = report.further;
+                let action = self.supervised(Service::Gateway).restart(now);
+                self.act(Service::Gateway, action);
             }
             Verdict::Stop if running => {
                 tracing::info!("the gateway ends because its cache disks change");
@@ -264,22 +289,26 @@ fn pause(report: &Report, warned: bool) -> Duration {
     }
 }
 
-/// What becomes of the gateway, which runs with these further disks if it does.
-fn verdict(report: &Report, running_with: Option<&[Mounted]>) -> Verdict {
+/// What becomes of the gateway, which runs with these further disks if it does. While a look `hangs` none comes that
+/// unmounts what the gateway lets go of, and that has it started afterwards: it runs with what is left.
+fn verdict(report: &Report, running_with: Option<&[Mounted]>, hangs: bool) -> Verdict {
     let uuids =
         |disks: &[Mounted]| -> Vec<String> { disks.iter().map(|disk| disk.uuid.clone()).collect() };
-    if report.primary.is_none() || report.gateway_must_end {
+    if report.primary.is_none() || (report.gateway_must_end && !hangs) {
         return Verdict::Stop;
     }
     match running_with {
-        Some(disks) if uuids(disks) != uuids(&report.further) => Verdict::Stop,
+        Some(disks) if uuids(disks) != uuids(&report.further) => Verdict::Restart,
         Some(_) | None => Verdict::Run,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
+    use crate::{children::record::Recorder, control::Answer, phases::Boot, supervisor::Action};
 
     fn mounted(uuid: &str) -> Mounted {
         Mounted { uuid: uuid.to_owned(), ..Mounted::default() }
@@ -292,16 +321,63 @@ mod tests {
             further: vec![mounted("bb")],
             ..Report::default()
         };
+        let verdict =
+            |report: &Report, with: Option<&[Mounted]>| super::verdict(report, with, false);
         assert_eq!(verdict(&report, None), Verdict::Run);
         assert_eq!(verdict(&report, Some(&[mounted("bb")])), Verdict::Run);
         for other in [vec![], vec![mounted("cc")], vec![mounted("bb"), mounted("cc")]] {
-            assert_eq!(verdict(&report, Some(&other)), Verdict::Stop, "it comes back with others");
+            assert_eq!(verdict(&report, Some(&other)), Verdict::Restart);
         }
         let lost = Report { primary: None, ..report.clone() };
         assert_eq!(verdict(&lost, Some(&[mounted("bb")])), Verdict::Stop);
         assert_eq!(verdict(&lost, None), Verdict::Stop);
         let held = Report { gateway_must_end: true, ..report };
         assert_eq!(verdict(&held, Some(&[mounted("bb")])), Verdict::Stop);
+    }
+
+    /// Goal: a disk that does not answer takes the gateway's others from nobody. Method: what was found before a look
+    /// hangs, and what an order finds meanwhile.
+    #[test]
+    fn while_a_look_hangs_the_gateway_is_not_off_for_want_of_another_one() {
+        let verdict =
+            |report: &Report, with: Option<&[Mounted]>| super::verdict(report, with, true);
+        let held = Report {
+            primary: Some(mounted("aa")),
+            further: vec![mounted("bb")],
+            gateway_must_end: true,
+            ..Report::default()
+        };
+        assert_eq!(verdict(&held, None), Verdict::Run, "it has ended for the look that hangs");
+        assert_eq!(verdict(&held, Some(&[mounted("bb")])), Verdict::Run);
+        assert_eq!(verdict(&held, Some(&[mounted("bb"), mounted("cc")])), Verdict::Restart);
+        let lost = Report { primary: None, ..held };
+        assert_eq!(verdict(&lost, Some(&[mounted("bb")])), Verdict::Stop, "it cannot serve");
+        assert_eq!(verdict(&lost, None), Verdict::Stop);
+    }
+
+    /// Goal: no look at the disks is needed for the gateway to come back with others.
+    #[test]
+    fn a_gateway_whose_disks_change_ends_in_order_and_comes_back_with_them_by_itself() {
+        let (entries, _) = Recorder::new(vec![Ok(br#"{"Ok":null}"#.to_vec())]);
+        let folder = tempfile::tempdir().unwrap();
+        let mut running = Running::with(Boot::with(entries), folder.path());
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        running.pids.insert(child.id().try_into().unwrap(), Service::Gateway);
+        let now = sys::since_boot();
+        running.supervised(Service::Gateway).started(now);
+        let report = Report {
+            primary: Some(mounted("aa")),
+            further: vec![mounted("bb")],
+            ..Report::default()
+        };
+        running.follow_report(report.clone(), now);
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
+        // It is said to run until its end is heard of.
+        running.follow_report(report, now);
+        let gateway = running.supervised(Service::Gateway);
+        gateway.ended(now, Some(0));
+        assert_eq!(gateway.tick(now), Action::Start);
+        assert_eq!(running.disks.further, [mounted("bb")]);
     }
 
     #[test]
@@ -365,7 +441,8 @@ mod tests {
             assert!(disks.trouble().unwrap().contains("took more than 300 s"), "at {now}");
         };
         [301, 302, 600].into_iter().for_each(|now| hangs(&mut disks, now));
-        // An order comes to its end meanwhile.
+        assert!(disks.take_orders().unwrap_err().contains("does not answer"), "it would wait");
+        // An order that was begun before comes to its end meanwhile.
         disks.add(5_000_001, at(610)).unwrap();
         assert!(disks.ended(5_000_001, Some(0)));
         hangs(&mut disks, 620);
@@ -375,5 +452,31 @@ mod tests {
         started.wait().unwrap();
         disks.give_up(at(640));
         assert!(disks.is_due(at(640)) && disks.trouble().is_none());
+        assert_eq!(disks.take_orders(), Ok(()));
+    }
+
+    /// Goal: who gives an order does not wait for a disk that does not answer. Method: a connection as the console's;
+    /// a look that nobody has reaped, and as many as are too many.
+    #[test]
+    fn an_order_that_would_wait_for_others_is_refused_at_once() {
+        let (entries, _) = Recorder::new(vec![Ok(br#"{"Ok":null}"#.to_vec())]);
+        let folder = tempfile::tempdir().unwrap();
+        let mut running = Running::with(Boot::with(entries), folder.path());
+        let refused = |running: &mut Running| {
+            let (console, pid_1) = UnixStream::pair().unwrap();
+            running.order_disks(Order::Look, pid_1).unwrap();
+            match serde_json::from_reader::<_, Answer>(console).unwrap() {
+                Answer::Refused { why } => why,
+                other => panic!("{other:?}"),
+            }
+        };
+        for pid in 5_000_000..5_000_004 {
+            running.disks.add(pid, Duration::ZERO).unwrap();
+        }
+        assert!(refused(&mut running).contains("try again in a moment"));
+        running.disks = Disks::default();
+        running.disks.works.push(Work { pid: 5_000_000, until: None });
+        assert!(refused(&mut running).contains("detach it"));
+        assert_eq!(running.disks.works.len(), 1, "nobody was sent");
     }
 }

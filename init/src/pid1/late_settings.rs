@@ -92,9 +92,9 @@ impl Running {
         let known = phases::take_in(&mut self.boot, begun, code)
             .inspect_err(|error| self.boot.unread.missed_again(error.into(), now))?;
         if known.gateway {
-            tracing::info!("the gateway ends because it has a new seed");
-            // It commits first. The look at the disks starts it again, or for the first time.
-            let action = self.supervised(Service::Gateway).stop(now);
+            tracing::info!("the gateway starts again because it has a new seed");
+            // It commits first. It does not wait for a look at the disks, of which one may hang.
+            let action = self.supervised(Service::Gateway).restart(now);
             self.act(Service::Gateway, action);
         }
         if self.ending.is_none() {
@@ -108,13 +108,75 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::process::CommandExt, process::Command};
+    use std::{
+        os::unix::process::{CommandExt, ExitStatusExt},
+        process::{self, Command},
+    };
 
     use super::*;
     use crate::{
         children::record::{self, Recorder},
+        machine::Machine,
         phases::Boot,
+        supervisor::State,
     };
+
+    /// A machine on which a child says this of what it has read late; the machine knew of no update before.
+    fn machine(said: &str) -> (Running, Begun, tempfile::TempDir) {
+        let said = said.as_bytes().to_vec();
+        let (entries, _) = Recorder::new(vec![Ok(br#"{"Ok":null}"#.to_vec()), Ok(said)]);
+        let folder = tempfile::tempdir().unwrap();
+        let mut running = Running::with(Boot::with(entries), folder.path());
+        running.boot.state.hostname.clone_from(&Machine::default().hostname);
+        running.boot.unread.missed("seed", Why::Silence("late".to_owned()), Duration::ZERO);
+        let begun = phases::begin_reading(&mut running.boot).unwrap();
+        (running, begun, folder)
+    }
+
+    /// Has a process run as the gateway.
+    fn run_gateway(running: &mut Running) -> process::Child {
+        let child = Command::new("sleep").arg("1000").spawn().unwrap();
+        running.pids.insert(child.id().try_into().unwrap(), Service::Gateway);
+        running.supervised(Service::Gateway).started(sys::since_boot());
+        child
+    }
+
+    /// Goal: what is read late is in force. Method: the running machine as it is, with a process in place of the gateway.
+    #[test]
+    fn settings_that_are_read_late_are_used_and_the_gateway_hears_of_its_seed() {
+        let settings = Machine { ntp_servers: vec!["10.0.0.9".to_owned()], ..Machine::default() };
+        for gateway in [false, true] {
+            let late = serde_json::json!({
+                "Ok": { "machine": settings, "failed": [], "gateway": gateway, "note": null }
+            });
+            let (mut running, begun, _folder) = machine(&late.to_string());
+            let mut child = run_gateway(&mut running);
+            running.use_late(begun, Some(0)).unwrap();
+            assert_eq!((&running.boot.machine, running.trial.revision()), (&settings, 1));
+            assert!(!running.boot.unread.any(), "nothing keeps them from change");
+            assert!(running.disks.is_due(sys::since_boot()), "they say which blank disks are used");
+            let state = running.services[&Service::Gateway].state();
+            let ends = matches!(state, State::Stopping { again: true, .. });
+            assert_eq!(ends, gateway, "{state:?}");
+            if !ends {
+                child.kill().unwrap();
+            }
+            let signal = child.wait().unwrap().signal().unwrap();
+            assert_eq!(signal == libc::SIGTERM, ends, "it ends in order: {signal}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_read_late_changes_nothing_and_is_asked_for_again() {
+        let (mut running, begun, _folder) = machine("");
+        let mut child = run_gateway(&mut running);
+        running.use_late(begun, None).unwrap_err();
+        assert_eq!((&running.boot.machine, running.trial.revision()), (&Machine::default(), 0));
+        assert!(running.boot.unread.any() && !running.boot.unread.is_due(sys::since_boot()));
+        assert!(matches!(running.services[&Service::Gateway].state(), State::Running { .. }));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 
     #[test]
     fn a_reader_that_hangs_is_given_up_and_the_next_one_waits_for_its_end() {

@@ -154,6 +154,32 @@ impl Running {
         })
     }
 
+    /// A machine whose services are not started, with its socket in `folder`.
+    #[cfg(test)]
+    fn with(mut boot: Boot, folder: &Path) -> Self {
+        let supervised = Service::ALL.map(|s| (s, Supervised::new(s.notifies(), s.watchdog())));
+        Self {
+            update: Update::at_boot(&mut boot),
+            boot,
+            services: HashMap::from(supervised),
+            pids: HashMap::new(),
+            signals: SignalFd::new(&SigSet::empty()).unwrap(),
+            notify: Vec::new(),
+            control: Control(std::os::unix::net::UnixListener::bind(folder.join("c")).unwrap()),
+            uevents: Uevents::open().unwrap(),
+            power_buttons: Vec::new(),
+            ntp: None,
+            disks: Disks::default(),
+            drivers: Drivers::default(),
+            shown: None,
+            ending: None,
+            trial: Trial::none(),
+            log_ins: LogIns::default(),
+            unkept: Unkept::default(),
+            reading: Reading::default(),
+        }
+    }
+
     fn supervised(&mut self, service: Service) -> &mut Supervised {
         self.services.get_mut(&service).expect("every service is in the table")
     }
