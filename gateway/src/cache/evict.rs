@@ -6,7 +6,7 @@
 //!
 //! One evicts at a time. Whoever comes meanwhile waits, and asks the disk then: what that one has freed is for
 //! all of them, and what it has found not to be free to leave none of them looks at again.
-use std::{fmt, future::poll_fn, ops::Range, task::Poll};
+use std::{fmt, future::poll_fn, io, ops::Range, task::Poll};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     failpoint::{self, Point},
     ids::{DiskId, Ino},
-    locks::InodeLocks,
+    locks::{ExclusiveGuard, InodeLocks},
 };
 
 /// Files looked at in one step of the walk through what is not known.
@@ -362,7 +362,7 @@ async fn evict(from: Files<'_>, part: Part, pinned: Pinned) -> Result<Forgotten,
     if let Some(why) = index.stays(ino, pinned).await? {
         return Ok(Forgotten::Stays(why));
     }
-    let _held = locks.exclusive(ino).await;
+    let held = locks.exclusive(ino).await;
     if cache.overlay().has(ino) {
         // Its commit makes it dirty, and its upload says so here.
         return Ok(Forgotten::Stays(Stays::Dirty));
@@ -374,16 +374,36 @@ async fn evict(from: Files<'_>, part: Part, pinned: Pinned) -> Result<Forgotten,
         Forgotten::Stays(_) => {}
         Forgotten::Part(_) => {
             failpoint::passed(Point::EvictAfterCatalog);
-            cache.punch(ino, range).await?;
+            let cache = cache.clone();
+            whatever_becomes_of_the_caller(ino, held, async move { cache.punch(ino, range).await })
+                .await?;
             failpoint::passed(Point::EvictAfterPunch);
         }
         Forgotten::Last(_) => {
             failpoint::passed(Point::EvictAfterCatalog);
-            cache.take_off(ino).await?;
+            let cache = cache.clone();
+            whatever_becomes_of_the_caller(ino, held, async move { cache.take_off(ino).await })
+                .await?;
             failpoint::passed(Point::EvictAfterRemove);
         }
     }
     Ok(forgotten)
+}
+
+/// Takes bytes off the disk with the file's lock held until the disk has done it, also where nobody waits for that any
+/// more: it would take those of whoever writes the file next.
+async fn whatever_becomes_of_the_caller(
+    ino: Ino,
+    held: ExclusiveGuard,
+    takes: impl Future<Output = Result<(), CacheError>> + Send + 'static,
+) -> Result<(), CacheError> {
+    let taken = tokio::spawn(async move {
+        let _held = held;
+        takes.await
+    });
+    taken.await.unwrap_or_else(|died| {
+        Err(CacheError::Disk { ino, action: "free", source: io::Error::other(died) })
+    })
 }
 
 #[cfg(test)]

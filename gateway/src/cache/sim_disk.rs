@@ -38,6 +38,8 @@ struct State {
     writes_find_no_room: bool,
     /// Where file syncs wait.
     gate: Option<Arc<Gate>>,
+    /// Where removals wait.
+    remove_gate: Option<Arc<Gate>>,
     syncs: u64,
     /// How often a file was asked for that is not there.
     misses: u64,
@@ -57,7 +59,7 @@ struct SimFile {
     dirty: BTreeSet<usize>,
 }
 
-/// Where file syncs wait until somebody lets them go on.
+/// Where calls wait until somebody lets them go on.
 #[derive(Debug, Default)]
 struct Gate {
     /// How many have come, and whether it is open.
@@ -74,19 +76,19 @@ impl Gate {
     }
 }
 
-/// File syncs that wait. Dropping it lets them go on.
+/// Calls that wait. Dropping it lets them go on.
 #[derive(Debug)]
-pub struct HeldSyncs(Arc<Gate>);
+pub struct Held(Arc<Gate>);
 
-impl HeldSyncs {
+impl Held {
     /// Blocks until so many have come.
-    pub fn come(&self, syncs: u64) {
+    pub fn come(&self, calls: u64) {
         let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.0.changed.wait_while(state, |(come, _)| *come < syncs));
+        drop(self.0.changed.wait_while(state, |(come, _)| *come < calls));
     }
 }
 
-impl Drop for HeldSyncs {
+impl Drop for Held {
     fn drop(&mut self) {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
         self.0.changed.notify_all();
@@ -176,10 +178,17 @@ impl SimDisk {
     }
 
     /// Holds the syncs of files until the answer is dropped.
-    pub fn hold_syncs(&self) -> HeldSyncs {
+    pub fn hold_syncs(&self) -> Held {
         let gate = Arc::new(Gate::default());
         self.lock().gate = Some(Arc::clone(&gate));
-        HeldSyncs(gate)
+        Held(gate)
+    }
+
+    /// Holds the removals of files until the answer is dropped.
+    pub fn hold_removals(&self) -> Held {
+        let gate = Arc::new(Gate::default());
+        self.lock().remove_gate = Some(Arc::clone(&gate));
+        Held(gate)
     }
 
     /// The next `count` writes fail; the bytes stay as they were.
@@ -378,6 +387,10 @@ impl DiskIo for SimDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        let gate = self.lock().remove_gate.clone();
+        if let Some(gate) = gate {
+            gate.pass();
+        }
         let mut state = self.lock();
         let file = state.files.remove(path).ok_or(io::ErrorKind::NotFound)?;
         state.removed.insert(path.to_owned(), file);

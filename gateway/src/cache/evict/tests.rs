@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -299,6 +300,31 @@ async fn who_goes_away_while_evicting_takes_nothing_along() {
     }
     drop(call);
     assert_eq!(f.free(Need::Bytes(1), Pinned::Stay).await, SIZE);
+}
+
+/// Goal: what is taken off the disk is not what others write after whoever made room has gone away. Method: the disk is
+/// slow to remove, and nobody waits for it.
+#[tokio::test]
+async fn the_file_stays_locked_until_the_disk_has_taken_it_off() {
+    let f = Fixture::new();
+    f.file(1).await;
+    let held = f.disk.hold_removals();
+    let come = tokio::task::spawn_blocking(move || {
+        held.come(1);
+        held
+    });
+    let mut call = Box::pin(f.free(Need::Bytes(1), Pinned::Stay));
+    let held = tokio::select! {
+        biased;
+        freed = &mut call => panic!("the disk has not done it: {freed}"),
+        held = come => held.unwrap(),
+    };
+    drop(call);
+    let lock = tokio::time::timeout(Duration::ZERO, f.locks.exclusive(Ino(1))).await;
+    assert!(lock.is_err(), "whoever writes it waits for the disk");
+    drop(held);
+    drop(f.locks.exclusive(Ino(1)).await);
+    assert!(!f.cache.exists(Ino(1)).await.unwrap());
 }
 
 /// Goal: the parts of a large file that was removed are not gone through when room is made.

@@ -1,12 +1,12 @@
 //! Bytes that a failed write or sync has lost: for whom, until when, and for nobody else.
 use super::*;
-use crate::cache::sim_disk::HeldSyncs;
+use crate::cache::sim_disk::Held;
 
 /// Waits until a sync has come to the disk, and drives `call`, which waits for it.
 async fn until_it_syncs<T: std::fmt::Debug>(
-    held: HeldSyncs,
+    held: Held,
     call: &mut (impl Future<Output = T> + Unpin),
-) -> HeldSyncs {
+) -> Held {
     let come = tokio::task::spawn_blocking(move || {
         held.come(1);
         held
