@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{Machine, last_good};
+use crate::sys;
 
 /// How many files of one name are kept aside that may be whole. Who has as many has a disk that fails more and more.
 const KEPT_ASIDE_MAX: usize = 10;
@@ -83,6 +84,24 @@ impl Machine {
     }
 }
 
+/// Makes way for a file that is written anew: one that cannot be read may be whole, and is kept aside.
+///
+/// # Errors
+/// It cannot be kept aside, so it is not to be written over.
+pub(super) fn make_way(path: &Path) -> io::Result<()> {
+    let lost = match fs::read(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => error,
+        Ok(_) | Err(_) => return Ok(()),
+    };
+    let (may_be_replaced, words) =
+        set_aside(path, Held::Unreadable(format!("{}: {lost}", path.display())));
+    if !may_be_replaced {
+        return Err(io::Error::other(words));
+    }
+    sys::say(&words);
+    Ok(())
+}
+
 fn held_in(path: &Path, zones: &Path) -> Held {
     match fs::read(path) {
         Ok(bytes) => match Machine::parse_bytes(&bytes, zones) {
@@ -106,7 +125,10 @@ fn set_aside(path: &Path, held: Held) -> (bool, String) {
     };
     match aside.and_then(|aside| fs::rename(path, &aside).map(|()| aside)) {
         Ok(aside) => (true, format!("{error} (kept as {})", aside.display())),
-        Err(why) => (!may_be_whole, format!("{error} (could not be kept aside: {why})")),
+        Err(why) if may_be_whole => {
+            (false, format!("{error} (could not be kept aside: {why}; it is not written over)"))
+        }
+        Err(why) => (true, format!("{error} (could not be kept aside: {why})")),
     }
 }
 
@@ -285,5 +307,37 @@ mod tests {
         for (number, aside) in asides.iter().enumerate() {
             assert_eq!(fs::read_link(aside).unwrap(), numbered(number));
         }
+    }
+
+    /// Goal: no change is written over settings that may be whole. Method: names that lead to themselves, which are not
+    /// read, and which every file replaces.
+    #[test]
+    fn a_change_is_not_written_over_settings_that_cannot_be_read() {
+        let (folder, path) = disk(None);
+        let last = last_good(&path);
+        let lose = |path: &Path| std::os::unix::fs::symlink(path, path).unwrap();
+        let is_lost = |path: &Path| path.is_symlink();
+        lose(&path);
+        lose(&last);
+        named("gate7").store(&path).unwrap();
+        let kept = Ok((Some(named("gate7")), None));
+        assert_eq!(Machine::load(&path, folder.path()), kept);
+        assert_eq!(Machine::load(&last, folder.path()), kept, "and the copy");
+        assert!(is_lost(&asides(&path)[0]) && is_lost(&asides(&last)[0]));
+        fs::remove_file(&path).unwrap();
+        lose(&path);
+        for (number, aside) in asides(&path).iter().enumerate().skip(1) {
+            fs::write(aside, number.to_string()).unwrap();
+        }
+        let why = named("gate8").store(&path).unwrap_err().to_string();
+        let says = ["machine.toml: ", "could not be kept aside", "it is not written over"];
+        assert!(says.iter().all(|words| why.contains(words)), "{why}");
+        assert!(is_lost(&path));
+        assert_eq!(Machine::load(&last, folder.path()), kept, "nor is the copy");
+        // As soon as there is room for it aside.
+        fs::remove_file(&asides(&path)[9]).unwrap();
+        named("gate8").store(&path).unwrap();
+        assert_eq!(Machine::load(&path, folder.path()), Ok((Some(named("gate8")), None)));
+        assert!(is_lost(&asides(&path)[9]));
     }
 }
