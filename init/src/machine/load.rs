@@ -50,7 +50,7 @@ impl Machine {
             (Held::Unreadable(why), _) => return Err(Unreadable(why)),
             (_, Held::Unreadable(why)) => return Err(Unreadable(why.clone())),
             (Held::Nothing | Held::Damaged(_), _) => {
-                let words = "damaged, so the defaults are used: set them again";
+                let words = "damaged, so the seed's or else the defaults are used: set them again";
                 let (_, problem) = set_aside(path, held);
                 return Ok((None, Some(format!("{words}. {problem}"))));
             }
@@ -81,6 +81,13 @@ impl Machine {
         let words =
             "given up, because they could not be read: look through them, and set them again";
         (machine, Some(format!("{words}. {}", problems.join("; "))))
+    }
+
+    /// Whether it is known that `path` and its copy hold no settings. Changes nothing.
+    pub(crate) fn is_lost(path: &Path, zones: &Path) -> bool {
+        let holds_none =
+            |file: &Path| matches!(held_in(file, zones), Held::Nothing | Held::Damaged(_));
+        holds_none(path) && holds_none(&last_good(path))
     }
 }
 

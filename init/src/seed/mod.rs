@@ -141,9 +141,18 @@ impl Seed {
     }
 }
 
+/// What the machine's part of a seed replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replaces {
+    /// Settings, which may be newer than a seed that was applied.
+    Settings,
+    /// Nothing: what was set is lost, and what such a seed had set with it, a password above all.
+    Nothing,
+}
+
 /// Applies a seed that is another one than last time: writes the gateway's part for the gateway, hands
 /// the machine's part to `keep`, and notes the seed as applied after that. `config` is where settings
-/// are kept.
+/// are kept. Where the machine's part [replaces nothing](Replaces::Nothing), that has it whatever was applied before.
 ///
 /// # Errors
 /// What is wrong with it, what could not be kept, or that it cannot be read whether it was applied: what an operator has
@@ -153,6 +162,7 @@ pub(crate) fn apply(
     config: &Path,
     zones: &Path,
     gateway: (u32, u32),
+    replaces: Replaces,
     keep: impl FnOnce(Machine) -> Result<()>,
 ) -> Result<()> {
     if told.text.is_empty() {
@@ -160,22 +170,29 @@ pub(crate) fn apply(
     }
     let standing = standing(told, config);
     let mut seed = Seed { machine: None, gateway: None };
-    if standing == Standing::Another {
+    if standing == Standing::Another || replaces == Replaces::Nothing {
         seed = Seed::parse(&told.text, zones)?;
     }
-    if let Some(document) = seed.gateway {
+    if let Some(document) = seed.gateway.filter(|_| standing == Standing::Another) {
         let path = gateway_part(config);
         reserve::replace_file(&path, document.as_bytes(), 0o600)
             .with_context(|| path.display().to_string())?;
         chown(&path, Some(gateway.0), Some(gateway.1))
             .with_context(|| path.display().to_string())?;
     }
-    seed.machine.map(keep).transpose()?;
+    let kept = seed.machine.map(keep).transpose()?.is_some();
     match standing {
-        Standing::Doubtful(why) => return Err(wait(told, config, &why)),
-        Standing::Part => return Ok(()),
+        Standing::Doubtful(why) => {
+            let why = wait(told, config, &why);
+            return Err(if kept {
+                why.context("[machine] is applied, the rest of it waits")
+            } else {
+                why
+            });
+        }
+        Standing::Part if !kept => return Ok(()),
         Standing::Applied => {}
-        Standing::Another => {
+        Standing::Part | Standing::Another => {
             let applied = config.join(APPLIED);
             reserve::replace_file(&applied, told.digest.as_bytes(), 0o600)
                 .with_context(|| applied.display().to_string())?;
@@ -285,7 +302,7 @@ mod tests {
             kept = Some(machine);
             Ok(())
         };
-        let done = apply(told, config, zones().path(), me, keep);
+        let done = apply(told, config, zones().path(), me, Replaces::Settings, keep);
         (done, kept)
     }
 
@@ -309,7 +326,8 @@ mod tests {
         let config = tempfile::tempdir().unwrap();
         let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
         let refuse = |_| Err(anyhow::anyhow!("no space"));
-        assert!(apply(&seed(TEXT), config.path(), zones.path(), me, refuse).is_err());
+        let replaces = Replaces::Settings;
+        assert!(apply(&seed(TEXT), config.path(), zones.path(), me, replaces, refuse).is_err());
         let (done, kept) = applied(&seed(TEXT), config.path());
         done.unwrap();
         assert!(kept.is_some());
