@@ -9,8 +9,8 @@ use crate::machine::{CacheDisks, Unreadable};
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What is said to whoever has given them up.
-pub(crate) const GIVEN_UP: &str = "What cannot be read is kept aside. In a moment the appliance has the settings of a new \
-                                   one, and the front page says so: set its password then.";
+pub(crate) const GIVEN_UP: &str = "What cannot be read is kept, and not used. In a moment the appliance has the settings of a \
+                                   new one, and the front page says so: set its password then, if it asks for one.";
 
 /// Whether there are such settings.
 #[derive(Clone, Debug, Default)]

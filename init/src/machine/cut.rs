@@ -59,7 +59,8 @@ fn a_seed_is_applied_to_its_end_at_the_next_boot() {
     let told = seed::Told { text: SEED.to_owned(), digest: "d1".to_owned(), ..Default::default() };
     let apply = || {
         let keep = |machine: Machine| Ok(machine.store(&path)?);
-        seed::apply(&told, config.path(), zones.path(), me, keep).unwrap();
+        let replaces = seed::Replaces::Settings;
+        seed::apply(&told, config.path(), zones.path(), me, replaces, keep).unwrap();
     };
     named("before").store(&path).unwrap();
     let tree = power_cut::tree(config.path());

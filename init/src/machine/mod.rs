@@ -154,17 +154,20 @@ impl Machine {
     }
 
     /// Writes the settings; durable when it returns. There is a reserve for it (`reserve.rs`). That their copy
-    /// is not kept is only said: they are what the next boot reads.
+    /// is not kept is only said: they are what the next boot reads. A file that the disk does not give is kept aside first.
     ///
     /// # Errors
-    /// The partition does not take them: those before them are there, or, where [`sys::may_be_replaced`] says so,
+    /// The partition does not take them, or a file that cannot be kept aside is in their place: those before them are there, or, where [`sys::may_be_replaced`] says so,
     /// perhaps these.
     pub(crate) fn store(&self, path: &Path) -> io::Result<()> {
         let text = toml::to_string(self).map_err(io::Error::other)?;
+        load::make_way(path)?;
         reserve::replace_file(path, text.as_bytes(), 0o600)?;
         // Only now: at every moment one of the two is whole.
         let last = last_good(path);
-        if let Err(error) = reserve::replace_file(&last, text.as_bytes(), 0o600) {
+        let kept = load::make_way(&last)
+            .and_then(|()| reserve::replace_file(&last, text.as_bytes(), 0o600));
+        if let Err(error) = kept {
             sys::say(&format!(
                 "the settings are kept, but no copy of them in {}: {error}",
                 last.display()
@@ -265,12 +268,14 @@ mod tests {
     fn settings_that_are_on_the_disk_are_in_force_though_their_copy_is_not_kept() {
         let zones = zones();
         let path = zones.path().join("machine.toml");
-        // Nothing takes the place of a folder that holds something.
-        fs::create_dir_all(last_good(&path).join("folder")).unwrap();
+        // Under this name the copy is written.
+        fs::create_dir(last_good(&path).with_extension("new")).unwrap();
         let machine = Machine { hostname: "gate7".to_owned(), ..Machine::default() };
         machine.store(&path).unwrap();
         assert_eq!(Machine::load(&path, zones.path()).unwrap(), (Some(machine), None));
-        assert!(Machine::default().store(zones.path()).is_err(), "those that are not there");
+        assert!(!last_good(&zones.path().join("machine.toml")).exists());
+        let absent = zones.path().join("absent/machine.toml");
+        assert!(Machine::default().store(&absent).is_err(), "those that are not there");
     }
 
     #[test]

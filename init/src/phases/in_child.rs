@@ -18,7 +18,9 @@ use crate::{
     disks, journald,
     machine::{Machine, Unreadable},
     modules::Modules,
-    mounts, reserve, seed, service, sys, time,
+    mounts, reserve,
+    seed::{self, Replaces},
+    service, sys, time,
     update::{NOTE, Note},
 };
 
@@ -93,6 +95,8 @@ impl Failed {
 pub(super) struct Found {
     pub(super) told: seed::Told,
     pub(super) machine: Machine,
+    /// Whether those on the disk were given up.
+    pub(super) given_up: bool,
 }
 
 /// The machine's settings of a seed, if they are others, and why they or the rest of it could not be kept.
@@ -297,9 +301,11 @@ pub(super) fn late_in(
         failed.push(Failed::new("update", error));
         None
     });
+    // Others may have been read in the end.
+    let given_up = given_up && machine.is_none();
     let (mut machine, mut gateway) = (machine.unwrap_or(in_use), false);
     if let Some(told) = told {
-        let seeded = apply(Found { told, machine: machine.clone() });
+        let seeded = apply(Found { told, machine: machine.clone(), given_up });
         gateway = seeded.gateway;
         machine = seeded.machine.unwrap_or(machine);
         failed.extend(seeded.problem.map(|problem| Failed::new(super::SEED, problem)));
@@ -315,15 +321,18 @@ fn apply_seed(found: Found) -> Seeded {
 }
 
 pub(super) fn seed_in(found: Found, config: &Path, zones: &Path, gateway: (u32, u32)) -> Seeded {
-    let Found { told, machine } = found;
+    let Found { told, machine, given_up } = found;
     let file = config.join(Path::new(MACHINE_FILE).file_name().expect("it names a file"));
     let part = seed::gateway_part(config);
     // Each that is written is another file, also where it says the same: who has read it may have read it before that.
     let for_gateway = || std::fs::metadata(&part).map(|file| file.ino()).ok();
     let before = for_gateway();
     let mut seeded = Seeded::default();
+    // A power cut may come between giving them up and this.
+    let lost = given_up || Machine::is_lost(&file, zones);
+    let replaces = if lost { Replaces::Nothing } else { Replaces::Settings };
     // Noted as applied only after everything in it is: a power cut in between repeats it.
-    let done = seed::apply(&told, config, zones, gateway, |of_seed| {
+    let done = seed::apply(&told, config, zones, gateway, replaces, |of_seed| {
         let of_seed = of_seed.keeping_password_of(&machine);
         let kept = of_seed.store(&file).with_context(|| file.display().to_string());
         // They are used all the same.

@@ -289,7 +289,7 @@ fn apply_seed(boot: &mut Boot, limit: Duration) -> Result<()> {
         boot.held_seed = Some(told);
         return Ok(());
     }
-    let found = in_child::Found { told, machine: boot.machine.clone() };
+    let found = in_child::Found { told, machine: boot.machine.clone(), given_up: false };
     let seeded: Result<in_child::Seeded> = in_child::run(boot, in_child::SEED, &found, FILES_LIMIT);
     let seeded = seeded.inspect_err(|error| {
         // What it has done, and does yet, is not known.

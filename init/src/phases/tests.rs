@@ -434,6 +434,59 @@ fn a_seed_that_comes_late_replaces_nothing_that_is_newer_and_no_password() {
     assert_eq!(find(Some(told("seeded"))), named("newer"), "the same seed again");
 }
 
+/// Goal: whoever gives up lost settings of an appliance that was set up by a seed has its password again, not an open
+/// console. Method: settings that are lost after the seed was applied, given up late or gone at the boot.
+#[test]
+fn where_the_settings_are_lost_a_seed_that_was_applied_sets_the_machine_up_again() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("UTC"), b"TZif2").unwrap();
+    let path = folder.path().join("machine.toml");
+    let files = [path.clone(), path.with_extension("toml.last")];
+    let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+    let hash = format!("$6$saltstring${}", "x".repeat(86));
+    let seed = |name: &str| {
+        let machine = format!("[machine]\nhostname = \"{name}\"\npassword_hash = \"{hash}\"\n");
+        let text = machine + "[gateway]\nversion = 1\n";
+        seed::Told { text, digest: name.to_owned(), ..seed::Told::default() }
+    };
+    let late = |told: seed::Told, given_up| {
+        let apply = |found| in_child::seed_in(found, folder.path(), folder.path(), me);
+        let asked = in_child::Asked { told: Some(told), given_up, ..Default::default() };
+        let late = in_child::late_in(&path, folder.path(), Ok(()), asked, apply).unwrap();
+        assert_eq!(late.machine.password_hash.as_ref().map(|hash| hash.expose()), Some(&*hash));
+        (late.machine.hostname, late.gateway)
+    };
+    let is = |name: &str, gateway| (name.to_owned(), gateway);
+    let lose = |file: &std::path::PathBuf| {
+        let _absent = fs::remove_file(file);
+        fs::create_dir(file).unwrap();
+    };
+    assert_eq!(late(seed("seeded"), false), is("seeded", true));
+    let password_hash = Some(gateway_api::Secret::new(hash.clone()));
+    let operator = Machine { hostname: "operator".to_owned(), password_hash, ..Default::default() };
+    operator.store(&path).unwrap();
+    // They are read in the end.
+    assert_eq!(late(seed("seeded"), true), is("operator", false));
+    files.iter().for_each(lose);
+    assert_eq!(late(seed("seeded"), true), is("seeded", false), "its gateway's part stays");
+    assert_eq!(Machine::load(&path, folder.path()).unwrap().0.unwrap().hostname, "seeded");
+    // A power cut when they are kept aside: the next boot finds none, nor does one for which both are damaged.
+    files.iter().for_each(|file| fs::remove_file(file).unwrap());
+    assert_eq!(late(seed("seeded"), false), is("seeded", false));
+    files.iter().for_each(|file| fs::write(file, "version = \"one\"").unwrap());
+    assert_eq!(late(seed("seeded"), false), is("seeded", false));
+    // Part of a seed is better than none.
+    files.iter().for_each(lose);
+    let half = seed::Told { incomplete: true, ..seed("half") };
+    assert_eq!(late(half, true), is("half", false));
+    assert_eq!(late(seed("seeded"), false), is("seeded", true), "and the whole one better");
+    // The note of it is lost, too.
+    files.iter().for_each(lose);
+    lose(&folder.path().join("seed-applied"));
+    assert_eq!(late(seed("seeded"), true), is("seeded", false));
+    assert_eq!(late(seed("seeded"), false), is("seeded", false));
+}
+
 #[test]
 fn what_is_noted_of_an_update_is_read_with_the_settings_that_are_read_late() {
     let folder = tempfile::tempdir().unwrap();

@@ -29,6 +29,8 @@ use crate::{machine::Machine, not_toml, reserve};
 const GUESTINFO: &str = "guestinfo.tidegate.seed";
 /// The digest of the seed that was last applied: not the seed, which has secrets in it.
 const APPLIED: &str = "seed-applied";
+/// The digest of the seed that waits until [`APPLIED`] can be read.
+const WAITS: &str = "seed-waits";
 /// The gateway's part, where the gateway reads it.
 pub(crate) const GATEWAY_SEED: &str = "/config/gateway-seed.toml";
 /// Largest seed: settings with every share at its longest are far below.
@@ -139,33 +141,71 @@ impl Seed {
     }
 }
 
+/// What the machine's part of a seed replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replaces {
+    /// Settings, which may be newer than a seed that was applied.
+    Settings,
+    /// Nothing: what was set is lost, and what such a seed had set with it, a password above all.
+    Nothing,
+}
+
 /// Applies a seed that is another one than last time: writes the gateway's part for the gateway, hands
 /// the machine's part to `keep`, and notes the seed as applied after that. `config` is where settings
-/// are kept.
+/// are kept. Where the machine's part [replaces nothing](Replaces::Nothing), that has it whatever was applied before.
+///
+/// # Errors
+/// What is wrong with it, what could not be kept, or that it cannot be read whether it was applied: what an operator has
+/// set since then must not be lost.
 pub(crate) fn apply(
     told: &Told,
     config: &Path,
     zones: &Path,
     gateway: (u32, u32),
+    replaces: Replaces,
     keep: impl FnOnce(Machine) -> Result<()>,
 ) -> Result<()> {
-    let applied = config.join(APPLIED);
-    if told.text.is_empty() || is_applied(told, &applied)? {
+    if told.text.is_empty() {
         return Ok(());
     }
-    let seed = Seed::parse(&told.text, zones)?;
-    if let Some(document) = &seed.gateway {
+    let standing = standing(told, config);
+    let mut seed = Seed { machine: None, gateway: None };
+    if standing == Standing::Another || replaces == Replaces::Nothing {
+        seed = Seed::parse(&told.text, zones)?;
+    }
+    if let Some(document) = seed.gateway.filter(|_| standing == Standing::Another) {
         let path = gateway_part(config);
         reserve::replace_file(&path, document.as_bytes(), 0o600)
             .with_context(|| path.display().to_string())?;
         chown(&path, Some(gateway.0), Some(gateway.1))
             .with_context(|| path.display().to_string())?;
     }
-    if let Some(machine) = seed.machine {
-        keep(machine)?;
+    let kept = seed.machine.map(keep).transpose()?.is_some();
+    match standing {
+        Standing::Doubtful(why) => {
+            let why = wait(told, config, &why);
+            return Err(if kept {
+                why.context("[machine] is applied, the rest of it waits")
+            } else {
+                why
+            });
+        }
+        Standing::Part if !kept => return Ok(()),
+        Standing::Applied => {}
+        Standing::Part | Standing::Another => {
+            let applied = config.join(APPLIED);
+            reserve::replace_file(&applied, told.digest.as_bytes(), 0o600)
+                .with_context(|| applied.display().to_string())?;
+        }
     }
-    reserve::replace_file(&applied, told.digest.as_bytes(), 0o600)
-        .with_context(|| applied.display().to_string())
+    // Only now: until the note can be read, by this one a change is known.
+    let waits = config.join(WAITS);
+    match fs::remove_file(&waits) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| waits.display().to_string())
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// [`GATEWAY_SEED`] in the folder `config`.
@@ -173,29 +213,47 @@ pub(crate) fn gateway_part(config: &Path) -> PathBuf {
     config.join(Path::new(GATEWAY_SEED).file_name().expect("it names a file"))
 }
 
-/// Whether it was applied, by the note of the last one that was.
-///
-/// # Errors
-/// There is a note that cannot be read. What an operator has set since then must not be lost, so it counts as applied
-/// from then on, too: else no other one would ever be.
-fn is_applied(told: &Told, note: &Path) -> Result<bool> {
-    let last = match fs::read(note) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+/// What is known of a seed by the note of the one that was last applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It was applied.
+    Applied,
+    /// It was not: another one was, or none.
+    Another,
+    /// It is part of a seed that cannot be read as a whole, and one was applied.
+    Part,
+    /// The note cannot be read; why.
+    Doubtful(String),
+}
+
+fn standing(told: &Told, config: &Path) -> Standing {
+    let is_this = |last: &[u8]| last == told.digest.as_bytes();
+    let note = config.join(APPLIED);
+    let why = match fs::read(&note) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Standing::Another,
+        Ok(last) if is_this(&last) => return Standing::Applied,
         // Part of a seed is better than none, but must not replace what the whole one has set.
-        _ if told.incomplete => return Ok(true),
-        read => read,
+        _ if told.incomplete => return Standing::Part,
+        Ok(_) => return Standing::Another,
+        Err(error) => format!("{}: {error}", note.display()),
     };
-    let why = match last {
-        Ok(last) => return Ok(last == told.digest.as_bytes()),
-        Err(why) => format!("{}: {why}", note.display()),
-    };
-    const WORDS: &str = "not applied, because it cannot be read whether it was before";
-    match reserve::replace_file(note, told.digest.as_bytes(), 0o600) {
-        Ok(()) => bail!(
-            "{WORDS}; from now on it counts as applied: if it was not, change it once more, or set on the \
-             console what it says. {why}"
-        ),
-        Err(error) => bail!("{WORDS}: set on the console what it says. {why}; noting it: {error}"),
+    match fs::read(config.join(WAITS)) {
+        // It was changed since that one waits.
+        Ok(waits) if !is_this(&waits) => Standing::Another,
+        Ok(_) | Err(_) => Standing::Doubtful(why),
+    }
+}
+
+/// Notes that a seed waits, so that a change of it is known while the note of the last one is not: else no other one
+/// would ever be applied. That note is left as it is, to be read at a later boot. Answers what is to be said.
+fn wait(told: &Told, config: &Path, why: &str) -> anyhow::Error {
+    const WORDS: &str = "not applied, because it cannot be read whether it was before; that is looked at again at the \
+                         next boot. Where it is new and still waits then,";
+    match reserve::replace_file(&config.join(WAITS), told.digest.as_bytes(), 0o600) {
+        Ok(()) => {
+            anyhow!("{WORDS} change it once more, or set on the console what it says. {why}")
+        }
+        Err(error) => anyhow!("{WORDS} set on the console what it says. {why}; noting it: {error}"),
     }
 }
 
@@ -244,7 +302,7 @@ mod tests {
             kept = Some(machine);
             Ok(())
         };
-        let done = apply(told, config, zones().path(), me, keep);
+        let done = apply(told, config, zones().path(), me, Replaces::Settings, keep);
         (done, kept)
     }
 
@@ -268,7 +326,8 @@ mod tests {
         let config = tempfile::tempdir().unwrap();
         let me = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
         let refuse = |_| Err(anyhow::anyhow!("no space"));
-        assert!(apply(&seed(TEXT), config.path(), zones.path(), me, refuse).is_err());
+        let replaces = Replaces::Settings;
+        assert!(apply(&seed(TEXT), config.path(), zones.path(), me, replaces, refuse).is_err());
         let (done, kept) = applied(&seed(TEXT), config.path());
         done.unwrap();
         assert!(kept.is_some());
@@ -301,8 +360,10 @@ mod tests {
         assert_eq!(apply(&seed(TEXT)), None, "and the same one again");
     }
 
+    /// Goal: a disk that does not give the note of the last seed costs neither what was set since nor a new seed. Method:
+    /// one that gives it at a later boot or never, and one that takes nothing either.
     #[test]
-    fn a_seed_of_which_it_cannot_be_read_whether_it_was_applied_replaces_nothing() {
+    fn a_seed_of_which_it_cannot_be_read_whether_it_was_applied_waits_for_the_note() {
         let config = tempfile::tempdir().unwrap();
         let apply = |told: &Told| {
             let (done, kept) = applied(told, config.path());
@@ -311,22 +372,46 @@ mod tests {
         };
         let note = config.path().join("seed-applied");
         // Reading it fails, and not because it is not there.
-        let lose = || std::os::unix::fs::symlink(&note, &note).unwrap();
-        lose();
-        let half = Told { incomplete: true, ..seed("[machine]\nhostname = \"half\"") };
-        assert_eq!(apply(&half), Ok(None));
-        let why = apply(&seed(TEXT)).unwrap_err();
-        assert!(why.contains("not applied") && why.contains("change it once more"), "{why}");
-        assert!(!config.path().join("gateway-seed.toml").exists(), "nor the gateway's part");
-        assert_eq!(apply(&seed(TEXT)), Ok(None), "nor at the next boot");
+        let lose = || {
+            let _absent = fs::remove_file(&note);
+            std::os::unix::fs::symlink(&note, &note).unwrap();
+        };
+        let gives = |told: &Told| {
+            fs::remove_file(&note).unwrap();
+            fs::write(&note, &told.digest).unwrap();
+        };
+        let fails = |told: &Told, says: &str| {
+            let why = apply(told).unwrap_err();
+            assert!(why.contains("not applied") && why.contains(says), "{why}");
+        };
         let changed = seed(&TEXT.replace("\"tidegate\"", "\"other\""));
-        assert_eq!(apply(&changed), Ok(Some("other".to_owned())), "there is a way on");
-        // A disk that takes nothing either: it is tried again at the next boot.
-        fs::remove_file(&note).unwrap();
-        fs::create_dir(&note).unwrap();
+        let half = Told { incomplete: true, ..seed("[machine]\nhostname = \"half\"") };
         for _ in 0..2 {
-            let why = apply(&changed).unwrap_err();
-            assert!(why.contains("not applied") && why.contains("noting it"), "{why}");
+            lose();
+            assert_eq!(apply(&half), Ok(None));
+            for _ in 0..2 {
+                fails(&seed(TEXT), "at the next boot");
+                assert!(note.is_symlink(), "what is noted is left to be read");
+                assert!(!config.path().join("gateway-seed.toml").exists());
+            }
+            gives(&seed(TEXT));
+            assert_eq!(apply(&seed(TEXT)), Ok(None), "it was");
+        }
+        lose();
+        fails(&changed, "at the next boot");
+        gives(&seed(TEXT));
+        assert_eq!(apply(&changed), Ok(Some("other".to_owned())), "it was not");
+        lose();
+        fails(&changed, "change it once more");
+        assert_eq!(apply(&seed(TEXT)), Ok(Some("tidegate".to_owned())), "there is a way on");
+        assert_eq!(apply(&seed(TEXT)), Ok(None));
+        lose();
+        fails(&changed, "at the next boot");
+        lose();
+        fs::create_dir(config.path().join("seed-waits.new")).unwrap();
+        fs::remove_file(config.path().join("seed-waits")).unwrap();
+        for _ in 0..2 {
+            fails(&changed, "noting it");
         }
     }
 

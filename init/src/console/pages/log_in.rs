@@ -50,8 +50,9 @@ fn lost() -> Page {
         lines.push(Line::empty());
         lines.extend(paragraph(
             "If they are lost, this appliance can go on as a new one. The network, the password and what \
-             else is set of the machine have to be set again; S3 target and shares are not among it. What \
-             cannot be read is kept aside on the disk, and used no more.",
+             else is set of the machine have to be set again, unless a seed sets them; S3 target and shares \
+             are not among it. What cannot be read is kept as it is, and not used. Where that is the whole \
+             partition, as it cannot be mounted, no gateway runs, and what is set holds until the restart.",
         ));
         lines
     };
