@@ -527,7 +527,7 @@ mod tests {
         let later = overlay.take(INO).unwrap();
         assert!(!overlay.committed(INO, &first));
         assert!(overlay.left_of(INO, &same).is_empty());
-        assert_eq!(overlay.left_of(INO, &later), [10..30].into_iter().collect());
+        assert_eq!(overlay.left_of(INO, &later), std::iter::once(10..30).collect());
         overlay.sync_failed(INO);
         write(&overlay, 10..30);
         assert!(
