@@ -173,14 +173,12 @@ pub(crate) fn apply(
     if standing == Standing::Another || replaces == Replaces::Nothing {
         seed = Seed::parse(&told.text, zones)?;
     }
-    if let Some(document) = seed.gateway.filter(|_| standing == Standing::Another) {
-        let path = gateway_part(config);
-        reserve::replace_file(&path, document.as_bytes(), 0o600)
-            .with_context(|| path.display().to_string())?;
-        chown(&path, Some(gateway.0), Some(gateway.1))
-            .with_context(|| path.display().to_string())?;
-    }
+    let for_gateway = seed.gateway.filter(|_| standing == Standing::Another);
+    let written =
+        for_gateway.map_or(Ok(()), |document| write_for_gateway(&document, config, gateway));
+    // Whatever became of that: without network and password nobody mends it.
     let kept = seed.machine.map(keep).transpose()?.is_some();
+    written?;
     match standing {
         Standing::Doubtful(why) => {
             let why = wait(told, config, &why);
@@ -206,6 +204,13 @@ pub(crate) fn apply(
         }
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+fn write_for_gateway(document: &str, config: &Path, gateway: (u32, u32)) -> Result<()> {
+    let path = gateway_part(config);
+    reserve::replace_file(&path, document.as_bytes(), 0o600)
+        .with_context(|| path.display().to_string())?;
+    chown(&path, Some(gateway.0), Some(gateway.1)).with_context(|| path.display().to_string())
 }
 
 /// [`GATEWAY_SEED`] in the folder `config`.
@@ -342,6 +347,17 @@ mod tests {
             // Where the gateway finds it, and says what is wrong.
             assert_eq!(config.path().join("gateway-seed.toml").exists(), kept, "{from}");
         }
+    }
+
+    /// Goal: a partition that takes nothing keeps no password from the console.
+    #[test]
+    fn a_seed_whose_part_for_the_gateway_cannot_be_written_sets_up_the_machine() {
+        let config = tempfile::tempdir().unwrap();
+        fs::create_dir(gateway_part(config.path())).unwrap();
+        let (done, kept) = applied(&seed(TEXT), config.path());
+        assert!(format!("{:#}", done.unwrap_err()).contains("gateway-seed.toml"));
+        assert_eq!(kept.unwrap().hostname, "tidegate");
+        assert!(!config.path().join(APPLIED).exists(), "it is applied again");
     }
 
     #[test]
