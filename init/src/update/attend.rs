@@ -356,7 +356,8 @@ mod tests {
         assert_eq!(why, "an update is under way already");
         writer.kill().unwrap();
         writer.wait().unwrap();
-        lock(&path).unwrap();
+        // Waits: children of other tests have all that is open here until they have become another program.
+        File::open(&path).unwrap().lock().unwrap();
     }
 
     #[test]
