@@ -168,7 +168,9 @@ pub(crate) fn mount_config(modules: &mut Modules) -> Result<()> {
         Config::ToBeMade => make_config(Path::new(&device), size, |room| {
             let room = format!("{}k", room >> 10);
             run("/usr/sbin/mke2fs", &["-q", "-F", "-t", "ext4", "-L", CONFIG_LABEL, &device, &room])
-        })?,
+        })
+        // It is known that nothing is on it.
+        .map_err(|error| NoSettings(format!("making the file system of {device}: {error:#}")))?,
         Config::Made => check_config(&device),
         Config::Foreign(content) => {
             let holds = format!("{device} holds {content:?} instead of our settings");
