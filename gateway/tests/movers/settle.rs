@@ -273,6 +273,8 @@ async fn a_renamed_file_whose_other_bytes_are_gone_is_set_aside_under_its_new_na
     w.foreign("p/f", b"theirs");
     w.start();
     w.until("it waits", || async { is_parked(&w, ino).await }).await;
+    // Said after it is so.
+    w.until("it is said", || async { w.conflicts() > 0 }).await;
     w.refresher.on_access(w.share.root).await.unwrap();
     let names = w.names().await;
     assert!(names[0] == "f" && names[1].starts_with("g.conflict-"), "{names:?}");
