@@ -25,10 +25,11 @@ impl Catalog {
     pub async fn claim_still(&self, op: OpId, now: Timestamp) -> Result<Option<Job>, CatalogError> {
         self.write(move |txn| {
             txn.state.claims.release(op);
+            let out = txn.state.claims.clone();
             let claimed = claim_one(txn, op, now);
             if claimed.is_err() {
-                // Nobody gets it.
-                txn.state.claims.release(op);
+                // Nobody gets it, nor what it would have begun with.
+                txn.state.claims = out;
             }
             claimed
         })
