@@ -239,11 +239,7 @@ impl Disks {
     /// Where the file is or is to be made. May be wrong of a file that was not opened for long; whoever opens
     /// it finds out.
     pub(super) fn place(&self, ino: Ino) -> usize {
-        self.known(ino).unwrap_or_else(|| {
-            let slot = self.choose();
-            self.places.set(ino, slot);
-            slot
-        })
+        if self.all.len() == 1 { 0 } else { self.places.get_or_set(ino, || self.choose()) }
     }
 
     /// The same, having looked on all of them. Blocks.
@@ -256,7 +252,10 @@ impl Disks {
 
     /// From here on the file is there.
     pub(super) fn set_place(&self, ino: Ino, slot: usize) {
-        self.places.set(ino, slot);
+        // With one disk there is nothing to know.
+        if self.all.len() > 1 {
+            self.places.set(ino, slot);
+        }
     }
 
     /// The disk for a file that is made: that with most room for its size.
@@ -278,7 +277,7 @@ impl Disks {
         best.map(|(slot, _)| slot)
     }
 
-    /// Opens the file where it is, or makes it. Blocks.
+    /// Opens the file where it is, or makes it. Where that is, is not noted: whoever keeps it open does so. Blocks.
     pub(super) fn open_file(
         &self,
         reach: &OutOfReach,
@@ -302,9 +301,7 @@ impl Disks {
         }
         let planned = self.places.get(ino).filter(|slot| !self.all[*slot].is_draining());
         let slot = planned.unwrap_or_else(|| self.choose());
-        let file = self.all[slot].io.open(&self.all[slot].path(ino), true)?;
-        self.places.set(ino, slot);
-        Ok((file, slot))
+        Ok((self.all[slot].io.open(&self.all[slot].path(ino), true)?, slot))
     }
 
     /// Looks for the file on every disk. One that cannot be asked counts only if no other has it.
@@ -314,10 +311,7 @@ impl Disks {
         let mut failure = None;
         for slot in known.into_iter().chain(others) {
             match self.all[slot].io.open(&self.all[slot].path(ino), false) {
-                Ok(file) => {
-                    self.places.set(ino, slot);
-                    return Ok(Some((file, slot)));
-                }
+                Ok(file) => return Ok(Some((file, slot))),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => failure = Some(error),
             }
@@ -325,9 +319,12 @@ impl Disks {
         failure.map_or(Ok(None), Err)
     }
 
-    /// Where the file is is not known from here on.
-    pub(super) fn forget_place(&self, ino: Ino) {
-        self.places.forget(ino);
+    /// Where the file is is not known from here on, if it was thought to be there, or (`None`) at all.
+    pub(super) fn forget_place(&self, ino: Ino, slot: Option<usize>) {
+        match slot {
+            Some(slot) => self.places.is_not(ino, slot),
+            None => self.places.forget(ino),
+        }
     }
 
     /// Removes the file wherever it is. Blocks.
@@ -336,7 +333,6 @@ impl Disks {
         for disk in &self.all {
             removed = removed.and(disk.remove(ino));
         }
-        self.places.forget(ino);
         removed
     }
 }

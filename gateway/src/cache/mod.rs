@@ -10,6 +10,7 @@ mod disks;
 pub mod evict;
 mod fresh;
 mod moving;
+mod open;
 pub mod overlay;
 mod places;
 mod reach;
@@ -24,14 +25,10 @@ mod watch;
 mod written;
 
 use std::{
-    collections::HashMap,
     io,
     ops::Range,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
 use bytes::Bytes;
@@ -51,15 +48,12 @@ use crate::{
     sums::{self, BlockSums},
 };
 use buffers::{Buffer, Buffers};
-use disk::DiskFile;
 use disks::Disks;
 use fresh::Fresh;
+use open::OpenFiles;
 use reach::OutOfReach;
-use sync::SyncQueue;
 use watch::Watches;
 
-/// Open cache files kept at hand.
-const OPEN_FILES_MAX: usize = 512;
 /// Bytes that are copied from memory where they are asked for: the most that one READ gives. More, or
 /// what is not in memory, is read on the blocking pool.
 const READ_AT_ONCE_BYTES_MAX: usize = 1 << 20;
@@ -132,22 +126,12 @@ pub struct CacheStore {
 struct Inner {
     disks: Disks,
     reach: OutOfReach,
-    open: Mutex<HashMap<Ino, Arc<OpenFile>>>,
+    open: OpenFiles,
     overlay: Overlay,
     watches: Watches,
     buffers: Buffers,
     /// Files that have no cache file for certain.
     fresh: Fresh,
-}
-
-#[derive(Debug)]
-struct OpenFile {
-    file: Arc<dyn DiskFile>,
-    /// Which of the disks it is on.
-    slot: usize,
-    /// Whether the directory that names the file was synced since this process opened it.
-    entry_synced: AtomicBool,
-    syncs: Arc<SyncQueue>,
 }
 
 impl CacheStore {
@@ -178,7 +162,7 @@ impl CacheStore {
             inner: Arc::new(Inner {
                 disks,
                 reach: OutOfReach::default(),
-                open: Mutex::default(),
+                open: OpenFiles::default(),
                 overlay: Overlay::default(),
                 watches: Watches::default(),
                 buffers: Buffers::default(),
@@ -221,7 +205,7 @@ impl CacheStore {
         let Ok(count) = usize::try_from(range.end - range.start) else { return Err(short) };
         let mut buffer = self.inner.buffers.take(count);
         if count <= READ_AT_ONCE_BYTES_MAX
-            && let Some(open) = self.inner.already_open(ino)
+            && let Some(open) = self.inner.open.get(ino)
         {
             let read = open.file.read_cached(&mut buffer, range.start);
             let failed = |source| CacheError::Disk { ino, action: "read", source };
@@ -348,15 +332,22 @@ impl CacheStore {
     }
 
     /// Returns when all earlier writes of the file, and its name in its directory, are on the disk.
-    /// Callers share syncs. A file that is not there has nothing to sync.
+    /// Callers share syncs. A file that is not there has nothing to sync, unless something was written to it.
     ///
     /// # Errors
     /// [`CacheError::Disk`]: writes may be lost, and the overlay has fenced all that were not
     /// committed. Never call again and take success for it: the kernel forgets failed pages (D7).
     pub async fn sync(&self, ino: Ino) -> Result<(), CacheError> {
-        let open = self.short(ino, "open", move |inner| inner.existing(ino)).await?;
-        let Some(open) = open else { return Ok(()) };
         let failed = |source| CacheError::Disk { ino, action: "sync", source };
+        let mut found = self.short(ino, "open", move |inner| inner.existing(ino)).await?;
+        if found.is_none() && !self.inner.overlay.ranges(ino).is_empty() {
+            // Made since, where whoever asks has not locked the inode; else it is lost.
+            found = self.short(ino, "open", move |inner| inner.existing(ino)).await?;
+            if found.is_none() {
+                return Err(failed(self.inner.not_there(ino)));
+            }
+        }
+        let Some(open) = found else { return Ok(()) };
         let inner = Arc::clone(&self.inner);
         let fence = move || {
             inner.overlay.sync_failed(ino);
@@ -416,8 +407,9 @@ impl CacheStore {
     pub async fn take_off(&self, ino: Ino) -> Result<(), CacheError> {
         self.inner.watches.taken(ino);
         self.blocking(ino, "remove", move |inner| {
-            inner.lock_open().remove(&ino);
-            inner.disks.remove(ino)
+            let removed = inner.disks.remove(ino);
+            inner.taken_off(ino, None);
+            removed
         })
         .await
     }
@@ -500,58 +492,6 @@ fn told<T>(
 ) -> Result<T, CacheError> {
     done.unwrap_or_else(|_| Err(io::Error::other("the disk thread panicked")))
         .map_err(|source| CacheError::Disk { ino, action, source })
-}
-
-impl Inner {
-    fn lock_open(&self) -> MutexGuard<'_, HashMap<Ino, Arc<OpenFile>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn already_open(&self, ino: Ino) -> Option<Arc<OpenFile>> {
-        self.lock_open().get(&ino).map(Arc::clone)
-    }
-
-    fn opened(&self, ino: Ino) -> io::Result<Arc<OpenFile>> {
-        self.fresh.take(ino);
-        self.open(ino, true)
-    }
-
-    fn existing(&self, ino: Ino) -> io::Result<Option<Arc<OpenFile>>> {
-        match self.open(ino, false) {
-            Ok(open) => Ok(Some(open)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn open(&self, ino: Ino, create: bool) -> io::Result<Arc<OpenFile>> {
-        if let Some(file) = self.already_open(ino) {
-            return Ok(file);
-        }
-        // Opened and closed without the lock: both may wait for the disk.
-        let (file, slot) = self.disks.open_file(&self.reach, ino, create)?;
-        let file = Arc::new(OpenFile {
-            file,
-            slot,
-            entry_synced: AtomicBool::new(false),
-            syncs: Arc::default(),
-        });
-        let mut open = self.lock_open();
-        let mut closed = Vec::new();
-        if open.len() >= OPEN_FILES_MAX {
-            // Those in use stay: their sync queue must stay the only one of the file. So do those
-            // with uncommitted writes: a file opened anew may not be told of an earlier failure.
-            let is_idle = |ino: &Ino, file: &mut Arc<OpenFile>| {
-                Arc::strong_count(file) == 1 && !self.overlay.has(*ino)
-            };
-            closed.extend(open.extract_if(is_idle));
-        }
-        // Whoever came first has the file's only sync queue.
-        let file = Arc::clone(open.entry(ino).or_insert(file));
-        drop(open);
-        drop(closed);
-        Ok(file)
-    }
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ impl CacheStore {
     /// # Errors
     /// [`CacheError::Disk`].
     pub async fn disk_of(&self, ino: Ino) -> Result<&CacheDisk, CacheError> {
-        let open = self.inner.already_open(ino).map(|open| open.slot);
+        let open = self.inner.open.slot_of(ino);
         let slot = match open.or_else(|| self.inner.disks.known(ino)) {
             Some(slot) => slot,
             None => self.short(ino, "look", move |inner| inner.disks.look_up(ino)).await?,
@@ -64,6 +64,7 @@ impl CacheStore {
         (from, to): (DiskId, DiskId),
     ) -> Result<(), CacheError> {
         self.blocking(ino, "move", move |inner| {
+            inner.disks.slot(from).into_iter().for_each(|slot| inner.disks.set_place(ino, slot));
             let (from, to) = (inner.disk(from)?, inner.disk(to)?);
             // Of this disk, whatever is thought of where the file is.
             let from = from.io.open(&from.path(ino), false)?;
@@ -105,14 +106,13 @@ impl CacheStore {
         (from, to): (DiskId, DiskId),
         ranges: &RangeSet,
     ) -> Result<(), CacheError> {
-        if let Some(slot) = self.inner.disks.slot(to) {
-            self.inner.lock_open().remove(&ino);
-            self.inner.disks.set_place(ino, slot);
+        let removed = self.only_on(ino, (from, to)).await;
+        if self.inner.disks.slot(to).is_some() {
             for range in ranges.iter() {
                 self.note_use(ino, &range);
             }
         }
-        self.remove_on(from, ino).await
+        removed
     }
 
     /// The file is on the disk `is`, whatever was thought of it; what `old` has under its name is removed. Call with
@@ -121,12 +121,16 @@ impl CacheStore {
     /// # Errors
     /// [`CacheError::Disk`]: the old copy could not be removed.
     pub async fn only_on(&self, ino: Ino, (old, is): (DiskId, DiskId)) -> Result<(), CacheError> {
-        self.inner.lock_open().remove(&ino);
-        match self.inner.disks.slot(is) {
-            Some(slot) => self.inner.disks.set_place(ino, slot),
-            None => self.inner.disks.forget_place(ino),
-        }
-        self.remove_on(old, ino).await
+        self.inner.watches.taken(ino);
+        self.blocking(ino, "remove", move |inner| {
+            let is = inner.disks.slot(is);
+            inner.is_on(ino, is);
+            let removed = inner.remove_from(ino, old);
+            // Whoever looked for it in between may have found the old copy.
+            inner.is_on(ino, is);
+            removed
+        })
+        .await
     }
 
     /// Removes what the disk has under the name of this file, which is on another or nowhere.
@@ -135,12 +139,7 @@ impl CacheStore {
     /// [`CacheError::Disk`].
     pub async fn remove_on(&self, disk: DiskId, ino: Ino) -> Result<(), CacheError> {
         self.inner.watches.taken(ino);
-        self.blocking(ino, "remove", move |inner| {
-            let disk = inner.disk(disk)?;
-            disk.recency().removed(ino);
-            disk.remove(ino)
-        })
-        .await
+        self.blocking(ino, "remove", move |inner| inner.remove_from(ino, disk)).await
     }
 
     /// Writes `data` at the beginning of the file on this disk, whatever other disks have, and makes it at
@@ -221,6 +220,15 @@ impl CacheStore {
 }
 
 impl Inner {
+    fn remove_from(&self, ino: Ino, disk: DiskId) -> io::Result<()> {
+        let slot = self.disks.slot(disk);
+        let disk = self.disk(disk)?;
+        disk.recency().removed(ino);
+        let removed = disk.remove(ino);
+        self.taken_off(ino, slot);
+        removed
+    }
+
     fn disk(&self, id: DiskId) -> io::Result<&CacheDisk> {
         let missing = || io::Error::other("its cache disk is missing");
         self.disks.all().iter().find(|disk| disk.id() == id).ok_or_else(missing)

@@ -39,6 +39,32 @@ impl Places {
         self.lock().keep(ino, slot);
     }
 
+    /// The disk of `ino`: this one, if nothing else is known.
+    pub(super) fn get_or_set(&self, ino: Ino, slot: impl FnOnce() -> usize) -> usize {
+        // Asking a disk for its room may take a while.
+        if let Some(known) = self.get(ino) {
+            return known;
+        }
+        let slot = slot();
+        let mut known = self.lock();
+        if let Some(known) = known.young.get(&ino).or_else(|| known.old.get(&ino)) {
+            return *known;
+        }
+        known.keep(ino, slot);
+        slot
+    }
+
+    /// The file is not on this one.
+    pub(super) fn is_not(&self, ino: Ino, slot: usize) {
+        let mut known = self.lock();
+        let Generations { young, old } = &mut *known;
+        for generation in [young, old] {
+            if generation.get(&ino) == Some(&slot) {
+                generation.remove(&ino);
+            }
+        }
+    }
+
     /// The file is nowhere.
     pub(super) fn forget(&self, ino: Ino) {
         let mut known = self.lock();

@@ -25,9 +25,9 @@ pub struct SimDisk {
 
 #[derive(Debug, Default)]
 struct State {
-    files: BTreeMap<PathBuf, SimFile>,
+    files: BTreeMap<PathBuf, Shared>,
     /// Files removed whose directory was not synced since.
-    removed: BTreeMap<PathBuf, SimFile>,
+    removed: BTreeMap<PathBuf, Shared>,
     available: u64,
     /// Its size, if what is written uses it up.
     total: Option<u64>,
@@ -40,6 +40,8 @@ struct State {
     gate: Option<Arc<Gate>>,
     /// Where removals wait.
     remove_gate: Option<Arc<Gate>>,
+    /// Where those wait who have opened a file and do not know yet.
+    open_gate: Option<Arc<Gate>>,
     syncs: u64,
     /// How often a file was asked for that is not there.
     misses: u64,
@@ -58,6 +60,9 @@ struct SimFile {
     /// Sectors that the next sync brings to the disk. A failed sync forgets them.
     dirty: BTreeSet<usize>,
 }
+
+/// A file lives as long as it has a name or is open. Its lock comes after the disk's.
+type Shared = Arc<Mutex<SimFile>>;
 
 /// Where calls wait until somebody lets them go on.
 #[derive(Debug, Default)]
@@ -95,10 +100,15 @@ impl Drop for Held {
     }
 }
 
+/// Puts up a gate.
+fn hold(place: &mut Option<Arc<Gate>>) -> Held {
+    Held(Arc::clone(place.insert(Arc::default())))
+}
+
 impl State {
     fn available(&self) -> u64 {
         let Some(total) = self.total else { return self.available };
-        let used: u64 = self.files.values().map(SimFile::used).sum();
+        let used: u64 = self.files.values().map(|file| of(file).used()).sum();
         total.saturating_sub(used)
     }
 }
@@ -126,7 +136,7 @@ impl SimFile {
 #[derive(Debug)]
 struct Handle {
     disk: SimDisk,
-    path: PathBuf,
+    file: Shared,
     power: u64,
 }
 
@@ -144,16 +154,18 @@ impl SimDisk {
         state.power += 1;
         let removed = std::mem::take(&mut state.removed);
         for (path, file) in removed {
-            if file.entry_synced && random.next().is_multiple_of(2) {
+            let is_known = of(&file).entry_synced;
+            if is_known && random.next().is_multiple_of(2) {
                 state.files.entry(path).or_insert(file);
             }
         }
-        state.files.retain(|_, file| file.entry_synced || random.next().is_multiple_of(2));
+        state.files.retain(|_, file| of(file).entry_synced || random.next().is_multiple_of(2));
         state.dirs_unsynced.retain(|_| random.next().is_multiple_of(2));
         let gone = std::mem::take(&mut state.dirs_unsynced);
         state.files.retain(|path, _| !gone.iter().any(|dir| path.starts_with(dir)));
         state.dirs.retain(|dir| !gone.iter().any(|gone| dir.starts_with(gone)));
-        for file in state.files.values_mut() {
+        for file in state.files.values() {
+            let mut file = of(file);
             let (now, mut kept) = (std::mem::take(&mut file.now), file.synced.clone());
             if now.len() != kept.len() && random.next().is_multiple_of(2) {
                 kept.resize(now.len(), 0);
@@ -179,16 +191,17 @@ impl SimDisk {
 
     /// Holds the syncs of files until the answer is dropped.
     pub fn hold_syncs(&self) -> Held {
-        let gate = Arc::new(Gate::default());
-        self.lock().gate = Some(Arc::clone(&gate));
-        Held(gate)
+        hold(&mut self.lock().gate)
     }
 
     /// Holds the removals of files until the answer is dropped.
     pub fn hold_removals(&self) -> Held {
-        let gate = Arc::new(Gate::default());
-        self.lock().remove_gate = Some(Arc::clone(&gate));
-        Held(gate)
+        hold(&mut self.lock().remove_gate)
+    }
+
+    /// Holds those who have opened a file, before they know, until the answer is dropped.
+    pub fn hold_opens(&self) -> Held {
+        hold(&mut self.lock().open_gate)
     }
 
     /// The next `count` writes fail; the bytes stay as they were.
@@ -231,8 +244,8 @@ impl SimDisk {
 
     /// Turns one bit of a file around, as an ageing disk does without a word.
     pub fn flip_bit(&self, path: &Path, at: usize) {
-        let mut state = self.lock();
-        let file = state.files.get_mut(path).expect("the file is there");
+        let state = self.lock();
+        let mut file = of(state.files.get(path).expect("the file is there"));
         file.now[at] ^= 1;
         if let Some(byte) = file.synced.get_mut(at) {
             *byte ^= 1;
@@ -250,17 +263,17 @@ impl SimDisk {
 }
 
 impl Handle {
-    fn with<T>(&self, act: impl FnOnce(&mut State, &Path) -> io::Result<T>) -> io::Result<T> {
+    fn with<T>(&self, act: impl FnOnce(&mut State, &Shared) -> io::Result<T>) -> io::Result<T> {
         let mut state = self.disk.lock();
         if state.power != self.power {
             return Err(io::Error::other("the power was cut"));
         }
-        act(&mut state, &self.path)
+        act(&mut state, &self.file)
     }
 }
 
-fn file<'a>(state: &'a mut State, path: &Path) -> io::Result<&'a mut SimFile> {
-    state.files.get_mut(path).ok_or_else(|| io::ErrorKind::NotFound.into())
+fn of(file: &Shared) -> MutexGuard<'_, SimFile> {
+    file.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn index(offset: u64) -> io::Result<usize> {
@@ -269,8 +282,8 @@ fn index(offset: u64) -> io::Result<usize> {
 
 impl DiskFile for Handle {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.with(|state, path| {
-            let now = &file(state, path)?.now;
+        self.with(|_, file| {
+            let now = &of(file).now;
             let start = index(offset)?.min(now.len());
             let count = buffer.len().min(now.len() - start);
             buffer[..count].copy_from_slice(&now[start..start + count]);
@@ -283,7 +296,7 @@ impl DiskFile for Handle {
     }
 
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.with(|state, path| {
+        self.with(|state, file| {
             if state.fail_writes > 0 {
                 state.fail_writes -= 1;
                 if state.writes_find_no_room {
@@ -294,7 +307,7 @@ impl DiskFile for Handle {
             if state.total.is_some() && state.available() < data.len() as u64 {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            let file = file(state, path)?;
+            let mut file = of(file);
             let (start, before) = (index(offset)?, file.now.len());
             let end = start + data.len();
             file.now.resize(before.max(end), 0);
@@ -305,12 +318,12 @@ impl DiskFile for Handle {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.with(|state, path| {
+        self.with(|state, file| {
             if state.fail_cuts > 0 {
                 state.fail_cuts -= 1;
                 return Err(io::Error::other("injected truncate failure"));
             }
-            let file = file(state, path)?;
+            let mut file = of(file);
             let (len, before) = (index(len)?, file.now.len());
             file.now.resize(len, 0);
             file.touch(before.min(len)..before.max(len));
@@ -319,8 +332,8 @@ impl DiskFile for Handle {
     }
 
     fn punch(&self, range: Range<u64>) -> io::Result<()> {
-        self.with(|state, path| {
-            let file = file(state, path)?;
+        self.with(|_, file| {
+            let mut file = of(file);
             let (start, end) = (index(range.start)?, index(range.end)?.min(file.now.len()));
             if start < end {
                 file.now[start..end].fill(0);
@@ -331,11 +344,11 @@ impl DiskFile for Handle {
     }
 
     fn size(&self) -> io::Result<u64> {
-        self.with(|state, path| Ok(file(state, path)?.now.len() as u64))
+        self.with(|_, file| Ok(of(file).now.len() as u64))
     }
 
     fn occupied(&self) -> io::Result<u64> {
-        self.with(|state, path| Ok(file(state, path)?.used()))
+        self.with(|_, file| Ok(of(file).used()))
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -343,14 +356,14 @@ impl DiskFile for Handle {
         if let Some(gate) = gate {
             gate.pass();
         }
-        self.with(|state, path| {
+        self.with(|state, file| {
             state.syncs += 1;
             if state.fail_syncs > 0 {
                 state.fail_syncs -= 1;
-                file(state, path)?.dirty.clear();
+                of(file).dirty.clear();
                 return Err(io::Error::other("injected sync failure"));
             }
-            file(state, path)?.sync();
+            of(file).sync();
             Ok(())
         })
     }
@@ -361,7 +374,8 @@ impl FileSystem for SimDisk {
         let mut state = self.lock();
         let failed = state.fail_syncs > 0;
         state.fail_syncs = state.fail_syncs.saturating_sub(1);
-        for file in state.files.values_mut() {
+        for file in state.files.values() {
+            let mut file = of(file);
             if failed {
                 file.dirty.clear();
             } else {
@@ -381,9 +395,15 @@ impl DiskIo for SimDisk {
                 state.misses += 1;
                 return Err(io::ErrorKind::NotFound.into());
             }
-            state.files.insert(path.to_owned(), SimFile::default());
+            state.files.insert(path.to_owned(), Shared::default());
         }
-        Ok(Arc::new(Handle { disk: self.clone(), path: path.to_owned(), power: state.power }))
+        let file = Arc::clone(&state.files[path]);
+        let (power, gate) = (state.power, state.open_gate.clone());
+        drop(state);
+        if let Some(gate) = gate {
+            gate.pass();
+        }
+        Ok(Arc::new(Handle { disk: self.clone(), file, power }))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -410,8 +430,8 @@ impl DiskIo for SimDisk {
         let here = |file: &Path| file.parent() == Some(path);
         state.removed.retain(|file, _| !here(file));
         state.dirs_unsynced.retain(|dir| !here(dir));
-        for (_, file) in state.files.iter_mut().filter(|(file, _)| here(file)) {
-            file.entry_synced = true;
+        for (_, file) in state.files.iter().filter(|(file, _)| here(file)) {
+            of(file).entry_synced = true;
         }
         Ok(())
     }

@@ -104,6 +104,76 @@ async fn many_callers_share_one_sync_and_it_begins_after_they_asked() {
     assert_eq!(disk.syncs(), 2, "that of the first caller, and one for the others");
 }
 
+/// Goal: a file that is measured or synced just when it is taken off the disk is not kept open: what is written
+/// to it next has a name. Method: whoever opens it is held in the disk until it is gone; then it is
+/// written and read by a gateway that was started anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_file_that_is_taken_off_while_it_is_opened_is_not_written_without_a_name() {
+    for synced in [false, true] {
+        let disk = SimDisk::default();
+        let store = cache(&disk);
+        store.write_at(FILE, 0, Bytes::from_static(b"old")).await.unwrap();
+        store.sync(FILE).await.unwrap();
+        let store = cache(&disk);
+        let held = disk.hold_opens();
+        let opener = store.clone();
+        let opening = tokio::spawn(async move {
+            match synced {
+                true => opener.sync(FILE).await.unwrap(),
+                false => assert_eq!(opener.occupied(FILE).await.unwrap(), 0, "it is gone"),
+            }
+        });
+        let held = task::spawn_blocking(move || {
+            held.come(1);
+            held
+        });
+        let held = held.await.unwrap();
+        store.take_off(FILE).await.unwrap();
+        drop(held);
+        opening.await.unwrap();
+        store.write_at(FILE, 0, Bytes::from_static(b"new")).await.unwrap();
+        store.sync(FILE).await.unwrap();
+        assert_eq!(&cache(&disk).read_at(FILE, 0..3).await.unwrap()[..], b"new", "{synced}");
+    }
+}
+
+/// Goal: whoever has opened a file in time, and is slow, does not keep it from being taken off. Method: as above, but it
+/// is kept open before it goes.
+#[tokio::test]
+async fn a_file_that_was_opened_before_it_was_taken_off_is_not_kept() {
+    let disk = SimDisk::default();
+    let store = cache(&disk);
+    store.write_at(FILE, 0, Bytes::from_static(b"old")).await.unwrap();
+    let held = disk.hold_removals();
+    let remover = store.clone();
+    let removing = tokio::spawn(async move { remover.take_off(FILE).await });
+    let held = task::spawn_blocking(move || {
+        held.come(1);
+        held
+    });
+    let held = held.await.unwrap();
+    assert_eq!(store.occupied(FILE).await.unwrap(), 4096, "it is still there");
+    drop(held);
+    removing.await.unwrap().unwrap();
+    store.write_at(FILE, 0, Bytes::from_static(b"new")).await.unwrap();
+    store.sync(FILE).await.unwrap();
+    assert_eq!(&cache(&disk).read_at(FILE, 0..3).await.unwrap()[..], b"new");
+}
+
+/// Goal: what was written and is not there any more is not taken for durable. Method: the file is lost beside its open
+/// handle's end.
+#[tokio::test]
+async fn a_lost_file_that_was_written_is_not_synced() {
+    let disk = SimDisk::default();
+    let store = cache(&disk);
+    let write = store.overlay().begin(FILE, Burst::Noted(1), 0, &(0..0));
+    let now = crate::clock::Timestamp::from_nanos(1);
+    store.overlay().wrote(FILE, write, (&(0..3), &WrittenSums::default()), now, false);
+    let lost = store.sync(FILE).await.unwrap_err();
+    assert!(lost.to_string().contains("gone"), "{lost}");
+    assert!(store.overlay().is_fenced(FILE));
+}
+
 #[tokio::test]
 async fn files_are_listed_by_shard_and_removed() {
     let store = cache(&SimDisk::default());

@@ -3,6 +3,8 @@
 //! What S3 has is dropped. What it does not have is moved to another disk, or waits for its upload where that is
 //! more than [`MOVE_BYTES_MAX`]: a file that is being moved keeps its clients waiting. What is left is found in the
 //! disk's directories, so a round that was broken off, by a restart too, is just begun anew.
+use std::sync::Arc;
+
 use super::{FsError, write_back::WriteBack};
 use crate::{
     cache::{CacheDisk, RangeSet},
@@ -36,7 +38,7 @@ impl WriteBack {
     ///
     /// # Errors
     /// Of the first disk that failed, or of the catalog; what has left stays away.
-    pub async fn drain(&self) -> Result<Drained, FsError> {
+    pub async fn drain(self: &Arc<Self>) -> Result<Drained, FsError> {
         let mut all = Ok(Drained::default());
         for disk in self.cache.disks().iter().filter(|disk| disk.is_draining()) {
             let one = self.drain_disk(disk).await;
@@ -50,7 +52,7 @@ impl WriteBack {
         all
     }
 
-    async fn drain_disk(&self, disk: &CacheDisk) -> Result<Drained, FsError> {
+    async fn drain_disk(self: &Arc<Self>, disk: &CacheDisk) -> Result<Drained, FsError> {
         let mut drained = Drained::default();
         let mut bytes = 0_u64;
         for shard in 0..=u8::MAX {
@@ -58,7 +60,13 @@ impl WriteBack {
                 if !disk.is_draining() {
                     return Ok(drained);
                 }
-                match self.drain_file(disk.id(), ino).await {
+                // Whatever becomes of who waits for it: half a move must not be seen.
+                let (this, id) = (Arc::clone(self), disk.id());
+                let drained_file = tokio::spawn(async move { this.drain_file(id, ino).await });
+                match drained_file.await.unwrap_or_else(|died| {
+                    tracing::error!(ino = ino.0, "moving it off {} died: {died}", disk.name());
+                    Err(FsError::Io)
+                }) {
                     Ok(Left::Gone) => drained.gone += 1,
                     Ok(Left::Stays { dirty_bytes }) => {
                         drained.left += 1;

@@ -150,6 +150,37 @@ async fn crash_a_moved_file_is_whole_on_its_new_disk() {
     }
 }
 
+/// Goal: whoever opens a file without its lock while it moves gets neither the old copy kept open nor its disk taken for
+/// the file's. Method: it is held in the disk until the file has moved.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_file_that_moves_while_it_is_opened_is_written_on_its_new_disk() {
+    let mut f = Two::new();
+    f.room(9 * GIB, GIB);
+    f.write(1, 7).await;
+    f.store.sync(Ino(1)).await.unwrap();
+    f.store = Two::open(&f.disks);
+    let held = f.disks[0].hold_opens();
+    let opener = f.store.clone();
+    let opening = tokio::spawn(async move { opener.occupied(Ino(1)).await });
+    let held = tokio::task::spawn_blocking(move || {
+        held.come(1);
+        held
+    });
+    let held = held.await.unwrap();
+    // The copy opens the old file as well.
+    let second = f.disks[1].clone();
+    let path = f.store.disks()[1].path(Ino(1));
+    second.open(&path, true).unwrap().write_all_at(&[7; 4096], 0).unwrap();
+    let ranges: RangeSet = std::iter::once(0..4096).collect();
+    f.store.moved(Ino(1), (DiskId::PRIMARY, SECOND), &ranges).await.unwrap();
+    drop(held);
+    assert_eq!(opening.await.unwrap().unwrap(), 4096);
+    assert_eq!(f.store.disk_of(Ino(1)).await.unwrap().id(), SECOND);
+    assert_eq!(f.write(1, 8).await, SECOND);
+    f.store = Two::open(&f.disks);
+    assert_eq!(f.byte(1).await, 8);
+}
+
 /// Goal: two writers that make one file at the same time make it on one disk, whatever each of them finds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_file_that_two_make_at_once_is_made_once() {

@@ -139,6 +139,42 @@ async fn emptying_a_disk_of_an_old_copy_leaves_the_file() {
     assert!(f.power_cut(1).await.content(file).await == [1; 90_000]);
 }
 
+/// Goal: a file whose move nobody waits for any more, as the gateway is stopping, is not written on the disk that it has
+/// left. Method: the round is given up when the catalog has said where the file is, before it hears of that.
+#[tokio::test]
+async fn a_move_that_nobody_waits_for_is_not_left_half_done() {
+    for seed in 0..16 {
+        let disks = disks();
+        let f = Fixture::on_two(disks[0].clone(), disks[1].clone()).await;
+        let second = f.catalog.disks().await.unwrap()[0].id;
+        prefer(&disks, 1);
+        let file = f.create("f").await;
+        f.write(file, 0, &[1; 90_000], Stability::FileSync).await;
+        prefer(&disks, 0);
+        f.catalog.set_draining(second, true).await.unwrap();
+        f.shared.cache.disk(second).unwrap().set_draining(true);
+        let mut round = Box::pin(f.shared.drain());
+        while disk_of(&f, file).await == second {
+            tokio::select! {
+                biased;
+                _ = &mut round => break,
+                () = tokio::task::yield_now() => {}
+            }
+            // Behind whatever the round has asked for: that is done, and the round does not know.
+            f.catalog.set_draining(second, true).await.unwrap();
+        }
+        drop(round);
+        f.write(file, 90_000, &[2; 90_000], Stability::FileSync).await;
+        assert_eq!(disk_of(&f, file).await, DiskId::PRIMARY, "{seed}");
+        assert_eq!(f.shared.cache.disk_of(file).await.unwrap().id(), DiskId::PRIMARY, "{seed}");
+        let shard = u8::try_from(file.0 & 0xff).unwrap();
+        assert!(f.shared.cache.list(second, shard).await.unwrap().is_empty(), "{seed}");
+        let f = f.power_cut(seed).await;
+        let content = f.content(file).await;
+        assert!(content[..90_000] == [1; 90_000] && content[90_000..] == [2; 90_000], "{seed}");
+    }
+}
+
 /// Goal: what waits on a disk that takes no new files slows nobody who writes to another one.
 #[tokio::test]
 async fn what_stays_on_a_released_disk_is_no_reason_to_slow_writers() {
