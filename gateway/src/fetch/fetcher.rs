@@ -2,10 +2,14 @@
 use std::{
     collections::BTreeSet,
     ops::Range,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{
+    come::{Come, Piece},
     install::Arrivals,
     single_flight::{Block, Lead, SingleFlight, Waiting},
     window::Windows,
@@ -99,9 +103,11 @@ pub(crate) struct Inner {
     clock: Arc<dyn Clock>,
     budget: MemoryBudget,
     tasks: Tasks,
-    flights: SingleFlight<Result<(), FetchError>>,
+    flights: SingleFlight<Piece, Brought>,
     windows: Mutex<Windows>,
     pub(super) arrivals: Arrivals,
+    /// Whether the cache did not take what has come last; said once.
+    refused: AtomicBool,
 }
 
 impl Fetcher {
@@ -129,6 +135,7 @@ impl Fetcher {
                 flights,
                 windows,
                 arrivals: Arrivals::default(),
+                refused: AtomicBool::new(false),
             }),
         }
     }
@@ -139,9 +146,27 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`]; [`FetchError::Changed`] when the object keeps changing: ask again later.
     pub async fn fetch(&self, ino: Ino, range: Range<u64>) -> Result<(), FetchError> {
-        match self.fetch_once(ino, range.clone()).await {
+        self.fetch_until(ino, range, Until::Here).await.map(drop)
+    }
+
+    /// As [`Fetcher::fetch`], for who wants to read: answers the bytes themselves where they have just come and the
+    /// cache disk does not have them yet.
+    ///
+    /// # Errors
+    /// As [`Fetcher::fetch`].
+    pub async fn bring(&self, ino: Ino, range: Range<u64>) -> Result<Option<Come>, FetchError> {
+        self.fetch_until(ino, range, Until::Come).await
+    }
+
+    async fn fetch_until(
+        &self,
+        ino: Ino,
+        range: Range<u64>,
+        until: Until,
+    ) -> Result<Option<Come>, FetchError> {
+        match self.fetch_once(ino, range.clone(), until).await {
             // The file's attributes are new now, the object's tag among them.
-            Err(FetchError::Changed) => self.fetch_once(ino, range).await,
+            Err(FetchError::Changed) => self.fetch_once(ino, range, until).await,
             done => done,
         }
     }
@@ -172,11 +197,16 @@ impl Fetcher {
         }
     }
 
-    async fn fetch_once(&self, ino: Ino, range: Range<u64>) -> Result<(), FetchError> {
+    async fn fetch_once(
+        &self,
+        ino: Ino,
+        range: Range<u64>,
+        until: Until,
+    ) -> Result<Option<Come>, FetchError> {
         let (inode, ranges) = self.inner.catalog.inode_and_ranges(ino).await?;
         let range = range.start..range.end.min(inode.size);
         if range.is_empty() || ranges.covers(&range) {
-            return Ok(());
+            return Ok(None);
         }
         // Who reads on gets the rest of a run with what is asked for: it costs no request more.
         let ahead = self.inner.window(ino, &range).unwrap_or(range.end..range.end);
@@ -192,23 +222,32 @@ impl Fetcher {
                 let more = with..ahead.end;
                 self.inner.tasks.spawn("read ahead", async move { fetcher.ahead(ino, more).await });
             }
-            for (number, flight) in flights {
-                if number < asked {
-                    flight.result().await.unwrap_or(Err(FetchError::Changed))?;
+            let mut asked_for: Vec<_> =
+                flights.into_iter().filter(|(number, _)| *number < asked).collect();
+            if until == Until::Come
+                && wanted.len() <= RUNS_AT_ONCE
+                && let Some(etag) = inode.etag.as_ref().filter(|_| !inode.dirty && !inode.writing)
+            {
+                for (_, flight) in &mut asked_for {
+                    flight.landed().await;
+                }
+                // At one moment: their memory is the fetch's only while that goes on.
+                let pieces: Vec<_> =
+                    asked_for.iter().filter_map(|(_, flight)| flight.come()).collect();
+                if let Some(come) = Come::of(etag, &range, &pieces) {
+                    return Ok(Some(come));
                 }
             }
+            for (_, flight) in asked_for {
+                flight.result().await.unwrap_or(Err(FetchError::Changed))?;
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Starts or joins the fetches of blocks in a row; the answers may be awaited or not. `memory` is for
     /// the bytes, if they were taken before.
-    fn fly(
-        &self,
-        inode: &Inode,
-        run: Range<u64>,
-        memory: Option<Reserved>,
-    ) -> Vec<(u64, Waiting<Result<(), FetchError>>)> {
+    fn fly(&self, inode: &Inode, run: Range<u64>, memory: Option<Reserved>) -> Vec<(u64, Landing)> {
         let (mut waiting, mut leads) = (Vec::new(), Vec::new());
         for number in run {
             let block = Block { ino: inode.ino, number, etag: inode.etag.clone() };
@@ -228,6 +267,22 @@ impl Fetcher {
         waiting
     }
 }
+
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// The bytes have come.
+    Come,
+    /// They are in the cache.
+    Here,
+}
+
+/// What came of bringing a block.
+type Brought = Result<(), FetchError>;
+/// Where a block is waited for.
+type Landing = Waiting<Piece, Brought>;
+/// The duty to bring one.
+type Duty = Lead<Piece, Brought>;
 
 /// Blocks that are brought with one GET.
 #[derive(Clone, Debug)]
@@ -249,12 +304,27 @@ impl Inner {
     async fn lead(
         self: Arc<Self>,
         run: Run,
-        leads: Vec<Lead<Result<(), FetchError>>>,
+        leads: Vec<Duty>,
         memory: Option<Reserved>,
         coming: Coming,
     ) {
-        let ino = run.ino;
-        let result = self.bring(run, memory).await;
+        let (ino, first) = (run.ino, run.blocks.start * BLOCK_BYTES);
+        let result = self.bring(run, memory, &leads).await;
+        match &result {
+            Err(error @ (FetchError::NoRoom(_) | FetchError::Local(_))) => {
+                // Who had the bytes as they came does not ask what became of them, and what else would come so far ahead
+                // comes in vain.
+                self.lock_windows().refused(ino, first);
+                if !self.refused.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        ino = ino.0,
+                        "bytes from S3 do not get into the cache, and are fetched again for each reader: {error}"
+                    );
+                }
+            }
+            Err(_) => {}
+            Ok(()) => self.refused.store(false, Ordering::Relaxed),
+        }
         if matches!(result, Err(FetchError::NoRoom(_))) {
             self.cache.likely_disk_of(ino).space().ask_again();
         }
@@ -265,8 +335,13 @@ impl Inner {
         }
     }
 
-    /// Brings what is missing of the blocks.
-    async fn bring(&self, run: Run, memory: Option<Reserved>) -> Result<(), FetchError> {
+    /// Brings what is missing of the blocks. `leads` are told when it has come.
+    async fn bring(
+        &self,
+        run: Run,
+        memory: Option<Reserved>,
+        leads: &[Duty],
+    ) -> Result<(), FetchError> {
         let Run { ino, etag, blocks } = run;
         let (inode, ranges) = self.catalog.inode_and_ranges(ino).await?;
         if inode.etag != etag {
@@ -291,6 +366,9 @@ impl Inner {
             Err(error) => return Err(self.look(&inode, error).await),
         };
         self.share.health.answered(Right::Read);
+        for lead in leads {
+            lead.come(Piece { at: hull.clone(), bytes: bytes.clone() });
+        }
         self.installed(ino, &etag, hull, bytes).await
     }
 

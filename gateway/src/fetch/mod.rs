@@ -5,9 +5,11 @@
 //!
 //! Lock rank: a fetch takes the inode's lock exclusively only while it installs bytes; callers must
 //! not hold it.
+mod come;
 mod fetcher;
 mod install;
 mod single_flight;
 mod window;
 
+pub use come::Come;
 pub use fetcher::{FetchError, Fetcher};

@@ -9,10 +9,9 @@ use crate::ids::Ino;
 
 /// First step ahead; also what all steps end at a multiple of: a GET.
 const WINDOW_BYTES_MIN: u64 = 1 << 20;
-/// Longest step ahead: at 20 ms per request and 90 MiB/s per connection, eight GETs of 1 MiB on
-/// connections of their own feed a reader of 250 MiB/s. Twice that, as half of it is used up before more is
-/// asked for, and as much again for requests that take longer.
-const WINDOW_BYTES_MAX: u64 = 32 << 20;
+/// Longest step ahead: at 20 ms per request and 90 MiB/s per connection, a GET of 1 MiB takes 31 ms, so that 32 of
+/// them side by side feed a reader of 1 GiB/s. Twice that, as half of it is used up before more is asked for.
+const WINDOW_BYTES_MAX: u64 = 64 << 20;
 /// How much READs of one reader may overtake each other: clients send several at a time.
 const SLACK_BYTES_MIN: u64 = 256 << 10;
 /// The same in READs.
@@ -95,8 +94,10 @@ impl Readers {
     /// Bytes from `at` on could not be asked for.
     fn refused(&mut self, at: u64) {
         for stream in &mut self.streams {
-            if (stream.next..stream.ahead).contains(&at) {
-                stream.ahead = at;
+            // The reader may have come there, and beyond, since it was asked for.
+            let is_its = at < stream.ahead && stream.next.saturating_sub(at) <= stream.bytes;
+            if is_its {
+                stream.ahead = at.max(stream.next);
                 stream.bytes = (stream.bytes / 2).max(WINDOW_BYTES_MIN);
             }
         }
@@ -237,6 +238,18 @@ mod tests {
         }
         let next = next.unwrap();
         assert!(next.start <= last.start.max(at) && next.start < last.end);
+    }
+
+    #[test]
+    fn what_was_refused_where_the_reader_is_by_now_is_asked_for_again() {
+        let mut windows = Windows::default();
+        let step = 64 << 10;
+        let ahead = windows.read(Ino(1), &(0..step)).unwrap();
+        assert_eq!(ahead.start, step);
+        // The beginning of the block.
+        windows.refused(Ino(1), 0);
+        let again = windows.read(Ino(1), &(step..2 * step)).unwrap();
+        assert!(again.start <= 2 * step && again.end > again.start, "{again:?}");
     }
 
     #[test]

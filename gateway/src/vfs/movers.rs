@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use super::{FsError, source::Source};
 use crate::{
-    fetch::{FetchError, Fetcher},
+    fetch::{Come, FetchError, Fetcher},
     ids::Ino,
     refresh::{Known, Progress, RefreshError, Refresher},
     store::StoreErrorKind,
@@ -104,6 +104,11 @@ impl Source for Movers {
     async fn fetch(&self, ino: Ino, range: Range<u64>) -> Result<(), FsError> {
         let fetcher = self.fetcher.clone();
         self.elsewhere(async move { fetcher.fetch(ino, range).await }).await
+    }
+
+    async fn bring(&self, ino: Ino, range: Range<u64>) -> Result<Option<Come>, FsError> {
+        let fetcher = self.fetcher.clone();
+        self.elsewhere(async move { fetcher.bring(ino, range).await }).await
     }
 
     fn read_on(&self, ino: Ino, range: &Range<u64>) {

@@ -7,6 +7,7 @@ use super::{Credentials, FsError, Ino, ReadData, Vfs, meter::ReadFrom, permissio
 use crate::{
     cache::CacheError,
     catalog::{ForRead, Inode},
+    fetch::Come,
     locks::{ExclusiveGuard, SharedGuard},
     sums::BlockSums,
     verified,
@@ -54,12 +55,28 @@ impl Vfs {
         }
         let asked = offset..offset.saturating_add(u64::from(count));
         let (mut look, mut from) = (Look::Glance, ReadFrom::Cache);
+        let (mut come, mut may_come) = (None::<Come>, true);
         for _ in 0..TRIES_MAX {
             let wanted = {
                 let _held = self.held(ino, look).await;
+                // Before the row is read: what is committed in between shows in the row.
+                let is_written = self.shared.cache.overlay().has(ino);
                 let moment = self.shared.catalog.moment();
                 let ForRead { inode: row, ranges: present, sums } =
                     self.shared.catalog.for_read(ino, asked.clone()).await?;
+                if let Some(come) = come.take() {
+                    // All of one row: another one's size would make a mixture of it (R1).
+                    let wanted = offset..asked.end.min(row.size).max(offset);
+                    if !is_written && let Some(data) = come.bytes_of(&row, &wanted) {
+                        let eof = wanted.end >= row.size;
+                        return Ok((
+                            ReadData { data, eof, attr: Self::attr_with(&row, None) },
+                            from,
+                        ));
+                    }
+                    // The file is another one than the object: next time what is in the cache counts.
+                    may_come = false;
+                }
                 let attr = self.attr_by_now(moment, &row).await?;
                 let size = attr.size;
                 let wanted = offset..asked.end.min(size);
@@ -95,7 +112,10 @@ impl Vfs {
             };
             from = ReadFrom::S3;
             self.make_room(ino, wanted.end - wanted.start).await?;
-            self.source.fetch(ino, wanted).await?;
+            match may_come {
+                true => come = self.source.bring(ino, wanted).await?,
+                false => self.source.fetch(ino, wanted).await?,
+            }
         }
         Err(FsError::TryLater)
     }

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 
 use super::FsError;
 use crate::{
+    fetch::Come,
     ids::Ino,
     refresh::{Known, Progress},
 };
@@ -19,6 +20,14 @@ pub trait Source: fmt::Debug + Send + Sync + 'static {
     /// [`FsError::TryLater`] when the object has changed or S3 does not answer,
     /// [`FsError::Stale`] when it is gone, [`FsError::Access`], [`FsError::Io`].
     async fn fetch(&self, ino: Ino, range: Range<u64>) -> Result<(), FsError>;
+
+    /// As [`Source::fetch`], for who wants to read: may answer the bytes themselves before they are in the cache.
+    ///
+    /// # Errors
+    /// As [`Source::fetch`].
+    async fn bring(&self, ino: Ino, range: Range<u64>) -> Result<Option<Come>, FsError> {
+        self.fetch(ino, range).await.map(|()| None)
+    }
 
     /// Notes that `range` of a file was read of which not everything behind that is here: what comes next
     /// may be fetched in the background. Does not wait.

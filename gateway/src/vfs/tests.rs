@@ -1,4 +1,5 @@
 //! The file system over the real catalog, a simulated disk and a source that is a map of objects.
+mod come;
 mod damage;
 mod data;
 mod evicting;
@@ -35,6 +36,7 @@ use crate::{
         Catalog, Job, ListDefaults, ListedEntry, ListedKind, ListedPage, RootAttr, ShareRow,
     },
     clock::{Clock, ManualClock},
+    fetch::Come,
     locks::InodeLocks,
     object::ETag,
     share::Events,
@@ -57,6 +59,8 @@ pub(super) struct FakeSource {
     pub(super) asked: AtomicU64,
     pub(super) fetched: AtomicU64,
     pub(super) read_on: Mutex<Vec<Range<u64>>>,
+    /// What the next reader gets before it is in the cache.
+    pub(super) comes: Mutex<Option<come::Comes>>,
 }
 
 impl FakeSource {
@@ -100,6 +104,14 @@ impl Source for FakeSource {
         let disk = self.cache.disk_of(ino).await?.id();
         self.catalog.add_clean_ranges(ino, etag, disk, missing, sums).await?;
         Ok(())
+    }
+
+    async fn bring(&self, ino: Ino, range: Range<u64>) -> Result<Option<Come>, FsError> {
+        let comes = self.comes.lock().unwrap().take();
+        match comes {
+            Some(comes) => Ok(Some(comes.in_time().await)),
+            None => self.fetch(ino, range).await.map(|()| None),
+        }
     }
 
     fn read_on(&self, _ino: Ino, range: &Range<u64>) {
@@ -205,6 +217,7 @@ impl Fixture {
             asked: AtomicU64::new(0),
             fetched: AtomicU64::new(0),
             read_on: Mutex::default(),
+            comes: Mutex::default(),
         });
         let events = Events::new(clock.clone());
         let shared = Arc::new(WriteBack::new(

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gateway::vfs::{
     Attr, Credentials, DirEntry, FileKind, FsError, Ino, ReadDir, RequestContext, ShareFs,
+    Source as _,
 };
 
 use crate::{
@@ -56,6 +57,10 @@ impl World {
             let at = bytes.len() as u64;
             let read = self.run(self.gateway().fs.read(&root(), ino, at, READ_BYTES))?;
             bytes.extend_from_slice(&read.data);
+            if !self.gateway().cache.overlay().has(ino) {
+                // What has come from S3 is in the cache before anything else happens.
+                self.run(self.gateway().movers.fetch(ino, at..bytes.len() as u64))?;
+            }
             if read.eof {
                 return Ok(bytes);
             }

@@ -137,17 +137,23 @@ fn metrics_are_served_where_the_settings_say() {
     let mut share = Mount::new(gateway.port, "sales");
     assert_eq!(share.read("cold").unwrap().len(), 3000);
     let cold = gateway.status().figures;
-    share.read("cold").unwrap();
-    let warm = gateway.status().figures;
+    let mut reads = 1;
+    // The first one had the bytes as they came.
+    let warm = until("it is in the cache", || {
+        share.read("cold").unwrap();
+        reads += 1;
+        let warm = gateway.status().figures;
+        (warm.read_hits > cold.read_hits).then_some(warm)
+    });
     assert_eq!(cold.downloaded_bytes, warm.downloaded_bytes, "warm reads never touch S3");
-    assert!(warm.reads > cold.reads && warm.read_hits > cold.read_hits);
+    assert!(warm.reads > cold.reads);
     assert!(cold.read_hits < cold.reads, "the first read was a miss");
 
     let answer = fetch(at);
     assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
     for line in [
         "CloudBytesDownloaded{share=\"sales\"} 3000",
-        "ReadBytes{share=\"sales\"} 6000",
+        &format!("ReadBytes{{share=\"sales\"}} {}", 3000 * reads),
         "FileSharesUnavailable 0",
         "S3Requests{operation=\"GetObject\",outcome=\"succeeded\"} 1",
     ] {

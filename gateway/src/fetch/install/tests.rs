@@ -16,8 +16,9 @@ use crate::{
     fetch::Fetcher,
     ids::DiskId,
     locks::{ExclusiveGuard, InodeLocks},
+    object::ObjectKey,
     share::{Events, Share, ShareHealth},
-    store::MemoryStore,
+    store::{Expect, MemoryStore, ObjectStore as _, PutOptions},
     sums::WrittenSums,
     tasks::Tasks,
     verified,
@@ -59,6 +60,7 @@ struct Fixture {
     cache: CacheStore,
     locks: InodeLocks,
     disk: SimDisk,
+    store: Arc<MemoryStore>,
     ino: Ino,
     bytes: Bytes,
     _dir: TempDir,
@@ -75,11 +77,12 @@ impl Fixture {
         let name: gateway_api::ShareName = "s".parse().unwrap();
         let settings =
             ShareSettings::new(name.clone(), "bucket".parse().unwrap(), "".parse().unwrap());
+        let store = Arc::new(MemoryStore::new(clock.clone()));
         let share = Share {
             id: row.id,
             root: row.root,
             settings,
-            store: Arc::new(MemoryStore::new(clock.clone())),
+            store: store.clone(),
             health: ShareHealth::new(name, Events::new(clock.clone())),
             gateway_id: "gw".to_owned(),
             catalog: catalog.generation(),
@@ -96,7 +99,7 @@ impl Fixture {
         );
         let ino = list(&catalog, row.root).await;
         let bytes = (0..SIZE).map(|at| u8::try_from(at % 251).unwrap()).collect();
-        Self { fetcher, catalog, cache, locks, disk, ino, bytes, _dir: dir }
+        Self { fetcher, catalog, cache, locks, disk, store, ino, bytes, _dir: dir }
     }
 
     /// Brings the bytes at `hull` of the object `etag`.
@@ -224,6 +227,37 @@ async fn the_file_is_free_while_the_disk_works() {
     assert_eq!(f.disk.syncs(), 1, "nothing was written twice");
     assert_eq!(f.here().await, std::slice::from_ref(&(0..SIZE)));
     assert_eq!(f.sums().await, [f.sum(0), f.sum(1)]);
+}
+
+/// Goal: who reads has the bytes when they have come, and they come to the cache all the same. Method: the disk's syncs are
+/// held until they were read; who asks while they are held is given the same ones, without another GET.
+#[tokio::test]
+async fn who_reads_does_not_wait_for_the_disk() {
+    let f = Fixture::new().await;
+    let key = ObjectKey::new("f").unwrap();
+    let plain = PutOptions::default();
+    let stored = f.store.put(&key, f.bytes.clone(), &plain, &Expect::Anything).await.unwrap();
+    let now = Timestamp::from_nanos(3);
+    let is = ChangedObject { size: SIZE, etag: stored.etag, last_modified: now, now };
+    assert!(f.catalog.mark_changed(f.ino, &ETag::new("e"), is).await.unwrap());
+    let held = f.disk.hold_syncs();
+    for range in [0..SIZE, 7..5000] {
+        let come = f.fetcher.bring(f.ino, range.clone()).await.unwrap().expect("it has come");
+        let row = f.catalog.inode(f.ino).await.unwrap();
+        let at = |byte: u64| usize::try_from(byte).unwrap();
+        assert_eq!(
+            come.bytes_of(&row, &range),
+            Some(f.bytes.slice(at(range.start)..at(range.end)))
+        );
+        assert_eq!(come.bytes_of(&row, &(range.start..SIZE + 1)), None, "there is no more");
+        assert_eq!(f.here().await, Vec::new(), "nothing counts before it is on the disk (I1)");
+        // There was one GET.
+        f.store.delete(&key, None).await.unwrap();
+    }
+    drop(held);
+    f.fetcher.fetch(f.ino, 0..SIZE).await.unwrap();
+    assert_eq!(f.here().await, std::slice::from_ref(&(0..SIZE)));
+    assert!(f.fetcher.bring(f.ino, 0..SIZE).await.unwrap().is_none(), "it is in the cache");
 }
 
 /// What was evicted, or cut off, between the write and the sync is not there.

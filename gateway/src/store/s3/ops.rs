@@ -141,7 +141,8 @@ impl ObjectStore for S3Bucket {
             return Err(wrong(size(Some(came))));
         }
         let mut body = got.body;
-        let mut bytes = BytesMut::new();
+        // The caller's own number, for which it has memory; a growing buffer copies what is in it.
+        let mut bytes = BytesMut::with_capacity(usize::try_from(expected).unwrap_or_default());
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(|e| s3_error::of_body(at, &e))?;
             self.paces.download.pass(chunk.len()).await;
