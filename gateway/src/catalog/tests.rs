@@ -63,6 +63,11 @@ pub(super) fn commit_of(version: u64, size: u64) -> WriteCommit {
     }
 }
 
+/// Waits: a child that another test starts has all that is open here until it has become another program.
+pub(super) fn until_nobody_has_the_lock(cache: &std::path::Path) {
+    std::fs::File::open(cache.join("gateway.lock")).unwrap().lock().unwrap();
+}
+
 impl Fixture {
     pub(super) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -77,6 +82,7 @@ impl Fixture {
         let thread = catalog.inner.thread.lock().unwrap().take().unwrap();
         drop(catalog);
         thread.join().unwrap();
+        until_nobody_has_the_lock(dir.path());
         let catalog = Catalog::open(dir.path()).unwrap();
         assert!(!catalog.was_clean());
         assert_eq!(catalog.rebuilt(), None, "the log told something else");

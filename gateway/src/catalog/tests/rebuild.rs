@@ -55,6 +55,7 @@ impl Fixture {
         catalog.inner.readers.close();
         drop(catalog);
         thread.join().unwrap();
+        until_nobody_has_the_lock(dir.path());
         harm(dir.path());
         let catalog = Catalog::open(dir.path()).unwrap();
         Self { catalog, share, dir }
