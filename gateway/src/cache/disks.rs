@@ -246,7 +246,11 @@ impl Disks {
     pub(super) fn look_up(&self, ino: Ino) -> io::Result<usize> {
         match self.known(ino) {
             Some(slot) => Ok(slot),
-            None => Ok(self.find(ino)?.map_or_else(|| self.place(ino), |(_, slot)| slot)),
+            None => Ok(match self.find(ino)? {
+                // Never over what a move has said since.
+                Some((_, slot)) => self.places.get_or_set(ino, || slot),
+                None => self.place(ino),
+            }),
         }
     }
 

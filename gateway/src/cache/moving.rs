@@ -64,33 +64,12 @@ impl CacheStore {
         (from, to): (DiskId, DiskId),
     ) -> Result<(), CacheError> {
         self.blocking(ino, "move", move |inner| {
-            inner.disks.slot(from).into_iter().for_each(|slot| inner.disks.set_place(ino, slot));
-            let (from, to) = (inner.disk(from)?, inner.disk(to)?);
-            // Of this disk, whatever is thought of where the file is.
-            let from = from.io.open(&from.path(ino), false)?;
-            let copy = to.io.open(&to.path(ino), true)?;
-            copy.set_len(0)?;
-            copy.set_len(from.size()?)?;
-            let mut buffer = vec![0; PIECE_BYTES];
-            for range in ranges.iter() {
-                let mut at = range.start;
-                while at < range.end {
-                    let left = usize::try_from(range.end - at).unwrap_or(usize::MAX);
-                    let piece = &mut buffer[..left.min(PIECE_BYTES)];
-                    if from.read_at(piece, at)? < piece.len() {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                    copy.write_all_at(piece, at)?;
-                    at += piece.len() as u64;
-                }
-            }
-            if !essential::is_left_out(Step::MoveSync) {
-                copy.sync_data()?;
-            }
-            if !essential::is_left_out(Step::MoveEntrySync) {
-                to.io.sync_dir(&to.shard(ino))?;
-            }
-            Ok(())
+            let is = inner.disks.slot(from);
+            inner.is_on(ino, is);
+            let copied = inner.copy(ino, &ranges, (from, to));
+            // Whoever looked for it meanwhile may have found the copy.
+            inner.is_on(ino, is);
+            copied
         })
         .await
     }
@@ -220,6 +199,35 @@ impl CacheStore {
 }
 
 impl Inner {
+    fn copy(&self, ino: Ino, ranges: &RangeSet, (from, to): (DiskId, DiskId)) -> io::Result<()> {
+        let (from, to) = (self.disk(from)?, self.disk(to)?);
+        // Of this disk, whatever is thought of where the file is.
+        let from = from.io.open(&from.path(ino), false)?;
+        let copy = to.io.open(&to.path(ino), true)?;
+        copy.set_len(0)?;
+        copy.set_len(from.size()?)?;
+        let mut buffer = vec![0; PIECE_BYTES];
+        for range in ranges.iter() {
+            let mut at = range.start;
+            while at < range.end {
+                let left = usize::try_from(range.end - at).unwrap_or(usize::MAX);
+                let piece = &mut buffer[..left.min(PIECE_BYTES)];
+                if from.read_at(piece, at)? < piece.len() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                copy.write_all_at(piece, at)?;
+                at += piece.len() as u64;
+            }
+        }
+        if !essential::is_left_out(Step::MoveSync) {
+            copy.sync_data()?;
+        }
+        if !essential::is_left_out(Step::MoveEntrySync) {
+            to.io.sync_dir(&to.shard(ino))?;
+        }
+        Ok(())
+    }
+
     fn remove_from(&self, ino: Ino, disk: DiskId) -> io::Result<()> {
         let slot = self.disks.slot(disk);
         let disk = self.disk(disk)?;

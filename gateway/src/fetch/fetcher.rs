@@ -4,7 +4,7 @@ use std::{
     ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 
@@ -18,7 +18,7 @@ use crate::{
     budget::{MemoryBudget, Reserved},
     cache::{CacheError, CacheStore, space::Coming},
     catalog::{Catalog, CatalogError, ChangedObject, Inode},
-    clock::Clock,
+    clock::{Clock, Timestamp},
     ids::Ino,
     locks::InodeLocks,
     object::{ETag, ObjectKey},
@@ -33,6 +33,8 @@ pub(super) const BLOCK_BYTES: u64 = 128 << 10;
 /// Longest GET: blocks in a row are brought together. Long enough that requests cost little beside bytes
 /// (a million for a TiB), short enough that many go side by side.
 const RUN_BLOCKS: u64 = 8;
+/// After how long it is said again that the cache does not take what comes.
+const SAID_AGAIN_SECONDS: i64 = 60;
 /// GETs of one call under way at once.
 const RUNS_AT_ONCE: usize = 16;
 
@@ -103,11 +105,10 @@ pub(crate) struct Inner {
     clock: Arc<dyn Clock>,
     budget: MemoryBudget,
     tasks: Tasks,
-    flights: SingleFlight<Piece, Brought>,
+    pub(super) flights: SingleFlight<Piece, Brought>,
     windows: Mutex<Windows>,
     pub(super) arrivals: Arrivals,
-    /// Whether the cache did not take what has come last; said once.
-    refused: AtomicBool,
+    intake: Intake,
 }
 
 impl Fetcher {
@@ -135,7 +136,7 @@ impl Fetcher {
                 flights,
                 windows,
                 arrivals: Arrivals::default(),
-                refused: AtomicBool::new(false),
+                intake: Intake::default(),
             }),
         }
     }
@@ -183,6 +184,10 @@ impl Fetcher {
     /// runtime that carries what goes to S3.
     pub async fn ahead(&self, ino: Ino, range: Range<u64>) {
         let inner = &self.inner;
+        if inner.intake.refuses.load(Ordering::Relaxed) {
+            inner.lock_windows().refused(ino, range.start);
+            return;
+        }
         let Ok((inode, ranges)) = inner.catalog.inode_and_ranges(ino).await else { return };
         let missing = ranges.missing(range.start..range.end.min(inode.size).max(range.start));
         for run in runs(&blocks(&missing)) {
@@ -209,7 +214,12 @@ impl Fetcher {
             return Ok(None);
         }
         // Who reads on gets the rest of a run with what is asked for: it costs no request more.
-        let ahead = self.inner.window(ino, &range).unwrap_or(range.end..range.end);
+        let mut ahead = self.inner.window(ino, &range).unwrap_or(range.end..range.end);
+        if self.inner.intake.refuses.load(Ordering::Relaxed) {
+            // It would come in vain, and again for the next READ.
+            self.inner.lock_windows().refused(ino, ahead.start);
+            ahead = range.end..range.end;
+        }
         let run_end = range.end.next_multiple_of(RUN_BLOCKS * BLOCK_BYTES);
         let with = ahead.end.min(run_end).min(inode.size).max(range.end);
         let asked = range.end.div_ceil(BLOCK_BYTES);
@@ -268,6 +278,32 @@ impl Fetcher {
     }
 }
 
+/// What the cache does with what comes. Who had the bytes as they came does not ask what became of them.
+#[derive(Debug, Default)]
+struct Intake {
+    /// Whether it did not take what came last: nothing is fetched then that nobody waits for.
+    refuses: AtomicBool,
+    /// When that was said last, in seconds.
+    said: AtomicI64,
+}
+
+impl Intake {
+    /// It has not taken bytes of `ino`. Said once a minute.
+    fn refused(&self, ino: Ino, error: &FetchError, now: Timestamp) {
+        self.refuses.store(true, Ordering::Relaxed);
+        let seconds = now.seconds();
+        let said = self.said.swap(seconds, Ordering::Relaxed);
+        if said == 0 || (seconds - said).abs() >= SAID_AGAIN_SECONDS {
+            tracing::warn!(
+                ino = ino.0,
+                "bytes from S3 do not get into the cache, and are fetched again for each reader: {error}"
+            );
+        } else {
+            self.said.store(said, Ordering::Relaxed);
+        }
+    }
+}
+
 /// What somebody waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Until {
@@ -308,23 +344,8 @@ impl Inner {
         memory: Option<Reserved>,
         coming: Coming,
     ) {
-        let (ino, first) = (run.ino, run.blocks.start * BLOCK_BYTES);
+        let ino = run.ino;
         let result = self.bring(run, memory, &leads).await;
-        match &result {
-            Err(error @ (FetchError::NoRoom(_) | FetchError::Local(_))) => {
-                // Who had the bytes as they came does not ask what became of them, and what else would come so far ahead
-                // comes in vain.
-                self.lock_windows().refused(ino, first);
-                if !self.refused.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(
-                        ino = ino.0,
-                        "bytes from S3 do not get into the cache, and are fetched again for each reader: {error}"
-                    );
-                }
-            }
-            Err(_) => {}
-            Ok(()) => self.refused.store(false, Ordering::Relaxed),
-        }
         if matches!(result, Err(FetchError::NoRoom(_))) {
             self.cache.likely_disk_of(ino).space().ask_again();
         }
@@ -369,7 +390,18 @@ impl Inner {
         for lead in leads {
             lead.come(Piece { at: hull.clone(), bytes: bytes.clone() });
         }
-        self.installed(ino, &etag, hull, bytes).await
+        let first = hull.start;
+        let installed = self.installed(ino, &etag, hull, bytes).await;
+        match &installed {
+            Ok(()) => self.intake.refuses.store(false, Ordering::Relaxed),
+            Err(error @ (FetchError::NoRoom(_) | FetchError::Local(_))) => {
+                self.lock_windows().refused(ino, first);
+                self.intake.refused(ino, error, self.clock.now());
+            }
+            // Of the object or the file.
+            Err(_) => {}
+        }
+        installed
     }
 
     /// S3 has said 404 of an object that was known: what it is if there is one all the same. Only a listing tells that there

@@ -13,7 +13,7 @@ use crate::{
         RootAttr, WriteCommit,
     },
     clock::{ManualClock, Timestamp},
-    fetch::Fetcher,
+    fetch::{Fetcher, single_flight::Block},
     ids::DiskId,
     locks::{ExclusiveGuard, InodeLocks},
     object::ObjectKey,
@@ -258,6 +258,35 @@ async fn who_reads_does_not_wait_for_the_disk() {
     f.fetcher.fetch(f.ino, 0..SIZE).await.unwrap();
     assert_eq!(f.here().await, std::slice::from_ref(&(0..SIZE)));
     assert!(f.fetcher.bring(f.ino, 0..SIZE).await.unwrap().is_none(), "it is in the cache");
+}
+
+/// Goal: a cache disk that does not take what comes is not offered what nobody waits for, and is tried again with what somebody
+/// does. Method: whether somebody brings the file's first block shows.
+#[tokio::test]
+async fn nothing_is_fetched_ahead_into_a_cache_that_takes_nothing() {
+    let f = Fixture::new().await;
+    let key = ObjectKey::new("f").unwrap();
+    let plain = PutOptions::default();
+    let stored = f.store.put(&key, f.bytes.clone(), &plain, &Expect::Anything).await.unwrap();
+    let now = Timestamp::from_nanos(3);
+    let is = ChangedObject { size: SIZE, etag: stored.etag.clone(), last_modified: now, now };
+    assert!(f.catalog.mark_changed(f.ino, &ETag::new("e"), is).await.unwrap());
+    let is_coming = || {
+        let block = Block { ino: f.ino, number: 0, etag: Some(stored.etag.clone()) };
+        f.fetcher.inner.flights.join(block).1.is_none()
+    };
+    f.disk.fail_writes(1);
+    let refused = f.fetcher.fetch(f.ino, 0..SIZE).await;
+    assert!(matches!(refused, Err(FetchError::Local(_))), "{refused:?}");
+    f.fetcher.ahead(f.ino, 0..SIZE).await;
+    assert!(!is_coming());
+    f.fetcher.fetch(f.ino, 0..SIZE).await.unwrap();
+    f.cache.remove(f.ino).await.unwrap();
+    f.catalog.drop_ranges(f.ino).await.unwrap();
+    let held = f.held().await;
+    f.fetcher.ahead(f.ino, 0..SIZE).await;
+    assert!(is_coming(), "it takes bytes again");
+    drop(held);
 }
 
 /// What was evicted, or cut off, between the write and the sync is not there.
