@@ -86,10 +86,14 @@ impl Gate {
 pub struct Held(Arc<Gate>);
 
 impl Held {
-    /// Blocks until so many have come.
-    pub fn come(&self, calls: u64) {
-        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.0.changed.wait_while(state, |(come, _)| *come < calls));
+    /// Returns when so many have come.
+    pub async fn come(self, calls: u64) -> Self {
+        let wait = move || {
+            let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(self.0.changed.wait_while(state, |(come, _)| *come < calls));
+            self
+        };
+        tokio::task::spawn_blocking(wait).await.expect("waiting works")
     }
 }
 

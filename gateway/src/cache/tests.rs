@@ -86,14 +86,14 @@ async fn many_callers_share_one_sync_and_it_begins_after_they_asked() {
     let store = cache(&disk);
     store.write_at(FILE, 0, Bytes::from_static(b"x")).await.unwrap();
     let mut callers: Vec<_> = (0..200).map(|_| Box::pin(store.sync(FILE))).collect();
-    let held = disk.hold_syncs();
+    let mut held = disk.hold_syncs();
     for (number, caller) in callers.iter_mut().enumerate() {
         let asked = |cx: &mut Context<'_>| {
             Poll::Ready(here(Patience::Moment, || caller.as_mut().poll(cx)).is_pending())
         };
         assert!(poll_fn(asked).await, "answered before any sync was done");
         if number == 0 {
-            held.come(1);
+            held = held.come(1).await;
         }
     }
     assert_eq!(disk.syncs(), 0, "the first is held");
@@ -123,11 +123,7 @@ async fn a_file_that_is_taken_off_while_it_is_opened_is_not_written_without_a_na
                 false => assert_eq!(opener.occupied(FILE).await.unwrap(), 0, "it is gone"),
             }
         });
-        let held = task::spawn_blocking(move || {
-            held.come(1);
-            held
-        });
-        let held = held.await.unwrap();
+        let held = held.come(1).await;
         store.take_off(FILE).await.unwrap();
         drop(held);
         opening.await.unwrap();
@@ -147,11 +143,7 @@ async fn a_file_that_was_opened_before_it_was_taken_off_is_not_kept() {
     let held = disk.hold_removals();
     let remover = store.clone();
     let removing = tokio::spawn(async move { remover.take_off(FILE).await });
-    let held = task::spawn_blocking(move || {
-        held.come(1);
-        held
-    });
-    let held = held.await.unwrap();
+    let held = held.come(1).await;
     assert_eq!(store.occupied(FILE).await.unwrap(), 4096, "it is still there");
     drop(held);
     removing.await.unwrap().unwrap();

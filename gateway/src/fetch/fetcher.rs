@@ -292,14 +292,13 @@ impl Intake {
     fn refused(&self, ino: Ino, error: &FetchError, now: Timestamp) {
         self.refuses.store(true, Ordering::Relaxed);
         let seconds = now.seconds();
-        let said = self.said.swap(seconds, Ordering::Relaxed);
+        let said = self.said.load(Ordering::Relaxed);
         if said == 0 || (seconds - said).abs() >= SAID_AGAIN_SECONDS {
+            self.said.store(seconds, Ordering::Relaxed);
             tracing::warn!(
                 ino = ino.0,
                 "bytes from S3 do not get into the cache, and are fetched again for each reader: {error}"
             );
-        } else {
-            self.said.store(said, Ordering::Relaxed);
         }
     }
 }

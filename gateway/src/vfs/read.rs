@@ -60,7 +60,7 @@ impl Vfs {
             let wanted = {
                 let _held = self.held(ino, look).await;
                 // Before the row is read: what is committed in between shows in the row.
-                let is_written = self.shared.cache.overlay().has(ino);
+                let is_written = come.is_some() && self.shared.cache.overlay().has(ino);
                 let moment = self.shared.catalog.moment();
                 let ForRead { inode: row, ranges: present, sums } =
                     self.shared.catalog.for_read(ino, asked.clone()).await?;

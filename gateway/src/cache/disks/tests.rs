@@ -162,11 +162,7 @@ async fn a_file_that_moves_while_it_is_opened_is_written_on_its_new_disk() {
     let held = f.disks[0].hold_opens();
     let opener = f.store.clone();
     let opening = tokio::spawn(async move { opener.occupied(Ino(1)).await });
-    let held = tokio::task::spawn_blocking(move || {
-        held.come(1);
-        held
-    });
-    let held = held.await.unwrap();
+    let held = held.come(1).await;
     // The copy opens the old file as well.
     let second = f.disks[1].clone();
     let path = f.store.disks()[1].path(Ino(1));

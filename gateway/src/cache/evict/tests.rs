@@ -309,15 +309,11 @@ async fn the_file_stays_locked_until_the_disk_has_taken_it_off() {
     let f = Fixture::new();
     f.file(1).await;
     let held = f.disk.hold_removals();
-    let come = tokio::task::spawn_blocking(move || {
-        held.come(1);
-        held
-    });
     let mut call = Box::pin(f.free(Need::Bytes(1), Pinned::Stay));
     let held = tokio::select! {
         biased;
         freed = &mut call => panic!("the disk has not done it: {freed}"),
-        held = come => held.unwrap(),
+        held = held.come(1) => held,
     };
     drop(call);
     let lock = tokio::time::timeout(Duration::ZERO, f.locks.exclusive(Ino(1))).await;

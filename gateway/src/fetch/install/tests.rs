@@ -102,6 +102,17 @@ impl Fixture {
         Self { fetcher, catalog, cache, locks, disk, store, ino, bytes, _dir: dir }
     }
 
+    /// Puts the object, which the file is from here on; its tag.
+    async fn put(&self) -> ETag {
+        let (key, options) = (ObjectKey::new("f").unwrap(), PutOptions::default());
+        let put = self.store.put(&key, self.bytes.clone(), &options, &Expect::Anything);
+        let etag = put.await.unwrap().etag;
+        let now = Timestamp::from_nanos(3);
+        let is = ChangedObject { size: SIZE, etag: etag.clone(), last_modified: now, now };
+        assert!(self.catalog.mark_changed(self.ino, &ETag::new("e"), is).await.unwrap());
+        etag
+    }
+
     /// Brings the bytes at `hull` of the object `etag`.
     async fn installed(&self, etag: &str, hull: Range<u64>) -> Result<(), FetchError> {
         let at = |byte: u64| usize::try_from(byte).unwrap();
@@ -208,11 +219,7 @@ async fn meanwhile(f: Fixture, what: impl AsyncFnOnce(&Fixture)) -> Fixture {
     let syncs = f.disk.hold_syncs();
     let comes = Arc::clone(&f);
     let comes = tokio::spawn(async move { comes.installed("e", 0..SIZE).await });
-    let come = tokio::task::spawn_blocking(move || {
-        syncs.come(1);
-        syncs
-    });
-    let syncs = come.await.unwrap();
+    let syncs = syncs.come(1).await;
     assert_eq!(f.here().await, Vec::new(), "nothing counts before it is on the disk (I1)");
     let lock = tokio::time::timeout(Duration::ZERO, f.held()).await.expect("nobody has the lock");
     what(&f).await;
@@ -234,12 +241,7 @@ async fn the_file_is_free_while_the_disk_works() {
 #[tokio::test]
 async fn who_reads_does_not_wait_for_the_disk() {
     let f = Fixture::new().await;
-    let key = ObjectKey::new("f").unwrap();
-    let plain = PutOptions::default();
-    let stored = f.store.put(&key, f.bytes.clone(), &plain, &Expect::Anything).await.unwrap();
-    let now = Timestamp::from_nanos(3);
-    let is = ChangedObject { size: SIZE, etag: stored.etag, last_modified: now, now };
-    assert!(f.catalog.mark_changed(f.ino, &ETag::new("e"), is).await.unwrap());
+    f.put().await;
     let held = f.disk.hold_syncs();
     for range in [0..SIZE, 7..5000] {
         let come = f.fetcher.bring(f.ino, range.clone()).await.unwrap().expect("it has come");
@@ -252,7 +254,7 @@ async fn who_reads_does_not_wait_for_the_disk() {
         assert_eq!(come.bytes_of(&row, &(range.start..SIZE + 1)), None, "there is no more");
         assert_eq!(f.here().await, Vec::new(), "nothing counts before it is on the disk (I1)");
         // There was one GET.
-        f.store.delete(&key, None).await.unwrap();
+        f.store.delete(&ObjectKey::new("f").unwrap(), None).await.unwrap();
     }
     drop(held);
     f.fetcher.fetch(f.ino, 0..SIZE).await.unwrap();
@@ -265,14 +267,9 @@ async fn who_reads_does_not_wait_for_the_disk() {
 #[tokio::test]
 async fn nothing_is_fetched_ahead_into_a_cache_that_takes_nothing() {
     let f = Fixture::new().await;
-    let key = ObjectKey::new("f").unwrap();
-    let plain = PutOptions::default();
-    let stored = f.store.put(&key, f.bytes.clone(), &plain, &Expect::Anything).await.unwrap();
-    let now = Timestamp::from_nanos(3);
-    let is = ChangedObject { size: SIZE, etag: stored.etag.clone(), last_modified: now, now };
-    assert!(f.catalog.mark_changed(f.ino, &ETag::new("e"), is).await.unwrap());
+    let etag = f.put().await;
     let is_coming = || {
-        let block = Block { ino: f.ino, number: 0, etag: Some(stored.etag.clone()) };
+        let block = Block { ino: f.ino, number: 0, etag: Some(etag.clone()) };
         f.fetcher.inner.flights.join(block).1.is_none()
     };
     f.disk.fail_writes(1);

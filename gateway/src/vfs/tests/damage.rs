@@ -239,16 +239,12 @@ async fn a_commit_that_was_overtaken_takes_no_sums_away() {
     f.write(file, 0, &[1; 100_000], Stability::FileSync).await;
     f.write(file, 0, &[2; 10_000], Stability::Unstable).await;
     let held = f.disk.hold_syncs();
-    let come = tokio::task::spawn_blocking(move || {
-        held.come(1);
-        held
-    });
     let who = owner();
     let mut overtaken = Box::pin(f.fs.commit(&who, file));
     let held = tokio::select! {
         biased;
         done = &mut overtaken => panic!("its sync is held: {done:?}"),
-        held = come => held.unwrap(),
+        held = held.come(1) => held,
     };
     drop(held);
     f.write(file, 20_000, &[3; 10_000], Stability::FileSync).await;

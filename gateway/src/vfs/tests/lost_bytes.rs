@@ -7,14 +7,10 @@ async fn until_it_syncs<T: std::fmt::Debug>(
     held: Held,
     call: &mut (impl Future<Output = T> + Unpin),
 ) -> Held {
-    let come = tokio::task::spawn_blocking(move || {
-        held.come(1);
-        held
-    });
     tokio::select! {
         biased;
         done = call => panic!("its sync is held: {done:?}"),
-        held = come => held.unwrap(),
+        held = held.come(1) => held,
     }
 }
 

@@ -335,11 +335,7 @@ async fn crash_bytes_carried_during_a_sync_do_not_go_over_what_it_has_synced() {
         f.write(file, CARRIED_BYTES_MAX, &[3; 100], Stability::Unstable).await;
         let held = f.disk.hold_syncs();
         let carrying = async {
-            let come = tokio::task::spawn_blocking(move || {
-                held.come(1);
-                held
-            });
-            let held = come.await.unwrap();
+            let held = held.come(1).await;
             f.catalog.commit_write(file, other).await.unwrap();
             drop(held);
         };
