@@ -60,6 +60,26 @@ pub async fn read(
     Ok(Found { bytes: bytes.slice(within(range.start)..within(range.end)), damaged })
 }
 
+/// Takes `differing` blocks of a file of `size` bytes for what they are: a write was under way when the gateway was
+/// cut off, and old bytes or new ones are both right. What changes from here on is damage. Call with the inode's
+/// exclusive lock held.
+///
+/// # Errors
+/// Of the catalog and the cache.
+pub async fn take<E>(
+    catalog: &Catalog,
+    cache: &CacheStore,
+    ino: Ino,
+    differing: Vec<u64>,
+    size: u64,
+) -> Result<(), E>
+where
+    E: From<CatalogError> + From<CacheError>,
+{
+    let found = cache.sums_of(ino, differing, size).await?;
+    Ok(catalog.take_sums(ino, found).await?)
+}
+
 /// A file that is to be uploaded, of which nothing is uncommitted: its inode's exclusive lock is held.
 #[derive(Clone, Copy, Debug)]
 pub struct Locked<'a> {
@@ -108,8 +128,7 @@ impl Locked<'_> {
         let found = read(cache, ino, range, size, known.sums).await?;
         let Some(first) = found.damaged.first() else { return Ok(found.bytes) };
         if known.unsure {
-            // A write was under way when the gateway was cut off: old bytes or new ones, both are right.
-            catalog.forget_sums(ino, found.damaged).await?;
+            take::<E>(catalog, cache, ino, found.damaged, size).await?;
             return Ok(found.bytes);
         }
         let (first, count) = (*first, found.damaged.len());

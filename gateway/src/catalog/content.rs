@@ -234,7 +234,7 @@ impl Catalog {
                 changed::note(txn, ino, longest, beyond)?;
             }
             if size < before.size {
-                range::truncate(txn.db, ino, size)?;
+                range::truncate(txn.db, ino, size, change.end_sum)?;
             } else {
                 range::insert(txn.db, ino, before.size..size)?;
             }

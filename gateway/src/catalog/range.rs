@@ -12,7 +12,7 @@ use crate::{
     ids::{DiskId, FileKind, Ino},
     object::{ETag, ObjectKey},
     ranges::RangeSet,
-    sums::BlockSums,
+    sums::{BLOCK_BYTES, BlockSums},
 };
 
 /// The ranges of `ino`.
@@ -73,13 +73,21 @@ pub(super) fn remove(db: &Connection, ino: Ino, range: Range<u64>) -> Result<(),
     insert(db, ino, range.end..end.max(range.end))
 }
 
-/// Takes everything from `size` on out. The block that ends there has other bytes from now on.
-pub(super) fn truncate(db: &Connection, ino: Ino, size: u64) -> Result<(), CatalogError> {
+/// Takes everything from `size` on out. The block that ends there has other bytes from now on: `end_sum` is theirs, if
+/// it is known.
+pub(super) fn truncate(
+    db: &Connection,
+    ino: Ino,
+    size: u64,
+    end_sum: Option<u32>,
+) -> Result<(), CatalogError> {
+    let end_sum = end_sum.filter(|_| !size.is_multiple_of(BLOCK_BYTES));
+    let known: BlockSums = end_sum.map(|sum| (size / BLOCK_BYTES, sum)).into_iter().collect();
     db.prepare_cached("DELETE FROM range WHERE ino = ?1 AND start >= ?2")?
         .execute(params![ino.0, size])?;
     db.prepare_cached("UPDATE range SET end = ?2 WHERE ino = ?1 AND end > ?2")?
         .execute(params![ino.0, size])?;
-    sums::replace(db, ino, std::slice::from_ref(&(size..u64::MAX / 2)), &[])?;
+    sums::replace(db, ino, std::slice::from_ref(&(size..u64::MAX / 2)), &known)?;
     carried::truncate(db, ino, size)
 }
 

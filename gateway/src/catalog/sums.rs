@@ -271,13 +271,13 @@ impl Catalog {
         self.read(move |db| now(db, ino, inode::get(db, ino)?.size, &range)).await
     }
 
-    /// Forgets the sums of `damaged` blocks and keeps their bytes: after a crash they may be those of a
-    /// write that was under way.
+    /// Takes `found` for the sums of these blocks: after a crash their bytes may be those of a write that was
+    /// under way.
     ///
     /// # Errors
     /// Of the database only.
-    pub async fn forget_sums(&self, ino: Ino, damaged: Vec<u64>) -> Result<(), CatalogError> {
-        self.write(move |txn| replace(txn.db, ino, &bytes_of(&damaged), &[])).await
+    pub async fn take_sums(&self, ino: Ino, found: BlockSums) -> Result<(), CatalogError> {
+        self.write(move |txn| replace(txn.db, ino, &[], &found)).await
     }
 
     /// Forgets that `damaged` blocks of a clean file are here: S3 has them. `false`, and nothing

@@ -113,6 +113,8 @@ pub struct AttrChange {
     pub size: Option<u64>,
     pub atime: Option<Timestamp>,
     pub mtime: Option<Timestamp>,
+    /// The sum of what a smaller one leaves of the block that it ends in, if that is here.
+    pub end_sum: Option<u32>,
     /// Where the zeros of a larger size are.
     pub disk: Option<DiskId>,
     /// Whoever changes them has seen what they are: refused if S3 has to be asked for them by now.

@@ -8,6 +8,7 @@ use crate::{
     clock::Timestamp,
     essential::{self, Step},
     failpoint::{self, Point},
+    sums::{self, BLOCK_BYTES},
 };
 
 impl Vfs {
@@ -53,7 +54,8 @@ impl Vfs {
         if set.size.is_some_and(|size| size > write::FILE_BYTES_MAX) {
             return Err(FsError::FileTooBig);
         }
-        self.row_with_attr(ino).await?;
+        let row = self.row_with_attr(ino).await?;
+        self.check_cut(&row, set.size).await?;
         let _held = self.shared.locks.exclusive(ino).await;
         if let Some(size) = set.size {
             let row = self.row(ino).await?;
@@ -67,6 +69,27 @@ impl Vfs {
         self.check_setattr(&row, who, &set, guard)?;
         let after = self.apply(cx, &row, &set).await?;
         Ok(self.change(before, &after))
+    }
+
+    /// Checks the block that the file is to end inside of. Call without locks.
+    pub(super) async fn check_cut(&self, row: &Inode, to: Option<u64>) -> Result<(), FsError> {
+        match to.filter(|size| *size < row.size && row.kind == FileKind::File) {
+            Some(size) => self.check_blocks_at(row, &[size]).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The sum of what a cut to `size` leaves of the block that it is in, if that is here. Call with the inode locked
+    /// exclusively and nothing uncommitted.
+    async fn end_sum(&self, ino: Ino, size: u64) -> Result<Option<u32>, FsError> {
+        let block = size / BLOCK_BYTES;
+        let left = sums::bytes_of(block, size);
+        let (_, present) = self.shared.catalog.inode_and_ranges(ino).await?;
+        if left.is_empty() || !present.covers(&left) {
+            return Ok(None);
+        }
+        let sums = self.shared.cache.sums_of(ino, vec![block], size).await?;
+        Ok(sums.first().map(|(_, sum)| *sum))
     }
 
     fn check_setattr(
@@ -112,9 +135,13 @@ impl Vfs {
             atime: resolve(set.atime, now),
             // Setting the size, even to what it is, modifies the file (POSIX ftruncate).
             mtime: resolve(set.mtime, now).or(set.size.map(|_| now)),
+            end_sum: None,
             disk: None,
             told: true,
         };
+        if let Some(size) = size.filter(|size| *size < row.size) {
+            change.end_sum = self.end_sum(row.ino, size).await?;
+        }
         if let Some(size) = size.filter(|size| *size > row.size) {
             self.shared.cache.set_len(row.ino, row.size, size).await?;
             if !essential::is_left_out(Step::GrowthSync)

@@ -68,6 +68,9 @@ impl Vfs {
                     done => return done,
                 }
             };
+            if matches!(how, CreateHow::Unchecked(_)) {
+                self.check_cut(&entry, set.size).await?;
+            }
             let _held = self.shared.locks.entry(dir, entry.ino).await;
             let now_there = self.shared.catalog.child(dir, name).await?;
             if now_there.as_ref().map(|row| row.ino) == Some(entry.ino) {

@@ -9,7 +9,7 @@ use crate::{
     catalog::{ForRead, Inode},
     fetch::Come,
     locks::{ExclusiveGuard, SharedGuard},
-    sums::BlockSums,
+    sums::{self, BLOCK_BYTES, BlockSums},
     verified,
 };
 
@@ -120,14 +120,25 @@ impl Vfs {
         Err(FsError::TryLater)
     }
 
-    /// Checks the bytes of a block that is to be written in part, if it is here as a whole and nobody
-    /// is writing to it. Call without locks.
-    pub(super) async fn check_block(
-        &self,
-        ino: Ino,
-        block: u64,
-        bytes: Range<u64>,
-    ) -> Result<(), FsError> {
+    /// Checks the blocks that a change ends or begins inside of, at the bytes `at`: their new sums will be of what the
+    /// disk has, and must not make damage good. Call without locks.
+    ///
+    /// # Errors
+    /// [`FsError::Io`] for damage to bytes that only the disk has.
+    pub(super) async fn check_blocks_at(&self, row: &Inode, at: &[u64]) -> Result<(), FsError> {
+        let mut checked = None;
+        for at in at.iter().filter(|at| !at.is_multiple_of(BLOCK_BYTES)) {
+            let block = at / BLOCK_BYTES;
+            let bytes = sums::bytes_of(block, row.size);
+            if !bytes.is_empty() && checked.replace(block) != Some(block) {
+                self.check_block(row.ino, block, bytes).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the bytes of a block, if it is here as a whole and nobody is writing to it.
+    async fn check_block(&self, ino: Ino, block: u64, bytes: Range<u64>) -> Result<(), FsError> {
         let mut look = Look::Glance;
         for _ in 0..TRIES_MAX {
             let _held = self.held(ino, look).await;
@@ -188,8 +199,8 @@ impl Vfs {
         match look {
             Look::Glance => Ok(Looked::Again(Look::Stare)),
             Look::Stare if unsure => {
-                // A write was under way when the gateway was cut off: old bytes or new, both are right.
-                shared.catalog.forget_sums(ino, found.damaged).await?;
+                verified::take::<FsError>(&shared.catalog, &shared.cache, ino, found.damaged, size)
+                    .await?;
                 Ok(Looked::Bytes(found.bytes))
             }
             Look::Stare => self.damaged(row, found.damaged).await,

@@ -33,14 +33,15 @@ use super::*;
 use crate::{
     cache::{CacheStore, DiskAt, sim_disk::SimDisk},
     catalog::{
-        Catalog, Job, ListDefaults, ListedEntry, ListedKind, ListedPage, RootAttr, ShareRow,
+        Catalog, Inode, Job, ListDefaults, ListedEntry, ListedKind, ListedPage, RootAttr, ShareRow,
     },
     clock::{Clock, ManualClock},
     fetch::Come,
     locks::InodeLocks,
     object::ETag,
+    ranges::RangeSet,
     share::Events,
-    sums::WrittenSums,
+    sums::{self, BlockSums, WrittenSums},
 };
 
 pub(super) const DELAY_MS: u64 = 2000;
@@ -66,6 +67,29 @@ pub(super) struct FakeSource {
 impl FakeSource {
     fn check(&self) -> Result<(), FsError> {
         if self.down.load(Ordering::SeqCst) { Err(FsError::TryLater) } else { Ok(()) }
+    }
+}
+
+impl FakeSource {
+    /// The sums of blocks that `filled` has completed, of what the disk has, as the fetcher computes them.
+    async fn mixed(
+        &self,
+        row: &Inode,
+        present: &mut RangeSet,
+        filled: &[Range<u64>],
+        known: &BlockSums,
+    ) -> Result<BlockSums, FsError> {
+        filled.iter().for_each(|part| present.insert(part.clone()));
+        let mut mixed: BlockSums =
+            filled.iter().flat_map(sums::blocks).map(|block| (block, sums::UNKNOWN)).collect();
+        mixed.dedup();
+        mixed.retain(|(block, _)| {
+            let is_known = known.iter().any(|(known, _)| known == block);
+            !is_known && present.covers(&sums::bytes_of(*block, row.size))
+        });
+        let written = self.cache.overlay().touched(row.ino, &mixed);
+        let mixed = mixed.into_iter().map(|(block, _)| block).filter(|b| !written.contains(b));
+        Ok(self.cache.sums_of(row.ino, mixed.collect(), row.size).await?)
     }
 }
 
@@ -102,6 +126,8 @@ impl Source for FakeSource {
         self.cache.sync(ino).await?;
         let etag = row.etag.as_ref().ok_or(FsError::Io)?;
         let disk = self.cache.disk_of(ino).await?.id();
+        let _held = self.locks.exclusive(ino).await;
+        sums.extend(self.mixed(&row, &mut present, &missing, &sums).await?);
         self.catalog.add_clean_ranges(ino, etag, disk, missing, sums).await?;
         Ok(())
     }

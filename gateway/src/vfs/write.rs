@@ -8,12 +8,19 @@ use crate::{
     cache::overlay::Seen,
     catalog::Inode,
     failpoint::{self, Point},
-    sums::{self, BLOCK_BYTES, WrittenSums},
+    sums::WrittenSums,
 };
 
 /// Largest file in bytes: what S3 takes as one object (5 TiB). Refused at WRITE, not at upload
 /// (F40).
 pub const FILE_BYTES_MAX: u64 = 5 << 40;
+
+/// Where a write of `range` to a file of `size` bytes leaves other bytes of a block as they are. Before one that begins
+/// beyond the end that is the end, as the zeros after it count as written; nothing is left behind one that reaches it.
+fn edges(range: &Range<u64>, size: u64) -> [u64; 2] {
+    let end = if range.end < size { range.end } else { 0 };
+    [range.start.min(size), end]
+}
 
 impl Vfs {
     pub(super) async fn do_write(
@@ -33,7 +40,7 @@ impl Vfs {
         let row = self.row_with_attr(ino).await?;
         Self::check_file(&row)?;
         permissions::check_data(&row, who, permissions::WRITE)?;
-        self.check_edges(&row, &range).await?;
+        self.check_blocks_at(&row, &edges(&range, row.size)).await?;
         self.admit(ino, len).await?;
         let _held = self.shared.locks.shared(ino).await;
         let count = u32::try_from(len).map_err(|_| FsError::Invalid)?;
@@ -48,22 +55,6 @@ impl Vfs {
         }
         let committed = if durable { Stability::FileSync } else { Stability::Unstable };
         Ok(Written { count, committed, verifier, change })
-    }
-
-    /// Checks the blocks that a write of `range` would fill only partly: their new sums will be of what
-    /// the disk has, and must not make damage good. Call without locks.
-    async fn check_edges(&self, row: &Inode, range: &Range<u64>) -> Result<(), FsError> {
-        let is_part = |at: u64| !at.is_multiple_of(BLOCK_BYTES);
-        let first = is_part(range.start).then_some(range.start / BLOCK_BYTES);
-        // Nothing of the file is left behind a write that reaches its end.
-        let last = (is_part(range.end) && range.end < row.size).then_some(range.end / BLOCK_BYTES);
-        for block in first.into_iter().chain(last.filter(|_| first != last)) {
-            let bytes = sums::bytes_of(block, row.size);
-            if !bytes.is_empty() {
-                self.check_block(row.ino, block, bytes).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Writes `data` to the cache file. Call with the inode's shared lock held.

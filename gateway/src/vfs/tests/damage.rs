@@ -2,7 +2,7 @@
 use gateway_api::status::HealthEventKind;
 
 use super::*;
-use crate::verified::Locked;
+use crate::{sums, verified::Locked};
 
 const BLOCK: usize = 4096;
 
@@ -16,6 +16,27 @@ impl Fixture {
         let events = self.events.list().into_iter();
         let damage = events.filter(|event| event.kind == HealthEventKind::CacheDamaged);
         damage.map(|event| event.message).collect()
+    }
+
+    /// Blocks that are here as a whole and not known by their sums. Zeros may be a hole, of which nothing is on the disk.
+    async fn unknown(&self, ino: Ino, content: &[u8]) -> Vec<u64> {
+        let size = content.len() as u64;
+        let ranges = self.catalog.ranges(ino).await.unwrap();
+        let sums = self.catalog.sums_now(ino, 0..size).await.unwrap().sums;
+        let is_hole = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+        let is_unknown = |block: &u64| {
+            let bytes = sums::bytes_of(*block, size);
+            let content = &content[usize::try_from(bytes.start).unwrap()..];
+            ranges.covers(&bytes)
+                && !is_hole(&content[..content.len().min(BLOCK)])
+                && !sums.iter().any(|(known, _)| known == block)
+        };
+        sums::blocks(&(0..size)).filter(is_unknown).collect()
+    }
+
+    async fn cut(&self, ino: Ino, size: u64) -> Result<(), FsError> {
+        let set = SetAttr { size: Some(size), ..SetAttr::default() };
+        self.fs.setattr(&owner(), ino, set, None).await.map(drop)
     }
 
     async fn read_at(&self, ino: Ino, at: u64, count: u32) -> Result<Vec<u8>, FsError> {
@@ -68,10 +89,43 @@ async fn damaged_bytes_that_only_the_disk_has_are_an_error_until_written_again()
         let refused = f.fs.write(&owner(), file, at, part, Stability::FileSync).await;
         assert_eq!(refused.unwrap_err(), FsError::Io);
         let at = usize::try_from(at).unwrap();
+        // Nor by a cut in the middle of it, or by a write that leaves a hole behind it.
+        if !size.is_multiple_of(BLOCK) {
+            let beyond = Bytes::from_static(b"?");
+            let refused = f.fs.write(&owner(), file, 2 << 20, beyond, Stability::FileSync).await;
+            assert_eq!(refused.unwrap_err(), FsError::Io);
+        }
+        assert_eq!(f.cut(file, last).await.unwrap_err(), FsError::Io);
         f.write(file, at as u64, &body[at..], Stability::FileSync).await;
         assert_eq!(f.content(file).await, body);
         assert_eq!(f.catalog.verify().await.unwrap(), Vec::<String>::new());
     }
+}
+
+#[tokio::test]
+async fn what_a_cut_leaves_of_a_block_is_known_as_well() {
+    let f = Fixture::new().await;
+    let mut body = bytes(3 * BLOCK);
+    let file = f.object("o", &body).await;
+    assert_eq!(f.content(file).await, body);
+    // Damage is mended before the cut, which would make it good.
+    f.flip(file, BLOCK + 5);
+    f.cut(file, BLOCK as u64 + 100).await.unwrap();
+    assert_eq!(f.damage_told().len(), 1);
+    body.truncate(BLOCK + 100);
+    assert_eq!(f.content(file).await, body);
+    assert_eq!(f.unknown(file, &body).await, Vec::<u64>::new());
+    f.flip(file, BLOCK + 99);
+    assert_eq!(f.read_at(file, BLOCK as u64, 100).await.unwrap_err(), FsError::Io);
+    f.write(file, BLOCK as u64, &body[BLOCK..], Stability::FileSync).await;
+    // It goes on with a hole, and ends in one, and is what it was.
+    f.cut(file, 5 * BLOCK as u64 + 7).await.unwrap();
+    f.cut(file, 4 * BLOCK as u64 + 7).await.unwrap();
+    body.resize(4 * BLOCK + 7, 0);
+    assert_eq!(f.content(file).await, body);
+    assert_eq!(f.unknown(file, &body).await, Vec::<u64>::new());
+    assert_eq!(f.damage_told().len(), 2);
+    assert_eq!(f.catalog.verify().await.unwrap(), Vec::<String>::new());
 }
 
 /// What the uploader asks for its bytes.
@@ -110,6 +164,7 @@ async fn crash_an_interrupted_write_is_no_damage() {
         assert!(content.iter().all(|byte| [1, 2].contains(byte)), "seed {seed}");
         assert_eq!(f.content(file).await, content);
         assert_eq!(f.damage_told(), Vec::<String>::new(), "seed {seed}");
+        assert_eq!(f.unknown(file, &content).await, Vec::<u64>::new(), "seed {seed}");
         // Written anew, the file is sure again, and so is the next one after its upload.
         f.write(file, 0, &[3; 30_000], Stability::FileSync).await;
         f.upload_all().await;
@@ -157,11 +212,14 @@ async fn good_bytes_never_look_damaged_whatever_was_done_to_the_file() {
                 }
                 5 => {
                     let size = random.below(SIZE_MAX);
-                    let set = SetAttr { size: Some(size), ..SetAttr::default() };
-                    f.fs.setattr(&owner(), file, set, None).await.unwrap();
+                    f.cut(file, size).await.unwrap();
                     model.resize(usize::try_from(size).unwrap(), 0);
                 }
-                6 => drop(f.fs.commit(&owner(), file).await.unwrap()),
+                6 => {
+                    f.fs.commit(&owner(), file).await.unwrap();
+                    let unknown = f.unknown(file, &model).await;
+                    assert_eq!(unknown, Vec::<u64>::new(), "seed {seed} step {step}");
+                }
                 7 => {
                     f.fs.commit(&owner(), file).await.unwrap();
                     // What is not here yet comes from the object that is being replaced.
@@ -184,7 +242,9 @@ async fn good_bytes_never_look_damaged_whatever_was_done_to_the_file() {
             }
             assert_eq!(f.damage_told(), Vec::<String>::new(), "seed {seed} step {step}");
         }
+        f.fs.commit(&owner(), file).await.unwrap();
         assert_eq!(f.content(file).await, model);
+        assert_eq!(f.unknown(file, &model).await, Vec::<u64>::new(), "seed {seed}");
         assert_eq!(f.damage_told(), Vec::<String>::new(), "seed {seed}");
         assert_eq!(f.catalog.verify().await.unwrap(), Vec::<String>::new());
     }
