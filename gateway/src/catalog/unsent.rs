@@ -1,5 +1,5 @@
-//! How many bytes the files have whose content S3 does not have: a figure that is always at hand, as the pace of
-//! writers asks for it.
+//! How much of the cache disk the files take whose content S3 does not have: a figure that is always at hand, as the
+//! pace of writers asks for it.
 //!
 //! It is kept in a table of the writer's connection, by triggers, so that no path can forget it and whatever is
 //! rolled back is rolled back here as well; after each commit it is told to whoever asks.
@@ -15,26 +15,30 @@ use crate::ids::Ino;
 
 const _: () = assert!(LARGE_FILE_BYTES == 16_777_216, "the index and its query say so");
 
-/// Files of any size count with all of it.
+/// Files of any size count with all of it. So does what each takes besides, which is most of it for very small ones:
+/// its last block is a whole one, and 1.5 KiB go to an inode of the file system (512 on XFS), the rows of the catalog
+/// and the dirty log.
 const KEPT: &str = "
-    CREATE TEMP TABLE unsent (bytes INTEGER NOT NULL);
+    CREATE TEMP TABLE unsent (room INTEGER NOT NULL);
     INSERT INTO temp.unsent
-        SELECT coalesce(sum(size), 0) FROM main.inode
+        SELECT coalesce(sum((size + 4095) / 4096 * 4096 + 1536), 0) FROM main.inode
         WHERE dirty = 1 AND content_version > synced_version;
     CREATE TEMP TRIGGER unsent_comes AFTER INSERT ON main.inode
     WHEN NEW.dirty = 1 AND NEW.content_version > NEW.synced_version
-    BEGIN UPDATE unsent SET bytes = bytes + NEW.size; END;
+    BEGIN UPDATE unsent SET room = room + (NEW.size + 4095) / 4096 * 4096 + 1536; END;
     CREATE TEMP TRIGGER unsent_changes
     AFTER UPDATE OF dirty, size, content_version, synced_version ON main.inode
     WHEN (OLD.dirty = 1 AND OLD.content_version > OLD.synced_version)
         OR (NEW.dirty = 1 AND NEW.content_version > NEW.synced_version)
-    BEGIN UPDATE unsent SET bytes = bytes
-        - iif(OLD.dirty = 1 AND OLD.content_version > OLD.synced_version, OLD.size, 0)
-        + iif(NEW.dirty = 1 AND NEW.content_version > NEW.synced_version, NEW.size, 0);
+    BEGIN UPDATE unsent SET room = room
+        - iif(OLD.dirty = 1 AND OLD.content_version > OLD.synced_version,
+            (OLD.size + 4095) / 4096 * 4096 + 1536, 0)
+        + iif(NEW.dirty = 1 AND NEW.content_version > NEW.synced_version,
+            (NEW.size + 4095) / 4096 * 4096 + 1536, 0);
     END;
     CREATE TEMP TRIGGER unsent_goes AFTER DELETE ON main.inode
     WHEN OLD.dirty = 1 AND OLD.content_version > OLD.synced_version
-    BEGIN UPDATE unsent SET bytes = bytes - OLD.size; END;
+    BEGIN UPDATE unsent SET room = room - (OLD.size + 4095) / 4096 * 4096 - 1536; END;
 ";
 
 /// The figure as of the last commit.
@@ -52,17 +56,17 @@ impl Unsent {
 
     /// The connection has committed.
     pub(super) fn committed(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let bytes = connection
-            .prepare_cached("SELECT bytes FROM temp.unsent")?
+        let room = connection
+            .prepare_cached("SELECT room FROM temp.unsent")?
             .query_row([], |row| row.get(0))?;
-        self.0.store(bytes, Ordering::Relaxed);
+        self.0.store(room, Ordering::Relaxed);
         Ok(())
     }
 }
 
 impl Catalog {
     /// The `most` largest files of which S3 lacks bytes and that are larger than [`LARGE_FILE_BYTES`], with their
-    /// sizes: [`Catalog::unsent_bytes`] counts all of them, whatever of it is on the disk.
+    /// sizes: [`Catalog::unsent_room`] counts all of them, whatever of it is on the disk.
     ///
     /// # Errors
     /// Of the database only.
@@ -79,8 +83,8 @@ impl Catalog {
         .await
     }
 
-    /// Bytes of files whose content S3 does not have, of all shares, without asking the database.
-    pub fn unsent_bytes(&self) -> u64 {
+    /// Bytes of the disk that files take whose content S3 does not have, of all shares, without asking the database.
+    pub fn unsent_room(&self) -> u64 {
         self.inner.unsent.0.load(Ordering::Relaxed)
     }
 }

@@ -162,7 +162,7 @@ impl WriteBack {
         // What is on a disk that is missing, or that takes no new files, fills none of these.
         let elsewhere = self.cache.disks().iter().map(CacheDisk::left_bytes).sum::<u64>();
         let elsewhere = elsewhere.saturating_add(self.cache.out_of_reach_bytes());
-        let unsent = self.catalog.unsent_bytes().saturating_sub(elsewhere.saturating_add(not_here));
+        let unsent = self.catalog.unsent_room().saturating_sub(elsewhere.saturating_add(not_here));
         Ok((unsent.saturating_add(self.cache.overlay().bytes()).min(used), capacity))
     }
 }
