@@ -67,7 +67,28 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+        let now = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+        #[cfg(feature = "testing")]
+        let now = now.saturating_add(jumps::wrong_by_seconds().saturating_mul(1_000_000_000));
+        Timestamp::from_nanos(now)
+    }
+}
+
+/// With feature `testing` the clock of a process can jump: it is wrong by the seconds that the file says which
+/// `TIDEGATE_CLOCK` names. Requests to S3 are signed with the right time: one with a wrong time it refuses.
+#[cfg(feature = "testing")]
+mod jumps {
+    use std::{env, fs, path::PathBuf, sync::LazyLock};
+
+    static FILE: LazyLock<Option<PathBuf>> =
+        LazyLock::new(|| env::var_os("TIDEGATE_CLOCK").map(PathBuf::from));
+
+    /// # Panics
+    /// When the file has no number: a test would show nothing.
+    pub(super) fn wrong_by_seconds() -> i64 {
+        let Some(file) = &*FILE else { return 0 };
+        let text = fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        text.trim().parse().unwrap_or_else(|e| panic!("{}: {text:?}: {e}", file.display()))
     }
 }
 

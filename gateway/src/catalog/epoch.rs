@@ -4,15 +4,15 @@
 //! bucket all the same, under tags of inode numbers and versions that are given out again. So the first version that
 //! a start gives an inode is above all that any earlier start may have given: it has the time of the start in it.
 //! A clock that was set back makes it the next number, as if there were no epochs.
-use std::{
-    ops::Range,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::ops::Range;
 
 use rusqlite::{Connection, functions::FunctionFlags};
 
 use super::error::CatalogError;
-use crate::essential::{self, Step};
+use crate::{
+    clock::{Clock, SystemClock},
+    essential::{self, Step},
+};
 
 /// Bits below the microseconds: two machines may go on from one snapshot at the same time.
 const RANDOM_BITS: u32 = 8;
@@ -24,11 +24,10 @@ pub(super) struct Epoch(u64);
 impl Epoch {
     /// The one that begins now; from here on SQL on `connection` has it as `next_version`.
     pub(super) fn begin(connection: &Connection) -> Result<Self, CatalogError> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+        let micros = u64::try_from(SystemClock.now().as_nanos() / 1000).unwrap_or_default();
         let random = getrandom::u32().unwrap_or_default() >> (u32::BITS - RANDOM_BITS);
-        // Far below what SQLite can hold until the year 40,000.
-        let first = (micros.min(u64::MAX >> (RANDOM_BITS + 1)) << RANDOM_BITS) | u64::from(random);
+        // A moment has at most 2^63 nanoseconds, so this is below what SQLite can hold.
+        let first = (micros << RANDOM_BITS) | u64::from(random);
         let epoch = Self(first);
         let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
         connection.create_scalar_function("next_version", 1, flags, move |call| {

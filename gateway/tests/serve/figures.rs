@@ -1,7 +1,6 @@
 //! What the gateway tells of itself: the command line's word, the metrics over TCP, renames, the journal.
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
     io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::net::UnixDatagram,
@@ -14,7 +13,7 @@ use s3_store::{FaultAction, FaultRule, Hold};
 use crate::{
     BUCKET,
     mount::Mount,
-    process::{Gateway, Home, PATIENCE, settings, store, until},
+    process::{Gateway, Home, PATIENCE, in_namespaces, settings, store, until},
 };
 
 /// `gateway COMMAND --admin …`: what it prints, and whether it ends with success.
@@ -294,9 +293,6 @@ fn a_directory_s_rename_says_how_far_it_is() {
     until("it is over", || renames().is_empty().then_some(()));
 }
 
-/// Set where a test that needs namespaces of its own may not be left out.
-const NAMESPACES_REQUIRED: &str = "TIDEGATE_NAMESPACES_REQUIRED";
-
 /// Mounts the socket where journald's would be, in a name space of its own, then becomes the program.
 const JOURNALD_IS: &str = "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal \
      && touch /run/systemd/journal/socket && mount --bind \"$1\" /run/systemd/journal/socket \
@@ -306,21 +302,13 @@ const JOURNALD_IS: &str = "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/jo
 /// the test's own where journald's would be (systemd, "Native Journal Protocol").
 #[test]
 fn events_are_in_the_journal_with_their_fields() {
-    let unshare = ["--user", "--map-root-user", "--mount", "--", "sh", "-c", JOURNALD_IS, "sh"];
-    let allowed = Command::new("unshare").args(&unshare[..4]).arg("true").output();
-    if !allowed.is_ok_and(|tried| tried.status.success()) {
-        let why = "user and mount namespaces are not allowed here";
-        assert!(std::env::var_os(NAMESPACES_REQUIRED).is_none(), "{why}");
-        eprintln!("skipped: {why}");
-        return;
-    }
+    let Some(mut words) = in_namespaces(JOURNALD_IS) else { return };
     let (store, home) = (store(), Home::new());
     let at = home.path("journal");
     let journal = UnixDatagram::bind(&at).expect("a socket can be made");
     journal.set_read_timeout(Some(PATIENCE)).expect("a time limit can be set");
     let refuse = FaultAction::FailBefore { status: 403, code: "AccessDenied".to_owned() };
     store.faults().add(FaultRule::new(refuse).times(u64::MAX));
-    let mut words: Vec<OsString> = ["unshare"].into_iter().chain(unshare).map(Into::into).collect();
     words.push(at.into_os_string());
     let _gateway = Gateway::start_under(&home, &settings(&store), &words);
     let mut entry = vec![0; 64 << 10];

@@ -81,6 +81,24 @@ impl Home {
     }
 }
 
+/// Set where a test that needs namespaces of its own may not be left out.
+const NAMESPACES_REQUIRED: &str = "TIDEGATE_NAMESPACES_REQUIRED";
+
+/// Words that run `script`, which ends by becoming a program, in user and mount namespaces of its own; `None` where
+/// these are not allowed.
+pub(crate) fn in_namespaces(script: &str) -> Option<Vec<OsString>> {
+    let unshare = ["unshare", "--user", "--map-root-user", "--mount"];
+    let allowed = Command::new(unshare[0]).args(&unshare[1..]).arg("true").output();
+    if allowed.is_ok_and(|tried| tried.status.success()) {
+        let words = unshare.into_iter().chain(["--", "sh", "-c", script, "sh"]);
+        return Some(words.map(Into::into).collect());
+    }
+    let why = "user and mount namespaces are not allowed here";
+    assert!(std::env::var_os(NAMESPACES_REQUIRED).is_none(), "{why}");
+    eprintln!("left out: {why}");
+    None
+}
+
 /// A running `gateway serve`.
 #[derive(Debug)]
 pub(crate) struct Gateway {
@@ -169,6 +187,14 @@ impl Gateway {
         let mut command = Self::serving(home, settings);
         command.args(more).envs(point.map(|point| ("TIDEGATE_FAILPOINT", point)));
         Self::started(home, command)
+    }
+
+    /// The same with a clock that is wrong by the seconds that the file says.
+    pub(crate) fn start_with_clock(home: &Home, settings: &str, wrong_by: &Path) -> Self {
+        let mut command = Self::serving(home, settings);
+        command.env("TIDEGATE_CLOCK", wrong_by);
+        Self::started(home, command)
+            .unwrap_or_else(|status| panic!("the gateway ended at its start: {status}"))
     }
 
     /// Starts the program by way of another one with these words, which becomes it.

@@ -57,7 +57,8 @@ struct Seen {
     objects_compared: u64,
 }
 
-fn number(variable: &str, otherwise: u64) -> u64 {
+/// The number that a variable of the environment has.
+pub(crate) fn number(variable: &str, otherwise: u64) -> u64 {
     match std::env::var(variable) {
         Ok(value) => value.parse().unwrap_or_else(|e| panic!("{variable}={value}: {e}")),
         Err(_) => otherwise,
