@@ -60,9 +60,9 @@ pub async fn read(
     Ok(Found { bytes: bytes.slice(within(range.start)..within(range.end)), damaged })
 }
 
-/// Takes `differing` blocks of a file of `size` bytes for what they are: a write was under way when the gateway was
-/// cut off, and old bytes or new ones are both right. What changes from here on is damage. Call with the inode's
-/// exclusive lock held.
+/// Takes `blocks` of a file of `size` bytes for what they are, if a write was under way when the gateway was cut off:
+/// old bytes or new ones are both right then. What changes from here on is damage. `false` if S3 has the file by now.
+/// Call with the inode's exclusive lock held.
 ///
 /// # Errors
 /// Of the catalog and the cache.
@@ -70,13 +70,13 @@ pub async fn take<E>(
     catalog: &Catalog,
     cache: &CacheStore,
     ino: Ino,
-    differing: Vec<u64>,
+    blocks: Vec<u64>,
     size: u64,
-) -> Result<(), E>
+) -> Result<bool, E>
 where
     E: From<CatalogError> + From<CacheError>,
 {
-    let found = cache.sums_of(ino, differing, size).await?;
+    let found = cache.sums_of(ino, blocks, size).await?;
     Ok(catalog.take_sums(ino, found).await?)
 }
 
@@ -125,12 +125,31 @@ impl Locked<'_> {
             return Ok(Bytes::new());
         }
         let Self { catalog, cache, health, ino } = self;
+        let (start, end) = (range.start, range.end);
+        let is_known = |block: u64| known.sums.binary_search_by_key(&block, |(b, _)| *b).is_ok();
+        let unknown: Vec<u64> = match known.unsure {
+            // After a lost catalog nothing is known of a file.
+            true => sums::blocks(&range).filter(|block| !is_known(*block)).collect(),
+            false => Vec::new(),
+        };
         let found = read(cache, ino, range, size, known.sums).await?;
-        let Some(first) = found.damaged.first() else { return Ok(found.bytes) };
-        if known.unsure {
-            take::<E>(catalog, cache, ino, found.damaged, size).await?;
+        if !unknown.is_empty() {
+            let of = |block: u64| {
+                let bytes = sums::bytes_of(block, size);
+                let is_whole = start <= bytes.start && bytes.end <= end;
+                let at = |byte: u64| usize::try_from(byte - start).ok();
+                let bytes = is_whole.then(|| at(bytes.start)..at(bytes.end))?;
+                Some((block, sums::of_block(&found.bytes[bytes.start?..bytes.end?])))
+            };
+            catalog.take_sums(ino, unknown.into_iter().filter_map(of).collect()).await?;
+        }
+        if known.unsure
+            && !found.damaged.is_empty()
+            && take::<E>(catalog, cache, ino, found.damaged.clone(), size).await?
+        {
             return Ok(found.bytes);
         }
+        let Some(first) = found.damaged.first() else { return Ok(found.bytes) };
         let (first, count) = (*first, found.damaged.len());
         let words = lost(&catalog.path(ino).await?, &found.damaged);
         health.event(HealthEventKind::CacheDamaged, words);

@@ -9,6 +9,7 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use super::disk::{DiskFile, DiskIo, DiskSpace, FileSystem};
@@ -87,13 +88,22 @@ pub struct Held(Arc<Gate>);
 
 impl Held {
     /// Returns when so many have come.
+    ///
+    /// # Panics
+    /// When they do not, for a minute.
     pub async fn come(self, calls: u64) -> Self {
         let wait = move || {
             let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-            drop(self.0.changed.wait_while(state, |(come, _)| *come < calls));
-            self
+            let minute = Duration::from_secs(60);
+            let waited =
+                self.0.changed.wait_timeout_while(state, minute, |(come, _)| *come < calls);
+            let (state, limit) = waited.unwrap_or_else(PoisonError::into_inner);
+            drop(state);
+            (self, limit.timed_out())
         };
-        tokio::task::spawn_blocking(wait).await.expect("waiting works")
+        let (held, in_vain) = tokio::task::spawn_blocking(wait).await.expect("waiting works");
+        assert!(!in_vain, "{calls} calls have not come");
+        held
     }
 }
 

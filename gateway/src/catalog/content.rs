@@ -12,6 +12,7 @@ use crate::{
     clock::Timestamp,
     ids::{FileKind, Ino},
     object::{ObjectKey, Stored, VersionId},
+    sums::BLOCK_BYTES,
 };
 
 /// Setuid and setgid.
@@ -139,8 +140,9 @@ impl Catalog {
             for written in &commit.ranges {
                 range::insert(txn.db, ino, written.start..written.end.min(commit.size))?;
             }
-            sums::replace(txn.db, ino, &commit.ranges, &commit.sums)?;
             let size = before.size.max(commit.size);
+            let known = sums::of_present(txn.db, ino, size, &commit)?;
+            sums::replace(txn.db, ino, &commit.ranges, &known)?;
             let mode = if commit.clear_set_id { before.mode & !SET_ID } else { before.mode };
             txn.db
                 .prepare_cached(
@@ -234,9 +236,12 @@ impl Catalog {
                 changed::note(txn, ino, longest, beyond)?;
             }
             if size < before.size {
-                range::truncate(txn.db, ino, size, change.end_sum)?;
+                let of_this = change.end_sum.filter(|end| end.version == before.version);
+                range::truncate(txn.db, ino, size, of_this.map(|end| end.sum))?;
             } else {
                 range::insert(txn.db, ino, before.size..size)?;
+                let hole = before.size.next_multiple_of(BLOCK_BYTES)..size;
+                sums::replace(txn.db, ino, std::slice::from_ref(&hole), &[])?;
             }
             done::note(txn, stamp, Some(ino))?;
             inode::get(txn.db, ino)

@@ -95,7 +95,7 @@ pub use share::RootAttr;
 pub use sums::{ForRead, SumsNow};
 pub use to_send::ToSend;
 pub use types::{
-    AttrChange, DeleteJob, DurableBytes, EarlyJob, Expected, Finish, HeadAttr, Inode, Job,
+    AttrChange, DeleteJob, DurableBytes, EarlyJob, EndSum, Expected, Finish, HeadAttr, Inode, Job,
     ListDefaults, ListedEntry, ListedKind, ListedPage, ListingToken, Merged, MultipartState,
     NewInode, NewKind, OpId, PartRecord, PendingCounts, RenameProgress, ShareRow, Stamp, Standing,
     SyncJob, WriteCommit,

@@ -12,7 +12,7 @@ use crate::{
     ids::{DiskId, FileKind, Ino},
     object::{ETag, ObjectKey},
     ranges::RangeSet,
-    sums::{BLOCK_BYTES, BlockSums},
+    sums::{BLOCK_BYTES, BlockSums, bytes_of},
 };
 
 /// The ranges of `ino`.
@@ -73,20 +73,35 @@ pub(super) fn remove(db: &Connection, ino: Ino, range: Range<u64>) -> Result<(),
     insert(db, ino, range.end..end.max(range.end))
 }
 
+/// Whether all of `range` is here.
+pub(super) fn covers(db: &Connection, ino: Ino, range: &Range<u64>) -> Result<bool, CatalogError> {
+    let mut query = db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM range WHERE ino = ?1 AND start <= ?2 AND end >= ?3)",
+    )?;
+    Ok(query.query_row(params![ino.0, range.start, range.end], |row| row.get(0))?)
+}
+
 /// Takes everything from `size` on out. The block that ends there has other bytes from now on: `end_sum` is theirs, if
-/// it is known.
+/// it is known and they are here.
 pub(super) fn truncate(
     db: &Connection,
     ino: Ino,
     size: u64,
     end_sum: Option<u32>,
 ) -> Result<(), CatalogError> {
-    let end_sum = end_sum.filter(|_| !size.is_multiple_of(BLOCK_BYTES));
-    let known: BlockSums = end_sum.map(|sum| (size / BLOCK_BYTES, sum)).into_iter().collect();
     db.prepare_cached("DELETE FROM range WHERE ino = ?1 AND start >= ?2")?
         .execute(params![ino.0, size])?;
     db.prepare_cached("UPDATE range SET end = ?2 WHERE ino = ?1 AND end > ?2")?
         .execute(params![ino.0, size])?;
+    let block = size / BLOCK_BYTES;
+    let left = bytes_of(block, size);
+    let mut known = BlockSums::new();
+    if let Some(sum) = end_sum
+        && !left.is_empty()
+        && covers(db, ino, &left)?
+    {
+        known.push((block, sum));
+    }
     sums::replace(db, ino, std::slice::from_ref(&(size..u64::MAX / 2)), &known)?;
     carried::truncate(db, ino, size)
 }

@@ -11,11 +11,11 @@ use std::{
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Catalog, Inode, changed, error::CatalogError, inode, range};
+use super::{Catalog, Inode, changed, error::CatalogError, inode, range, types::WriteCommit};
 use crate::{
     ids::Ino,
     ranges::RangeSet,
-    sums::{BLOCK_BYTES, BlockSums, UNKNOWN, blocks},
+    sums::{BLOCK_BYTES, BlockSums, UNKNOWN, blocks, bytes_of as bytes_in},
 };
 
 /// Blocks whose sums are in the inode's row.
@@ -169,6 +169,25 @@ fn replace_head(
     Ok(())
 }
 
+/// Of the sums of a commit that leaves a file of `size` bytes, whose ranges are noted: those of blocks that are here as a
+/// whole. The others are of writes that came after it, whose own commit says them again.
+pub(super) fn of_present(
+    db: &Connection,
+    ino: Ino,
+    size: u64,
+    commit: &WriteCommit,
+) -> Result<BlockSums, CatalogError> {
+    let written: RangeSet = commit.ranges.iter().cloned().collect();
+    let mut present = BlockSums::with_capacity(commit.sums.len());
+    for (block, sum) in &commit.sums {
+        let bytes = bytes_in(*block, size);
+        if !bytes.is_empty() && (written.covers(&bytes) || range::covers(db, ino, &bytes)?) {
+            present.push((*block, *sum));
+        }
+    }
+    Ok(present)
+}
+
 /// Forgets all sums of a file whose row stays or goes.
 pub(super) fn clear(db: &Connection, ino: Ino) -> Result<(), CatalogError> {
     db.prepare_cached("DELETE FROM sum WHERE ino = ?1")?.execute([ino.0])?;
@@ -207,10 +226,41 @@ pub(super) fn now(
     let blocks = blocks(&(range.start.min(size)..range.end.min(size)));
     let found = chunks_of(&blocks).map(|at| Ok((at, Arc::new(chunk(db, ino, at)?))));
     let found = found.collect::<Result<Vec<_>, CatalogError>>()?;
-    let unsure = db
-        .prepare_cached("SELECT unsure AND dirty FROM inode WHERE ino = ?1")?
-        .query_row([ino.0], |row| row.get(0))?;
-    Ok(SumsNow { sums: pick(&found, blocks), unsure })
+    Ok(SumsNow { sums: pick(&found, blocks), unsure: is_unsure(db, ino)? })
+}
+
+fn is_unsure(db: &Connection, ino: Ino) -> Result<bool, CatalogError> {
+    let mut query = db.prepare_cached("SELECT unsure AND dirty FROM inode WHERE ino = ?1")?;
+    Ok(query.query_row([ino.0], |row| row.get(0)).optional()?.unwrap_or(false))
+}
+
+/// How many files have the sum of a block that is not here as a whole: whoever reads one takes it for here.
+pub(super) fn astray(db: &Connection) -> Result<u64, CatalogError> {
+    let mut files = db.prepare(
+        "SELECT ino, size FROM inode WHERE kind = 0
+             AND (sums IS NOT NULL OR EXISTS (SELECT 1 FROM sum WHERE sum.ino = inode.ino))",
+    )?;
+    let files = files.query_map([], |row| Ok((Ino(row.get(0)?), row.get::<_, u64>(1)?)))?;
+    let mut astray = 0;
+    for file in files {
+        let (ino, size) = file?;
+        let here = range::of(db, ino)?;
+        let mut chunks =
+            db.prepare_cached("SELECT 0 UNION SELECT chunk FROM sum WHERE ino = ?1")?;
+        for at in chunks.query_map([ino.0], |row| row.get::<_, u64>(0))? {
+            let at = at?;
+            let known = chunk(db, ino, at)?;
+            let is_astray = |(block, sum): (u64, &u32)| {
+                let bytes = bytes_in(block, size);
+                *sum != UNKNOWN && (bytes.is_empty() || !here.covers(&bytes))
+            };
+            if (at * CHUNK_BLOCKS..).zip(&known).any(is_astray) {
+                astray += 1;
+                break;
+            }
+        }
+    }
+    Ok(astray)
 }
 
 fn pick(chunks: &[(u64, Arc<Chunk>)], blocks: Range<u64>) -> BlockSums {
@@ -271,13 +321,27 @@ impl Catalog {
         self.read(move |db| now(db, ino, inode::get(db, ino)?.size, &range)).await
     }
 
-    /// Takes `found` for the sums of these blocks: after a crash their bytes may be those of a write that was
-    /// under way.
+    /// Takes `found` for the sums of these blocks of a file whose bytes may be those of a write that was under way when
+    /// the gateway was cut off. `false`, and nothing happens, for another one.
     ///
     /// # Errors
     /// Of the database only.
-    pub async fn take_sums(&self, ino: Ino, found: BlockSums) -> Result<(), CatalogError> {
-        self.write(move |txn| replace(txn.db, ino, &[], &found)).await
+    pub async fn take_sums(&self, ino: Ino, found: BlockSums) -> Result<bool, CatalogError> {
+        // Lost with the power, they are learnt again.
+        self.write_soon(move |txn| {
+            let unsure = is_unsure(txn.db, ino)?;
+            if unsure {
+                replace(txn.db, ino, &[], &found)?;
+            }
+            Ok(unsure)
+        })
+        .await
+    }
+
+    /// Forgets all sums of a file.
+    #[cfg(test)]
+    pub(crate) async fn forget_sums(&self, ino: Ino) -> Result<(), CatalogError> {
+        self.write(move |txn| clear(txn.db, ino)).await
     }
 
     /// Forgets that `damaged` blocks of a clean file are here: S3 has them. `false`, and nothing

@@ -438,6 +438,28 @@ async fn sizes_and_ranges_agree_through_truncates() {
     f.verify().await;
 }
 
+/// Goal: a sum never stands for bytes that are not here, or are others.
+#[tokio::test]
+async fn the_sum_of_what_a_cut_leaves_is_of_that_version_and_of_bytes_that_are_here() {
+    let f = Fixture::new().await;
+    let file = f.file(f.share.root, "f").await;
+    f.write(file, 10_000).await;
+    let cut = async |size, version| {
+        let end_sum = Some(EndSum { version, sum: 77 });
+        let change = AttrChange { size: Some(size), end_sum, ..AttrChange::default() };
+        f.catalog.set_attr(file, change, stamp(8)).await.unwrap();
+        f.catalog.sums_now(file, 8192..10_000).await.unwrap().sums
+    };
+    let version = f.catalog.inode(file).await.unwrap().version;
+    assert_eq!(cut(9900, version).await, [(2, 77)]);
+    assert_eq!(cut(9800, version).await, [], "of another version by now");
+    f.drain().await;
+    f.catalog.drop_some(file, std::iter::once(9000..9001).collect()).await.unwrap();
+    let version = f.catalog.inode(file).await.unwrap().version;
+    assert_eq!(cut(9700, version).await, [], "not all of it is here");
+    f.verify().await;
+}
+
 #[tokio::test]
 async fn access_time_alone_is_not_published() {
     let f = Fixture::new().await;

@@ -114,11 +114,20 @@ pub struct AttrChange {
     pub atime: Option<Timestamp>,
     pub mtime: Option<Timestamp>,
     /// The sum of what a smaller one leaves of the block that it ends in, if that is here.
-    pub end_sum: Option<u32>,
+    pub end_sum: Option<EndSum>,
     /// Where the zeros of a larger size are.
     pub disk: Option<DiskId>,
     /// Whoever changes them has seen what they are: refused if S3 has to be asked for them by now.
     pub told: bool,
+}
+
+/// The sum of a block that a file is cut within, of the bytes that stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndSum {
+    /// The file's version when they were read: of another one they are not.
+    pub version: u64,
+    /// As [`crate::sums::of_block`] has it.
+    pub sum: u32,
 }
 
 impl AttrChange {

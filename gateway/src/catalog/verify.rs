@@ -7,6 +7,7 @@ use super::{
     Catalog,
     dirty_log::{self, Stand, Told},
     error::CatalogError,
+    sums,
 };
 
 /// Rule in words, and a query that counts the rows that break it.
@@ -86,6 +87,10 @@ pub(super) fn violations(db: &Connection) -> Result<Vec<String>, CatalogError> {
         if rows > 0 {
             found.push(format!("{rule} ({rows})"));
         }
+    }
+    let astray = sums::astray(db)?;
+    if astray > 0 {
+        found.push(format!("a checksum of a block that is not here as a whole ({astray} files)"));
     }
     Ok(found)
 }

@@ -4,11 +4,13 @@ use super::{
     Vfs, permissions, write,
 };
 use crate::{
-    catalog::{AttrChange, Inode},
+    cache::CacheError,
+    catalog::{AttrChange, EndSum, Inode},
     clock::Timestamp,
     essential::{self, Step},
     failpoint::{self, Point},
     sums::{self, BLOCK_BYTES},
+    verified,
 };
 
 impl Vfs {
@@ -55,7 +57,10 @@ impl Vfs {
             return Err(FsError::FileTooBig);
         }
         let row = self.row_with_attr(ino).await?;
-        self.check_cut(&row, set.size).await?;
+        if set.size.is_some() {
+            self.check_setattr(&row, who, &set, guard)?;
+            self.check_cut(&row, set.size).await?;
+        }
         let _held = self.shared.locks.exclusive(ino).await;
         if let Some(size) = set.size {
             let row = self.row(ino).await?;
@@ -81,15 +86,32 @@ impl Vfs {
 
     /// The sum of what a cut to `size` leaves of the block that it is in, if that is here. Call with the inode locked
     /// exclusively and nothing uncommitted.
-    async fn end_sum(&self, ino: Ino, size: u64) -> Result<Option<u32>, FsError> {
-        let block = size / BLOCK_BYTES;
-        let left = sums::bytes_of(block, size);
-        let (_, present) = self.shared.catalog.inode_and_ranges(ino).await?;
-        if left.is_empty() || !present.covers(&left) {
+    ///
+    /// # Errors
+    /// [`FsError::TryLater`] where the block is damaged by now: what looks at it next finds that.
+    async fn end_sum(&self, row: &Inode, size: u64) -> Result<Option<EndSum>, FsError> {
+        let (shared, block) = (&self.shared, size / BLOCK_BYTES);
+        let (left, whole) = (sums::bytes_of(block, size), sums::bytes_of(block, row.size));
+        if left.is_empty() {
             return Ok(None);
         }
-        let sums = self.shared.cache.sums_of(ino, vec![block], size).await?;
-        Ok(sums.first().map(|(_, sum)| *sum))
+        let (now, present) = shared.catalog.inode_and_ranges(row.ino).await?;
+        let here = if present.covers(&whole) { whole } else { left.clone() };
+        if !present.covers(&left) {
+            return Ok(None);
+        }
+        let known = shared.catalog.sums_now(row.ino, here.clone()).await?;
+        let found = match verified::read(&shared.cache, row.ino, here, row.size, known.sums).await {
+            Ok(found) => found,
+            // The cache lost a clean file: S3 has it.
+            Err(CacheError::Short { .. }) if !row.dirty => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if !found.damaged.is_empty() && !known.unsure {
+            return Err(FsError::TryLater);
+        }
+        let left = usize::try_from(left.end - left.start).map_err(|_| FsError::Invalid)?;
+        Ok(Some(EndSum { version: now.version, sum: sums::of_block(&found.bytes[..left]) }))
     }
 
     fn check_setattr(
@@ -140,7 +162,7 @@ impl Vfs {
             told: true,
         };
         if let Some(size) = size.filter(|size| *size < row.size) {
-            change.end_sum = self.end_sum(row.ino, size).await?;
+            change.end_sum = self.end_sum(row, size).await?;
         }
         if let Some(size) = size.filter(|size| *size > row.size) {
             self.shared.cache.set_len(row.ino, row.size, size).await?;

@@ -68,8 +68,18 @@ impl Vfs {
                     done => return done,
                 }
             };
-            if matches!(how, CreateHow::Unchecked(_)) {
-                self.check_cut(&entry, set.size).await?;
+            if matches!(how, CreateHow::Unchecked(_))
+                && entry.kind == FileKind::File
+                && set.size.is_some_and(|size| size > 0)
+            {
+                match self.check_open_cut(who, &entry, set.size).await {
+                    // It has gone since: of a CREATE that would be said of the directory.
+                    Err(FsError::Stale) => {
+                        known = self.shared.catalog.child(dir, name).await?;
+                        continue;
+                    }
+                    checked => checked?,
+                }
             }
             let _held = self.shared.locks.entry(dir, entry.ino).await;
             let now_there = self.shared.catalog.child(dir, name).await?;
@@ -80,6 +90,18 @@ impl Vfs {
             known = now_there;
         }
         Err(FsError::TryLater)
+    }
+
+    /// Checks the block that a file which is there is to end inside of. Call without locks.
+    async fn check_open_cut(
+        &self,
+        who: &Credentials,
+        entry: &Inode,
+        size: Option<u64>,
+    ) -> Result<(), FsError> {
+        let row = self.row_with_attr(entry.ino).await?;
+        permissions::check_data(&row, who, permissions::WRITE)?;
+        self.check_cut(&row, size).await
     }
 
     /// Creates a file of a name that nobody has, or that somebody has just taken. Call with the

@@ -199,9 +199,11 @@ impl Vfs {
         match look {
             Look::Glance => Ok(Looked::Again(Look::Stare)),
             Look::Stare if unsure => {
-                verified::take::<FsError>(&shared.catalog, &shared.cache, ino, found.damaged, size)
-                    .await?;
-                Ok(Looked::Bytes(found.bytes))
+                let (catalog, cache) = (&shared.catalog, &shared.cache);
+                match verified::take::<FsError>(catalog, cache, ino, found.damaged, size).await? {
+                    true => Ok(Looked::Bytes(found.bytes)),
+                    false => Ok(Looked::Again(look)),
+                }
             }
             Look::Stare => self.damaged(row, found.damaged).await,
         }

@@ -34,7 +34,8 @@ pub async fn restore_carried<E: From<CatalogError> + From<CacheError>>(
         cache.write_on(disk, ino, Bytes::from(carried.bytes), size).await?;
         restored += 1;
     }
-    if restored > 0 {
+    // What a killed process has written is on the disk from here on: what is found there after a power cut is the same.
+    if restored > 0 || !catalog.was_clean() {
         if !essential::is_left_out(Step::RecoverySync) {
             cache.sync_all().await?;
         }

@@ -2,7 +2,7 @@
 use gateway_api::status::HealthEventKind;
 
 use super::*;
-use crate::{sums, verified::Locked};
+use crate::{ids::DiskId, sums, verified::Locked};
 
 const BLOCK: usize = 4096;
 
@@ -126,6 +126,146 @@ async fn what_a_cut_leaves_of_a_block_is_known_as_well() {
     assert_eq!(f.unknown(file, &body).await, Vec::<u64>::new());
     assert_eq!(f.damage_told().len(), 2);
     assert_eq!(f.catalog.verify().await.unwrap(), Vec::<String>::new());
+}
+
+/// Of a file that is cut by opening it, too.
+#[tokio::test]
+async fn a_cut_by_create_makes_no_damage_good() {
+    let f = Fixture::new().await;
+    let file = f.create("f").await;
+    let mut body = bytes(2 * BLOCK);
+    f.write(file, 0, &body, Stability::FileSync).await;
+    f.flip(file, BLOCK + 5);
+    let open = async |size| {
+        let set = SetAttr { size: Some(size), ..SetAttr::default() };
+        f.fs.create(&owner(), f.root(), b"f", CreateHow::Unchecked(set)).await.map(drop)
+    };
+    assert_eq!(open(BLOCK as u64 + 100).await.unwrap_err(), FsError::Io);
+    let set = SetAttr { size: Some(BLOCK as u64 + 100), ..SetAttr::default() };
+    let guarded = f.fs.create(&owner(), f.root(), b"f", CreateHow::Guarded(set)).await;
+    assert_eq!(guarded.unwrap_err(), FsError::Exists);
+    f.write(file, BLOCK as u64, &body[BLOCK..], Stability::FileSync).await;
+    open(BLOCK as u64 + 100).await.unwrap();
+    body.truncate(BLOCK + 100);
+    assert_eq!(f.content(file).await, body);
+    assert_eq!(f.unknown(file, &body).await, Vec::<u64>::new());
+}
+
+/// Goal: who may not cut a file is told that, not of its damage.
+#[tokio::test]
+async fn damage_is_no_answer_to_who_may_not_cut_the_file() {
+    let f = Fixture::new().await;
+    let file = f.create("f").await;
+    f.write(file, 0, &bytes(BLOCK), Stability::FileSync).await;
+    f.flip(file, 5);
+    let stranger = user(4000);
+    let set = SetAttr { size: Some(100), ..SetAttr::default() };
+    assert_eq!(f.fs.setattr(&stranger, file, set, None).await.unwrap_err(), FsError::Access);
+    let create = f.fs.create(&stranger, f.root(), b"f", CreateHow::Unchecked(set)).await;
+    assert_eq!(create.unwrap_err(), FsError::Access);
+    let guard = Some(Timestamp::new(1, 0));
+    assert_eq!(f.fs.setattr(&owner(), file, set, guard).await.unwrap_err(), FsError::NotSync);
+    assert_eq!(f.damage_told(), Vec::<String>::new());
+}
+
+/// Goal: a cut that drops lost bytes, and does not come about, makes no good bytes look damaged, before it is given up and
+/// afterwards. Method: what the catalog carries may have been lost by a failed sync just then, so that nothing can be
+/// committed; bytes were lost in the block of the cut and after it, only after it, and in a block that was there before.
+#[tokio::test]
+async fn a_cut_that_does_not_come_about_spoils_no_sum() {
+    for (size, lost_from) in [(10_000, 10_000), (12_288, 12_288), (16_384, 12_288)] {
+        let f = Fixture::new().await;
+        let file = f.create("f").await;
+        let body = bytes(size);
+        f.write(file, 0, &body, Stability::FileSync).await;
+        f.shared.settle().await.unwrap();
+        let other = f.create("other").await;
+        f.write(other, 0, b"carried", Stability::FileSync).await;
+        f.write(file, lost_from, &[1; 4096], Stability::Unstable).await;
+        f.disk.fail_syncs(1);
+        f.shared.settle().await.unwrap_err();
+        f.shared.losses.note(DiskId::PRIMARY);
+        assert_eq!(f.cut(file, 9000).await.unwrap_err(), FsError::TryLater);
+        assert_eq!(f.read_at(file, 0, 9000).await.unwrap(), body[..9000], "{size}");
+        f.shared.settle().await.unwrap();
+        f.fs.commit(&owner(), file).await.unwrap();
+        let content = f.content(file).await;
+        let sure = size.min(12_288);
+        assert_eq!((content.len(), &content[..sure]), (size, &body[..sure]));
+        f.cut(file, 9000).await.unwrap();
+        assert_eq!(f.content(file).await, body[..9000]);
+        assert_eq!(f.damage_told(), Vec::<String>::new(), "{size}");
+        assert_eq!(f.catalog.verify().await.unwrap(), Vec::<String>::new());
+    }
+}
+
+/// Goal: sums of bytes that were never committed do not come up in a hole. Method: they are noted with the commit of an
+/// earlier write, the process ends before their own, and the file is made longer.
+#[tokio::test]
+async fn a_hole_has_no_sum_of_what_was_to_be_there() {
+    // Its bytes do not travel with its row, so that there is a sync.
+    const SIZE: usize = 40 * BLOCK;
+    let f = Fixture::new().await;
+    let file = f.create("f").await;
+    f.write(file, 0, &[1; SIZE], Stability::Unstable).await;
+    let held = f.disk.hold_syncs();
+    let who = owner();
+    let mut first = Box::pin(f.fs.commit(&who, file));
+    let held = tokio::select! {
+        biased;
+        done = &mut first => panic!("its sync is held: {done:?}"),
+        held = held.come(1) => held,
+    };
+    f.write(file, SIZE as u64, &[2; BLOCK], Stability::Unstable).await;
+    drop(held);
+    first.await.unwrap();
+    assert_eq!(f.catalog.verify().await.unwrap(), Vec::<String>::new());
+    let f = f.power_cut(1).await;
+    f.cut(file, (SIZE + 2 * BLOCK) as u64).await.unwrap();
+    let content = f.content(file).await;
+    assert_eq!((content.len(), &content[SIZE..]), (SIZE + 2 * BLOCK, &[0; 2 * BLOCK][..]));
+    assert_eq!(f.damage_told(), Vec::<String>::new());
+    assert_eq!(f.catalog.verify().await.unwrap(), Vec::<String>::new());
+}
+
+/// Goal: a cut is not made good by damage that comes after its check. Method: the cut waits for its lock meanwhile.
+#[tokio::test]
+async fn damage_that_comes_just_before_a_cut_is_not_made_good() {
+    let f = Fixture::new().await;
+    let file = f.create("f").await;
+    f.write(file, 0, &bytes(BLOCK), Stability::FileSync).await;
+    let row = f.catalog.inode(file).await.unwrap();
+    f.flip(file, 5);
+    let set = SetAttr { size: Some(100), ..SetAttr::default() };
+    let held = f.shared.locks.exclusive(file).await;
+    assert_eq!(f.fs.apply(&owner(), &row, &set).await.unwrap_err(), FsError::TryLater);
+    drop(held);
+    assert_eq!(f.cut(file, 100).await.unwrap_err(), FsError::Io);
+}
+
+/// Goal: of a file of which nothing is known, as after a lost catalog, everything is when it is uploaded.
+#[tokio::test]
+async fn an_upload_learns_what_is_not_known_of_a_file_that_is_in_doubt() {
+    let f = Fixture::new().await;
+    let file = f.create("f").await;
+    let body = bytes(40_000);
+    f.write(file, 0, &body, Stability::FileSync).await;
+    f.catalog.forget_sums(file).await.unwrap();
+    f.catalog.doubt_sums(vec![file]).await.unwrap();
+    let health = crate::share::ShareHealth::new("s".parse().unwrap(), f.events.clone());
+    let cache = &f.shared.cache;
+    {
+        let _held = f.shared.locks.exclusive(file).await;
+        let locked = Locked { catalog: &f.catalog, cache, health: &health, ino: file };
+        assert_eq!(locked.read::<FsError>(0..40_000).await.unwrap(), body);
+    }
+    assert_eq!(f.unknown(file, &body).await, Vec::<u64>::new());
+    f.upload_all().await;
+    assert!(!f.catalog.take_sums(file, vec![(0, 1)]).await.unwrap(), "it is in no doubt any more");
+    f.source.objects.lock().unwrap().insert(file, body.clone());
+    f.flip(file, 5000);
+    assert_eq!(f.content(file).await, body);
+    assert_eq!(f.damage_told().len(), 1);
 }
 
 /// What the uploader asks for its bytes.
