@@ -90,18 +90,30 @@ impl Catalog {
         .await
     }
 
-    /// Whether there are files whose bytes S3 does not have and whose upload has not failed so far.
+    /// Whether there are files, of these shares or of all, whose bytes S3 does not have and whose upload has not failed
+    /// so far.
     ///
     /// # Errors
     /// Of the database only.
-    pub async fn has_untried_uploads(&self) -> Result<bool, CatalogError> {
-        self.read(|db| {
+    pub async fn has_untried_uploads(
+        &self,
+        shares: Option<&[ShareId]>,
+    ) -> Result<bool, CatalogError> {
+        let of = match shares {
+            None => String::new(),
+            Some([]) => return Ok(false),
+            Some(shares) => {
+                let ids: Vec<String> = shares.iter().map(|share| share.0.to_string()).collect();
+                format!("AND inode.share IN ({})", ids.join(", "))
+            }
+        };
+        self.read(move |db| {
             Ok(db
-                .prepare_cached(
+                .prepare_cached(&format!(
                     "SELECT EXISTS (SELECT 1 FROM inode JOIN journal USING (ino)
-                     WHERE inode.dirty = 1 AND content_version > synced_version
+                     WHERE inode.dirty = 1 AND content_version > synced_version {of}
                          AND journal.kind = 0 AND journal.attempts = 0)",
-                )?
+                ))?
                 .query_row([], |row| row.get(0))?)
         })
         .await

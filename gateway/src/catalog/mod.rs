@@ -109,6 +109,7 @@ use pragmas::Synchronous;
 use reader::Readers;
 use rows::{Rows, Touched};
 use sums::SumMemory;
+pub use unsent::FILE_BESIDES_BYTES;
 use unsent::Unsent;
 use writer::{Committer, Durable, Operation, Run, Txn, Writer, WriterState};
 

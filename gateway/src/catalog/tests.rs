@@ -70,7 +70,7 @@ pub(super) fn until_nobody_has_the_lock(cache: &std::path::Path) {
 
 /// What a file of so many bytes takes of the disk with its rows.
 fn room_of(size: u64) -> u64 {
-    size.next_multiple_of(4096) + 1536
+    size.next_multiple_of(4096) + 2560
 }
 
 impl Fixture {

@@ -209,6 +209,8 @@ impl Shares {
             .iter()
             .map(|running| (running.share.id, Pins::new(&running.share.settings.pinned)));
         self.parts.write_back.set_pins(pins.collect());
+        let shares = self.running.iter().map(|running| Arc::clone(&running.share));
+        self.parts.write_back.set_shares(shares.collect());
         self.parts.write_back.set_upload_delay_ms(settings.cache.upload_delay_ms);
         self.parts.catalog.set_upload_latest_ms(settings.cache.upload_latest_ms);
         self.parts.write_back.set_early_upload_bytes(settings.cache.early_upload_bytes);

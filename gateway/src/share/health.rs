@@ -101,6 +101,8 @@ struct State {
     denied: [Option<Refusal>; 3],
     /// Since the last answer: when the first request failed of what may pass by itself, and how many have.
     passing: Option<(Timestamp, u32)>,
+    /// At how many looks in a row the bucket has taken nothing.
+    takes_nothing: u32,
 }
 
 impl State {
@@ -112,6 +114,12 @@ impl State {
         let (since, count) = (before.0, before.1.saturating_add(1));
         self.passing = Some((since, count));
         !self.known || count >= PASSING_MIN && now >= since.plus_millis(PASSING_MS)
+    }
+
+    /// Whether what takes `right` was refused lately.
+    fn is_refused(&self, right: Right, now: Timestamp) -> bool {
+        let recent = |refusal: &Refusal| now < refusal.at.plus_millis(REFUSAL_SHOWN_MS);
+        self.denied[right as usize].as_ref().is_some_and(recent)
     }
 
     /// The share as a whole. That nothing can be deleted keeps nobody from reading and writing.
@@ -145,6 +153,19 @@ impl ShareHealth {
     /// How it is.
     pub fn state(&self) -> ShareState {
         self.lock().shown(self.events.now())
+    }
+
+    /// Notes whether the bucket takes anything.
+    pub fn look(&self) {
+        let now = self.events.now();
+        let mut state = self.lock();
+        let takes_nothing = state.whole.is_some() || state.is_refused(Right::Write, now);
+        state.takes_nothing = if takes_nothing { state.takes_nothing.saturating_add(1) } else { 0 };
+    }
+
+    /// Whether it has taken nothing for so many looks in a row.
+    pub fn takes_nothing_for(&self, looks: u32) -> bool {
+        self.lock().takes_nothing >= looks
     }
 
     /// Until when no request that takes `right` should be tried, after a refusal that only the operator can mend.
@@ -275,7 +296,7 @@ impl ShareHealth {
     /// What was refused may be tried again at once: there are new credentials, or somebody wants to know.
     pub fn try_again(&self) {
         let mut state = self.lock();
-        let State { known: _, whole, denied, passing: _ } = &mut *state;
+        let State { known: _, whole, denied, passing: _, takes_nothing: _ } = &mut *state;
         for refusal in whole.iter_mut().chain(denied.iter_mut().flatten()) {
             refusal.until = None;
         }

@@ -20,6 +20,8 @@ pub(super) const WAIT_MAX: Duration = Duration::from_secs(1);
 const WAITERS_MAX: usize = 256;
 /// Without anything uploaded for so long, uploads are stuck.
 const STUCK_NANOS: i64 = 60_000_000_000;
+/// Writers that are told to come again do so within this time: so long is a disk on which one found no room full.
+const NO_ROOM_NANOS: u64 = 30_000_000_000;
 /// Looks closer together than this say nothing of a speed.
 const LOOK_NANOS_MIN: i64 = 100_000_000;
 
@@ -32,6 +34,8 @@ pub(super) struct Pressure {
     pub(super) capacity: u64,
     /// Bytes that reach S3 in a second.
     pub(super) drain: u64,
+    /// Whether a write has found no room lately, whatever the figures say.
+    pub(super) is_full: bool,
 }
 
 impl Pressure {
@@ -42,7 +46,7 @@ impl Pressure {
 
     /// Whether the operator should know.
     pub(super) fn is_high(self) -> bool {
-        self.capacity > 0 && self.permille() >= 900
+        self.is_full || (self.capacity > 0 && self.permille() >= 900)
     }
 
     /// How long a write of `len` bytes keeps others waiting: nothing below the mark, at the end as long as
@@ -85,6 +89,8 @@ struct State {
     drained_at: Option<i64>,
     /// What it had taken by then.
     progress: Option<u64>,
+    /// When a write last found no room.
+    no_room_at: Option<i64>,
 }
 
 impl Default for Pacer {
@@ -124,6 +130,11 @@ impl Pacer {
         Turn::After(wait, place)
     }
 
+    /// A write has found no room, and nothing that could leave.
+    pub(super) fn found_no_room(&self, now: Timestamp) {
+        self.lock().no_room_at = Some(now.as_nanos());
+    }
+
     /// A write that had its turn was not done.
     pub(super) fn refused(&self, len: u64) {
         let mut state = self.lock();
@@ -145,12 +156,15 @@ impl Pacer {
     ) -> Pressure {
         let mut state = self.lock();
         let now = now.as_nanos();
-        if state.progress.replace(progress).is_some_and(|before| before != progress) {
+        // The first look of a run is no reason to give up either.
+        if state.progress.replace(progress).is_none_or(|before| before != progress) {
             state.drained_at = Some(now);
         }
+        let lately = |at: i64| now.abs_diff(at) < NO_ROOM_NANOS;
+        let is_full = state.no_room_at.is_some_and(lately);
         let since = now.saturating_sub(state.looked_at.unwrap_or(now));
         if state.looked_at.is_some() && since < LOOK_NANOS_MIN {
-            state.pressure = Pressure { dirty, capacity, ..state.pressure };
+            state.pressure = Pressure { dirty, capacity, is_full, ..state.pressure };
             return state.pressure;
         }
         let drained = state.pressure.dirty.saturating_add(state.written).saturating_sub(dirty);
@@ -163,7 +177,7 @@ impl Pacer {
         }
         state.looked_at = Some(now);
         state.written = 0;
-        state.pressure = Pressure { dirty, capacity, drain };
+        state.pressure = Pressure { dirty, capacity, drain, is_full };
         state.pressure
     }
 
@@ -181,7 +195,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn full(permille: u64) -> Pressure {
-        Pressure { dirty: permille * MIB, capacity: 1000 * MIB, drain: 100 * MIB }
+        Pressure { dirty: permille * MIB, capacity: 1000 * MIB, drain: 100 * MIB, is_full: false }
     }
 
     #[test]
@@ -246,6 +260,17 @@ mod tests {
         assert_eq!(pacer.lock().pressure.drain, 0);
     }
 
+    /// Files of a few bytes fill a disk although all their bytes are little.
+    #[test]
+    fn a_disk_without_room_is_full_whatever_the_figures_say() {
+        let (pacer, now) = (Pacer::default(), Timestamp::new(1000, 0));
+        let is_high = |now| pacer.looked(now, (MIB, 1000 * MIB), 7).is_high();
+        assert!(!is_high(now));
+        pacer.found_no_room(now);
+        assert!(is_high(now.plus_millis(1)) && is_high(now.plus_millis(29_999)));
+        assert!(!is_high(now.plus_millis(30_000)) && !is_high(Timestamp::new(900, 0)));
+    }
+
     #[test]
     fn waiters_are_bounded() {
         let pacer = Pacer::default();
@@ -262,8 +287,9 @@ mod tests {
     fn the_speed_of_uploads_is_what_becomes_less_although_more_was_written() {
         let pacer = Pacer::default();
         let mut now = Timestamp::new(1000, 0);
-        pacer.looked(now, (500 * MIB, 1000 * MIB), 0);
         assert!(!pacer.drains(now));
+        pacer.looked(now, (500 * MIB, 1000 * MIB), 0);
+        assert!(pacer.drains(now), "a run that has just begun has had no time");
         for taken in 1..=40 {
             assert!(matches!(pacer.turn(now, 30 * MIB), Turn::Now));
             now = now.plus_millis(500);

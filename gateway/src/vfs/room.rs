@@ -62,11 +62,14 @@ impl Vfs {
             return Ok(());
         }
         // Uploads make room: the client is to try again. If none gets through, it must know.
-        if shared.is_stuck().await? {
-            Err(FsError::NoSpace)
-        } else {
-            self.wait_for_room(disk, len).await
+        let room = match shared.is_stuck().await? {
+            true => Err(FsError::NoSpace),
+            false => self.wait_for_room(disk, len).await,
+        };
+        if room.is_err() {
+            shared.pacer.found_no_room(shared.clock.now());
         }
+        room
     }
 
     /// Waits a moment for an upload to end.
@@ -116,7 +119,8 @@ impl WriteBack {
         if self.pacer.drains(self.clock.now()) {
             return Ok(false);
         }
-        Ok(!self.catalog.has_untried_uploads().await?)
+        let hopeful = self.hopeful();
+        Ok(!self.catalog.has_untried_uploads(hopeful.as_deref()).await?)
     }
 
     /// Looks how full the cache is of what S3 does not have, for the pace of writers. Run it about twice a
@@ -125,6 +129,7 @@ impl WriteBack {
     /// # Errors
     /// Of the disk.
     pub async fn look_at_pressure(&self) -> Result<(), FsError> {
+        self.look_at_shares();
         let of = self.unsent_of_capacity(self.not_here().await?)?;
         if self.pacer.looked(self.clock.now(), of, self.catalog.progress()).is_high() {
             self.events.add(HealthEventKind::CacheFull, None, NEARLY_FULL.to_owned());

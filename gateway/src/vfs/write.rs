@@ -6,14 +6,23 @@ use bytes::Bytes;
 use super::{Change, Credentials, FsError, Ino, Stability, Vfs, Written, permissions};
 use crate::{
     cache::overlay::Seen,
-    catalog::Inode,
+    catalog::{FILE_BESIDES_BYTES, Inode},
     failpoint::{self, Point},
-    sums::WrittenSums,
+    sums::{BLOCK_BYTES, WrittenSums},
 };
 
 /// Largest file in bytes: what S3 takes as one object (5 TiB). Refused at WRITE, not at upload
 /// (F40).
 pub const FILE_BYTES_MAX: u64 = 5 << 40;
+
+/// Bytes of the disk that a write of `range` to a file of `size` bytes takes: of a small one whole blocks, and the rows of
+/// a file that had nothing.
+fn room_for(range: &Range<u64>, size: u64) -> u64 {
+    let end = range.end.next_multiple_of(BLOCK_BYTES);
+    let begin = size.next_multiple_of(BLOCK_BYTES).max(range.start / BLOCK_BYTES * BLOCK_BYTES);
+    let besides = if size == 0 { FILE_BESIDES_BYTES } else { 0 };
+    end.saturating_sub(begin).max(range.end - range.start) + besides
+}
 
 /// Where a write of `range` to a file of `size` bytes leaves other bytes of a block as they are. Before one that begins
 /// beyond the end that is the end, as the zeros after it count as written; nothing is left behind one that reaches it.
@@ -41,7 +50,7 @@ impl Vfs {
         Self::check_file(&row)?;
         permissions::check_data(&row, who, permissions::WRITE)?;
         self.check_blocks_at(&row, &edges(&range, row.size)).await?;
-        self.admit(ino, len).await?;
+        self.admit(ino, room_for(&range, row.size)).await?;
         let _held = self.shared.locks.shared(ino).await;
         let count = u32::try_from(len).map_err(|_| FsError::Invalid)?;
         let change = if range.is_empty() {
@@ -97,5 +106,22 @@ impl Vfs {
             Self::attr_with(row, written)
         };
         Change { before: Some(attr(before).wcc()), after: attr(after) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_writes_take_whole_blocks_and_large_ones_what_they_have() {
+        assert_eq!(room_for(&(0..100), 0), 4096 + 2560);
+        assert_eq!(room_for(&(100..200), 100), 100, "its block is there");
+        assert_eq!(room_for(&(4090..4100), 4090), 4096);
+        assert_eq!(room_for(&(10_000..10_001), 100), 4096, "a hole takes nothing");
+        assert_eq!(room_for(&(0..1 << 20), 0), (1 << 20) + 2560);
+        assert_eq!(room_for(&(5..1 << 20), 1 << 20), (1 << 20) - 5);
+        assert_eq!(edges(&(5..9), 20), [5, 9]);
+        assert_eq!(edges(&(30..40), 20), [20, 0]);
     }
 }

@@ -29,13 +29,17 @@ use crate::{
     failpoint::{self, Point},
     ids::{Ino, ShareId},
     locks::InodeLocks,
-    share::{Events, Pins},
+    share::{Events, Pins, Share},
     sums::{self, BlockSums},
     upload::Bursts,
 };
 
 /// The time of a commit before any write has ended: earlier than every other, so the file keeps its.
 const NO_WRITE: Timestamp = Timestamp::MIN;
+
+/// Looks in a row, twice a second, at which a bucket takes nothing, after which nobody waits for it: a minute, whatever the
+/// clock says.
+const CUT_OFF_LOOKS: u32 = 120;
 
 /// Cache files that are being removed while nobody waits; their inodes are gone.
 const REMOVALS_MAX: usize = 1024;
@@ -52,6 +56,7 @@ pub struct WriteBack {
     pub(super) pacer: Pacer,
     /// What is pinned of each share.
     pub(super) pins: RwLock<HashMap<ShareId, Pins>>,
+    shares: RwLock<Option<Vec<Arc<Share>>>>,
     /// Held while a burst begins or a commit closes it; ranks between inode lock and catalog.
     pub(super) bursts: InodeLocks,
     upload_delay_ms: AtomicU64,
@@ -92,6 +97,7 @@ impl WriteBack {
             events,
             pacer: Pacer::default(),
             pins: RwLock::default(),
+            shares: RwLock::default(),
             bursts: InodeLocks::default(),
             upload_delay_ms: AtomicU64::new(upload_delay_ms),
             growth: Growth::default(),
@@ -104,6 +110,25 @@ impl WriteBack {
     /// Changes the quiet time; journalled work keeps the time it has.
     pub fn set_upload_delay_ms(&self, upload_delay_ms: u64) {
         self.upload_delay_ms.store(upload_delay_ms, Ordering::Relaxed);
+    }
+
+    /// Changes which shares there are: only their uploads make room.
+    pub fn set_shares(&self, shares: Vec<Arc<Share>>) {
+        *self.shares.write().unwrap_or_else(PoisonError::into_inner) = Some(shares);
+    }
+
+    /// The shares whose buckets may take an upload; `None` where nobody has said which there are.
+    pub(super) fn hopeful(&self) -> Option<Vec<ShareId>> {
+        let shares = self.shares.read().unwrap_or_else(PoisonError::into_inner);
+        let all = shares.as_ref()?.iter();
+        let hopeful = all.filter(|share| !share.health.takes_nothing_for(CUT_OFF_LOOKS));
+        Some(hopeful.map(|share| share.id).collect())
+    }
+
+    /// Looks which buckets take nothing.
+    pub(super) fn look_at_shares(&self) {
+        let shares = self.shares.read().unwrap_or_else(PoisonError::into_inner);
+        shares.iter().flatten().for_each(|share| share.health.look());
     }
 
     /// Changes what is pinned, of all shares.

@@ -58,6 +58,23 @@ async fn what_has_come_is_read_before_it_is_in_the_cache() {
     assert_eq!(read_while(async |_, _| ()).await, (OBJECT.to_vec(), false));
 }
 
+impl Fixture {
+    /// The share on this store.
+    pub(super) fn on(&self, store: Arc<MemoryStore>) -> Arc<Share> {
+        let name: gateway_api::ShareName = "s".parse().unwrap();
+        let bucket = "bucket".parse().unwrap();
+        Arc::new(Share {
+            id: self.share.id,
+            root: self.share.root,
+            settings: ShareSettings::new(name.clone(), bucket, "".parse().unwrap()),
+            store,
+            health: ShareHealth::new(name, self.events.clone()),
+            gateway_id: "gw".to_owned(),
+            catalog: self.catalog.generation(),
+        })
+    }
+}
+
 /// Goal: the same with the real movers. Method: the disk's syncs are held until the file was read.
 #[tokio::test]
 async fn a_read_does_not_wait_for_the_disk() {
@@ -70,16 +87,7 @@ async fn a_read_does_not_wait_for_the_disk() {
     let (now, known) = (f.clock.now(), f.catalog.inode(file).await.unwrap().etag.clone().unwrap());
     let is = ChangedObject { size: 10, etag: stored.etag, last_modified: now, now };
     assert!(f.catalog.mark_changed(file, &known, is).await.unwrap());
-    let name: gateway_api::ShareName = "s".parse().unwrap();
-    let share = Arc::new(Share {
-        id: f.share.id,
-        root: f.share.root,
-        settings: ShareSettings::new(name.clone(), "bucket".parse().unwrap(), "".parse().unwrap()),
-        store,
-        health: ShareHealth::new(name, f.events.clone()),
-        gateway_id: "gw".to_owned(),
-        catalog: f.catalog.generation(),
-    });
+    let share = f.on(store);
     let (catalog, cache, tasks) = (&f.catalog, &f.shared.cache, Tasks::default());
     let (locks, budget) = (f.shared.locks.clone(), MemoryBudget::new(1 << 20));
     let fetcher = Fetcher::new(

@@ -1,5 +1,10 @@
 //! Bytes: writes, commits, reads, crashes, failing disks, a full cache.
 use super::*;
+use crate::{
+    ids::ShareId,
+    share::{Right, Share},
+    store::{MemoryStore, StoreError, StoreErrorKind, StoreOp},
+};
 
 #[tokio::test]
 async fn unstable_writes_are_seen_at_once_and_committed_by_commit() {
@@ -197,6 +202,50 @@ async fn a_full_cache_evicts_clean_files_then_asks_to_wait_then_says_no() {
     let refused = f.fs.write(&owner(), dirty, 1000, data(), Stability::Unstable).await;
     assert_eq!(refused.unwrap_err(), FsError::NoSpace);
     f.fs.commit(&owner(), dirty).await.unwrap();
+}
+
+/// Goal: a client is not kept trying until each of very many files has failed to get to S3, where S3 does not answer at
+/// all. Method: one that has not been tried.
+#[tokio::test]
+async fn a_full_cache_says_no_while_no_bucket_answers_although_not_every_upload_was_tried() {
+    let f = Fixture::new().await;
+    let dirty = f.create("dirty").await;
+    f.write(dirty, 0, &[6; 1000], Stability::FileSync).await;
+    f.disk.set_available(0);
+    let store = || Arc::new(MemoryStore::new(f.clock.clone()));
+    let share = f.on(store());
+    f.shared.set_shares(vec![share.clone()]);
+    let write = async || {
+        let data = Bytes::from(vec![1; 20 << 20]);
+        f.fs.write(&owner(), dirty, 1000, data, Stability::Unstable).await.unwrap_err()
+    };
+    let look = async |times| {
+        for _ in 0..times {
+            f.shared.look_at_pressure().await.unwrap();
+        }
+    };
+    look(200).await;
+    f.clock.advance_millis(60_000);
+    assert_eq!(write().await, FsError::TryLater, "nobody has asked the bucket");
+    let denied = StoreError {
+        op: StoreOp::ListObjects,
+        key: None,
+        kind: StoreErrorKind::NoBucket,
+        request_id: None,
+        message: "gone".to_owned(),
+    };
+    share.health.failed(&denied, f.clock.now());
+    look(119).await;
+    assert_eq!(write().await, FsError::TryLater, "for less than a minute");
+    look(1).await;
+    assert_eq!(write().await, FsError::NoSpace);
+    // The other share's uploads were not tried, and its bucket does not refuse them.
+    let other = Arc::new(Share { id: ShareId(99), ..Arc::into_inner(f.on(store())).unwrap() });
+    f.shared.set_shares(vec![share.clone(), other]);
+    assert_eq!(write().await, FsError::NoSpace, "nothing of it waits");
+    share.health.answered(Right::Write);
+    look(1).await;
+    assert_eq!(write().await, FsError::TryLater);
 }
 
 #[tokio::test]

@@ -198,5 +198,5 @@ async fn what_stays_on_a_released_disk_is_no_reason_to_slow_writers() {
     f.shared.cache.disk(second).unwrap().set_draining(false);
     let (unsent, _) = f.shared.unsent_of_capacity(0).unwrap();
     // And what each of the two has besides.
-    assert_eq!(unsent, 380 * KIB as u64 + 2 * 1536);
+    assert_eq!(unsent, 380 * KIB as u64 + 2 * 2560);
 }
