@@ -12,7 +12,7 @@ use gateway_api::settings::Squash;
 use crate::SCRIPT_LIMIT;
 
 /// The whole cache disk, with the catalog and what is kept free for it.
-const CACHE_BYTES: u64 = 64 << 20;
+const CACHE_BYTES: u64 = 48 << 20;
 
 /// Prints how many bytes the tree has.
 const MAKE: &str = include_str!("project/make.sh");

@@ -43,6 +43,6 @@ chown 1000:1000 docs/guide/deep docs/guide/deep/er/leaf.txt
 touch -d '2020-02-03 04:05:06.789012345 UTC' src/main.c docs/guide/deep
 # Different at each place, so that bytes in a wrong place are found.
 for asset in {1..6}; do
-    seq "${asset}00000001" "${asset}09999999" | head -c $((asset == 6 ? 18 << 20 : 10 << 20)) > assets/asset$asset.bin
+    seq "${asset}00000001" "${asset}09999999" | head -c $((asset == 6 ? 18 << 20 : 7 << 20)) > assets/asset$asset.bin
 done
 find . -type f -printf '%s\n' | { bytes=0; while read -r size; do bytes=$((bytes + size)); done; echo $bytes; }
