@@ -43,8 +43,9 @@ enum Proof {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// Lets clients work while S3 refuses, forgets to answer, cuts bodies off and goes away: nothing is lost or
-    /// wrong, nothing is left in the bucket, and the gateway's process does not grow.
+    /// Lets clients work while S3 refuses, forgets to answer, cuts bodies off and goes away, the clock jumps, and the
+    /// cache disk changes bits: nothing is lost or wrong, nothing is left in the bucket, and the gateway's process does
+    /// not grow.
     Soak {
         /// How many answered calls; some hundreds a second.
         #[arg(long, default_value_t = 1_000_000)]
@@ -52,6 +53,13 @@ enum Proof {
         /// Where the random choices begin.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+    },
+    /// Fills the cache disk while S3 is away, with large files and with small ones in turns: writers are slowed and
+    /// refused, nothing is lost, and all of it arrives when S3 is back.
+    Full {
+        /// How many times; some minutes each.
+        #[arg(long, default_value_t = 10)]
+        rounds: u64,
     },
     /// Kills a gateway that knows very many files, and prints how soon it serves again and what each file costs.
     Entries {
@@ -154,6 +162,14 @@ fn run(proof: Proof) -> Result<()> {
             tests: &["mixed_load_under_an_s3_of_all_moods"],
             times: Some(("TIDEGATE_CALLS", calls)),
             seed: Some(seed),
+        }),
+        Proof::Full { rounds } => prove(Long {
+            name: "full",
+            what: "fillings of the cache disk",
+            program: "serve",
+            tests: &["a_cache_that_fills_up"],
+            times: Some(("TIDEGATE_ROUNDS", rounds)),
+            seed: None,
         }),
         Proof::Entries { entries } => prove(Long {
             name: "entries",
