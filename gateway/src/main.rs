@@ -1,4 +1,6 @@
 //! The `gateway` program: arguments → paths → runtime → exit code.
+mod allocator;
+
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         eprintln!("gateway: {error}");
         return ExitCode::FAILURE;
     }
+    allocator::keep_little();
     logging::install();
     let served = HandedSockets::take().map_err(RunError::Sockets).and_then(|sockets| {
         tokio::runtime::Builder::new_multi_thread()

@@ -29,6 +29,7 @@ const LAYERS: &[&[&str]] = &[
     &[
         "settings",
         "identity",
+        "allocator",
         "logging",
         "systemd",
         "status_text",
