@@ -155,7 +155,7 @@ fn a_cache_that_fills_up_while_s3_is_away_drains_when_it_is_back() {
     let (gateway, is_own) = start(&home, &settings(&store));
     asked(&gateway);
     for (round, kind) in (1..=rounds).zip([LARGE, SMALL].into_iter().cycle()) {
-        let (written, least_free) = fill_and_drain(&gateway, &home, &store, kind);
+        let (written, least_free) = fill_and_drain(&gateway, &home, &store, (kind, round == 1));
         assert!(
             !is_own || (1..DISK_BYTES / 2).contains(&least_free),
             "{least_free} bytes are left"
@@ -168,7 +168,12 @@ fn a_cache_that_fills_up_while_s3_is_away_drains_when_it_is_back() {
 }
 
 /// One round; how many bytes were written while S3 was away, and how many of the disk were left.
-fn fill_and_drain(gateway: &Gateway, home: &Home, store: &S3Store, kind: Kind) -> (usize, u64) {
+fn fill_and_drain(
+    gateway: &Gateway,
+    home: &Home,
+    store: &S3Store,
+    (kind, is_first): (Kind, bool),
+) -> (usize, u64) {
     let mut writer = Writer::new(gateway, kind);
     for name in ["gone1", "gone2", "gone3"] {
         writer.share.write(name, b"in S3");
@@ -187,11 +192,11 @@ fn fill_and_drain(gateway: &Gateway, home: &Home, store: &S3Store, kind: Kind) -
         (said_full(gateway) > said).then_some(())
     });
     writer.goes_on("gone1");
-    if kind.writes > 1 {
-        let begun = Instant::now();
-        for _ in 0..3 {
-            writer.write().expect("there is room");
-        }
+    let begun = Instant::now();
+    // The catalog is as large as it ever was: after a round of small files there may be no room for these any more.
+    let has_room = kind.writes > 1 && (0..3).all(|_| writer.write().is_ok());
+    assert!(has_room || !is_first, "there was no room although the cache was only nearly full");
+    if has_room {
         assert!(begun.elapsed() >= 3 * SLOWED, "not slowed: {:?}", begun.elapsed());
         // The last that S3 takes: for a minute from here on writers are given hope.
         writer.share.write("gone4", b"the last");
@@ -200,7 +205,7 @@ fn fill_and_drain(gateway: &Gateway, home: &Home, store: &S3Store, kind: Kind) -
     store.faults().add(FaultRule::new(FaultAction::DropBefore).times(u64::MAX));
     let put_off = writer.fill();
     // How long ago S3 last took something depends on how long it took to fill the disk with so many.
-    assert!(put_off == nfsstat3::NFS3ERR_JUKEBOX || kind.writes == 1, "{put_off:?}");
+    assert!(put_off == nfsstat3::NFS3ERR_JUKEBOX || !has_room, "{put_off:?}");
     writer.goes_on("gone2");
     let refused = until("S3 is given up", || match writer.write() {
         Ok(()) | Err(nfsstat3::NFS3ERR_JUKEBOX) => None,
@@ -223,7 +228,7 @@ fn fill_and_drain(gateway: &Gateway, home: &Home, store: &S3Store, kind: Kind) -
     for (name, content) in &writer.acknowledged {
         object_with(store, name, content);
     }
-    if kind.writes > 1 {
+    if has_room {
         writer.share.remove("gone4");
         gateway.flush();
     }
