@@ -8,7 +8,7 @@ use nix::libc;
 /// Blocks from this size on are the kernel's again as soon as they are freed.
 const MAPPED_BYTES: libc::c_int = 4 << 20;
 /// What an arena keeps at its end.
-const KEPT_BYTES: libc::c_int = 1 << 20;
+const KEPT_BYTES: libc::c_int = 8 << 20;
 
 /// Holds what is kept to these sizes. Call before other threads are there.
 #[cfg(target_env = "gnu")]
