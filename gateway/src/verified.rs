@@ -141,7 +141,10 @@ impl Locked<'_> {
                 let bytes = is_whole.then(|| at(bytes.start)..at(bytes.end))?;
                 Some((block, sums::of_block(&found.bytes[bytes.start?..bytes.end?])))
             };
-            catalog.take_sums(ino, unknown.into_iter().filter_map(of).collect()).await?;
+            let found: BlockSums = unknown.into_iter().filter_map(of).collect();
+            if !found.is_empty() {
+                catalog.take_sums(ino, found).await?;
+            }
         }
         if known.unsure
             && !found.damaged.is_empty()

@@ -327,9 +327,9 @@ impl Overlay {
     }
 
     /// Everything from `size` on is about to go, and needs no commit any more: bytes that a failed write or sync has
-    /// lost keep none of the others away. Answers whether there were any of these; else nothing happens. Call with
-    /// the inode locked exclusively.
-    pub fn cut_lost(&self, ino: Ino, size: u64) -> bool {
+    /// lost keep none of the others away. Answers whether there were any of these; else nothing happens. The file is not
+    /// shorter than it was `committed`: the cut may not come about. Call with the inode locked exclusively.
+    pub fn cut_lost(&self, ino: Ino, size: u64, committed: u64) -> bool {
         let mut files = self.lock();
         let Some(pending) = files.pending.get_mut(&ino) else { return false };
         let gone = size..u64::MAX;
@@ -339,7 +339,7 @@ impl Overlay {
         pending.fenced.remove(gone.clone());
         pending.ranges.remove(gone.clone());
         pending.forget_take(&gone);
-        pending.size = pending.size.min(size);
+        pending.size = pending.size.min(size.max(committed));
         self.change_sums(pending, |written, _| written.cut(size));
         true
     }
@@ -574,13 +574,13 @@ mod tests {
     fn what_is_lost_goes_where_the_file_is_cut() {
         let overlay = Overlay::default();
         write(&overlay, 0..20);
-        assert!(!overlay.cut_lost(INO, 0), "nothing is lost");
+        assert!(!overlay.cut_lost(INO, 0, 0), "nothing is lost");
         let begun = overlay.join(INO, &(10..15)).unwrap();
         overlay.write_failed(INO, begun, &(10..15));
-        assert!(!overlay.cut_lost(INO, 15), "not there");
-        assert!(overlay.cut_lost(INO, 12));
+        assert!(!overlay.cut_lost(INO, 15, 0), "not there");
+        assert!(overlay.cut_lost(INO, 12, 0));
         assert!(overlay.is_fenced(INO), "the bytes before it are lost still");
-        assert!(overlay.cut_lost(INO, 4));
+        assert!(overlay.cut_lost(INO, 4, 0));
         assert!(!overlay.is_fenced(INO));
         assert_eq!(pending(&overlay), [(0, 4)]);
         assert_eq!(overlay.take(INO).unwrap().size, 4);

@@ -75,10 +75,12 @@ pub(super) fn remove(db: &Connection, ino: Ino, range: Range<u64>) -> Result<(),
 
 /// Whether all of `range` is here.
 pub(super) fn covers(db: &Connection, ino: Ino, range: &Range<u64>) -> Result<bool, CatalogError> {
+    // Ranges that touch are one: of those that begin before it, only the last can have all of it.
     let mut query = db.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM range WHERE ino = ?1 AND start <= ?2 AND end >= ?3)",
+        "SELECT end >= ?3 FROM range WHERE ino = ?1 AND start <= ?2 ORDER BY start DESC LIMIT 1",
     )?;
-    Ok(query.query_row(params![ino.0, range.start, range.end], |row| row.get(0))?)
+    let found = query.query_row(params![ino.0, range.start, range.end], |row| row.get(0));
+    Ok(found.optional()?.unwrap_or(false))
 }
 
 /// Takes everything from `size` on out. The block that ends there has other bytes from now on: `end_sum` is theirs, if

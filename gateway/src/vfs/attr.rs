@@ -65,7 +65,7 @@ impl Vfs {
         if let Some(size) = set.size {
             let row = self.row(ino).await?;
             self.check_setattr(&row, who, &set, guard)?;
-            self.shared.cut_lost(ino, size);
+            self.shared.cut_lost(&row, size);
         }
         // Uncommitted writes must not come back over the attributes set here.
         self.shared.commit(ino).await?;

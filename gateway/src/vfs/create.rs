@@ -213,7 +213,7 @@ impl Vfs {
             Some(size) => {
                 let row = self.row_with_attr(entry.ino).await?;
                 permissions::check_data(&row, who, permissions::WRITE)?;
-                self.shared.cut_lost(entry.ino, size);
+                self.shared.cut_lost(&row, size);
                 self.shared.commit(entry.ino).await?;
                 let row = self.row(entry.ino).await?;
                 let only = SetAttr { size: Some(size), ..SetAttr::default() };

@@ -50,7 +50,7 @@ impl Vfs {
         Self::check_file(&row)?;
         permissions::check_data(&row, who, permissions::WRITE)?;
         self.check_blocks_at(&row, &edges(&range, row.size)).await?;
-        self.admit(ino, room_for(&range, row.size)).await?;
+        self.admit(ino, room_for(&range, self.attr(&row).size)).await?;
         let _held = self.shared.locks.shared(ino).await;
         let count = u32::try_from(len).map_err(|_| FsError::Invalid)?;
         let change = if range.is_empty() {

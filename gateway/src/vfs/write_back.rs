@@ -23,7 +23,7 @@ use crate::{
         evict::Evictor,
         overlay::{Burst, Pending, Taken, WriteBegun},
     },
-    catalog::{CARRIED_BYTES_MAX, Catalog, DurableBytes, WriteCommit},
+    catalog::{CARRIED_BYTES_MAX, Catalog, DurableBytes, Inode, WriteCommit},
     clock::{Clock, Timestamp},
     essential::{self, Step},
     failpoint::{self, Point},
@@ -188,8 +188,8 @@ impl WriteBack {
 
     /// The file is about to get `size`, and bytes beyond it that a failed write or sync has lost keep nothing away any
     /// more. Call with the inode locked exclusively, when nothing but the disk can prevent that size.
-    pub(super) fn cut_lost(&self, ino: Ino, size: u64) {
-        if self.cache.overlay().cut_lost(ino, size) {
+    pub(super) fn cut_lost(&self, row: &Inode, size: u64) {
+        if self.cache.overlay().cut_lost(row.ino, size, row.size) {
             // Good ones may have gone with them: should the size not come about, their clients send them again.
             self.verifier.rotate();
         }
@@ -281,8 +281,6 @@ impl WriteBack {
             return Ok(sums);
         }
         let row = self.catalog.inode(ino).await?;
-        // A cut that is announced, and of which lost bytes need no commit any more, has not come about yet.
-        let size = size.max(row.size);
         if row.etag.is_some() {
             let (_, ranges) = self.catalog.inode_and_ranges(ino).await?;
             let mut present = Arc::unwrap_or_clone(ranges);

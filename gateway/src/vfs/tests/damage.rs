@@ -199,6 +199,41 @@ async fn a_cut_that_does_not_come_about_spoils_no_sum() {
     }
 }
 
+/// Goal: a file is not shorter for a cut that is refused, as bytes are lost before it, too: what is written then is
+/// neither taken for its end nor leaves a hole where S3 has bytes.
+#[tokio::test]
+async fn a_cut_that_is_refused_leaves_the_file_as_long_as_it_is() {
+    let f = Fixture::new().await;
+    let object = bytes(300_000);
+    let cached = f.object("cached", &object).await;
+    assert_eq!(f.content(cached).await, object);
+    let bare = f.object("bare", &object).await;
+    for file in [cached, bare] {
+        for at in [0, 200_000] {
+            f.write(file, at, &[1; 10_000], Stability::Unstable).await;
+        }
+        f.disk.fail_syncs(1);
+        assert_eq!(f.fs.commit(&owner(), file).await.unwrap_err(), FsError::Io);
+        assert_eq!(f.cut(file, 9000).await.unwrap_err(), FsError::Io, "bytes before it are lost");
+        assert_eq!(f.fs.getattr(&owner(), file).await.unwrap().size, 300_000);
+        f.write(file, 0, &[2; 9000], Stability::Unstable).await;
+        f.write(file, 9000, &[2; 1000], Stability::Unstable).await;
+        f.write(file, 200_000, &[2; 10_000], Stability::Unstable).await;
+        f.fs.commit(&owner(), file).await.unwrap();
+        let mut body = object.clone();
+        body[..10_000].fill(2);
+        body[200_000..210_000].fill(2);
+        assert!(f.content(file).await == body);
+        let health = crate::share::ShareHealth::new("s".parse().unwrap(), f.events.clone());
+        let cache = &f.shared.cache;
+        let _held = f.shared.locks.exclusive(file).await;
+        let locked = Locked { catalog: &f.catalog, cache, health: &health, ino: file };
+        assert!(locked.read::<FsError>(0..300_000).await.unwrap() == body);
+    }
+    assert_eq!(f.damage_told(), Vec::<String>::new());
+    assert_eq!(f.catalog.verify().await.unwrap(), Vec::<String>::new());
+}
+
 /// Goal: sums of bytes that were never committed do not come up in a hole. Method: they are noted with the commit of an
 /// earlier write, the process ends before their own, and the file is made longer.
 #[tokio::test]
