@@ -31,7 +31,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    cache::{CacheStore, DiskAt, sim_disk::SimDisk},
+    cache::{
+        CacheStore, DiskAt,
+        sim_disk::{Held, SimDisk},
+    },
     catalog::{
         Catalog, Inode, Job, ListDefaults, ListedEntry, ListedKind, ListedPage, RootAttr, ShareRow,
     },
@@ -68,28 +71,22 @@ impl FakeSource {
     fn check(&self) -> Result<(), FsError> {
         if self.down.load(Ordering::SeqCst) { Err(FsError::TryLater) } else { Ok(()) }
     }
-}
 
-impl FakeSource {
-    /// The sums of blocks that `filled` has completed, of what the disk has, as the fetcher computes them.
-    async fn mixed(
+    /// The sums of the blocks that `filled` has made whole, of what the disk has.
+    async fn sums(
         &self,
         row: &Inode,
-        present: &mut RangeSet,
+        present: &RangeSet,
         filled: &[Range<u64>],
-        known: &BlockSums,
     ) -> Result<BlockSums, FsError> {
-        filled.iter().for_each(|part| present.insert(part.clone()));
-        let mut mixed: BlockSums =
+        let mut whole: BlockSums =
             filled.iter().flat_map(sums::blocks).map(|block| (block, sums::UNKNOWN)).collect();
-        mixed.dedup();
-        mixed.retain(|(block, _)| {
-            let is_known = known.iter().any(|(known, _)| known == block);
-            !is_known && present.covers(&sums::bytes_of(*block, row.size))
-        });
-        let written = self.cache.overlay().touched(row.ino, &mixed);
-        let mixed = mixed.into_iter().map(|(block, _)| block).filter(|b| !written.contains(b));
-        Ok(self.cache.sums_of(row.ino, mixed.collect(), row.size).await?)
+        whole.dedup();
+        whole.retain(|(block, _)| present.covers(&sums::bytes_of(*block, row.size)));
+        // What is written and not committed gets its sum with its commit.
+        let written = self.cache.overlay().touched(row.ino, &whole);
+        let whole = whole.into_iter().map(|(block, _)| block).filter(|b| !written.contains(b));
+        Ok(self.cache.sums_of(row.ino, whole.collect(), row.size).await?)
     }
 }
 
@@ -111,23 +108,20 @@ impl Source for FakeSource {
             // It was committed since it was asked for.
             return Ok(());
         }
-        let mut sums = Vec::new();
         for gap in &missing {
             let bytes = self.objects.lock().unwrap()[&ino]
                 [usize::try_from(gap.start).unwrap()..usize::try_from(gap.end).unwrap()]
                 .to_vec();
             self.fetched.fetch_add(gap.end - gap.start, Ordering::SeqCst);
-            let known = WrittenSums::of(gap.start, &bytes);
-            sums.extend(known.whole);
-            sums.extend(known.tail.filter(|_| gap.end == row.size));
             self.cache.write_at(ino, gap.start, Bytes::from(bytes)).await?;
+            present.insert(gap.clone());
         }
         drop(held);
         self.cache.sync(ino).await?;
         let etag = row.etag.as_ref().ok_or(FsError::Io)?;
         let disk = self.cache.disk_of(ino).await?.id();
         let _held = self.locks.exclusive(ino).await;
-        sums.extend(self.mixed(&row, &mut present, &missing, &sums).await?);
+        let sums = self.sums(&row, &present, &missing).await?;
         self.catalog.add_clean_ranges(ino, etag, disk, missing, sums).await?;
         Ok(())
     }
@@ -186,6 +180,18 @@ pub(super) struct Fixture {
     pub(super) events: Events,
     share: ShareRow,
     dir: TempDir,
+}
+
+/// Waits until a sync has come to the disk, and drives `call`, which waits for it.
+async fn until_it_syncs<T: std::fmt::Debug>(
+    held: Held,
+    call: &mut (impl Future<Output = T> + Unpin),
+) -> Held {
+    tokio::select! {
+        biased;
+        done = call => panic!("its sync is held: {done:?}"),
+        held = held.come(1) => held,
+    }
 }
 
 pub(super) fn user(uid: u32) -> RequestContext {

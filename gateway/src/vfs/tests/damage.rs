@@ -2,7 +2,7 @@
 use gateway_api::status::HealthEventKind;
 
 use super::*;
-use crate::{ids::DiskId, sums, verified::Locked};
+use crate::{ids::DiskId, share::ShareHealth, sums, verified::Locked};
 
 const BLOCK: usize = 4096;
 
@@ -32,6 +32,15 @@ impl Fixture {
                 && !sums.iter().any(|(known, _)| known == block)
         };
         sums::blocks(&(0..size)).filter(is_unknown).collect()
+    }
+
+    /// What the uploader gets of the file's first `size` bytes.
+    async fn upload_reads(&self, ino: Ino, size: u64) -> Result<Vec<u8>, FsError> {
+        let health = ShareHealth::new("s".parse().unwrap(), self.events.clone());
+        let (catalog, cache) = (&self.catalog, &self.shared.cache);
+        let _held = self.shared.locks.exclusive(ino).await;
+        let locked = Locked { catalog, cache, health: &health, ino };
+        Ok(locked.read::<FsError>(0..size).await?.to_vec())
     }
 
     async fn cut(&self, ino: Ino, size: u64) -> Result<(), FsError> {
@@ -224,11 +233,7 @@ async fn a_cut_that_is_refused_leaves_the_file_as_long_as_it_is() {
         body[..10_000].fill(2);
         body[200_000..210_000].fill(2);
         assert!(f.content(file).await == body);
-        let health = crate::share::ShareHealth::new("s".parse().unwrap(), f.events.clone());
-        let cache = &f.shared.cache;
-        let _held = f.shared.locks.exclusive(file).await;
-        let locked = Locked { catalog: &f.catalog, cache, health: &health, ino: file };
-        assert!(locked.read::<FsError>(0..300_000).await.unwrap() == body);
+        assert!(f.upload_reads(file, 300_000).await.unwrap() == body);
     }
     assert_eq!(f.damage_told(), Vec::<String>::new());
     assert_eq!(f.catalog.verify().await.unwrap(), Vec::<String>::new());
@@ -243,14 +248,9 @@ async fn a_hole_has_no_sum_of_what_was_to_be_there() {
     let f = Fixture::new().await;
     let file = f.create("f").await;
     f.write(file, 0, &[1; SIZE], Stability::Unstable).await;
-    let held = f.disk.hold_syncs();
     let who = owner();
     let mut first = Box::pin(f.fs.commit(&who, file));
-    let held = tokio::select! {
-        biased;
-        done = &mut first => panic!("its sync is held: {done:?}"),
-        held = held.come(1) => held,
-    };
+    let held = until_it_syncs(f.disk.hold_syncs(), &mut first).await;
     f.write(file, SIZE as u64, &[2; BLOCK], Stability::Unstable).await;
     drop(held);
     first.await.unwrap();
@@ -287,13 +287,7 @@ async fn an_upload_learns_what_is_not_known_of_a_file_that_is_in_doubt() {
     f.write(file, 0, &body, Stability::FileSync).await;
     f.catalog.forget_sums(file).await.unwrap();
     f.catalog.doubt_sums(vec![file]).await.unwrap();
-    let health = crate::share::ShareHealth::new("s".parse().unwrap(), f.events.clone());
-    let cache = &f.shared.cache;
-    {
-        let _held = f.shared.locks.exclusive(file).await;
-        let locked = Locked { catalog: &f.catalog, cache, health: &health, ino: file };
-        assert_eq!(locked.read::<FsError>(0..40_000).await.unwrap(), body);
-    }
+    assert_eq!(f.upload_reads(file, 40_000).await.unwrap(), body);
     assert_eq!(f.unknown(file, &body).await, Vec::<u64>::new());
     f.upload_all().await;
     assert!(!f.catalog.take_sums(file, vec![(0, 1)]).await.unwrap(), "it is in no doubt any more");
@@ -310,14 +304,9 @@ async fn damaged_bytes_are_never_uploaded() {
     let file = f.create("f").await;
     let body = bytes(40_000);
     f.write(file, 0, &body, Stability::FileSync).await;
-    let health = crate::share::ShareHealth::new("s".parse().unwrap(), f.events.clone());
-    let cache = &f.shared.cache;
-    let _held = f.shared.locks.exclusive(file).await;
-    let locked = Locked { catalog: &f.catalog, cache, health: &health, ino: file };
-    let read = || locked.read::<FsError>(0..40_000);
-    assert_eq!(read().await.unwrap(), body);
+    assert_eq!(f.upload_reads(file, 40_000).await.unwrap(), body);
     f.flip(file, 39_999);
-    assert_eq!(read().await.unwrap_err(), FsError::Io);
+    assert_eq!(f.upload_reads(file, 40_000).await.unwrap_err(), FsError::Io);
     assert_eq!(f.damage_told().len(), 1);
 }
 
@@ -473,14 +462,9 @@ async fn a_commit_that_was_overtaken_takes_no_sums_away() {
     let file = f.create("f").await;
     f.write(file, 0, &[1; 100_000], Stability::FileSync).await;
     f.write(file, 0, &[2; 10_000], Stability::Unstable).await;
-    let held = f.disk.hold_syncs();
     let who = owner();
     let mut overtaken = Box::pin(f.fs.commit(&who, file));
-    let held = tokio::select! {
-        biased;
-        done = &mut overtaken => panic!("its sync is held: {done:?}"),
-        held = held.come(1) => held,
-    };
+    let held = until_it_syncs(f.disk.hold_syncs(), &mut overtaken).await;
     drop(held);
     f.write(file, 20_000, &[3; 10_000], Stability::FileSync).await;
     f.write(file, 60_000, &[4; 10_000], Stability::Unstable).await;

@@ -1,18 +1,5 @@
 //! Bytes that a failed write or sync has lost: for whom, until when, and for nobody else.
 use super::*;
-use crate::cache::sim_disk::Held;
-
-/// Waits until a sync has come to the disk, and drives `call`, which waits for it.
-async fn until_it_syncs<T: std::fmt::Debug>(
-    held: Held,
-    call: &mut (impl Future<Output = T> + Unpin),
-) -> Held {
-    tokio::select! {
-        biased;
-        done = call => panic!("its sync is held: {done:?}"),
-        held = held.come(1) => held,
-    }
-}
 
 /// Goal: a client that was told that its bytes are durable need not send them again because another one's sync fails.
 /// Method: both commits have taken the first bytes; the second one's sync fails when the first is done.

@@ -136,7 +136,7 @@ fn damage_told(gateway: &Gateway) -> usize {
     events.iter().filter(|event| event.kind == HealthEventKind::CacheDamaged).count()
 }
 
-/// Makes the gateway's clock wrong by some seconds or some years, and sees that it is; answers by how many seconds.
+/// Makes the gateway's clock wrong by some seconds or some years; answers by how many seconds.
 fn jump(clock: &Path, dice: &mut Dice) -> i64 {
     let most = [0, 120, 3 * 86_400, JUMP_SECONDS_MAX][dice.below(4)];
     let seconds = dice.below(2 * most + 1) as i64 - most as i64;
