@@ -15,7 +15,7 @@ use crate::{
     essential::{self, Step},
     ids::Ino,
     share::ShareHealth,
-    sums::{self, BLOCK_BYTES, BlockSums},
+    sums::{self, BLOCK_BYTES, BlockSums, WrittenSums},
 };
 
 /// What a read found.
@@ -126,31 +126,20 @@ impl Locked<'_> {
         }
         let Self { catalog, cache, health, ino } = self;
         let (start, end) = (range.start, range.end);
-        let is_known = |block: u64| known.sums.binary_search_by_key(&block, |(b, _)| *b).is_ok();
-        let unknown: Vec<u64> = match known.unsure {
-            // After a lost catalog nothing is known of a file.
-            true => sums::blocks(&range).filter(|block| !is_known(*block)).collect(),
-            false => Vec::new(),
-        };
+        let before = if known.unsure { known.sums.clone() } else { BlockSums::new() };
         let found = read(cache, ino, range, size, known.sums).await?;
-        if !unknown.is_empty() {
-            let of = |block: u64| {
-                let bytes = sums::bytes_of(block, size);
-                let is_whole = start <= bytes.start && bytes.end <= end;
-                let at = |byte: u64| usize::try_from(byte - start).ok();
-                let bytes = is_whole.then(|| at(bytes.start)..at(bytes.end))?;
-                Some((block, sums::of_block(&found.bytes[bytes.start?..bytes.end?])))
-            };
-            let found: BlockSums = unknown.into_iter().filter_map(of).collect();
-            if !found.is_empty() {
-                catalog.take_sums(ino, found).await?;
+        if known.unsure {
+            // After a lost catalog nothing is known of a file.
+            let WrittenSums { mut whole, tail } = WrittenSums::of(start, &found.bytes);
+            whole.extend(tail.filter(|_| end == size));
+            whole.retain(|(block, _)| before.binary_search_by_key(block, |(b, _)| *b).is_err());
+            if !whole.is_empty() {
+                catalog.take_sums(ino, whole).await?;
             }
-        }
-        if known.unsure
-            && !found.damaged.is_empty()
-            && take::<E>(catalog, cache, ino, found.damaged.clone(), size).await?
-        {
-            return Ok(found.bytes);
+            let differing = found.damaged.clone();
+            if !differing.is_empty() && take::<E>(catalog, cache, ino, differing, size).await? {
+                return Ok(found.bytes);
+            }
         }
         let Some(first) = found.damaged.first() else { return Ok(found.bytes) };
         let (first, count) = (*first, found.damaged.len());

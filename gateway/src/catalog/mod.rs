@@ -92,14 +92,15 @@ pub use range::ChangedObject;
 pub use rebuild::{Move, Rebuilt, can_rebuild, note_damage};
 pub use rows::Since;
 pub use share::RootAttr;
-pub use sums::{ForRead, SumsNow};
+pub use sums::{EndSum, ForRead, SumsNow};
 pub use to_send::ToSend;
 pub use types::{
-    AttrChange, DeleteJob, DurableBytes, EarlyJob, EndSum, Expected, Finish, HeadAttr, Inode, Job,
+    AttrChange, DeleteJob, DurableBytes, EarlyJob, Expected, Finish, HeadAttr, Inode, Job,
     ListDefaults, ListedEntry, ListedKind, ListedPage, ListingToken, Merged, MultipartState,
     NewInode, NewKind, OpId, PartRecord, PendingCounts, RenameProgress, ShareRow, Stamp, Standing,
     SyncJob, WriteCommit,
 };
+pub use unsent::FILE_BESIDES_BYTES;
 
 use dirty_log::{DirtyLog, Told};
 use epoch::Epoch;
@@ -109,7 +110,6 @@ use pragmas::Synchronous;
 use reader::Readers;
 use rows::{Rows, Touched};
 use sums::SumMemory;
-pub use unsent::FILE_BESIDES_BYTES;
 use unsent::Unsent;
 use writer::{Committer, Durable, Operation, Run, Txn, Writer, WriterState};
 

@@ -22,18 +22,20 @@ pub(super) fn of(db: &Connection, ino: Ino) -> Result<RangeSet, CatalogError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Of the ranges that begin at `at` or before, the last.
+fn last_begun(db: &Connection, ino: Ino, at: u64) -> Result<Option<(u64, u64)>, CatalogError> {
+    let mut query = db.prepare_cached(
+        "SELECT start, end FROM range WHERE ino = ?1 AND start <= ?2 ORDER BY start DESC LIMIT 1",
+    )?;
+    Ok(query.query_row(params![ino.0, at], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
 /// Adds one range, merged with what it touches.
 pub(super) fn insert(db: &Connection, ino: Ino, range: Range<u64>) -> Result<(), CatalogError> {
     if range.is_empty() {
         return Ok(());
     }
-    let before: Option<(u64, u64)> = db
-        .prepare_cached(
-            "SELECT start, end FROM range WHERE ino = ?1 AND start <= ?2 ORDER BY start DESC LIMIT 1",
-        )?
-        .query_row(params![ino.0, range.start], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?
-        .filter(|(_, end)| *end >= range.start);
+    let before = last_begun(db, ino, range.start)?.filter(|(_, end)| *end >= range.start);
     if before.is_some_and(|(_, end)| end >= range.end) {
         return Ok(());
     }
@@ -76,11 +78,7 @@ pub(super) fn remove(db: &Connection, ino: Ino, range: Range<u64>) -> Result<(),
 /// Whether all of `range` is here.
 pub(super) fn covers(db: &Connection, ino: Ino, range: &Range<u64>) -> Result<bool, CatalogError> {
     // Ranges that touch are one: of those that begin before it, only the last can have all of it.
-    let mut query = db.prepare_cached(
-        "SELECT end >= ?3 FROM range WHERE ino = ?1 AND start <= ?2 ORDER BY start DESC LIMIT 1",
-    )?;
-    let found = query.query_row(params![ino.0, range.start, range.end], |row| row.get(0));
-    Ok(found.optional()?.unwrap_or(false))
+    Ok(last_begun(db, ino, range.start)?.is_some_and(|(_, end)| end >= range.end))
 }
 
 /// Takes everything from `size` on out. The block that ends there has other bytes from now on: `end_sum` is theirs, if

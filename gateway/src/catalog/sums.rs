@@ -207,6 +207,15 @@ pub struct ForRead {
     pub sums: BlockSums,
 }
 
+/// The sum of a block that a file is cut within, of the bytes that stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndSum {
+    /// The file's version when they were read: of another one they are not.
+    pub version: u64,
+    /// As [`crate::sums::of_block`] has it.
+    pub sum: u32,
+}
+
 /// The sums of blocks, read without memory.
 #[derive(Clone, Debug)]
 pub struct SumsNow {

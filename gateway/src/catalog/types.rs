@@ -3,7 +3,7 @@ use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
-use super::changed::LARGE_FILE_BYTES;
+use super::{changed::LARGE_FILE_BYTES, sums::EndSum};
 use crate::{
     clock::Timestamp,
     ids::{DiskId, FileKind, Ino, RequestId, ShareId},
@@ -119,15 +119,6 @@ pub struct AttrChange {
     pub disk: Option<DiskId>,
     /// Whoever changes them has seen what they are: refused if S3 has to be asked for them by now.
     pub told: bool,
-}
-
-/// The sum of a block that a file is cut within, of the bytes that stay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EndSum {
-    /// The file's version when they were read: of another one they are not.
-    pub version: u64,
-    /// As [`crate::sums::of_block`] has it.
-    pub sum: u32,
 }
 
 impl AttrChange {

@@ -13,37 +13,34 @@ use rusqlite::Connection;
 use super::{Catalog, changed::LARGE_FILE_BYTES, error::CatalogError};
 use crate::ids::Ino;
 
-/// What a file with bytes takes of the disk besides its blocks: see [`KEPT`].
+/// What a file takes of the disk besides its blocks: an inode of the file system (512 on XFS), the rows of the catalog
+/// and the dirty log.
 pub const FILE_BESIDES_BYTES: u64 = 2560;
 
-const _: () = assert!(FILE_BESIDES_BYTES == 2560, "the triggers say so");
 const _: () = assert!(LARGE_FILE_BYTES == 16_777_216, "the index and its query say so");
 
-/// Files of any size count with all of it. So does what each takes besides, which is most of it for very small ones:
-/// its last block is a whole one, and 2.5 KiB go to an inode of the file system (512 on XFS), the rows of the catalog
-/// and the dirty log.
-const KEPT: &str = "
-    CREATE TEMP TABLE unsent (room INTEGER NOT NULL);
-    INSERT INTO temp.unsent
-        SELECT coalesce(sum((size + 4095) / 4096 * 4096 + 2560), 0) FROM main.inode
-        WHERE dirty = 1 AND content_version > synced_version;
-    CREATE TEMP TRIGGER unsent_comes AFTER INSERT ON main.inode
-    WHEN NEW.dirty = 1 AND NEW.content_version > NEW.synced_version
-    BEGIN UPDATE unsent SET room = room + (NEW.size + 4095) / 4096 * 4096 + 2560; END;
-    CREATE TEMP TRIGGER unsent_changes
-    AFTER UPDATE OF dirty, size, content_version, synced_version ON main.inode
-    WHEN (OLD.dirty = 1 AND OLD.content_version > OLD.synced_version)
-        OR (NEW.dirty = 1 AND NEW.content_version > NEW.synced_version)
-    BEGIN UPDATE unsent SET room = room
-        - iif(OLD.dirty = 1 AND OLD.content_version > OLD.synced_version,
-            (OLD.size + 4095) / 4096 * 4096 + 2560, 0)
-        + iif(NEW.dirty = 1 AND NEW.content_version > NEW.synced_version,
-            (NEW.size + 4095) / 4096 * 4096 + 2560, 0);
-    END;
-    CREATE TEMP TRIGGER unsent_goes AFTER DELETE ON main.inode
-    WHEN OLD.dirty = 1 AND OLD.content_version > OLD.synced_version
-    BEGIN UPDATE unsent SET room = room - (OLD.size + 4095) / 4096 * 4096 - 2560; END;
-";
+/// Files of any size count with all of it, in whole blocks, and with what each takes besides, which is most of it for
+/// very small ones.
+fn kept() -> String {
+    let lacks =
+        |row: &str| format!("{row}dirty = 1 AND {row}content_version > {row}synced_version");
+    let room = |row: &str| format!("(({row}size + 4095) / 4096 * 4096 + {FILE_BESIDES_BYTES})");
+    let [(any, any_room), (old, old_room), (new, new_room)] =
+        ["", "OLD.", "NEW."].map(|row| (lacks(row), room(row)));
+    format!(
+        "CREATE TEMP TABLE unsent (room INTEGER NOT NULL);
+         INSERT INTO temp.unsent SELECT coalesce(sum({any_room}), 0) FROM main.inode WHERE {any};
+         CREATE TEMP TRIGGER unsent_comes AFTER INSERT ON main.inode WHEN {new}
+         BEGIN UPDATE unsent SET room = room + {new_room}; END;
+         CREATE TEMP TRIGGER unsent_changes
+         AFTER UPDATE OF dirty, size, content_version, synced_version ON main.inode
+         WHEN ({old}) OR ({new})
+         BEGIN UPDATE unsent SET room = room - iif({old}, {old_room}, 0) + iif({new}, {new_room}, 0);
+         END;
+         CREATE TEMP TRIGGER unsent_goes AFTER DELETE ON main.inode WHEN {old}
+         BEGIN UPDATE unsent SET room = room - {old_room}; END;"
+    )
+}
 
 /// The figure as of the last commit.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +49,7 @@ pub(super) struct Unsent(Arc<AtomicU64>);
 impl Unsent {
     /// Counts once, and keeps the figure from here on.
     pub(super) fn keep(connection: &Connection) -> Result<Self, CatalogError> {
-        connection.execute_batch(KEPT)?;
+        connection.execute_batch(&kept())?;
         let unsent = Self::default();
         unsent.committed(connection)?;
         Ok(unsent)

@@ -116,16 +116,15 @@ impl State {
         !self.known || count >= PASSING_MIN && now >= since.plus_millis(PASSING_MS)
     }
 
-    /// Whether what takes `right` was refused lately.
-    fn is_refused(&self, right: Right, now: Timestamp) -> bool {
-        let recent = |refusal: &Refusal| now < refusal.at.plus_millis(REFUSAL_SHOWN_MS);
-        self.denied[right as usize].as_ref().is_some_and(recent)
+    /// Why what takes `right` was refused lately.
+    fn refusal(&self, right: Right, now: Timestamp) -> Option<&Refusal> {
+        let recent = |refusal: &&Refusal| now < refusal.at.plus_millis(REFUSAL_SHOWN_MS);
+        self.denied[right as usize].as_ref().filter(recent)
     }
 
     /// The share as a whole. That nothing can be deleted keeps nobody from reading and writing.
     fn shown(&self, now: Timestamp) -> ShareState {
-        let recent = |refusal: &&Refusal| now < refusal.at.plus_millis(REFUSAL_SHOWN_MS);
-        let of = |right: Right| self.denied[right as usize].as_ref().filter(recent);
+        let of = |right: Right| self.refusal(right, now);
         match self.whole.as_ref().or(of(Right::Read)).or(of(Right::Write)) {
             Some(refusal) => ShareState::Unavailable(refusal.reason.clone()),
             None if self.known => ShareState::Available,
@@ -159,7 +158,7 @@ impl ShareHealth {
     pub fn look(&self) {
         let now = self.events.now();
         let mut state = self.lock();
-        let takes_nothing = state.whole.is_some() || state.is_refused(Right::Write, now);
+        let takes_nothing = state.whole.is_some() || state.refusal(Right::Write, now).is_some();
         state.takes_nothing = if takes_nothing { state.takes_nothing.saturating_add(1) } else { 0 };
     }
 

@@ -91,15 +91,16 @@ impl Vfs {
     /// [`FsError::TryLater`] where the block is damaged by now: what looks at it next finds that.
     async fn end_sum(&self, row: &Inode, size: u64) -> Result<Option<EndSum>, FsError> {
         let (shared, block) = (&self.shared, size / BLOCK_BYTES);
-        let (left, whole) = (sums::bytes_of(block, size), sums::bytes_of(block, row.size));
+        let left = sums::bytes_of(block, size);
         if left.is_empty() {
             return Ok(None);
         }
         let (now, present) = shared.catalog.inode_and_ranges(row.ino).await?;
-        let here = if present.covers(&whole) { whole } else { left.clone() };
         if !present.covers(&left) {
             return Ok(None);
         }
+        let whole = sums::bytes_of(block, row.size);
+        let here = if present.covers(&whole) { whole } else { left.clone() };
         let known = shared.catalog.sums_now(row.ino, here.clone()).await?;
         let found = match verified::read(&shared.cache, row.ino, here, row.size, known.sums).await {
             Ok(found) => found,

@@ -11,7 +11,7 @@ use crate::{
 const PAGE_FILES: usize = 500;
 
 /// Writes the bytes that the catalog carries to their cache files, which hold everything committed
-/// then; answers of how many files.
+/// then; answers of how many files. After an end that was not in order all cache files are synced.
 ///
 /// # Errors
 /// Of the catalog or the disk: nothing is lost, but do not serve.
