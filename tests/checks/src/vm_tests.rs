@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::test_count::TestCount;
 
@@ -75,16 +75,25 @@ impl VmTest {
     }
 }
 
-/// Runs `tests` with the commands that `command` makes, on all processors; begins no other one after a failure.
+/// What came of all of them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Tests of those programs; one that ended badly without a summary counts as one that failed.
+    pub count: TestCount,
+    /// What was wrong: a test failed or could not be run, none ran in a program, its log could not be written.
+    pub failed: Vec<String>,
+}
+
+/// Runs `tests` with the commands that `command` makes, on all processors, all of them whatever fails.
 /// What each says is kept in `logs` as `NAME.log`.
 ///
 /// # Errors
-/// When a test fails or cannot be run, when none ran in a program, and when a log cannot be written.
+/// When the folder of the logs cannot be made.
 pub fn run(
     tests: &[VmTest],
     command: impl Fn(&VmTest) -> Result<Command> + Sync,
     logs: &Path,
-) -> Result<TestCount> {
+) -> Result<Outcome> {
     let lanes = thread::available_parallelism().map_or(1, usize::from).min(LANES_MAX);
     run_side_by_side(lanes, tests, command, logs)
 }
@@ -94,19 +103,16 @@ fn run_side_by_side(
     tests: &[VmTest],
     command: impl Fn(&VmTest) -> Result<Command> + Sync,
     logs: &Path,
-) -> Result<TestCount> {
+) -> Result<Outcome> {
     fs::create_dir_all(logs).context("the folder of the tests' logs")?;
     let shared =
-        Mutex::new(Progress { waiting: tests.iter(), ended: 0, outcome: Ok(TestCount::default()) });
+        Mutex::new(Progress { waiting: tests.iter(), ended: 0, outcome: Outcome::default() });
     let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
     thread::scope(|scope| {
         for _ in 0..lanes {
             scope.spawn(|| {
                 loop {
-                    let next = {
-                        let mut progress = lock();
-                        if progress.outcome.is_err() { None } else { progress.waiting.next() }
-                    };
+                    let next = lock().waiting.next();
                     let Some(test) = next else { return };
                     println!("-- begun: {}", test.name());
                     let begun = Instant::now();
@@ -118,14 +124,14 @@ fn run_side_by_side(
             });
         }
     });
-    shared.into_inner().unwrap_or_else(PoisonError::into_inner).outcome
+    Ok(shared.into_inner().unwrap_or_else(PoisonError::into_inner).outcome)
 }
 
 /// What the lanes share.
 struct Progress<'t> {
     waiting: std::slice::Iter<'t, VmTest>,
     ended: usize,
-    outcome: Result<TestCount>,
+    outcome: Outcome,
 }
 
 /// What a test said, how it counted, and whether its process ended well.
@@ -134,27 +140,27 @@ type Ran = Result<(String, TestCount, bool)>;
 impl Progress<'_> {
     fn take(&mut self, test: &VmTest, ran: Ran, seconds: u64, of: usize) {
         let name = test.name();
-        let outcome = ran.and_then(|(said, count, well)| {
-            // In one piece: the other lanes' words stay apart from it.
-            std::io::stdout().write_all(said.as_bytes())?;
-            println!("-- {} of {of}: {name}, {seconds} s", self.ended);
-            if !well {
-                bail!("{name} failed");
+        let (count, failure) = match ran {
+            Ok((said, count, well)) => {
+                // In one piece: the other lanes' words stay apart from it.
+                let mut failure = std::io::stdout()
+                    .write_all(said.as_bytes())
+                    .err()
+                    .map(|error| format!("{name}: {error}"));
+                println!("-- {} of {of}: {name}, {seconds} s", self.ended);
+                if !well {
+                    failure = Some(format!("{name} failed"));
+                } else if count.passed == 0 {
+                    failure = Some(format!("no test ran in {name}"));
+                }
+                (count, failure)
             }
-            if count.passed == 0 {
-                bail!("no test ran in {name}");
-            }
-            Ok(count)
-        });
-        match (&mut self.outcome, outcome) {
-            (Ok(sum), Ok(count)) => {
-                sum.passed += count.passed;
-                sum.failed += count.failed;
-            }
-            // The first failure is the one to report.
-            (Ok(_), Err(error)) => self.outcome = Err(error),
-            (Err(_), _) => {}
-        }
+            Err(error) => (TestCount::default(), Some(format!("{name}: {error:#}"))),
+        };
+        let sum = &mut self.outcome.count;
+        sum.passed += count.passed;
+        sum.failed += count.failed.max(u64::from(failure.is_some()));
+        self.outcome.failed.extend(failure);
     }
 }
 
@@ -194,12 +200,13 @@ mod tests {
     #[test]
     fn every_test_runs_once_and_is_counted() -> Result<()> {
         let logs = tempfile::tempdir()?;
-        let count = run(
+        let outcome = run(
             VM_TESTS,
             |test| shell(format!("echo {}; echo '{PASSES}'", test.name())),
             logs.path(),
         )?;
-        assert_eq!(count, TestCount { passed: VM_TESTS.len() as u64, failed: 0 });
+        let count = TestCount { passed: VM_TESTS.len() as u64, failed: 0 };
+        assert_eq!(outcome, Outcome { count, failed: Vec::new() });
         for test in VM_TESTS {
             let said = fs::read_to_string(logs.path().join(format!("{}.log", test.name())))?;
             assert!(said.starts_with(test.name()), "{said}");
@@ -208,18 +215,26 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failure_none_begins_and_a_program_without_a_test_is_one() -> Result<()> {
-        for (script, why) in [("exit 1", "first failed"), ("true", "no test ran in first")] {
-            let logs = tempfile::tempdir()?;
-            let command = |test: &VmTest| match test.program {
-                "first" => shell(script.to_owned()),
-                _ => shell(format!("echo '{PASSES}'")),
-            };
-            let tests = [all("first"), all("later")];
-            let failed = run_side_by_side(1, &tests, command, logs.path());
-            assert_eq!(failed.expect_err("the first one fails").to_string(), why);
-            assert!(!logs.path().join("later.log").exists());
-        }
+    fn a_failure_is_counted_and_the_others_run() -> Result<()> {
+        let logs = tempfile::tempdir()?;
+        let tests = [all("summed"), all("broken"), all("empty"), all("missing"), all("good")];
+        let command = |test: &VmTest| match test.program {
+            "summed" => shell("echo 'test result: FAILED. 3 passed; 2 failed'; exit 1".to_owned()),
+            "broken" => shell("exit 1".to_owned()),
+            "empty" => shell("true".to_owned()),
+            "missing" => Ok(Command::new("/nowhere/at/all")),
+            _ => shell(format!("echo '{PASSES}'")),
+        };
+        let outcome = run_side_by_side(1, &tests, command, logs.path())?;
+        assert_eq!(outcome.count, TestCount { passed: 4, failed: 5 });
+        let [summed, broken, empty, missing] = &outcome.failed[..] else {
+            anyhow::bail!("{outcome:?}")
+        };
+        assert_eq!(
+            [summed.as_str(), broken, empty],
+            ["summed failed", "broken failed", "no test ran in empty"]
+        );
+        assert!(missing.starts_with("missing: cannot run missing"), "{missing}");
         Ok(())
     }
 

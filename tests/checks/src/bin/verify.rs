@@ -1,5 +1,6 @@
-//! `cargo verify`: every check and every test; stops at the first failure. One step follows the other, but that
-//! the fuzz targets are compiled beside all of them, and that tests in virtual machines run side by side.
+//! `cargo verify`: every check and every test. What is formatted, linted or compiled badly ends it; tests that fail
+//! do not, so that one run tells of all of them. One step follows the other, but that the fuzz targets are compiled
+//! beside all of them, and that tests in virtual machines run side by side.
 use std::{
     io::{BufRead, BufReader},
     path::PathBuf,
@@ -177,17 +178,18 @@ impl Verify {
             })?,
             None => self.left_out.push("the OVF schemas (--ovf-schema FOLDER)"),
         }
-        if arguments.quick {
+        let appliance = if arguments.quick {
             self.left_out.push("the appliance in virtual machines (--quick)");
+            Ok(())
         } else {
-            self.step("the appliance in virtual machines", Self::appliance)?;
-        }
+            self.step("the appliance in virtual machines", Self::appliance)
+        };
         // Last: their compiling takes what the steps before leave of the processors.
         self.step("fuzzing, briefly (cargo fuzz)", |verify| match verify.fuzz.take() {
             Some(fuzz) => fuzz.run_briefly().map(drop),
             None => bail!("the fuzz targets are not compiled"),
         })?;
-        tests
+        tests.and(appliance)
     }
 
     fn appliance(&mut self) -> Result<()> {
@@ -196,9 +198,12 @@ impl Verify {
             command.args(test.words());
             Ok(command)
         };
-        let count = vm_tests::run(VM_TESTS, command, &self.workspace.out().join("vm"))?;
-        self.count.passed += count.passed;
-        self.count.failed += count.failed;
+        let outcome = vm_tests::run(VM_TESTS, command, &self.workspace.out().join("vm"))?;
+        self.count.passed += outcome.count.passed;
+        self.count.failed += outcome.count.failed;
+        if !outcome.failed.is_empty() {
+            bail!("{}", outcome.failed.join(", "));
+        }
         Ok(())
     }
 
