@@ -69,6 +69,8 @@ steps! {
     /// A file that is being written in memory's knowledge alone is not uploaded.
     HoldCheck = "hold_check",
     /// A listing takes nothing back that was published after it began.
+    /// What is heard of an object changes the file only if it is clean and as it was when it was asked about (I5, I6).
+    SeenCheck = "seen_check",
     ListingSequenceCheck = "listing_sequence_check",
     /// A listing changes no file that was changed here.
     ListingDirtyCheck = "listing_dirty_check",

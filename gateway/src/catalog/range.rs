@@ -4,8 +4,8 @@ use std::{ops::Range, sync::Arc};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    Catalog, carried, changed, disk, error::CatalogError, inode, journal, multipart, namespace,
-    sums, types::OpId, writer::Txn,
+    Catalog, Inode, carried, changed, disk, error::CatalogError, inode, journal, multipart,
+    namespace, sums, types::OpId, writer::Txn,
 };
 use crate::{
     essential::{self, Step},
@@ -262,21 +262,21 @@ impl Catalog {
     }
 
     /// The object behind a clean file is another one now (412 on GET, or a HEAD that differs): takes
-    /// its tag, size and time over and forgets the cached bytes. Nothing happens to a dirty file, or
-    /// when `was` is not its tag any more (`false`).
+    /// its tag, size and time over and forgets the cached bytes. `seen` is the file as it was when its
+    /// object was asked about. Nothing happens to a dirty file, or to one that is not so any more
+    /// (`false`): it may have its object at another key by now, with the same tag.
     ///
     /// # Errors
     /// [`CatalogError::Gone`].
     pub async fn mark_changed(
         &self,
-        ino: Ino,
-        was: &ETag,
+        seen: &Inode,
         is: ChangedObject,
     ) -> Result<bool, CatalogError> {
-        let was = was.clone();
+        let seen = Seen::of(seen);
         self.write(move |txn| {
-            let inode = inode::get(txn.db, ino)?;
-            if inode.dirty || inode.etag.as_ref() != Some(&was) {
+            let inode = inode::get(txn.db, seen.ino)?;
+            if !seen.is(&inode) {
                 return Ok(false);
             }
             replace_object(txn, &inode, &is)?;
@@ -335,27 +335,25 @@ impl Catalog {
         .await
     }
 
-    /// The object behind a clean entry is gone (404): removes the entry and answers `true`. `now` is
-    /// the time of its directory's change. Nothing happens to a dirty one, or when `was` is not its tag
-    /// any more.
+    /// The object behind a clean entry is gone (404): removes the entry and answers `true`. `seen` is the
+    /// entry as it was when its object was asked about, `now` the time of its directory's change. Nothing
+    /// happens to a dirty one, or to one that is not so any more.
     ///
     /// # Errors
     /// [`CatalogError::Gone`].
     pub async fn mark_gone(
         &self,
-        ino: Ino,
-        was: &ETag,
+        seen: &Inode,
         now: crate::clock::Timestamp,
     ) -> Result<bool, CatalogError> {
-        let was = was.clone();
+        let seen = Seen::of(seen);
         self.write(move |txn| {
-            let inode = inode::get(txn.db, ino)?;
-            if inode.dirty || inode.etag.as_ref() != Some(&was) || inode.kind == FileKind::Directory
-            {
+            let inode = inode::get(txn.db, seen.ino)?;
+            if !seen.is(&inode) || inode.kind == FileKind::Directory {
                 return Ok(false);
             }
-            clear(txn.db, ino)?;
-            txn.db.prepare_cached("DELETE FROM inode WHERE ino = ?1")?.execute([ino.0])?;
+            clear(txn.db, inode.ino)?;
+            txn.db.prepare_cached("DELETE FROM inode WHERE ino = ?1")?.execute([inode.ino.0])?;
             namespace::touch(txn.db, inode.parent, now)?;
             Ok(true)
         })
@@ -368,6 +366,30 @@ impl Catalog {
 pub struct ChangedObject {
     /// Bytes.
     pub size: u64,
+/// A file as it was when S3 was asked about its object. What is heard of that says nothing of any other: a
+/// file that was renamed meanwhile has a copy, which may have the same tag.
+struct Seen {
+    ino: Ino,
+    version: u64,
+    etag: Option<ETag>,
+    object_key: Option<ObjectKey>,
+}
+
+impl Seen {
+    fn of(inode: &Inode) -> Self {
+        let Inode { ino, version, .. } = *inode;
+        Self { ino, version, etag: inode.etag.clone(), object_key: inode.object_key.clone() }
+    }
+
+    /// Whether it is clean, has an object, and is as it was.
+    fn is(&self, inode: &Inode) -> bool {
+        let is_same = !inode.dirty
+            && (inode.version, &inode.object_key) == (self.version, &self.object_key)
+            || essential::is_left_out(Step::SeenCheck);
+        is_same && inode.etag.is_some() && inode.etag == self.etag
+    }
+}
+
     /// Its tag.
     pub etag: ETag,
     /// When S3 took it.

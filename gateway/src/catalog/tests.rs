@@ -5,6 +5,7 @@ mod committing;
 mod defaults;
 mod depth;
 mod failing;
+mod heard;
 mod listing;
 mod movers;
 mod owners;

@@ -451,7 +451,7 @@ impl Inner {
             }
         };
         let settled = match found {
-            None => self.catalog.mark_gone(inode.ino, etag, self.clock.now()).await,
+            None => self.catalog.mark_gone(inode, self.clock.now()).await,
             Some(head) => {
                 let is = ChangedObject {
                     size: head.size,
@@ -459,7 +459,7 @@ impl Inner {
                     last_modified: head.last_modified,
                     now: self.clock.now(),
                 };
-                self.catalog.mark_changed(inode.ino, etag, is).await
+                self.catalog.mark_changed(inode, is).await
             }
         };
         match settled {

@@ -95,15 +95,13 @@ impl Refresher {
         let attr = self.inner.share.attr_of(&head, inode.kind);
         match self.inner.catalog.apply_head(inode.ino, Some((head.stored(), attr))).await {
             Err(CatalogError::Changed) => {
-                if let Some(was) = &inode.etag {
-                    let is = ChangedObject {
-                        size: head.size,
-                        etag: head.etag,
-                        last_modified: head.last_modified,
-                        now: self.inner.clock.now(),
-                    };
-                    self.inner.catalog.mark_changed(inode.ino, was, is).await?;
-                }
+                let is = ChangedObject {
+                    size: head.size,
+                    etag: head.etag,
+                    last_modified: head.last_modified,
+                    now: self.inner.clock.now(),
+                };
+                self.inner.catalog.mark_changed(inode, is).await?;
                 Ok(())
             }
             done => done.map(drop),
@@ -132,8 +130,8 @@ impl Refresher {
             }
         }
         match (&inode.etag, inode.kind) {
-            (Some(was), FileKind::File | FileKind::Symlink) => {
-                self.inner.catalog.mark_gone(inode.ino, was, self.inner.clock.now()).await?;
+            (Some(_), FileKind::File | FileKind::Symlink) => {
+                self.inner.catalog.mark_gone(inode, self.inner.clock.now()).await?;
             }
             (_, FileKind::Directory) => {
                 self.inner.catalog.apply_head(inode.ino, None).await?;

@@ -1,6 +1,10 @@
 //! Reads of what is only in S3: the right bytes, of one version, once.
 use gateway::{
     fetch::FetchError,
+    store::{
+        StoreOp,
+        fault::{Fault, FaultRule as PortRule, Gate},
+    },
     vfs::{FsError, ShareFs},
 };
 use gateway_api::status::{HealthEvent, HealthEventKind};
@@ -101,7 +105,7 @@ async fn an_object_that_is_gone_takes_its_file_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn broken_and_corrupted_answers_are_asked_for_again() {
+async fn short_and_broken_answers_are_asked_for_again() {
     let body = bytes(3);
     for fault in [
         FaultAction::ShortBody { bytes: 10 },
@@ -111,6 +115,7 @@ async fn broken_and_corrupted_answers_are_asked_for_again() {
         let (w, ino) = world_with(&body).await;
         w.s3.faults().add(FaultRule::new(fault.clone()).operation("GetObject"));
         assert!(w.read(ino, 0..1000).await == body[..1000], "{fault:?}");
+        assert_eq!(w.s3.faults().pending(), 0, "{fault:?} has happened");
     }
 }
 
@@ -190,4 +195,48 @@ async fn what_nobody_asked_for_takes_no_memory_from_who_must_have_it() {
     drop(held);
     w.fetcher.ahead(ino, 1 << 20..8 << 20).await;
     w.until("the rest has come", || async { fetched(&w, ino).await == 8 << 20 }).await;
+}
+
+/// Goal: what S3 says of the key that a file had before its rename is not said of the file, which has a copy with the
+/// same tag: neither that it is gone, nor that it is what another file has put there. Method: a GET, or a HEAD, of the
+/// old key waits until the rename is done in the bucket, and in turns until a new file has its key.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_heard_of_the_key_before_a_rename_is_not_of_the_renamed_file() {
+    let body = pattern(1000, 3);
+    for (op, is_taken) in [
+        (StoreOp::GetObject, false),
+        (StoreOp::GetObject, true),
+        (StoreOp::HeadObject, false),
+        (StoreOp::HeadObject, true),
+    ] {
+        let (w, ino) = world_with(&body).await;
+        let gate = Gate::default();
+        w.faults.add(PortRule::new(Fault::Hold(gate.clone())).on(op).below("p/f"));
+        let asked = tokio::spawn({
+            let (fetcher, refresher) = (w.fetcher.clone(), w.refresher.clone());
+            async move {
+                match op {
+                    StoreOp::GetObject => fetcher.fetch(ino, 0..100).await.map_err(drop),
+                    _ => refresher.load_attr(ino).await.map_err(drop),
+                }
+            }
+        });
+        gate.arrived(1).await;
+        w.rename("f", "g").await;
+        if is_taken {
+            w.file("f", b"new").await;
+        }
+        w.drain().await;
+        let before = w.entry("g").await.unwrap();
+        gate.open();
+        assert_eq!(asked.await.unwrap(), Ok(()), "{op:?}, {is_taken}");
+        let after = w.entry("g").await.expect("it is there");
+        assert_eq!((after.ino, after.size), (ino, 1000), "{op:?}, {is_taken}");
+        assert_eq!((&after.etag, &after.object_key), (&before.etag, &before.object_key));
+        assert!(w.read(ino, 0..1000).await == body, "{op:?}, {is_taken}");
+        w.remove("g").await;
+        w.drain().await;
+        assert!(!w.keys().contains(&"p/g".to_owned()), "{op:?}, {is_taken}");
+        assert_eq!(w.conflicts(), 0, "{op:?}, {is_taken}");
+    }
 }

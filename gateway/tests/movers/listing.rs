@@ -65,13 +65,7 @@ struct Reader {
 
 impl Reader {
     fn new() -> Self {
-        Self {
-            cookie: 0,
-            verifier: [0; 8],
-            entries_max: 300,
-            want_attr: false,
-            names: Vec::new(),
-        }
+        Self { cookie: 0, verifier: [0; 8], entries_max: 300, want_attr: false, names: Vec::new() }
     }
 
     async fn page(&mut self, fs: &Vfs, dir: Ino) -> Result<DirPage, FsError> {

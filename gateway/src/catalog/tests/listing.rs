@@ -283,7 +283,7 @@ async fn a_name_that_goes_shows_in_the_times_of_its_directory() {
     f.list(root, &["keep/", "lost"]).await;
     let lost = f.catalog.child(root, "lost").await.unwrap().unwrap();
     let before = f.catalog.inode(root).await.unwrap();
-    assert!(f.catalog.mark_gone(lost.ino, &tag("e"), at(95)).await.unwrap());
+    assert!(f.catalog.mark_gone(&lost, at(95)).await.unwrap());
     let after = f.catalog.inode(root).await.unwrap();
     assert!(after.mtime > before.mtime && after.ctime > before.ctime);
     f.verify().await;

@@ -543,37 +543,6 @@ async fn a_removed_file_aborts_its_upload() {
 }
 
 #[tokio::test]
-async fn fetched_ranges_of_another_object_are_refused() {
-    let f = Fixture::new().await;
-    let file = f.file(f.share.root, "f").await;
-    f.write(file, 10).await;
-    f.drain().await;
-    let etag = f.catalog.inode(file).await.unwrap().etag.clone().unwrap();
-    assert!(f.catalog.drop_ranges(file).await.unwrap());
-    f.catalog
-        .add_clean_ranges(file, &etag, DiskId::PRIMARY, vec![0..4, 4..99], Vec::new())
-        .await
-        .unwrap();
-    assert_eq!(f.catalog.ranges(file).await.unwrap(), std::iter::once(0..10).collect());
-    let is = ChangedObject { size: 3, etag: tag("new"), last_modified: at(50), now: at(60) };
-    assert!(f.catalog.mark_changed(file, &etag, is.clone()).await.unwrap());
-    assert!(!f.catalog.mark_changed(file, &etag, is).await.unwrap());
-    assert!(f.catalog.ranges(file).await.unwrap().is_empty());
-    let all = || std::iter::once(0..3).collect();
-    assert!(matches!(
-        f.catalog.add_clean_ranges(file, &etag, DiskId::PRIMARY, all(), Vec::new()).await,
-        Err(CatalogError::Changed)
-    ));
-    let row = f.catalog.inode(file).await.unwrap();
-    assert_eq!((row.size, row.needs_head, row.dirty), (3, true, false));
-    f.catalog
-        .add_clean_ranges(file, &tag("new"), DiskId::PRIMARY, all(), Vec::new())
-        .await
-        .unwrap();
-    f.verify().await;
-}
-
-#[tokio::test]
 async fn dirty_bytes_are_never_forgotten() {
     let f = Fixture::new().await;
     let file = f.file(f.share.root, "f").await;

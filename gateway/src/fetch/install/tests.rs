@@ -109,7 +109,8 @@ impl Fixture {
         let etag = put.await.unwrap().etag;
         let now = Timestamp::from_nanos(3);
         let is = ChangedObject { size: SIZE, etag: etag.clone(), last_modified: now, now };
-        assert!(self.catalog.mark_changed(self.ino, &ETag::new("e"), is).await.unwrap());
+        let seen = self.catalog.inode(self.ino).await.unwrap();
+        assert!(self.catalog.mark_changed(&seen, is).await.unwrap());
         etag
     }
 
@@ -203,7 +204,8 @@ async fn one_whose_object_has_changed_while_it_waited_leaves_nothing() {
         let now = Timestamp::from_nanos(3);
         let etag = ETag::new("new");
         let is = ChangedObject { size: SIZE, etag, last_modified: now, now };
-        assert!(f.catalog.mark_changed(f.ino, &ETag::new("e"), is).await.unwrap());
+        let seen = f.catalog.inode(f.ino).await.unwrap();
+        assert!(f.catalog.mark_changed(&seen, is).await.unwrap());
         drop(held);
     };
     let (old, ()) = tokio::join!(biased; f.installed("e", 0..SEAM), changes);

@@ -84,9 +84,9 @@ async fn a_read_does_not_wait_for_the_disk() {
     let (key, plain) = (ObjectKey::new("o").unwrap(), PutOptions::default());
     let body = Bytes::from_static(OBJECT);
     let stored = store.put(&key, body, &plain, &Expect::Anything).await.unwrap();
-    let (now, known) = (f.clock.now(), f.catalog.inode(file).await.unwrap().etag.clone().unwrap());
+    let (now, known) = (f.clock.now(), f.catalog.inode(file).await.unwrap());
     let is = ChangedObject { size: 10, etag: stored.etag, last_modified: now, now };
-    assert!(f.catalog.mark_changed(file, &known, is).await.unwrap());
+    assert!(f.catalog.mark_changed(&known, is).await.unwrap());
     let share = f.on(store);
     let (catalog, cache, tasks) = (&f.catalog, &f.shared.cache, Tasks::default());
     let (locks, budget) = (f.shared.locks.clone(), MemoryBudget::new(1 << 20));
