@@ -185,15 +185,20 @@ impl Catalog {
         .await
     }
 
-    /// Forgets that `ranges` of a clean file are cached, before they are taken off the disk (D5).
-    /// Answers `false`, and changes nothing, for a file that S3 does not have completely (I5).
+    /// Forgets that `ranges` of a file are cached, which are damaged, lost or to be taken off the disk (D5). Answers
+    /// `false`, and changes nothing, where S3 does not have its bytes (I5); of a name or attributes it may be behind.
     ///
     /// # Errors
     /// Of the database only; an ino that is gone has nothing to forget (`true`).
     pub async fn drop_some(&self, ino: Ino, ranges: Vec<Range<u64>>) -> Result<bool, CatalogError> {
         self.write(move |txn| match inode::find(txn.db, ino)? {
             None => Ok(true),
-            Some(inode) if inode.dirty || inode.writing => Ok(false),
+            Some(inode) if inode.content_dirty || inode.writing => Ok(false),
+            Some(inode)
+                if inode.dirty && inode.etag.as_ref().and(inode.object_key.as_ref()).is_none() =>
+            {
+                Ok(false)
+            }
             Some(_) => {
                 sums::replace(txn.db, ino, &ranges, &[])?;
                 carried::clear(txn.db, ino)?;
@@ -361,11 +366,6 @@ impl Catalog {
     }
 }
 
-/// An object that took another's place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChangedObject {
-    /// Bytes.
-    pub size: u64,
 /// A file as it was when S3 was asked about its object. What is heard of that says nothing of any other: a
 /// file that was renamed meanwhile has a copy, which may have the same tag.
 struct Seen {
@@ -390,6 +390,11 @@ impl Seen {
     }
 }
 
+/// An object that took another's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedObject {
+    /// Bytes.
+    pub size: u64,
     /// Its tag.
     pub etag: ETag,
     /// When S3 took it.

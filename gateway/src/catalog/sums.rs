@@ -353,8 +353,8 @@ impl Catalog {
         self.write(move |txn| clear(txn.db, ino)).await
     }
 
-    /// Forgets that `damaged` blocks of a clean file are here: S3 has them. `false`, and nothing
-    /// happens, for a file that S3 does not have completely (I5).
+    /// Forgets that `damaged` blocks of a file are here: S3 has them. `false`, and nothing happens, where S3 does not
+    /// have its bytes (I5).
     ///
     /// # Errors
     /// Of the database only.

@@ -105,7 +105,7 @@ impl Vfs {
         let found = match verified::read(&shared.cache, row.ino, here, row.size, known.sums).await {
             Ok(found) => found,
             // The cache lost a clean file: S3 has it.
-            Err(CacheError::Short { .. }) if !row.dirty => return Ok(None),
+            Err(CacheError::Short { .. }) if !row.content_dirty => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         if !found.damaged.is_empty() && !known.unsure {

@@ -186,10 +186,13 @@ impl Vfs {
         };
         let found = match verified::read(&shared.cache, ino, wanted, size, sums).await {
             Ok(found) => found,
-            // The cache lost a clean file: S3 has it.
-            Err(CacheError::Short { .. }) if !row.dirty => {
-                shared.catalog.drop_ranges(ino).await?;
-                return Ok(Looked::Again(look));
+            // The cache lost a file that S3 has.
+            Err(error @ CacheError::Short { .. }) => {
+                let all = std::iter::once(0..row.size).collect();
+                match shared.catalog.drop_some(ino, all).await? {
+                    true => return Ok(Looked::Again(look)),
+                    false => return Err(error.into()),
+                }
             }
             Err(error) => return Err(error.into()),
         };

@@ -77,6 +77,33 @@ async fn damaged_bytes_that_s3_has_are_fetched_again_and_nothing_else_is() {
     assert_eq!(f.catalog.verify().await.unwrap(), Vec::<String>::new());
 }
 
+/// Goal: so are those of a file of which S3 has the bytes, and does not have the name or the attributes yet. Method: it is
+/// damaged, or cut off, between the change and its upload.
+#[tokio::test]
+async fn damaged_bytes_of_a_file_that_waits_for_its_name_or_attributes_are_fetched_again() {
+    for is_renamed in [true, false] {
+        let f = Fixture::new().await;
+        let body = bytes(3 * BLOCK + 100);
+        let file = f.object("o", &body).await;
+        assert_eq!(f.content(file).await, body);
+        if is_renamed {
+            f.fs.rename(&owner(), f.root(), b"o", f.root(), b"p").await.unwrap();
+        } else {
+            let set = SetAttr { mode: Some(0o600), ..SetAttr::default() };
+            f.fs.setattr(&owner(), file, set, None).await.unwrap();
+        }
+        assert!(f.catalog.inode(file).await.unwrap().dirty);
+        f.flip(file, BLOCK + 5);
+        let before = f.source.fetched.load(Ordering::SeqCst);
+        assert_eq!(f.content(file).await, body, "renamed: {is_renamed}");
+        assert_eq!(f.source.fetched.load(Ordering::SeqCst) - before, BLOCK as u64);
+        assert_eq!(f.damage_told().len(), 1);
+        f.shared.cache.cut(file, 10).await.unwrap();
+        assert_eq!(f.content(file).await, body, "renamed: {is_renamed}");
+        assert_eq!(f.catalog.verify().await.unwrap(), Vec::<String>::new());
+    }
+}
+
 #[tokio::test]
 async fn damaged_bytes_that_only_the_disk_has_are_an_error_until_written_again() {
     for size in [100, 3 * BLOCK, 1 << 20] {
