@@ -50,6 +50,9 @@ steps! {
     RecoverySync = "recovery_sync",
     /// The hole that a longer file has is on the disk before the catalog says that it is longer.
     GrowthSync = "growth_sync",
+    /// Bytes that were carried while a cache file's sync went on are on the disk before those that it brought take
+    /// their place.
+    CarriedAgainSync = "carried_again_sync",
     /// A file's bytes are on its other disk before the catalog says that it is there.
     MoveSync = "move_sync",
     /// So is its name.

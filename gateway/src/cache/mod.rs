@@ -9,6 +9,7 @@ pub mod disk;
 mod disks;
 pub mod evict;
 mod fresh;
+pub mod losses;
 mod moving;
 mod open;
 pub mod overlay;
@@ -50,6 +51,7 @@ use crate::{
 use buffers::{Buffer, Buffers};
 use disks::Disks;
 use fresh::Fresh;
+use losses::Losses;
 use open::OpenFiles;
 use reach::OutOfReach;
 use watch::Watches;
@@ -129,6 +131,7 @@ struct Inner {
     open: OpenFiles,
     overlay: Overlay,
     watches: Watches,
+    losses: Losses,
     buffers: Buffers,
     /// Files that have no cache file for certain.
     fresh: Fresh,
@@ -165,6 +168,7 @@ impl CacheStore {
                 open: OpenFiles::default(),
                 overlay: Overlay::default(),
                 watches: Watches::default(),
+                losses: Losses::default(),
                 buffers: Buffers::default(),
                 fresh: Fresh::default(),
             }),
@@ -175,6 +179,11 @@ impl CacheStore {
     /// What has been written and not committed.
     pub fn overlay(&self) -> &Overlay {
         &self.inner.overlay
+    }
+
+    /// The syncs that have failed.
+    pub fn losses(&self) -> &Losses {
+        &self.inner.losses
     }
 
     /// The file has come in this run: it has no cache file.
@@ -335,8 +344,8 @@ impl CacheStore {
     /// Callers share syncs. A file that is not there has nothing to sync, unless something was written to it.
     ///
     /// # Errors
-    /// [`CacheError::Disk`]: writes may be lost, and the overlay has fenced all that were not
-    /// committed. Never call again and take success for it: the kernel forgets failed pages (D7).
+    /// [`CacheError::Disk`]: writes may be lost, [`Losses`] knows of it, and the overlay has fenced all that
+    /// were not committed. Never call again and take success for it: the kernel forgets failed pages (D7).
     pub async fn sync(&self, ino: Ino) -> Result<(), CacheError> {
         let failed = |source| CacheError::Disk { ino, action: "sync", source };
         let mut found = self.short(ino, "open", move |inner| inner.existing(ino)).await?;
@@ -349,7 +358,9 @@ impl CacheStore {
         }
         let Some(open) = found else { return Ok(()) };
         let inner = Arc::clone(&self.inner);
+        let disk = inner.disks.all()[open.slot].id();
         let fence = move || {
+            inner.losses.note(disk);
             inner.overlay.sync_failed(ino);
             // Bytes that others have written meanwhile may be among the lost ones, and the next sync says nothing.
             inner.watches.taken(ino);
@@ -362,7 +373,10 @@ impl CacheStore {
                     return Ok(());
                 }
                 let disk = &inner.disks.all()[slot];
-                disk.io.sync_dir(&disk.shard(ino)).inspect_err(|_| inner.overlay.sync_failed(ino))
+                disk.io.sync_dir(&disk.shard(ino)).inspect_err(|_| {
+                    inner.losses.note(disk.id());
+                    inner.overlay.sync_failed(ino);
+                })
             })
             .await?;
             open.entry_synced.store(true, Ordering::Release);

@@ -183,8 +183,10 @@ impl CacheStore {
         let mut syncs = Vec::with_capacity(self.disks().len());
         for slot in 0..self.disks().len() {
             let inner = Arc::clone(&self.inner);
-            syncs
-                .push(task::spawn_blocking(move || inner.disks.all()[slot].file_system.sync_all()));
+            syncs.push(task::spawn_blocking(move || {
+                let disk = &inner.disks.all()[slot];
+                disk.file_system.sync_all().inspect_err(|_| inner.losses.note(disk.id()))
+            }));
         }
         let mut synced = Vec::with_capacity(syncs.len());
         for (disk, sync) in self.disks().iter().zip(syncs) {

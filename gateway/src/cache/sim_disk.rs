@@ -26,6 +26,7 @@ pub struct SimDisk {
 
 #[derive(Debug, Default)]
 struct State {
+    is_read_only: bool,
     files: BTreeMap<PathBuf, Shared>,
     /// Files removed whose directory was not synced since.
     removed: BTreeMap<PathBuf, Shared>,
@@ -39,6 +40,8 @@ struct State {
     writes_find_no_room: bool,
     /// Where file syncs wait.
     gate: Option<Arc<Gate>>,
+    /// Where syncs of the whole disk wait.
+    whole_gate: Option<Arc<Gate>>,
     /// Where removals wait.
     remove_gate: Option<Arc<Gate>>,
     /// Where those wait who have opened a file and do not know yet.
@@ -208,6 +211,11 @@ impl SimDisk {
         hold(&mut self.lock().gate)
     }
 
+    /// Holds the syncs of the whole disk until the answer is dropped.
+    pub fn hold_whole_syncs(&self) -> Held {
+        hold(&mut self.lock().whole_gate)
+    }
+
     /// Holds the removals of files until the answer is dropped.
     pub fn hold_removals(&self) -> Held {
         hold(&mut self.lock().remove_gate)
@@ -216,6 +224,11 @@ impl SimDisk {
     /// Holds those who have opened a file, before they know, until the answer is dropped.
     pub fn hold_opens(&self) -> Held {
         hold(&mut self.lock().open_gate)
+    }
+
+    /// From here on no file can be made, or opened for writing.
+    pub fn make_read_only(&self) {
+        self.lock().is_read_only = true;
     }
 
     /// The next `count` writes fail; the bytes stay as they were.
@@ -385,6 +398,10 @@ impl DiskFile for Handle {
 
 impl FileSystem for SimDisk {
     fn sync_all(&self) -> io::Result<()> {
+        let gate = self.lock().whole_gate.clone();
+        if let Some(gate) = gate {
+            gate.pass();
+        }
         let mut state = self.lock();
         let failed = state.fail_syncs > 0;
         state.fail_syncs = state.fail_syncs.saturating_sub(1);
@@ -404,6 +421,9 @@ impl FileSystem for SimDisk {
 impl DiskIo for SimDisk {
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.lock();
+        if state.is_read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         if !state.files.contains_key(path) {
             if !create {
                 state.misses += 1;

@@ -167,12 +167,8 @@ impl Vfs {
         }
         if let Some(size) = size.filter(|size| *size > row.size) {
             self.shared.cache.set_len(row.ino, row.size, size).await?;
-            if !essential::is_left_out(Step::GrowthSync)
-                && let Err(error) = self.shared.cache.sync(row.ino).await
-            {
-                let disk = self.shared.cache.disk_of(row.ino).await?.id();
-                self.shared.losses.note(disk);
-                return Err(error.into());
+            if !essential::is_left_out(Step::GrowthSync) {
+                self.shared.cache.sync(row.ino).await?;
             }
             change.disk = Some(self.shared.cache.disk_of(row.ino).await?.id());
         }

@@ -3,7 +3,7 @@
 //! What S3 has is dropped. What it does not have is moved to another disk, or waits for its upload where that is
 //! more than [`MOVE_BYTES_MAX`]: a file that is being moved keeps its clients waiting. What is left is found in the
 //! disk's directories, so a round that was broken off, by a restart too, is just begun anew.
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{FsError, write_back::WriteBack};
 use crate::{
@@ -133,7 +133,7 @@ impl WriteBack {
     /// uncommitted.
     async fn move_file(&self, from: DiskId, row: &Inode) -> Result<bool, FsError> {
         let ino = row.ino;
-        if self.losses.has(from) {
+        if self.cache.losses().has(from) {
             // What the disk gives may be holes where carried bytes belong: they are written again first.
             return Ok(false);
         }
@@ -162,6 +162,7 @@ impl WriteBack {
         let said = self.catalog.move_to_disk(ino, to).await;
         // A commit that failed may have been made.
         if self.catalog.disk_of(ino).await? == to {
+            self.moved.fetch_add(1, Ordering::AcqRel);
             self.cache.moved(ino, (from, to), ranges).await?;
             return Ok(true);
         }

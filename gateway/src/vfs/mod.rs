@@ -14,7 +14,6 @@ pub mod error;
 mod evict;
 mod growth;
 mod lookup;
-mod losses;
 mod meter;
 mod movers;
 pub mod names;

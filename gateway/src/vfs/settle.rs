@@ -29,14 +29,16 @@ impl WriteBack {
     /// settled.
     pub async fn settle(&self) -> Result<(), FsError> {
         let mut failing = BTreeSet::new();
-        let mut failure = None;
+        let mut failure: Option<FsError> = None;
         // One that was given up may have failed.
-        if self.settling.load(Ordering::Acquire) || self.losses.has_any() {
+        if self.settling.load(Ordering::Acquire) || self.cache.losses().has_any() {
             for (disk, error) in self.write_again().await? {
                 failing.insert(disk);
-                failure.get_or_insert(error);
+                failure.get_or_insert(error.into());
             }
         }
+        let moved = self.moved.load(Ordering::Acquire);
+        let seen = self.losses_seen();
         let Some(until) = self.catalog.carried_until().await? else { return Ok(()) };
         self.settling.store(true, Ordering::Release);
         let mut lost = BTreeSet::new();
@@ -46,16 +48,22 @@ impl WriteBack {
         };
         for (disk, synced) in synced {
             if let Err(error) = synced {
-                self.losses.note(disk);
                 self.say_failing(disk, &error);
                 lost.insert(disk);
-                failure.get_or_insert(error);
+                failure.get_or_insert(error.into());
             }
         }
         if !lost.is_empty() {
             self.fence(&lost).await?;
+        }
+        // Those that have failed, and those where a sync of a single file has, of which this one says nothing.
+        let now = self.losses_seen();
+        let doubtful = seen.iter().filter(|(disk, seen)| now.get(disk) != Some(seen));
+        let doubtful: Vec<DiskId> = doubtful.map(|(disk, _)| *disk).collect();
+        if !doubtful.is_empty() {
             failing.extend(self.write_again().await?.into_keys());
-            failing.extend(lost);
+            failing.extend(doubtful);
+            failure.get_or_insert(FsError::TryLater);
         }
         let Some(failure) = failure else {
             failpoint::passed(Point::SettleAfterSync);
@@ -65,10 +73,20 @@ impl WriteBack {
             return Ok(());
         };
         self.settling.store(false, Ordering::Release);
+        if self.moved.load(Ordering::Acquire) != moved {
+            // A file may have gone from a disk that has lost bytes of it, to one whose sync came before.
+            return Err(failure);
+        }
         for disk in self.cache.disks().iter().filter(|disk| !failing.contains(&disk.id())) {
             self.catalog.forget_carried_on(disk.id(), until).await?;
         }
-        Err(failure.into())
+        Err(failure)
+    }
+
+    /// How many syncs have failed, by disk.
+    fn losses_seen(&self) -> BTreeMap<DiskId, u64> {
+        let losses = self.cache.losses();
+        self.cache.disks().iter().map(|disk| (disk.id(), losses.seen(disk.id()))).collect()
     }
 
     fn say_failing(&self, disk: DiskId, error: &CacheError) {
@@ -101,8 +119,7 @@ impl WriteBack {
     /// for the next one. Answers which disks did not take it.
     async fn write_again(&self) -> Result<BTreeMap<DiskId, CacheError>, FsError> {
         // What is carried from now on was written after the sync that has failed.
-        let disks = self.cache.disks().iter();
-        let seen: Vec<_> = disks.map(|disk| (disk.id(), self.losses.seen(disk.id()))).collect();
+        let seen = self.losses_seen();
         let until = self.catalog.carried_until().await?.unwrap_or(0);
         let (mut seq, mut failing) = (0, BTreeMap::new());
         while let Some(found) = self.catalog.carried(seq).await?
@@ -116,9 +133,9 @@ impl WriteBack {
         self.settling.store(false, Ordering::Release);
         for (disk, seen) in seen {
             match failing.get(&disk) {
-                None => self.losses.made_good(disk, seen),
+                None => self.cache.losses().made_good(disk, seen),
                 Some(error) => {
-                    self.losses.note(disk);
+                    self.cache.losses().note(disk);
                     self.say_failing(disk, error);
                 }
             }

@@ -16,7 +16,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
-use super::{FsError, growth::Growth, losses::Losses, pace::Pacer, verifier::Verifier};
+use super::{FsError, growth::Growth, pace::Pacer, verifier::Verifier};
 use crate::{
     cache::{
         CacheStore,
@@ -62,8 +62,8 @@ pub struct WriteBack {
     upload_delay_ms: AtomicU64,
     /// What is new of large files.
     pub(super) growth: Growth,
-    /// Syncs that have failed and may have lost bytes that are carried.
-    pub(super) losses: Losses,
+    /// Files that have gone to another cache disk.
+    pub(super) moved: AtomicU64,
     /// Set while a sync of whole disks has not been heard of.
     pub(super) settling: AtomicBool,
     /// One for each cache file that is being removed while nobody waits.
@@ -101,7 +101,7 @@ impl WriteBack {
             bursts: InodeLocks::default(),
             upload_delay_ms: AtomicU64::new(upload_delay_ms),
             growth: Growth::default(),
-            losses: Losses::default(),
+            moved: AtomicU64::new(0),
             settling: AtomicBool::new(false),
             removals: Arc::new(Semaphore::new(REMOVALS_MAX)),
         }
@@ -219,7 +219,10 @@ impl WriteBack {
         let bytes = match synced {
             // Unless bytes that were read before that sync began have been carried since: they would
             // go over what it has brought to the disk. In this turn nobody carries any.
-            Some(DurableBytes::Synced(seen)) if self.catalog.carried_of(ino).await? != seen => {
+            Some(DurableBytes::Synced(seen))
+                if !essential::is_left_out(Step::CarriedAgainSync)
+                    && self.catalog.carried_of(ino).await? != seen =>
+            {
                 self.sync(ino).await?
             }
             Some(synced) => synced,
@@ -256,7 +259,7 @@ impl WriteBack {
                 failpoint::passed(Point::CommitAfterCatalog);
                 if overlay.committed(ino, &taken) {
                     // The sync that has failed may have lost what is carried since this commit.
-                    self.losses.note(disk);
+                    self.cache.losses().note(disk);
                 }
                 self.growth.committed(ino, taken.size, taken.ranges.bytes());
                 Ok(())
@@ -304,20 +307,22 @@ impl WriteBack {
 
     /// Brings the cache file to the disk.
     async fn sync(&self, ino: Ino) -> Result<DurableBytes, FsError> {
-        let disk = self.cache.disk_of(ino).await?.id();
-        if self.losses.has(disk) {
-            // A sync that succeeds now says nothing of carried bytes that an earlier one has lost.
+        let (disk, losses) = (self.cache.disk_of(ino).await?.id(), self.cache.losses());
+        let carried = self.catalog.carried_of(ino).await?;
+        // A sync that succeeds says nothing of carried bytes that an earlier one has lost, whoever asked for that.
+        let seen = losses.seen(disk);
+        if carried.is_some() && losses.has(disk) {
             return Err(FsError::TryLater);
         }
-        let carried = self.catalog.carried_of(ino).await?;
         if let Err(error) = self.cache.sync(ino).await {
             self.cache.overlay().is_news(ino);
             self.verifier.rotate();
-            // Others may have carried bytes while it went on.
-            if carried.is_some() || self.catalog.carried_of(ino).await?.is_some() {
-                self.losses.note(disk);
-            }
+            // Whatever it was: a file that is not there lacks what is carried as well.
+            losses.note(disk);
             return Err(error.into());
+        }
+        if carried.is_some() && losses.seen(disk) != seen {
+            return Err(FsError::TryLater);
         }
         failpoint::passed(Point::CommitAfterSync);
         Ok(DurableBytes::Synced(carried))

@@ -215,12 +215,11 @@ async fn a_cut_that_does_not_come_about_spoils_no_sum() {
         let body = bytes(size);
         f.write(file, 0, &body, Stability::FileSync).await;
         f.shared.settle().await.unwrap();
-        let other = f.create("other").await;
-        f.write(other, 0, b"carried", Stability::FileSync).await;
+        f.write(file, 0, &body, Stability::FileSync).await;
         f.write(file, lost_from, &[1; 4096], Stability::Unstable).await;
         f.disk.fail_syncs(1);
         f.shared.settle().await.unwrap_err();
-        f.shared.losses.note(DiskId::PRIMARY);
+        f.shared.cache.losses().note(DiskId::PRIMARY);
         assert_eq!(f.cut(file, 9000).await.unwrap_err(), FsError::TryLater);
         assert_eq!(f.read_at(file, 0, 9000).await.unwrap(), body[..9000], "{size}");
         f.shared.settle().await.unwrap();

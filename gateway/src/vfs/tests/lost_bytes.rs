@@ -1,5 +1,6 @@
 //! Bytes that a failed write or sync has lost: for whom, until when, and for nobody else.
 use super::*;
+use crate::ids::DiskId;
 
 /// Goal: a client that was told that its bytes are durable need not send them again because another one's sync fails.
 /// Method: both commits have taken the first bytes; the second one's sync fails when the first is done.
@@ -48,6 +49,57 @@ async fn bytes_that_were_carried_while_a_sync_failed_are_not_forgotten() {
         f.disk.fail_syncs(1);
         drop(held);
         assert_eq!(part.await.unwrap_err(), FsError::Io);
+        f.shared.settle().await.unwrap();
+        assert_eq!(f.catalog.carried_of(file).await.unwrap(), None);
+        let f = f.power_cut(seed).await;
+        assert_eq!(f.content(file).await, [3; 8000], "seed {seed}");
+    }
+}
+
+/// Goal: the same where nobody's commit asked for that sync, but a fetch did. Method: a sync without a commit fails; then a
+/// commit of other bytes of the file, or the settling of all, would let the catalog forget.
+#[tokio::test]
+async fn bytes_that_were_carried_when_the_sync_of_a_fetch_failed_are_not_forgotten() {
+    for (seed, commits) in (0..8).flat_map(|seed| [(seed, true), (seed, false)]) {
+        let f = Fixture::new().await;
+        let (who, file) = (owner(), f.create("f").await);
+        f.write(file, 0, &[1; 8000], Stability::FileSync).await;
+        f.shared.settle().await.unwrap();
+        f.write(file, 0, &[3; 8000], Stability::FileSync).await;
+        assert!(f.catalog.carried_of(file).await.unwrap().is_some());
+        f.disk.fail_syncs(1);
+        f.shared.cache.sync(file).await.unwrap_err();
+        let mut expected = vec![3; 8000];
+        if commits {
+            f.write(file, 0, &[4; 100], Stability::Unstable).await;
+            while let Err(error) = f.fs.commit(&who, file).await {
+                assert_eq!(error, FsError::TryLater);
+                f.shared.settle().await.unwrap();
+                f.write(file, 0, &[4; 100], Stability::Unstable).await;
+            }
+            expected[..100].fill(4);
+        } else {
+            f.shared.settle().await.unwrap();
+            assert_eq!(f.catalog.carried_of(file).await.unwrap(), None);
+        }
+        let f = f.power_cut(seed).await;
+        assert_eq!(f.content(file).await, expected, "seed {seed}, commits: {commits}");
+    }
+}
+
+/// Goal: the same of a sync that fails while all are being settled. Method: their sync is held meanwhile.
+#[tokio::test]
+async fn bytes_that_were_carried_when_a_sync_failed_beside_the_settling_are_not_forgotten() {
+    for seed in 0..8 {
+        let f = Fixture::new().await;
+        let file = f.create("f").await;
+        f.write(file, 0, &[3; 8000], Stability::FileSync).await;
+        let mut settled = Box::pin(f.shared.settle());
+        let held = until_it_syncs(f.disk.hold_whole_syncs(), &mut settled).await;
+        f.shared.cache.losses().note(DiskId::PRIMARY);
+        drop(held);
+        settled.await.unwrap_err();
+        assert!(f.catalog.carried_of(file).await.unwrap().is_some());
         f.shared.settle().await.unwrap();
         assert_eq!(f.catalog.carried_of(file).await.unwrap(), None);
         let f = f.power_cut(seed).await;

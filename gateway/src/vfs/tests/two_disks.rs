@@ -200,3 +200,32 @@ async fn what_stays_on_a_released_disk_is_no_reason_to_slow_writers() {
     // And what each of the two has besides.
     assert_eq!(unsent, 380 * KIB as u64 + 2 * 2560);
 }
+
+/// Goal: what the catalog carries of a file that leaves a disk while that disk's sync fails is not forgotten with what the
+/// other disk has. Method: the sync is held until the file has moved.
+#[tokio::test]
+async fn what_moves_off_a_disk_while_its_sync_fails_stays_carried() {
+    for seed in 0..8 {
+        let disks = disks();
+        let f = Fixture::on_two(disks[0].clone(), disks[1].clone()).await;
+        prefer(&disks, 1);
+        let file = f.create("f").await;
+        f.write(file, 0, &[3; 8000], Stability::FileSync).await;
+        let second = disk_of(&f, file).await;
+        assert_ne!(second, DiskId::PRIMARY);
+        f.catalog.set_draining(second, true).await.unwrap();
+        f.shared.cache.disk(second).unwrap().set_draining(true);
+        let mut settled = Box::pin(f.shared.settle());
+        let held = until_it_syncs(disks[1].hold_whole_syncs(), &mut settled).await;
+        assert_eq!(f.shared.drain().await.unwrap(), Drained { gone: 1, left: 0 });
+        assert_eq!(disk_of(&f, file).await, DiskId::PRIMARY);
+        disks[1].fail_syncs(1);
+        drop(held);
+        settled.await.unwrap_err();
+        assert!(f.catalog.carried_of(file).await.unwrap().is_some());
+        f.shared.settle().await.unwrap();
+        assert_eq!(f.catalog.carried_of(file).await.unwrap(), None);
+        let f = f.power_cut(seed).await;
+        assert_eq!(f.content(file).await, [3; 8000], "seed {seed}");
+    }
+}
