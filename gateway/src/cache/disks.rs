@@ -70,6 +70,19 @@ pub struct CacheDisk {
     left: AtomicU64,
 }
 
+/// A file by which it is found out whether a disk takes any.
+const SCRATCH_NAME: &str = "scratch";
+
+/// Whether files can be made on the disk: the file system may have come up read-only. One that is full takes none now, and
+/// is in use all the same.
+fn takes_files(io: &dyn DiskIo, scratch: &Path) -> io::Result<()> {
+    match io.open(scratch, true) {
+        Ok(_) => io.remove(scratch),
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 impl CacheDisk {
     /// Makes what is missing of its directories. Blocks.
     fn open(at: DiskAt) -> Result<Self, CacheError> {
@@ -89,6 +102,8 @@ impl CacheDisk {
                 io.sync_dir(path).map_err(failed(path))?;
             }
         }
+        let scratch = data.join(SCRATCH_NAME);
+        takes_files(&*io, &scratch).map_err(failed(&scratch))?;
         let file_system = io.file_system(&data).map_err(failed(&data))?;
         Ok(Self {
             space: Space::new(Arc::clone(&io), data.clone()),

@@ -20,6 +20,10 @@ impl Two {
     }
 
     fn open(disks: &[SimDisk; 2]) -> CacheStore {
+        CacheStore::open_all(Self::both(disks)).unwrap()
+    }
+
+    fn both(disks: &[SimDisk; 2]) -> Vec<DiskAt> {
         let second = DiskAt {
             id: SECOND,
             name: "second".to_owned(),
@@ -27,8 +31,7 @@ impl Two {
             io: Arc::new(disks[1].clone()),
             draining: false,
         };
-        let primary = DiskAt::primary(Arc::new(disks[0].clone()), Path::new("/first"));
-        CacheStore::open_all(vec![primary, second]).unwrap()
+        vec![DiskAt::primary(Arc::new(disks[0].clone()), Path::new("/first")), second]
     }
 
     /// Both lose their power.
@@ -216,4 +219,25 @@ async fn a_file_out_of_reach_is_neither_read_nor_made_anew() {
     f.store.write_at(Ino(1), 0, Bytes::from_static(b"x")).await.unwrap();
     f.store.remove(Ino(2)).await.unwrap();
     assert_eq!((f.store.out_of_reach_bytes(), f.store.missing_disks().len()), (0, 0));
+}
+
+/// Goal: a further disk whose file system has come up read-only is one that does not open: no start fails for it. Method:
+/// either disk is so, having had files before.
+#[tokio::test]
+async fn a_further_disk_that_takes_no_files_is_left_out() {
+    for slot in [0, 1] {
+        let two = Two::new();
+        two.room(0, GIB);
+        two.write(1, 1).await;
+        two.disks[slot].make_read_only();
+        let opened = CacheStore::open_those_that_open(Two::both(&two.disks));
+        match slot {
+            0 => assert!(matches!(opened, Err(CacheError::Directory { .. }))),
+            _ => {
+                let (store, unopened) = opened.unwrap();
+                assert_eq!(unopened[0].0, "second");
+                assert_eq!(store.disks().len(), 1);
+            }
+        }
+    }
 }
