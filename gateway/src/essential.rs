@@ -42,17 +42,19 @@ steps! {
     DirtyLogSync = "dirty_log_sync",
     /// Zeros ahead of a batch of the dirty log are on the disk before it overwrites them (I12).
     DirtyLogFillSync = "dirty_log_fill_sync",
+    /// A file of the dirty log that has grown past its zeros is on the disk as long as it is before anybody is told (I12).
+    DirtyLogGrowthSync = "dirty_log_growth_sync",
     /// The name of a new file of the dirty log is on the disk before anybody is told of what it tells (I12).
     DirtyLogEntrySync = "dirty_log_entry_sync",
     /// Cache files are on the disk before the catalog forgets the bytes that it carries of them.
     SettleSync = "settle_sync",
     /// The same at a start, of what was carried by the last run.
     RecoverySync = "recovery_sync",
-    /// The hole that a longer file has is on the disk before the catalog says that it is longer.
-    GrowthSync = "growth_sync",
     /// Bytes that were carried while a cache file's sync went on are on the disk before those that it brought take
     /// their place.
     CarriedAgainSync = "carried_again_sync",
+    /// The hole that a longer file has is on the disk before the catalog says that it is longer.
+    GrowthSync = "growth_sync",
     /// A file's bytes are on its other disk before the catalog says that it is there.
     MoveSync = "move_sync",
     /// So is its name.
@@ -67,13 +69,13 @@ steps! {
     DeleteConditionCheck = "delete_condition_check",
     /// Bytes that are fetched are of the version that the file has (I6).
     FetchTagCheck = "fetch_tag_check",
+    /// What is heard of an object changes the file only if it is clean and as it was when it was asked about (I5, I6).
+    SeenCheck = "seen_check",
     /// One request at a time changes a key (I7).
     BusyKeyCheck = "busy_key_check",
     /// A file that is being written in memory's knowledge alone is not uploaded.
     HoldCheck = "hold_check",
     /// A listing takes nothing back that was published after it began.
-    /// What is heard of an object changes the file only if it is clean and as it was when it was asked about (I5, I6).
-    SeenCheck = "seen_check",
     ListingSequenceCheck = "listing_sequence_check",
     /// A listing changes no file that was changed here.
     ListingDirtyCheck = "listing_dirty_check",

@@ -171,6 +171,13 @@ impl Catalog {
         let clean: u64 =
             connection
                 .query_row("SELECT value FROM meta WHERE name = 'clean'", [], |row| row.get(0))?;
+        if let Some(told) = told.as_ref().filter(|_| clean != 1) {
+            // What listings found since then may be lost with the database's log; clients have its handles.
+            connection.execute(
+                "UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'inode'",
+                [told.inos],
+            )?;
+        }
         connection.execute("UPDATE meta SET value = 0 WHERE name = 'clean'", [])?;
         let generation = connection.query_row(
             "SELECT value FROM meta WHERE name = 'generation'",

@@ -52,6 +52,12 @@ impl Blocks {
         }
     }
 
+    /// From here on writes go to `file`, which takes none.
+    #[cfg(test)]
+    pub(super) fn refuse(&mut self, file: File) {
+        self.file = file;
+    }
+
     /// Writes `bytes` at `tail`, which is where the last ones ended, and zeros to the end of the block.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ pub(super) fn difference(db: &Connection, told: &Told) -> Result<Option<String>,
         return Ok(Some("it has other shares or disks".to_owned()));
     }
     let last: Option<u64> = db.query_row("SELECT max(ino) FROM inode", [], |row| row.get(0))?;
-    if last.is_some_and(|last| last > told.inos) {
+    if told.inos > 0 && last.is_some_and(|last| last > told.inos) {
         return Ok(Some("it has an inode that was not given out".to_owned()));
     }
     let (inos, ops) = entry::keys(db)?;

@@ -11,8 +11,15 @@ use crate::{
 /// comes later needs a default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::catalog) enum Entry {
-    /// Whose log it is, and which schema its catalog has; and whether nothing before it counts.
-    Head { catalog: u64, schema: u32, is_anew: bool },
+    /// Whose log it is, and which schema its catalog has; whether nothing before it counts; and the number of the file
+    /// without which this one does not tell everything.
+    Head {
+        catalog: u64,
+        schema: u32,
+        is_anew: bool,
+        #[serde(default)]
+        rests_on: Option<u64>,
+    },
     /// All shares and disks.
     Places { shares: Vec<Share>, disks: Vec<Disk> },
     /// No ino above this was given out.

@@ -164,31 +164,30 @@ impl LogFile {
         self.shared.lock().durable
     }
 
-    /// Writes a frame of a transaction that is to be committed next. After an error the next frame takes its place.
+    /// Writes a frame of a transaction that is to be committed next. After an error the next frame takes its place,
+    /// unless a sync has failed ([`LogFile::has_failed`]).
     ///
     /// # Errors
     /// Of the disk.
     pub(super) fn append(&mut self, frame: &[u8], sync: Synced) -> io::Result<()> {
         let end = self.tail + frame.len() as u64;
-        let is_ahead = {
+        let filled = {
             let mut state = self.shared.lock();
             while end > state.filled && state.is_filling {
                 state = self.shared.wait(state);
             }
-            let is_ahead = end <= state.filled;
-            state.filled = state.filled.max(end.next_multiple_of(BLOCK));
-            is_ahead
+            let filled = state.filled;
+            state.filled = filled.max(end.next_multiple_of(BLOCK));
+            filled
         };
-        match &mut self.blocks {
-            Some(blocks) if !essential::is_left_out(Step::DirtyLogSync) => {
-                blocks.append(frame, self.tail)?;
-                if !is_ahead {
-                    // The file has grown, which no flush makes durable.
-                    self.file.sync_data()?;
-                    self.shared.lock().zeros = end;
-                }
+        if let Err(error) = self.write(frame, end <= filled) {
+            let mut state = self.shared.lock();
+            while state.is_filling {
+                state = self.shared.wait(state);
             }
-            Some(_) | None => self.file.write_all_at(frame, self.tail)?,
+            // What comes next must not be taken for something that overwrites zeros.
+            state.filled = state.filled.min(filled);
+            return Err(error);
         }
         self.tail = end;
         let mut state = self.shared.lock();
@@ -204,6 +203,35 @@ impl LogFile {
             self.shared.changed.notify_all();
         }
         Ok(())
+    }
+
+    /// Writes a frame at the tail; where zeros are not ahead of it (`is_ahead`), the file grows.
+    fn write(&mut self, frame: &[u8], is_ahead: bool) -> io::Result<()> {
+        let Some(blocks) =
+            self.blocks.as_mut().filter(|_| !essential::is_left_out(Step::DirtyLogSync))
+        else {
+            return self.file.write_all_at(frame, self.tail);
+        };
+        blocks.append(frame, self.tail)?;
+        if is_ahead || essential::is_left_out(Step::DirtyLogGrowthSync) {
+            return Ok(());
+        }
+        // No flush makes that durable.
+        let synced = self.file.sync_data();
+        let mut state = self.shared.lock();
+        match &synced {
+            // Whole blocks were written.
+            Ok(()) => {
+                state.zeros = (self.tail + frame.len() as u64).next_multiple_of(BLOCK);
+            }
+            Err(error) => state.failed = Some(error.to_string()),
+        }
+        synced
+    }
+
+    /// Whether a sync has failed: nothing that is written here counts any more.
+    pub(super) fn has_failed(&self) -> bool {
+        self.shared.lock().failed.is_some()
     }
 
     /// The transaction is committed, durably: returns when its frame is durable too, if it was to be.
@@ -250,6 +278,17 @@ impl LogFile {
     #[cfg(test)]
     pub(super) fn is_direct(&self) -> bool {
         self.blocks.is_some()
+    }
+
+    /// Whether it takes writes from here on.
+    #[cfg(test)]
+    pub(super) fn take_writes(&mut self, takes: bool) {
+        let file = || File::options().read(true).write(takes).open(&self.path).unwrap();
+        match &mut self.blocks {
+            Some(_) if takes => self.blocks = Blocks::open(&self.path, self.tail).unwrap(),
+            Some(blocks) => blocks.refuse(file()),
+            None => self.file = Arc::new(file()),
+        }
     }
 
     /// From here on its syncs fail.

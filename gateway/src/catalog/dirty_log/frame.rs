@@ -82,10 +82,35 @@ struct Frame {
     len: u64,
 }
 
+/// What frames are read from.
+pub(super) trait Source {
+    /// Its length.
+    ///
+    /// # Errors
+    /// Of the disk.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Reads all of `bytes` from `at` on.
+    ///
+    /// # Errors
+    /// Of the disk, and when there are fewer.
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()>;
+}
+
+impl Source for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        self.read_exact_at(bytes, at)
+    }
+}
+
 /// Reads the frames of a file in their order.
 #[derive(Debug)]
-pub(super) struct Reader<'f> {
-    file: &'f File,
+pub(super) struct Reader<'f, F> {
+    file: &'f F,
     len: u64,
     generation: u64,
     /// What was read last, from `window_at` on.
@@ -100,13 +125,13 @@ pub(super) struct Reader<'f> {
     pub(super) damaged: u64,
 }
 
-impl<'f> Reader<'f> {
+impl<'f, F: Source> Reader<'f, F> {
     /// Of the log's file number `generation`.
     ///
     /// # Errors
     /// Of the disk.
-    pub(super) fn new(file: &'f File, generation: u64) -> io::Result<Self> {
-        let len = file.metadata()?.len();
+    pub(super) fn new(file: &'f F, generation: u64) -> io::Result<Self> {
+        let len = file.len()?;
         Ok(Self {
             file,
             len,
@@ -174,7 +199,7 @@ impl<'f> Reader<'f> {
         if !is_here {
             let left = usize::try_from(self.len - at).unwrap_or(usize::MAX);
             self.window.resize(len.max(WINDOW).min(left), 0);
-            self.file.read_exact_at(&mut self.window, at)?;
+            self.file.read_at(&mut self.window, at)?;
             self.window_at = at;
         }
         let from = usize::try_from(at - self.window_at).map_err(io::Error::other)?;

@@ -103,6 +103,8 @@ pub(super) struct DirtyLog {
     /// To be told again, before `older` can go.
     again: Vec<Key>,
     older: Vec<PathBuf>,
+    /// The older file without which this one does not tell everything, as it said last.
+    rested_on: Option<u64>,
     /// Bytes that it took to tell everything.
     whole_bytes: u64,
     /// What the batch under way tells.
@@ -191,6 +193,7 @@ impl DirtyLog {
             inos: 0,
             again: Vec::new(),
             older: Vec::new(),
+            rested_on: None,
             whole_bytes: 0,
             telling: Vec::new(),
             is_open: false,
@@ -244,9 +247,8 @@ impl DirtyLog {
         self.noted.clone()
     }
 
-    /// Remembers what was told already.
+    /// Remembers what was told already. Not up to where inos are promised: an older file may have said that, which goes.
     fn take_up(&mut self, told: &Told) {
-        self.inos = told.inos;
         for (ino, dirty) in &told.dirty {
             let extent = if dirty.record.has_bytes() { Extent::All } else { Extent::Row };
             let known = Known { generation: dirty.told_in, extent, since: dirty.record.since };
@@ -257,6 +259,14 @@ impl DirtyLog {
             self.known.insert(Key::Op(*op), known);
         }
         self.again = self.left();
+    }
+
+    /// The older file without which this one does not tell everything.
+    fn rests_on(&self) -> Option<u64> {
+        if self.again.is_empty() || self.file.path.ends_with(BEGUN) {
+            return None;
+        }
+        self.older.iter().filter_map(|path| number_of(path.file_name()?)).max()
     }
 
     /// What is told in older files only.
@@ -309,8 +319,9 @@ impl DirtyLog {
         db.execute_batch("BEGIN IMMEDIATE")?;
         let places = std::mem::take(&mut self.is_headless);
         let mut batch = Batch::default();
-        self.tell(db, &mut batch, Notes { places, ..Notes::default() })?;
+        self.tell(db, &mut batch, Notes::default())?;
         self.tell_again(db, &mut batch, entries)?;
+        self.tell_head(db, &mut batch, places)?;
         if self.again.is_empty() {
             self.note_told(db)?;
         }
@@ -354,7 +365,7 @@ impl DirtyLog {
     /// # Errors
     /// Of the disk or the database: the transaction must not be committed.
     pub(super) fn before_commit(&mut self, db: &Connection) -> Result<(), CatalogError> {
-        let mut notes = self.noted.take();
+        let notes = self.noted.take();
         self.note_told(db)?;
         if !self.is_news(&notes) {
             return Ok(());
@@ -363,10 +374,11 @@ impl DirtyLog {
         if self.file.tail > limit && self.older.is_empty() {
             self.begin_next().map_err(|error| io_error(&error))?;
         }
-        notes.places |= std::mem::take(&mut self.is_headless);
+        let places = notes.places || std::mem::take(&mut self.is_headless);
         let mut batch = Batch::default();
         self.tell(db, &mut batch, notes)?;
         self.tell_again(db, &mut batch, AGAIN_ENTRIES)?;
+        self.tell_head(db, &mut batch, places)?;
         // What was noted may have been undone.
         if batch.entries.is_empty() { Ok(()) } else { self.write(db, &batch) }
     }
@@ -488,6 +500,7 @@ impl DirtyLog {
         let head = frame::Head { generation: self.generation, seq, durable: self.file.durable() };
         let frame = frame::encode(head, &batch.entries, &batch.carried);
         let written = frame.and_then(|frame| self.file.append(&frame, sync));
+        self.is_broken |= self.file.has_failed();
         written.map_err(|error| io_error(&error))
     }
 

@@ -22,14 +22,6 @@ impl DirtyLog {
         batch: &mut Batch,
         notes: Notes,
     ) -> Result<(), CatalogError> {
-        if notes.places {
-            let number = "SELECT value FROM meta WHERE name = 'generation'";
-            let catalog: u64 = db.query_row(number, [], |row| row.get(0))?;
-            let is_anew = std::mem::take(&mut self.is_anew);
-            batch.entries.push(Entry::Head { catalog, schema: schema::SCHEMA_VERSION, is_anew });
-            let (shares, disks) = entry::places(db)?;
-            batch.entries.push(Entry::Places { shares, disks });
-        }
         if notes.last_ino > self.inos || self.inos == 0 {
             let last: u64 = db
                 .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'inode'")?
@@ -66,6 +58,29 @@ impl DirtyLog {
         for op in notes.ops {
             self.tell_op(db, batch, op)?;
         }
+        Ok(())
+    }
+
+    /// Tells whose log it is and where its shares and disks are, if they are asked for (`places`) or if the file tells
+    /// everything from this batch on and has said that it does not. After everything else of the batch.
+    pub(super) fn tell_head(
+        &mut self,
+        db: &Connection,
+        batch: &mut Batch,
+        places: bool,
+    ) -> Result<(), CatalogError> {
+        let rests_on = self.rests_on();
+        if !places && (self.rested_on.is_none() || rests_on.is_some()) {
+            return Ok(());
+        }
+        let number = "SELECT value FROM meta WHERE name = 'generation'";
+        let catalog: u64 = db.query_row(number, [], |row| row.get(0))?;
+        let is_anew = std::mem::take(&mut self.is_anew);
+        let schema = schema::SCHEMA_VERSION;
+        batch.entries.push(Entry::Head { catalog, schema, is_anew, rests_on });
+        let (shares, disks) = entry::places(db)?;
+        batch.entries.push(Entry::Places { shares, disks });
+        self.rested_on = rests_on;
         Ok(())
     }
 

@@ -1,10 +1,12 @@
 //! Frames and files of the log. What it tells of a catalog is tested with the catalog.
 use std::{fs::File, os::unix::fs::FileExt};
 
+use rustix::io::Errno;
+
 use super::{
     entry::Entry,
     file::{LogFile, Synced},
-    frame::{HEADER, Head, Reader},
+    frame::{HEADER, Head, Reader, Source},
     *,
 };
 
@@ -201,4 +203,106 @@ fn a_file_that_is_begun_anew_is_not_counted_on_before_it_has_its_name() {
     assert!(matches!(old.compare_with(number(&db).unwrap(), false), Stand::Ahead));
     log.name_file().unwrap();
     assert_eq!(mark::read(dir.path()).unwrap(), number(&db).unwrap());
+}
+
+/// Goal: a start that goes on in a file which the one before had only begun says there up to where inos are given out: the
+/// older file, which has said it, goes. Method: the file is begun, without a batch or with one that was never committed.
+#[test]
+fn a_file_that_was_only_begun_tells_everything_when_the_older_one_goes() {
+    for has_batch in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || {
+            let db = database(dir.path());
+            let mut told = Told::read(dir.path()).unwrap().unwrap();
+            assert_eq!(told.compare_with(number(&db).unwrap(), false), Stand::Even);
+            let difference = difference(&db, &told).unwrap();
+            (DirtyLog::open(dir.path(), &db, Some(&told)).unwrap(), db, told, difference)
+        };
+        drop(DirtyLog::open(dir.path(), &database(dir.path()), None).unwrap());
+        let (mut log, db, first, _) = open();
+        assert!(first.inos > 0);
+        db.execute_batch("BEGIN IMMEDIATE").unwrap();
+        log.begin_next().unwrap();
+        if has_batch {
+            let mut batch = Batch::default();
+            log.tell(&db, &mut batch, Notes { last_ino: 9, ..Notes::default() }).unwrap();
+            log.write(&db, &batch).unwrap();
+        }
+        db.execute_batch("ROLLBACK").unwrap();
+        drop((log, db));
+        drop(open());
+        let left = fs_names(dir.path());
+        assert_eq!(left.iter().filter(|name| name.ends_with(".log")).count(), 1, "{left:?}");
+        let (_, _, told, differs) = open();
+        assert!(told.inos > 0, "{has_batch}");
+        assert_eq!((told.damaged, differs), (0, None), "{has_batch}");
+    }
+}
+
+fn fs_names(dir: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+    names.map(|name| name.into_string().unwrap()).collect()
+}
+
+/// Goal: what is longer than the zeros ahead is durable when it is told, also after one that had no room. Method: the file
+/// takes no writes for a while.
+#[test]
+fn a_frame_that_makes_the_file_grow_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = LogFile::create(dir.path().join(file_name(7))).unwrap();
+    let head = Head { generation: 7, seq: 1, durable: file.durable() };
+    let refused = frame::encode(head, &[], &vec![9; 8 << 20]).unwrap();
+    file.take_writes(false);
+    file.append(&refused, Synced::Now).unwrap_err();
+    file.take_writes(true);
+    for (seq, size) in [(1, 3 << 20), (2, 100), (3, 2 << 20)] {
+        write(&mut file, seq, size, Synced::Now);
+        assert!(file.is_durable(), "batch {seq}");
+    }
+    assert_eq!(read(&file.path), (vec![1, 2, 3], file.tail, 0));
+}
+
+/// A file of which the disk cannot read what is from `bad` on.
+struct Unreadable {
+    file: File,
+    bad: u64,
+}
+
+impl Source for Unreadable {
+    fn len(&self) -> io::Result<u64> {
+        Source::len(&self.file)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        if at + bytes.len() as u64 > self.bad {
+            return Err(Errno::IO.into());
+        }
+        Source::read_at(&self.file, bytes, at)
+    }
+}
+
+/// Goal: a log that the disk cannot read is a damaged one: beside a good catalog it is told anew, and no start fails for it.
+/// Method: it is unreadable from its first byte on, or from later.
+#[test]
+fn a_log_that_cannot_be_read_is_told_anew() {
+    for bad in [0, 1 << 20] {
+        let dir = tempfile::tempdir().unwrap();
+        let db = database(dir.path());
+        let mut log = DirtyLog::open(dir.path(), &db, None).unwrap();
+        db.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let (entries, carried) = (vec![Entry::Inos(1 << 20)], vec![9; 2 << 20]);
+        log.write(&db, &Batch { entries, carried, new_files: 0 }).unwrap();
+        db.execute_batch("COMMIT").unwrap();
+        log.committed().unwrap();
+        drop((log, db));
+        let db = database(dir.path());
+        let open = |path| Ok(Unreadable { file: File::open(path)?, bad });
+        let mut told = Told::read_from(dir.path(), open).unwrap().unwrap();
+        assert!(told.damaged > 0 && told.is_unreadable, "from {bad} on");
+        // What it has not told, the catalog has.
+        assert_eq!(told.compare_with(number(&db).unwrap(), false), Stand::Ahead);
+        drop(DirtyLog::open(dir.path(), &db, Some(&told)).unwrap());
+        let anew = Told::read(dir.path()).unwrap().unwrap();
+        assert_eq!((anew.damaged, anew.last()), (0, number(&db).unwrap()));
+    }
 }

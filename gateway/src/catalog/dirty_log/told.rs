@@ -7,10 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::io::Errno;
+
 use super::{
     entry::{Dir, Disk, Entry, Op, Record, Share},
     file_name,
-    frame::{Batch, Reader},
+    frame::{Batch, Reader, Source},
     mark, number_of,
 };
 use crate::ranges::RangeSet;
@@ -66,6 +68,7 @@ pub(in crate::catalog) struct Told {
     pub(in crate::catalog) head: Option<(u64, u32)>,
     pub(in crate::catalog) shares: Vec<Share>,
     pub(in crate::catalog) disks: Vec<Disk>,
+    /// No ino above it was given out; 0: the log does not say.
     pub(in crate::catalog) inos: u64,
     pub(in crate::catalog) dirs: HashMap<u64, Dir>,
     pub(in crate::catalog) dirty: BTreeMap<u64, Dirty>,
@@ -82,18 +85,30 @@ pub(in crate::catalog) struct Told {
     pub(super) is_stale: bool,
     /// The log's files, by number.
     pub(super) generations: Vec<u64>,
+    /// The file without which they do not tell everything.
+    rests_on: Option<u64>,
     /// Where the last of them ends.
     pub(super) tail: u64,
-    /// Bytes in the middle of the log that are no frames.
+    /// Bytes in the middle of the log that are no frames, and whatever else is missing.
     pub(in crate::catalog) damaged: u64,
+    /// Whether the disk could not read some of it, which may pass.
+    pub(in crate::catalog) is_unreadable: bool,
 }
 
 impl Told {
     /// Reads the log in the directory `cache`; `None` when there is none, or nothing in it.
     ///
     /// # Errors
-    /// Of the disk; also when a newer gateway has written it.
+    /// Of the disk; also when a newer gateway has written it. What the disk cannot read of a file is damage.
     pub(in crate::catalog) fn read(cache: &Path) -> io::Result<Option<Self>> {
+        Self::read_from(cache, File::open)
+    }
+
+    /// The same, of files that are opened so.
+    pub(super) fn read_from<F: Source>(
+        cache: &Path,
+        open: impl Fn(PathBuf) -> io::Result<F>,
+    ) -> io::Result<Option<Self>> {
         let marked = mark::read(cache)?;
         let mut told = Self { cache: cache.to_owned(), marked, ..Self::default() };
         for entry in fs::read_dir(cache)? {
@@ -103,15 +118,30 @@ impl Told {
             return Ok(None);
         }
         told.generations.sort_unstable();
+        let mut whole = Vec::new();
         for generation in told.generations.clone() {
-            let file = File::open(cache.join(file_name(generation)))?;
+            let file = open(cache.join(file_name(generation)))?;
             let mut reader = Reader::new(&file, generation)?;
-            while let Some(batch) = reader.next()? {
-                told.take(generation, batch);
+            loop {
+                match reader.next() {
+                    Ok(Some(batch)) => told.take(generation, batch),
+                    Ok(None) => break,
+                    Err(error) if is_unreadable(&error) => {
+                        tracing::error!("the log of what is not in S3, file {generation}: {error}");
+                        told.damaged += 1;
+                        told.is_unreadable = true;
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             told.damaged += reader.damaged;
             told.tail = reader.end;
+            if reader.end > 0 {
+                whole.push(generation);
+            }
         }
+        told.damaged += u64::from(told.rests().is_some_and(|on| !whole.contains(&on)));
         // What was committed is missing at the end.
         told.damaged += u64::from(told.marked > told.last());
         // A file that says nothing was being begun.
@@ -121,6 +151,18 @@ impl Told {
     /// The highest number that a batch in the files has, whether it counts or not.
     pub(super) fn highest(&self) -> u64 {
         self.highest
+    }
+
+    /// The file without which the others do not tell everything.
+    fn rests(&self) -> Option<u64> {
+        let of_batch = |batch: &Batch| {
+            batch.entries.iter().find_map(|entry| match entry {
+                Entry::Head { rests_on, .. } => Some(*rests_on),
+                _ => None,
+            })
+        };
+        let said = self.pending.as_ref().and_then(|(_, batch)| of_batch(batch));
+        said.unwrap_or(self.rests_on)
     }
 
     /// The number of the last batch, whether its transaction was committed or not.
@@ -187,7 +229,9 @@ impl Told {
         let mut at = batch.carried_at;
         for entry in batch.entries {
             match entry {
-                Entry::Head { catalog, schema, is_anew: _ } => self.head = Some((catalog, schema)),
+                Entry::Head { catalog, schema, is_anew: _, rests_on } => {
+                    (self.head, self.rests_on) = (Some((catalog, schema)), rests_on);
+                }
                 Entry::Places { shares, disks } => (self.shares, self.disks) = (shares, disks),
                 Entry::Inos(inos) => self.inos = self.inos.max(inos),
                 Entry::Dir(dir) => {
@@ -285,4 +329,10 @@ impl Told {
     pub(in crate::catalog) fn share(&self, id: u32) -> &str {
         self.shares.iter().find(|share| share.id == id).map_or("?", |share| share.name.as_str())
     }
+}
+
+/// Whether the disk cannot read what it has.
+fn is_unreadable(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::IO | Errno::UCLEAN | Errno::BADMSG))
 }

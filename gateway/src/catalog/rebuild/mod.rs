@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, ffi};
 
 use super::{
     CATALOG_FILE,
@@ -89,9 +89,14 @@ pub(super) fn open(
     };
     told.take_pending();
     if told.damaged > 0 || told.head.is_none() {
-        return Err(CatalogError::Corrupt(format!(
+        let words = format!(
             "{why}; and the log that it could be made anew of (dirty-*.log) is damaged as well. Nothing was changed"
-        )));
+        );
+        // A disk that is away for a moment gives it back: that is no operator's case.
+        return Err(match told.is_unreadable {
+            true => CatalogError::Commit(words),
+            false => CatalogError::Corrupt(words),
+        });
     }
     tracing::error!("the catalog is made anew: {why}");
     let new = cache.join(NEW_FILE);
@@ -128,7 +133,12 @@ fn look(cache: &Path, told: &mut Told) -> Result<Look, CatalogError> {
     if !cache.join(CATALOG_FILE).exists() {
         return Ok(Look::Damaged(format!("{CATALOG_FILE} is gone")));
     }
-    let compared = open_database(cache).and_then(|connection| {
+    let opened = match open_database(cache) {
+        // Once more: what is unreadable stays so.
+        Err(error) if is_unreadable(&error) => open_database(cache),
+        opened => opened,
+    };
+    let compared = opened.and_then(|connection| {
         let (number, is_untold) =
             (dirty_log::number(&connection)?, dirty_log::is_untold(&connection)?);
         let difference = match told.compare_with(number, is_untold) {
@@ -157,9 +167,19 @@ fn look(cache: &Path, told: &mut Told) -> Result<Look, CatalogError> {
     }
 }
 
-/// Whether an error says that the database is damaged, when there is a log to make it anew of. What is
+/// Whether the disk cannot read what it has of the database.
+fn is_unreadable(error: &CatalogError) -> bool {
+    let CatalogError::Sqlite(error) = error else { return false };
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(code, Some(ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_CORRUPTFS))
+}
+
+/// Whether an error says that the database is damaged, when there is a log to make it anew of. What else is
 /// wrong with the disk, or with who has the file open, is no damage.
 fn is_damage(error: &CatalogError) -> bool {
+    if is_unreadable(error) {
+        return true;
+    }
     let CatalogError::Sqlite(error) = error else { return error.is_corruption() };
     match error.sqlite_error_code() {
         Some(

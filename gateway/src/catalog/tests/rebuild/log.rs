@@ -44,6 +44,24 @@ fn log_of(dir: &Path) -> std::path::PathBuf {
     log.clone()
 }
 
+/// The names of the log's files, in their order.
+fn files(dir: &Path) -> Vec<String> {
+    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = names
+        .map(|name| name.into_string().unwrap())
+        .filter(|name| name.starts_with("dirty-"))
+        .collect();
+    names.sort();
+    names
+}
+
+/// Begins the file after the last one, as a gateway does that is cut off right then.
+fn begin_next(dir: &Path) {
+    let last = files(dir).pop().unwrap();
+    let number: u64 = last["dirty-".len()..last.len() - ".log".len()].parse().unwrap();
+    fs::write(dir.join(format!("dirty-{:08}.log", number + 1)), b"").unwrap();
+}
+
 const MARK: &str = "dirty.mark";
 
 /// Goal: cut off between the log and the commit, nothing has happened; what was committed has, even if the catalog
@@ -281,15 +299,6 @@ async fn an_old_file_of_the_log_goes_and_takes_nothing_with_it() {
     let before = f.waiting().await;
     let root = f.share.root;
     let busy = f.file(root, "busy").await;
-    let files = |dir: &Path| -> Vec<String> {
-        let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
-        let mut names: Vec<String> = names
-            .map(|name| name.into_string().unwrap())
-            .filter(|name| name.starts_with("dirty-"))
-            .collect();
-        names.sort();
-        names
-    };
     let first = files(f.dir.path());
     assert_eq!(first.len(), 1);
     let mut rounds = 0;
@@ -305,5 +314,73 @@ async fn an_old_file_of_the_log_goes_and_takes_nothing_with_it() {
     let after = f.waiting().await;
     assert_eq!(after, with_busy);
     assert_eq!(after.last().unwrap().3.as_deref(), Some(&[last; 16 * 1024][..]));
+    f.verify().await;
+}
+
+/// Goal: starts after a cut at the beginning of the log's next file go on with both files, then with that one, and find
+/// nothing wrong.
+#[tokio::test]
+async fn a_cut_at_the_next_file_of_the_log_harms_no_later_start() {
+    let f = Fixture::tree().await;
+    let before = f.waiting().await;
+    let mut f = f.kill_and(begin_next).await;
+    let mut new = 0;
+    while files(f.dir.path()).len() > 1 {
+        f.file(f.share.root, &format!("new{new}")).await;
+        new += 1;
+        assert!(new < 1000, "the older file stays");
+    }
+    for _ in 0..2 {
+        f = f.kill_and(|_| {}).await;
+        assert_eq!(f.catalog.rebuilt(), None);
+        assert_eq!(f.waiting().await[..before.len()], before);
+        f.verify().await;
+    }
+    let f = f.kill_and(|dir| remove(dir, &ALL)).await;
+    assert_eq!(f.waiting().await[..before.len()], before);
+}
+
+/// Goal: while the log's last file does not tell everything, the loss of the one before is damage of the log, not of a
+/// good catalog, and is mended from that. Method: it goes, or is empty.
+#[tokio::test]
+async fn the_loss_of_an_older_file_of_the_log_that_counts_is_no_damage_of_the_catalog() {
+    for is_gone in [true, false] {
+        let f = Fixture::tree().await;
+        let before = f.waiting().await;
+        let first = files(f.dir.path()).remove(0);
+        let f = f.kill_and(begin_next).await;
+        assert_eq!(files(f.dir.path()).len(), 2, "the last one does not tell everything");
+        let f = f
+            .kill_and(|dir| match is_gone {
+                true => fs::remove_file(dir.join(&first)).unwrap(),
+                false => fs::write(dir.join(&first), b"").unwrap(),
+            })
+            .await;
+        assert_eq!(f.catalog.rebuilt(), None, "gone: {is_gone}");
+        assert_eq!(f.waiting().await, before, "gone: {is_gone}");
+        f.verify().await;
+        let f = f.kill_and(|dir| remove(dir, &ALL)).await;
+        assert_eq!(f.waiting().await, before, "of the log that was written anew");
+    }
+}
+
+/// Goal: the number of a file that was only listed, and that a lost write-ahead log has taken along, is given to no
+/// other: a client may have its handle.
+#[tokio::test]
+async fn no_ino_is_given_out_twice_when_the_write_ahead_log_is_lost() {
+    let f = Fixture::new().await;
+    let root = f.share.root;
+    f.list(root, &["a"]).await;
+    // What there is so far is in the database itself.
+    let other = rusqlite::Connection::open(f.dir.path().join("catalog.db")).unwrap();
+    other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    f.list(root, &["a", "b"]).await;
+    let lost = f.catalog.child(root, "b").await.unwrap().unwrap().ino;
+    let f = f.kill_and(|dir| remove(dir, &["catalog.db-wal", "catalog.db-shm"])).await;
+    assert_eq!(f.catalog.rebuilt(), None, "nothing that waits is missing");
+    f.list(root, &["a", "c"]).await;
+    assert_eq!(f.names(root).await, ["a", "c"]);
+    let new = f.catalog.child(root, "c").await.unwrap().unwrap().ino;
+    assert!(new > lost, "{new:?} is not above {lost:?}");
     f.verify().await;
 }
