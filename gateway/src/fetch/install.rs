@@ -115,6 +115,9 @@ impl Inner {
         // A sync of a file that is gone says nothing of the next one's.
         let is_there = watch.has_all() && (synced.is_err() || self.is_as_before(&row).await);
         if !is_there {
+            if let Err(error) = &synced {
+                tracing::warn!(ino = row.ino.0, "bytes from S3 are written once more: {error}");
+            }
             let arrived = arrived.into_iter().map(|(arrived, _)| arrived).collect();
             return self.install(row.ino, etag, arrived).await;
         }
