@@ -14,20 +14,22 @@ const ROUNDS: usize = 6;
 fn no_update_of_two_gateways_is_lost() {
     let store = store();
     let homes = [Home::new(), Home::new()];
-    let gateways = [0, 1].map(|at: usize| Gateway::start(&homes[at], &settings(&store)));
+    // Nothing goes to the bucket before both have written.
+    let settings = settings(&store).replace("upload_delay_ms = 50", "upload_delay_ms = 3600000");
+    let gateways = [0, 1].map(|at: usize| Gateway::start(&homes[at], &settings));
     let mut acknowledged = BTreeSet::new();
     for round in 0..ROUNDS {
         // Who was the last to publish `shared` may replace that, as its own client has.
         let mut expected = acknowledged.clone();
+        for (at, gateway) in gateways.iter().enumerate() {
+            let mut share = Mount::new(gateway.port, "sales");
+            share.write("shared", words(at, round, "shared").as_bytes());
+            share.write(&format!("round-{round}"), words(at, round, "new").as_bytes());
+        }
         // Side by side, so that either may be the first in the bucket.
         std::thread::scope(|scope| {
-            for (at, gateway) in gateways.iter().enumerate() {
-                scope.spawn(move || {
-                    let mut share = Mount::new(gateway.port, "sales");
-                    share.write("shared", words(at, round, "shared").as_bytes());
-                    share.write(&format!("round-{round}"), words(at, round, "new").as_bytes());
-                    gateway.flush();
-                });
+            for gateway in &gateways {
+                scope.spawn(|| gateway.flush());
             }
         });
         for at in 0..2 {
