@@ -34,6 +34,13 @@ enum Proof {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Ends the gateway's process between any two of its steps, whichever operation is at them: nothing acknowledged is
+    /// lost.
+    CrashPoints {
+        /// At how many comings of each step, at most.
+        #[arg(long, default_value_t = 1000)]
+        comings: u64,
+    },
     /// Kills the gateway and destroys its catalog, in twelve ways: nothing acknowledged is lost.
     Catalog {
         /// How many times.
@@ -146,6 +153,14 @@ fn run(proof: Proof) -> Result<()> {
             tests: &["kills_at_any_moment"],
             times: Some(("TIDEGATE_KILLS", times)),
             seed: Some(seed),
+        }),
+        Proof::CrashPoints { comings } => prove(Long {
+            name: "crash-points",
+            what: "comings of each step, at most",
+            program: "serve",
+            tests: &["crash_between_the_steps_of"],
+            times: Some(("TIDEGATE_COMINGS", comings)),
+            seed: None,
         }),
         Proof::Catalog { times, seed } => prove(Long {
             name: "catalog",
