@@ -185,14 +185,17 @@ impl CacheStore {
             let inner = Arc::clone(&self.inner);
             syncs.push(task::spawn_blocking(move || {
                 let disk = &inner.disks.all()[slot];
-                disk.file_system.sync_all().inspect_err(|_| inner.losses.note(disk.id()))
+                disk.file_system.sync_all().inspect_err(|_| inner.sync_of_disk_failed(slot))
             }));
         }
         let mut synced = Vec::with_capacity(syncs.len());
         for (disk, sync) in self.disks().iter().zip(syncs) {
             let done = sync
                 .await
-                .unwrap_or_else(|_| Err(io::Error::other("the disk thread panicked")))
+                .unwrap_or_else(|_| {
+                    self.inner.losses.note(disk.id());
+                    Err(io::Error::other("the disk thread panicked"))
+                })
                 .map_err(|source| CacheError::Directory { path: disk.data().to_owned(), source });
             synced.push((disk.id(), done));
         }
@@ -201,6 +204,17 @@ impl CacheStore {
 }
 
 impl Inner {
+    /// Nobody knows what that has lost. What is written there and not committed cannot be committed any more, from
+    /// here on: a sync of one file would say that all is well.
+    fn sync_of_disk_failed(&self, slot: usize) {
+        self.losses.note(self.disks.all()[slot].id());
+        for ino in self.overlay.inos() {
+            if self.disks.known(ino).is_none_or(|at| at == slot) {
+                self.overlay.sync_failed(ino);
+            }
+        }
+    }
+
     fn copy(&self, ino: Ino, ranges: &RangeSet, (from, to): (DiskId, DiskId)) -> io::Result<()> {
         let (from, to) = (self.disk(from)?, self.disk(to)?);
         // Of this disk, whatever is thought of where the file is.

@@ -59,10 +59,10 @@ impl WriteBack {
         // Those that have failed, and those where a sync of a single file has, of which this one says nothing.
         let now = self.losses_seen();
         let doubtful = seen.iter().filter(|(disk, seen)| now.get(disk) != Some(seen));
-        let doubtful: Vec<DiskId> = doubtful.map(|(disk, _)| *disk).collect();
-        if !doubtful.is_empty() {
+        lost.extend(doubtful.map(|(disk, _)| *disk));
+        if !lost.is_empty() {
             failing.extend(self.write_again().await?.into_keys());
-            failing.extend(doubtful);
+            failing.extend(lost);
             failure.get_or_insert(FsError::TryLater);
         }
         let Some(failure) = failure else {

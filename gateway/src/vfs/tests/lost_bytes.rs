@@ -107,6 +107,33 @@ async fn bytes_that_were_carried_when_a_sync_failed_beside_the_settling_are_not_
     }
 }
 
+/// Goal: when the sync of a whole disk has failed, no commit that comes then passes for durable, however long it takes to
+/// tell all files of it. Method: one of two files that wait for their commits is held.
+#[tokio::test]
+async fn no_commit_succeeds_after_the_sync_of_the_whole_disk_has_failed() {
+    let f = Fixture::new().await;
+    let who = owner();
+    let small = f.create("small").await;
+    f.write(small, 0, b"carried", Stability::FileSync).await;
+    let files = [f.create("a").await, f.create("b").await];
+    for file in files {
+        f.write(file, 0, &[1; 100_000], Stability::Unstable).await;
+    }
+    let held = f.shared.locks.shared(files[0]).await;
+    f.disk.fail_syncs(1);
+    let committed = async {
+        while !f.shared.cache.losses().has(DiskId::PRIMARY) {
+            tokio::task::yield_now().await;
+        }
+        let committed = f.fs.commit(&who, files[1]).await;
+        drop(held);
+        committed
+    };
+    let (settled, committed) = tokio::join!(f.shared.settle(), committed);
+    settled.unwrap_err();
+    assert_eq!(committed.unwrap_err(), FsError::Io);
+}
+
 /// Goal: a file with bytes that a failed write has lost can be emptied and written anew, as `cp` does. Method: by SETATTR
 /// and by CREATE.
 #[tokio::test]
