@@ -73,14 +73,10 @@ pub struct CacheDisk {
 /// A file by which it is found out whether a disk takes any.
 const SCRATCH_NAME: &str = "scratch";
 
-/// Whether files can be made on the disk: the file system may have come up read-only. One that is full takes none now, and
-/// is in use all the same.
+/// Whether files can be made on the disk: the file system may have come up read-only.
 fn takes_files(io: &dyn DiskIo, scratch: &Path) -> io::Result<()> {
-    match io.open(scratch, true) {
-        Ok(_) => io.remove(scratch),
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
-        Err(error) => Err(error),
-    }
+    drop(io.open(scratch, true)?);
+    io.remove(scratch)
 }
 
 impl CacheDisk {
@@ -103,7 +99,12 @@ impl CacheDisk {
             }
         }
         let scratch = data.join(SCRATCH_NAME);
-        takes_files(&*io, &scratch).map_err(failed(&scratch))?;
+        if let Err(error) = takes_files(&*io, &scratch).map_err(failed(&scratch))
+            // One that is full takes none now, and is in use all the same.
+            && !error.is_no_space()
+        {
+            return Err(error);
+        }
         let file_system = io.file_system(&data).map_err(failed(&data))?;
         Ok(Self {
             space: Space::new(Arc::clone(&io), data.clone()),
