@@ -123,10 +123,11 @@ fn log_difference(db: &Connection, cache: &Path) -> Result<Option<Option<String>
     }
     let told = Told::read(cache).map_err(|error| CatalogError::Commit(error.to_string()))?;
     let Some(mut told) = told else { return Ok(Some(Some("there is none".to_owned()))) };
-    if told.damaged > 0 {
+    let stand = told.compare_with(dirty_log::number(db)?, false);
+    if told.is_damaged() {
         return Ok(Some(Some("it is damaged".to_owned())));
     }
-    Ok(Some(match told.compare_with(dirty_log::number(db)?, false) {
+    Ok(Some(match stand {
         Stand::Even => dirty_log::difference(db, &told)?,
         stand @ (Stand::Ahead | Stand::Behind(_)) => Some(format!("{stand:?}")),
     }))

@@ -169,13 +169,15 @@ impl DirtyLog {
         told: Option<&Told>,
     ) -> Result<Self, CatalogError> {
         let good = told.filter(|told| {
-            told.damaged == 0 && !told.is_stale && told.is_of_schema(schema::SCHEMA_VERSION)
+            !told.is_damaged() && !told.is_stale && told.is_of_schema(schema::SCHEMA_VERSION)
         });
         // In a log that is told anew no batch has the number of one before, which may be of a transaction that was never
         // committed: cut off before the new file is there, a start would take the catalog for one that has that.
         let marked = mark::read(cache).map_err(|error| io_error(&error))?;
         let used = told.map_or(0, Told::highest).max(marked);
-        let seq = if good.is_some() { number(db)? } else { number(db)?.max(used) };
+        // Nor one of what cannot be read, which is not known and may be the next.
+        let unread = u64::from(told.is_some_and(|told| told.is_unreadable));
+        let seq = if good.is_some() { number(db)? } else { number(db)?.max(used) + unread };
         let last = last_file(cache).map_err(|error| io_error(&error))?;
         let (generation, file) = match good {
             Some(told) => (last, LogFile::resume(cache.join(file_name(last)), told.tail)),
@@ -374,7 +376,7 @@ impl DirtyLog {
         if self.file.tail > limit && self.older.is_empty() {
             self.begin_next().map_err(|error| io_error(&error))?;
         }
-        let places = notes.places || std::mem::take(&mut self.is_headless);
+        let places = std::mem::take(&mut self.is_headless) || notes.places;
         let mut batch = Batch::default();
         self.tell(db, &mut batch, notes)?;
         self.tell_again(db, &mut batch, AGAIN_ENTRIES)?;
@@ -533,9 +535,10 @@ impl DirtyLog {
     }
 
     fn forget_older(&mut self) -> Result<(), CatalogError> {
-        file::remove(&self.older).map_err(|error| io_error(&error))?;
-        self.older.clear();
-        Ok(())
+        let removed = file::remove(&self.older);
+        // One that is gone tells nothing any more, whether that is durable or not.
+        self.older.retain(|path| path.exists());
+        removed.map_err(|error| io_error(&error))
     }
 }
 

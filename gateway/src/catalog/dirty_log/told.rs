@@ -87,10 +87,12 @@ pub(in crate::catalog) struct Told {
     pub(super) generations: Vec<u64>,
     /// The file without which they do not tell everything.
     rests_on: Option<u64>,
+    /// Files of which something was read.
+    said: Vec<u64>,
     /// Where the last of them ends.
     pub(super) tail: u64,
-    /// Bytes in the middle of the log that are no frames, and whatever else is missing.
-    pub(in crate::catalog) damaged: u64,
+    /// Bytes in the middle of the log that are no frames, and batches that are missing.
+    pub(super) damaged: u64,
     /// Whether the disk could not read some of it, which may pass.
     pub(in crate::catalog) is_unreadable: bool,
 }
@@ -118,7 +120,6 @@ impl Told {
             return Ok(None);
         }
         told.generations.sort_unstable();
-        let mut whole = Vec::new();
         for generation in told.generations.clone() {
             let file = open(cache.join(file_name(generation)))?;
             let mut reader = Reader::new(&file, generation)?;
@@ -138,10 +139,9 @@ impl Told {
             told.damaged += reader.damaged;
             told.tail = reader.end;
             if reader.end > 0 {
-                whole.push(generation);
+                told.said.push(generation);
             }
         }
-        told.damaged += u64::from(told.rests().is_some_and(|on| !whole.contains(&on)));
         // What was committed is missing at the end.
         told.damaged += u64::from(told.marked > told.last());
         // A file that says nothing was being begun.
@@ -153,16 +153,9 @@ impl Told {
         self.highest
     }
 
-    /// The file without which the others do not tell everything.
-    fn rests(&self) -> Option<u64> {
-        let of_batch = |batch: &Batch| {
-            batch.entries.iter().find_map(|entry| match entry {
-                Entry::Head { rests_on, .. } => Some(*rests_on),
-                _ => None,
-            })
-        };
-        let said = self.pending.as_ref().and_then(|(_, batch)| of_batch(batch));
-        said.unwrap_or(self.rests_on)
+    /// Whether something of it is missing, as far as its batches count ([`Told::compare_with`], [`Told::take_pending`]).
+    pub(in crate::catalog) fn is_damaged(&self) -> bool {
+        self.damaged > 0 || self.rests_on.is_some_and(|on| !self.said.contains(&on))
     }
 
     /// The number of the last batch, whether its transaction was committed or not.

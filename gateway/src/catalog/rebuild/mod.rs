@@ -88,7 +88,7 @@ pub(super) fn open(
         Look::Damaged(why) => why,
     };
     told.take_pending();
-    if told.damaged > 0 || told.head.is_none() {
+    if told.is_damaged() || told.head.is_none() {
         let words = format!(
             "{why}; and the log that it could be made anew of (dirty-*.log) is damaged as well. Nothing was changed"
         );
@@ -133,23 +133,11 @@ fn look(cache: &Path, told: &mut Told) -> Result<Look, CatalogError> {
     if !cache.join(CATALOG_FILE).exists() {
         return Ok(Look::Damaged(format!("{CATALOG_FILE} is gone")));
     }
-    let opened = match open_database(cache) {
+    let compared = match compared(cache, told) {
         // Once more: what is unreadable stays so.
-        Err(error) if is_unreadable(&error) => open_database(cache),
-        opened => opened,
+        Err(error) if is_unreadable(&error) => compared(cache, told),
+        compared => compared,
     };
-    let compared = opened.and_then(|connection| {
-        let (number, is_untold) =
-            (dirty_log::number(&connection)?, dirty_log::is_untold(&connection)?);
-        let difference = match told.compare_with(number, is_untold) {
-            // An older gateway's log tells in other words; that and a damaged one are told anew.
-            Stand::Even if told.damaged > 0 || !told.is_of_schema(schema::SCHEMA_VERSION) => None,
-            Stand::Even => dirty_log::difference(&connection, told)?,
-            Stand::Ahead => None,
-            Stand::Behind(lacks) => Some(format!("its last {lacks} changes are not there")),
-        };
-        Ok((connection, difference))
-    });
     match compared {
         Ok((connection, None)) => Ok(Look::Good(connection)),
         Ok((_, Some(difference))) => Ok(Look::Damaged(format!(
@@ -165,6 +153,20 @@ fn look(cache: &Path, told: &mut Told) -> Result<Look, CatalogError> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Opens the database and finds the first difference from what the log has told.
+fn compared(cache: &Path, told: &mut Told) -> Result<(Connection, Option<String>), CatalogError> {
+    let connection = open_database(cache)?;
+    let (number, is_untold) = (dirty_log::number(&connection)?, dirty_log::is_untold(&connection)?);
+    let difference = match told.compare_with(number, is_untold) {
+        // An older gateway's log tells in other words; that and a damaged one are told anew.
+        Stand::Even if told.is_damaged() || !told.is_of_schema(schema::SCHEMA_VERSION) => None,
+        Stand::Even => dirty_log::difference(&connection, told)?,
+        Stand::Ahead => None,
+        Stand::Behind(lacks) => Some(format!("its last {lacks} changes are not there")),
+    };
+    Ok((connection, difference))
 }
 
 /// Whether the disk cannot read what it has of the database.
