@@ -2,7 +2,6 @@
 //! processor gets one test. Each runs in a process of its own; what it says is shown when it has ended.
 use std::{
     fs::{self, File},
-    io::Write as _,
     path::Path,
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
@@ -142,17 +141,14 @@ impl Progress<'_> {
         let name = test.name();
         let (count, failure) = match ran {
             Ok((said, count, well)) => {
-                // In one piece: the other lanes' words stay apart from it.
-                let mut failure = std::io::stdout()
-                    .write_all(said.as_bytes())
-                    .err()
-                    .map(|error| format!("{name}: {error}"));
-                println!("-- {} of {of}: {name}, {seconds} s", self.ended);
-                if !well {
-                    failure = Some(format!("{name} failed"));
-                } else if count.passed == 0 {
-                    failure = Some(format!("no test ran in {name}"));
-                }
+                // In one piece: the other lanes' words stay apart from it. And by a macro, so that summaries that this
+                // module's own tests make up are not counted where those run.
+                println!("{said}-- {} of {of}: {name}, {seconds} s", self.ended);
+                let failure = match (well, count.passed) {
+                    (false, _) => Some(format!("{name} failed")),
+                    (true, 0) => Some(format!("no test ran in {name}")),
+                    (true, _) => None,
+                };
                 (count, failure)
             }
             Err(error) => (TestCount::default(), Some(format!("{name}: {error:#}"))),
