@@ -32,6 +32,17 @@ async fn a_failed_sync_keeps_nobody_s_durable_bytes_away() {
     assert!(f.content(file).await.starts_with(&[2; 10_000]));
 }
 
+impl Fixture {
+    /// Sees that a file of 8000 threes is carried until its bytes are on the disk, where a power cut leaves them.
+    pub(super) async fn stays_carried_until_settled(self, file: Ino, seed: u64) {
+        assert!(self.catalog.carried_of(file).await.unwrap().is_some());
+        self.shared.settle().await.unwrap();
+        assert_eq!(self.catalog.carried_of(file).await.unwrap(), None);
+        let f = self.power_cut(seed).await;
+        assert_eq!(f.content(file).await, [3; 8000], "seed {seed}");
+    }
+}
+
 /// Goal: carried bytes are kept where a sync of their file that began before them fails. Method: such a sync is held
 /// until they are carried.
 #[tokio::test]
@@ -49,10 +60,7 @@ async fn bytes_that_were_carried_while_a_sync_failed_are_not_forgotten() {
         f.disk.fail_syncs(1);
         drop(held);
         assert_eq!(part.await.unwrap_err(), FsError::Io);
-        f.shared.settle().await.unwrap();
-        assert_eq!(f.catalog.carried_of(file).await.unwrap(), None);
-        let f = f.power_cut(seed).await;
-        assert_eq!(f.content(file).await, [3; 8000], "seed {seed}");
+        f.stays_carried_until_settled(file, seed).await;
     }
 }
 
@@ -99,11 +107,7 @@ async fn bytes_that_were_carried_when_a_sync_failed_beside_the_settling_are_not_
         f.shared.cache.losses().note(DiskId::PRIMARY);
         drop(held);
         settled.await.unwrap_err();
-        assert!(f.catalog.carried_of(file).await.unwrap().is_some());
-        f.shared.settle().await.unwrap();
-        assert_eq!(f.catalog.carried_of(file).await.unwrap(), None);
-        let f = f.power_cut(seed).await;
-        assert_eq!(f.content(file).await, [3; 8000], "seed {seed}");
+        f.stays_carried_until_settled(file, seed).await;
     }
 }
 

@@ -222,10 +222,6 @@ async fn what_moves_off_a_disk_while_its_sync_fails_stays_carried() {
         disks[1].fail_syncs(1);
         drop(held);
         settled.await.unwrap_err();
-        assert!(f.catalog.carried_of(file).await.unwrap().is_some());
-        f.shared.settle().await.unwrap();
-        assert_eq!(f.catalog.carried_of(file).await.unwrap(), None);
-        let f = f.power_cut(seed).await;
-        assert_eq!(f.content(file).await, [3; 8000], "seed {seed}");
+        f.stays_carried_until_settled(file, seed).await;
     }
 }
